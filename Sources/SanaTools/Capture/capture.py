@@ -1,0 +1,507 @@
+"""Records golden activations of a Sana transformer with diffusers.
+
+One forward pass in FP32, seen through forward hooks, becomes one safetensors file: the inputs, the output of
+every captured module in execution order, and a contract which names the weights that produced them.
+The same weights, inputs and packages give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+EXIT_USAGE, EXIT_BAD_DATA, EXIT_NO_INPUT, EXIT_UNAVAILABLE, EXIT_CANNOT_CREATE = 64, 65, 66, 69, 73
+
+try:
+    import diffusers
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+except ImportError as error:
+    print(f"capture: {error}: run `pip install torch diffusers safetensors` for {sys.executable}", file=sys.stderr)
+    sys.exit(EXIT_UNAVAILABLE)
+
+WEIGHTS_STEM = "diffusion_pytorch_model"
+MAX_HEADER_BYTES = 100_000_000
+HASH_CHUNK_BYTES = 8 << 20
+
+DEFAULT_TOKENS = 300
+DEFAULT_TIMESTEP = 500.0
+DEFAULT_GUIDANCE = 0.45
+KEPT_TOKEN_SHARE = 0.7
+
+REQUIRED_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep")
+OPTIONAL_INPUTS = ("guidance", "encoder_attention_mask", "attention_mask")
+CONTROLNET_PREFIX = "controlnet_block_samples."
+
+STEM_MODULES = ("patch_embed", "time_embed", "caption_projection", "caption_norm", "norm_out", "proj_out")
+BLOCK_PARTS = ("", ".attn1", ".attn2", ".ff")
+
+Tensors = dict[str, torch.Tensor]
+
+
+class CaptureError(Exception):
+    """A failure the user can act on: one line and an exit code."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+# MARK: The checkpoint
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """Where one tensor's bytes lie, as its file's own header says."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    file: Path
+    offset: int
+    size: int
+
+
+def read_json(path: Path) -> Any:
+    """The JSON document at `path`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CaptureError(EXIT_NO_INPUT, f"{path} does not exist") from None
+    except ValueError as error:
+        raise CaptureError(EXIT_BAD_DATA, f"{path} is not JSON: {error}") from None
+
+
+def index_names(variant: str | None) -> list[str]:
+    """Index file names which diffusers looks for, in its order (the last one is its older spelling)."""
+    if variant is None:
+        return [f"{WEIGHTS_STEM}.safetensors.index.json"]
+    return [
+        f"{WEIGHTS_STEM}.safetensors.index.{variant}.json",
+        f"{WEIGHTS_STEM}.safetensors.{variant}.index.json",
+    ]
+
+
+def variants_in(folder: Path) -> set[str | None]:
+    """The variants which `folder` holds whole weights or an index for; None is the unnamed one."""
+    single = re.compile(rf"{WEIGHTS_STEM}(?:\.(?P<variant>[^.]+))?\.safetensors")
+    index = re.compile(rf"{WEIGHTS_STEM}\.safetensors(?:\.(?P<old>[^.]+))?\.index(?:\.(?P<new>[^.]+))?\.json")
+    shard = re.compile(r".*-\d{5}-of-\d{5}")
+    found: set[str | None] = set()
+    for path in folder.iterdir():
+        if match := index.fullmatch(path.name):
+            found.add(match["old"] or match["new"])
+        elif match := single.fullmatch(path.name):
+            if not shard.fullmatch(match["variant"] or ""):
+                found.add(match["variant"])
+    return found
+
+
+def choose_variant(folder: Path, wanted: str | None) -> str | None:
+    """`wanted`; without it the unnamed variant, or else the only one there."""
+    found = variants_in(folder)
+    if wanted is not None:
+        if wanted not in found:
+            raise CaptureError(EXIT_NO_INPUT, f"{folder} has no variant {wanted!r}")
+        return wanted
+    if None in found:
+        return None
+    if len(found) != 1:
+        names = ", ".join(sorted(name for name in found if name))
+        reason = f"several variants ({names}): choose one with --variant" if found else f"no {WEIGHTS_STEM}*.safetensors"
+        raise CaptureError(EXIT_NO_INPUT, f"{folder} holds {reason}")
+    return found.pop()
+
+
+def weight_files(folder: Path, variant: str | None) -> list[Path]:
+    """The safetensors files which diffusers would read for `variant`: an index goes before a single file."""
+    for name in index_names(variant):
+        index = folder / name
+        if index.exists():
+            document = read_json(index)
+            weight_map = document.get("weight_map") if isinstance(document, dict) else None
+            if not isinstance(weight_map, dict) or not weight_map:
+                raise CaptureError(EXIT_BAD_DATA, f"{index} has no weight_map")
+            files = sorted(set(weight_map.values()))
+            if any(Path(file).name != file for file in files):
+                raise CaptureError(EXIT_BAD_DATA, f"{index} names a shard outside of its folder")
+            return [folder / file for file in files]
+    suffix = f".{variant}" if variant else ""
+    return [folder / f"{WEIGHTS_STEM}{suffix}.safetensors"]
+
+
+def stored_tensors(path: Path) -> Iterator[StoredTensor]:
+    """The tensors of one safetensors file, from its header alone."""
+    if not path.exists():
+        raise CaptureError(EXIT_NO_INPUT, f"{path} does not exist")
+    file_size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        if not 2 <= length <= min(MAX_HEADER_BYTES, file_size - 8):
+            raise CaptureError(EXIT_BAD_DATA, f"{path} is not a safetensors file")
+        try:
+            header = json.loads(file.read(length))
+            entries = [
+                (name, entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
+                for name, entry in header.items()
+                if name != "__metadata__"
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise CaptureError(EXIT_BAD_DATA, f"{path} has a broken safetensors header") from None
+    for name, dtype, shape, begin, end in entries:
+        if not 0 <= begin <= end <= file_size - 8 - length:
+            raise CaptureError(EXIT_BAD_DATA, f"{path}: tensor {name!r} lies outside of the file")
+        yield StoredTensor(name, dtype, shape, path, 8 + length + begin, end - begin)
+
+
+def content_digest(tensor: StoredTensor) -> bytes:
+    """SHA-256 of a tensor's bytes as stored."""
+    digest = hashlib.sha256()
+    remaining = tensor.size
+    with tensor.file.open("rb") as file:
+        file.seek(tensor.offset)
+        while remaining:
+            chunk = file.read(min(remaining, HASH_CHUNK_BYTES))
+            if not chunk:
+                raise CaptureError(EXIT_BAD_DATA, f"{tensor.file} ends inside of tensor {tensor.name!r}")
+            digest.update(chunk)
+            remaining -= len(chunk)
+    return digest.digest()
+
+
+def describe_weights(files: list[Path]) -> dict[str, str]:
+    """The contract's `weights`: the dtype most elements have, and a digest independent of sharding and order."""
+    tensors = sorted((t for file in files for t in stored_tensors(file)), key=lambda t: t.name.encode())
+    names = Counter(tensor.name for tensor in tensors)
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise CaptureError(EXIT_BAD_DATA, f"{files[0].parent}: tensor {repeated[0]!r} is stored more than once")
+    digest = hashlib.sha256()
+    elements: Counter[str] = Counter()
+    for tensor in tensors:
+        shape = ",".join(map(str, tensor.shape))
+        for field in (tensor.name, tensor.dtype, shape):
+            digest.update(field.encode() + b"\0")
+        digest.update(content_digest(tensor))
+        count = 1
+        for extent in tensor.shape:
+            count *= extent
+        elements[tensor.dtype] += count
+    dominant = min(elements, key=lambda dtype: (-elements[dtype], dtype), default="F32")
+    return {"dtype": dominant, "digest": digest.hexdigest()}
+
+
+def load_model(folder: Path, config: dict[str, Any], variant: str | None) -> torch.nn.Module:
+    """The transformer in FP32; a checkpoint that does not fill it exactly is refused."""
+    if config.get("_class_name") != "SanaTransformer2DModel":
+        raise CaptureError(EXIT_BAD_DATA, f"{folder} holds a {config.get('_class_name')}, not a SanaTransformer2DModel")
+    if config.get("quantization_config"):
+        raise CaptureError(EXIT_BAD_DATA, f"{folder} is quantized: capture the checkpoint that it was made from")
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    try:
+        model, report = diffusers.SanaTransformer2DModel.from_pretrained(
+            folder, variant=variant, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise CaptureError(EXIT_BAD_DATA, f"diffusers cannot load {folder}: {first_line(error)}") from None
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report.get(problem):
+            raise CaptureError(EXIT_BAD_DATA, f"{folder}: {problem.replace('_', ' ')}: {sorted(report[problem])[:3]}")
+    return model.eval()
+
+
+# MARK: Inputs
+
+
+def stored_inputs(path: Path) -> Tensors:
+    """The tensors `inputs.*` of a safetensors file in FP32, without the prefix; others are passed over."""
+    if not path.exists():
+        raise CaptureError(EXIT_NO_INPUT, f"{path} does not exist")
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise CaptureError(EXIT_BAD_DATA, f"{path}: {first_line(error)}") from None
+    prefix = "inputs."
+    return {name.removeprefix(prefix): t.float() for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def per_sample(values: list[float], batch: int, option: str) -> torch.Tensor:
+    """One value for each sample, from as many values or from one for all."""
+    if len(values) not in (1, batch):
+        raise CaptureError(EXIT_USAGE, f"{option} takes 1 value or {batch} (one for each sample), got {len(values)}")
+    return torch.tensor(values, dtype=torch.float32).expand(batch).contiguous()
+
+
+def random_mask(batch: int, tokens: int, generator: torch.Generator) -> torch.Tensor:
+    """A 0/1 mask: every row keeps a token and, where it has two, drops one."""
+    mask = (torch.rand(batch, tokens, generator=generator) < KEPT_TOKEN_SHARE).float()
+    for row in mask:
+        order = torch.randperm(tokens, generator=generator)
+        row[order[-1]] = 0
+        row[order[0]] = 1
+    return mask
+
+
+def synthetic_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """Inputs which depend on the seed, the shapes and the configuration only."""
+    generator = torch.Generator().manual_seed(options.seed or 0)
+    batch, tokens = options.batch or 1, options.tokens or DEFAULT_TOKENS
+    height, width = options.latent or (config["sample_size"],) * 2
+    inputs = {
+        "hidden_states": torch.randn(batch, config["in_channels"], height, width, generator=generator),
+        "encoder_hidden_states": torch.randn(batch, tokens, config["caption_channels"], generator=generator),
+        "timestep": per_sample(options.timestep or [DEFAULT_TIMESTEP], batch, "--timestep"),
+    }
+    if config["guidance_embeds"]:
+        inputs["guidance"] = per_sample(options.guidance or [DEFAULT_GUIDANCE], batch, "--guidance")
+    elif options.guidance:
+        raise CaptureError(EXIT_USAGE, "--guidance: this model has no guidance embedding")
+    inputs["encoder_attention_mask"] = random_mask(batch, tokens, generator)
+    return inputs
+
+
+def ordered_inputs(inputs: Tensors, has_guidance: bool) -> Tensors:
+    """`inputs` checked for names and put into the golden's order."""
+    required = REQUIRED_INPUTS + (("guidance",) if has_guidance else ())
+    if missing := [name for name in required if name not in inputs]:
+        raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
+    if "guidance" in inputs and not has_guidance:
+        raise CaptureError(EXIT_BAD_DATA, "inputs.guidance: this model has no guidance embedding")
+    residuals = sum(name.startswith(CONTROLNET_PREFIX) for name in inputs)
+    order = [name for name in REQUIRED_INPUTS + OPTIONAL_INPUTS if name in inputs]
+    order += [f"{CONTROLNET_PREFIX}{index}" for index in range(residuals)]
+    if unknown := sorted(inputs.keys() ^ order):
+        raise CaptureError(EXIT_BAD_DATA, f"unknown or badly numbered input: inputs.{unknown[0]}")
+    return {name: inputs[name].contiguous() for name in order}
+
+
+# MARK: The forward pass
+
+
+class Recorder:
+    """Keeps what the modules on a list return, in the order in which they return."""
+
+    def __init__(self, model: torch.nn.Module, paths: list[str]) -> None:
+        self.outputs: dict[str, list[torch.Tensor]] = {}
+        self.calls: Counter[str] = Counter()
+        self.tuples: set[str] = set()
+        for path in paths:
+            model.get_submodule(path).register_forward_hook(self.hook(path))
+
+    def hook(self, path: str) -> Any:
+        """A forward hook which records under `path`."""
+
+        def record(_module: torch.nn.Module, _args: Any, output: Any) -> None:
+            self.calls[path] += 1
+            if isinstance(output, tuple):
+                self.tuples.add(path)
+            parts = output if isinstance(output, tuple) else (output,)
+            self.outputs[path] = [part.detach().float().contiguous().clone() for part in parts]
+
+        return record
+
+    def activations(self) -> Tensors:
+        """One tensor for each output; a module called more than once has no single output and is left out."""
+        named: Tensors = {}
+        for path, parts in self.outputs.items():
+            if self.calls[path] == 1:
+                for index, part in enumerate(parts):
+                    named[f"activations.{path}.{index}" if path in self.tuples else f"activations.{path}"] = part
+        return named
+
+
+def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
+    """Paths of the modules to record."""
+    blocks = [f"transformer_blocks.{i}{part}" for i in range(len(model.transformer_blocks)) for part in BLOCK_PARTS]
+    paths = [*STEM_MODULES, *blocks]
+    if detail == "full":
+        leaves = (path for path, module in model.named_modules() if not any(module.children()))
+        paths += [path for path in leaves if path not in paths]
+    return paths
+
+
+def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, torch.Tensor]:
+    """The recorded activations and the sample of one forward pass."""
+    recorder = Recorder(model, captured_paths(model, detail))
+    arguments = {name: tensor for name, tensor in inputs.items() if not name.startswith(CONTROLNET_PREFIX)}
+    residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
+    try:
+        with torch.inference_mode():
+            sample = model(**arguments, controlnet_block_samples=residuals or None).sample
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
+    activations = recorder.activations()
+    for name, tensor in {**activations, "outputs.sample": sample}.items():
+        if not torch.isfinite(tensor).all():
+            raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
+    return activations, sample.float().contiguous()
+
+
+# MARK: The golden
+
+
+def compact_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]:
+    """The safetensors file, tensors in the given order: the same bytes for the same content."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    end = 0
+    for name, tensor in tensors.items():
+        begin, end = end, end + 4 * tensor.numel()
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    yield struct.pack("<Q", len(text)) + text
+    for tensor in tensors.values():
+        yield tensor.numpy().astype("<f4", copy=False).tobytes()
+
+
+def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
+    """Writes beside `path` and renames, so that `path` is whole or untouched."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CaptureError(EXIT_CANNOT_CREATE, f"cannot write {path}: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def capture(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs the model, writes the golden and returns the report for stdout."""
+    folder, output = options.model, options.output
+    if not folder.is_dir():
+        raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a folder")
+    if output.exists() and not options.force:
+        raise CaptureError(EXIT_CANNOT_CREATE, f"{output} exists: --force replaces it")
+    if not output.absolute().parent.is_dir():
+        raise CaptureError(EXIT_CANNOT_CREATE, f"{output.absolute().parent} is not a folder")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise CaptureError(EXIT_BAD_DATA, f"{folder / 'config.json'} is not an object")
+    variant = choose_variant(folder, options.variant)
+    weights = describe_weights(weight_files(folder, variant))
+    progress(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
+    model = load_model(folder, config, variant)
+    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(dict(model.config), options)
+    inputs = ordered_inputs(inputs, model.config.guidance_embeds)
+    progress("running")
+    activations, sample = run(model, inputs, options.detail)
+
+    producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
+    contract = {
+        "model_class": "SanaTransformer2DModel",
+        "config": config,
+        "weights": weights,
+        "compute_dtype": "float32",
+        "numerics": "fp32",
+        "activations": [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()],
+        "producer": producer,
+    }
+    tensors = {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | {"outputs.sample": sample}
+    metadata = {"format": "sana-reference", "version": "1", "contract": compact_json(contract)}
+    replace_file(output, golden_chunks(tensors, metadata))
+    return {"output": str(output), "activations": len(activations), "producer": producer}
+
+
+# MARK: The command line
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def progress(message: str) -> None:
+    print(f"capture: {message}", file=sys.stderr)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"capture: {message}\n")
+
+
+def positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def latent_size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HxW, such as 32x32")
+    return positive(height), positive(width)
+
+
+def numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = Parser(prog="capture", description="Record golden activations of a Sana transformer with diffusers.")
+    parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="component folder: config.json and its weights")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="golden to write (.safetensors)")
+    parser.add_argument("--variant", help="weights variant, such as fp16 (default: the unnamed or only one)")
+    parser.add_argument("--inputs", type=Path, metavar="FILE", help="safetensors file with tensors named inputs.*")
+    parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    made = parser.add_argument_group("synthetic inputs (instead of --inputs)")
+    made.add_argument("--seed", type=int, metavar="N", help="seed of the random inputs (default 0)")
+    made.add_argument("--latent", type=latent_size, metavar="HxW", help="latent size (default: the sample size)")
+    made.add_argument("--batch", type=positive, metavar="B", help="samples (default 1)")
+    made.add_argument("--tokens", type=positive, metavar="L", help=f"caption tokens (default {DEFAULT_TOKENS})")
+    made.add_argument(
+        "--timestep", type=numbers, metavar="T[,T...]",
+        help=f"timestep as the model gets it, one for all or one each (default {DEFAULT_TIMESTEP:g})",
+    )
+    made.add_argument(
+        "--guidance", type=numbers, metavar="G[,G...]",
+        help=f"embedded guidance as the model gets it (default {DEFAULT_GUIDANCE:g} where the model has it)",
+    )
+    options = parser.parse_args()
+    synthetic = ("seed", "latent", "batch", "tokens", "timestep", "guidance")
+    if options.inputs and (given := [name for name in synthetic if getattr(options, name) is not None]):
+        parser.error(f"--{given[0]} has no effect with --inputs")
+    return options
+
+
+def main() -> int:
+    options = parse_arguments()
+    try:
+        print(json.dumps(capture(options)))
+    except CaptureError as error:
+        progress(str(error))
+        return error.code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
