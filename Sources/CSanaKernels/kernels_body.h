@@ -1,0 +1,318 @@
+// The one source of all kernels. Included once per instruction set, with SK_TABLE naming the table to define.
+// Loops are written so that the compiler's vectoriser sees independent lanes; sums keep LANES partial sums and add
+// them pairwise, which fixes the order of summation for every vector width.
+
+#include <math.h>
+#include <string.h>
+
+#include "sana_kernels.h"
+
+enum { LANES = 16, DOUBLE_LANES = 8 };
+
+static inline float as_float(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static inline uint32_t as_bits(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline uint16_t load16(const void *source, size_t index) {
+    uint16_t bits;
+    memcpy(&bits, (const char *)source + 2 * index, sizeof bits);
+    return bits;
+}
+
+static inline void store16(void *target, size_t index, uint16_t bits) {
+    memcpy((char *)target + 2 * index, &bits, sizeof bits);
+}
+
+static inline float pairwise_sum(const float *lanes) {
+    float sums[LANES];
+    memcpy(sums, lanes, sizeof sums);
+    for (int width = LANES / 2; width > 0; width /= 2)
+        for (int j = 0; j < width; j++) sums[j] += sums[j + width];
+    return sums[0];
+}
+
+// Adding 1.5 * 2^23 rounds a float below 2^22 to an integer, which then stands in the low bits.
+#define ROUNDER 12582912.0f
+
+static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
+
+// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 Taylor-minimax polynomial in r; within 2 ulp, exact 0 below
+// the denormals, infinity above the range. 2^k is applied in two factors so that no intermediate exponent overflows.
+static inline float exponential(float x) {
+    float bounded = x < -105.0f ? -105.0f : x;
+    bounded = bounded > 89.0f ? 89.0f : bounded;
+    float biased = bounded * 1.44269504088896341f + ROUNDER;
+    float k = biased - ROUNDER;
+    float r = bounded - k * 0.693359375f;
+    r = r + k * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    int32_t whole = rounded_integer(biased);
+    int32_t half = whole / 2;
+    float first = as_float((uint32_t)(half + 127) << 23);
+    float second = as_float((uint32_t)(whole - half + 127) << 23);
+    return p * first * second;
+}
+
+static inline float sigmoid_weighted(float x, float z) { return x / (1.0f + exponential(-z)); }
+
+static void widen_bf16(const void *source, float *target, size_t n) {
+    for (size_t i = 0; i < n; i++) target[i] = as_float((uint32_t)load16(source, i) << 16);
+}
+
+static void widen_f16(const void *source, float *target, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t word = (uint32_t)load16(source, i) << 16;
+        uint32_t sign = word & 0x80000000u;
+        uint32_t magnitude = word + word;
+        // Normal numbers: shift the exponent into place and rebias it by a multiplication.
+        float normal = as_float((magnitude >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
+        // Subnormal numbers: place the mantissa below 0.5 and subtract 0.5.
+        float subnormal = as_float((magnitude >> 17) | (126u << 23)) - 0.5f;
+        uint32_t bits = magnitude < (1u << 27) ? as_bits(subnormal) : as_bits(normal);
+        target[i] = as_float(sign | bits);
+    }
+}
+
+static void widen_i8(const int8_t *source, float scale, float *target, size_t n) {
+    for (size_t i = 0; i < n; i++) target[i] = (float)source[i] * scale;
+}
+
+static void narrow_f16(const float *source, void *target, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = as_bits(source[i]);
+        uint32_t sign = bits >> 16 & 0x8000u;
+        uint32_t magnitude = bits & 0x7FFFFFFFu;
+        // Adding 2^(e + 13) rounds the mantissa to ten bits in the hardware's own rounding; below 2^-14 the fixed
+        // 0.5 rounds to multiples of 2^-24.
+        float value = as_float(magnitude);
+        uint32_t subnormal = as_bits(value + 0.5f) - (126u << 23);
+        uint32_t rounded = magnitude + 0xFFFu + (magnitude >> 13 & 1u);
+        uint32_t normal = (rounded >> 13) - (112u << 10);
+        uint32_t result = magnitude < (113u << 23) ? subnormal : normal;
+        result = magnitude >= 0x477FF000u ? 0x7C00u : result;
+        result = magnitude > 0x7F800000u ? 0x7E00u : result;
+        store16(target, i, (uint16_t)(sign | result));
+    }
+}
+
+static void narrow_bf16(const float *source, void *target, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits = as_bits(source[i]);
+        uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+        uint32_t quiet = bits >> 16 | 0x40u;
+        store16(target, i, (uint16_t)((bits & 0x7FFFFFFFu) > 0x7F800000u ? quiet : rounded));
+    }
+}
+
+static void quantize_i8(const float *source, float inverse_scale, int8_t *target, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float value = source[i] * inverse_scale;
+        value = value < -127.0f ? -127.0f : value;
+        value = value > 127.0f ? 127.0f : value;
+        target[i] = (int8_t)rounded_integer(value + ROUNDER);
+    }
+}
+
+static float absolute_maximum(const float *x, size_t n) {
+    // Magnitudes order as integers, NaN above infinity.
+    uint32_t lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            uint32_t magnitude = as_bits(x[i + j]) & 0x7FFFFFFFu;
+            lanes[j] = magnitude > lanes[j] ? magnitude : lanes[j];
+        }
+    for (; i < n; i++) {
+        uint32_t magnitude = as_bits(x[i]) & 0x7FFFFFFFu;
+        lanes[0] = magnitude > lanes[0] ? magnitude : lanes[0];
+    }
+    for (int j = 1; j < LANES; j++) lanes[0] = lanes[j] > lanes[0] ? lanes[j] : lanes[0];
+    return as_float(lanes[0]);
+}
+
+static float sum(const float *x, size_t n) {
+    float lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) lanes[j] += x[i + j];
+    for (int j = 0; i < n; i++, j++) lanes[j] += x[i];
+    return pairwise_sum(lanes);
+}
+
+static float squared_distance(const float *x, float centre, size_t n) {
+    float lanes[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            float d = x[i + j] - centre;
+            lanes[j] += d * d;
+        }
+    for (int j = 0; i < n; i++, j++) {
+        float d = x[i] - centre;
+        lanes[j] += d * d;
+    }
+    return pairwise_sum(lanes);
+}
+
+static void layer_norm(const float *x, float *y, size_t n, float eps) {
+    float mean = sum(x, n) / (float)n;
+    float scale = 1.0f / sqrtf(squared_distance(x, mean, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * scale;
+}
+
+static void rms_norm(const float *x, const float *weight, float *y, size_t n, float eps) {
+    float scale = 1.0f / sqrtf(squared_distance(x, 0.0f, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
+}
+
+static void modulate(float *x, const float *shift, const float *scale, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = x[i] * (1.0f + scale[i]) + shift[i];
+}
+
+static void affine(float *x, const float *weight, const float *bias, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = x[i] * weight[i] + bias[i];
+}
+
+static void add(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void add_gated(float *y, const float *gate, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] += gate[i] * x[i];
+}
+
+static void divide(float *x, float divisor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] /= divisor;
+}
+
+static void clip(float *x, float limit, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float value = x[i] > limit ? limit : x[i];
+        x[i] = value < -limit ? -limit : value;
+    }
+}
+
+static void relu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+static void silu(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] = sigmoid_weighted(x[i], x[i]);
+}
+
+static void gelu_tanh(float *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float v = x[i];
+        // 0.5 (1 + tanh u) is the sigmoid of 2u.
+        float u = 0.7978845608028654f * (v + 0.044715f * (v * v * v));
+        x[i] = sigmoid_weighted(v, 2.0f * u);
+    }
+}
+
+static void gated_silu(const float *value, const float *gate, float *y, size_t n) {
+    for (size_t i = 0; i < n; i++) y[i] = value[i] * sigmoid_weighted(gate[i], gate[i]);
+}
+
+static void softmax(float *x, const float *bias, float scale, size_t n) {
+    if (n == 0) return;
+    if (bias)
+        for (size_t i = 0; i < n; i++) x[i] = x[i] * scale + bias[i];
+    else
+        for (size_t i = 0; i < n; i++) x[i] = x[i] * scale;
+    float maximum = x[0];
+    for (size_t i = 1; i < n; i++) maximum = x[i] > maximum ? x[i] : maximum;
+    for (size_t i = 0; i < n; i++) x[i] = exponential(x[i] - maximum);
+    float total = sum(x, n);
+    for (size_t i = 0; i < n; i++) x[i] /= total;
+}
+
+static void depthwise3x3_row(const float *above, const float *row, const float *below, size_t width,
+                             size_t channels, const float *weight, const float *bias,
+                             const float *zeros, float *y) {
+    const float *lines[3] = {above, row, below};
+    for (size_t x = 0; x < width; x++) {
+        const float *tap[9];
+        for (int dy = 0; dy < 3; dy++)
+            for (int dx = 0; dx < 3; dx++) {
+                size_t column = x + (size_t)dx;  // one to the right of the tap's column
+                int inside = lines[dy] && column >= 1 && column <= width;
+                tap[3 * dy + dx] = inside ? lines[dy] + (column - 1) * channels : zeros;
+            }
+        float *out = y + x * channels;
+        for (size_t c = 0; c < channels; c++) {
+            float sum = bias[c];
+            for (int t = 0; t < 9; t++) sum += tap[t][c] * weight[(size_t)t * channels + c];
+            out[c] = sum;
+        }
+    }
+}
+
+static void compare(const float *actual, const float *reference, size_t n, sk_comparison *sums) {
+    double difference[DOUBLE_LANES] = {0}, ref[DOUBLE_LANES] = {0}, act[DOUBLE_LANES] = {0},
+           product[DOUBLE_LANES] = {0}, maximum[DOUBLE_LANES] = {0};
+    uint64_t nonfinite[DOUBLE_LANES] = {0};
+    for (size_t i = 0; i < n; i += DOUBLE_LANES) {
+        size_t count = n - i < DOUBLE_LANES ? n - i : DOUBLE_LANES;
+        for (size_t j = 0; j < count; j++) {
+            uint32_t exponent = 0xFFu << 23;
+            int finite = (as_bits(actual[i + j]) & exponent) != exponent &&
+                         (as_bits(reference[i + j]) & exponent) != exponent;
+            double a = finite ? (double)actual[i + j] : 0.0, r = finite ? (double)reference[i + j] : 0.0;
+            double d = a - r, magnitude = d < 0 ? -d : d;
+            difference[j] += d * d;
+            ref[j] += r * r;
+            act[j] += a * a;
+            product[j] += a * r;
+            maximum[j] = magnitude > maximum[j] ? magnitude : maximum[j];
+            nonfinite[j] += finite ? 0 : 1;
+        }
+    }
+    for (int j = 0; j < DOUBLE_LANES; j++) {
+        sums->squared_difference += difference[j];
+        sums->squared_reference += ref[j];
+        sums->squared_actual += act[j];
+        sums->product += product[j];
+        sums->max_difference = maximum[j] > sums->max_difference ? maximum[j] : sums->max_difference;
+        sums->nonfinite += nonfinite[j];
+    }
+}
+
+static const sk_kernels SK_TABLE = {
+    .name = SK_NAME,
+    .widen_bf16 = widen_bf16,
+    .widen_f16 = widen_f16,
+    .widen_i8 = widen_i8,
+    .narrow_f16 = narrow_f16,
+    .narrow_bf16 = narrow_bf16,
+    .quantize_i8 = quantize_i8,
+    .absolute_maximum = absolute_maximum,
+    .layer_norm = layer_norm,
+    .rms_norm = rms_norm,
+    .modulate = modulate,
+    .affine = affine,
+    .add = add,
+    .add_gated = add_gated,
+    .divide = divide,
+    .clip = clip,
+    .relu = relu,
+    .silu = silu,
+    .gelu_tanh = gelu_tanh,
+    .gated_silu = gated_silu,
+    .softmax = softmax,
+    .depthwise3x3_row = depthwise3x3_row,
+    .compare = compare,
+};

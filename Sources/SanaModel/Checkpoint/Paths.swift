@@ -1,0 +1,49 @@
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// Path arithmetic and look-ups in the file system, for paths that users type.
+extension String {
+    /// The folder part; `.` for a bare name.
+    public var parentFolder: String {
+        guard let slash = lastIndex(of: "/") else { return "." }
+        return slash == startIndex ? "/" : String(self[..<slash])
+    }
+
+    /// The part after the last slash, trailing slashes ignored.
+    public var lastPathComponent: String {
+        split(separator: "/").last.map(String.init) ?? self
+    }
+
+    /// `name` inside this folder.
+    public func appendingPath(_ name: String) -> String {
+        self == "." ? name : hasSuffix("/") ? self + name : self + "/" + name
+    }
+
+    /// Whether a file or folder exists here, links followed.
+    public var pathExists: Bool { access(self, F_OK) == 0 }
+
+    /// Whether a folder exists here, links followed.
+    public var isFolder: Bool {
+        var status = stat()
+        return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// Names in this folder, sorted; empty when it cannot be read.
+    public var folderEntries: [String] {
+        guard let handle = opendir(self) else { return [] }
+        defer { closedir(handle) }
+        var names: [String] = []
+        while let entry = readdir(handle) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names.sorted()
+    }
+}

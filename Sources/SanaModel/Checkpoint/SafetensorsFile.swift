@@ -1,0 +1,56 @@
+/// A memory-mapped safetensors file.
+public struct SafetensorsFile: TensorSource {
+    /// Path it was opened from.
+    public let path: String
+    public let header: SafetensorsHeader
+    private let content: ByteView
+    private let dataStart: Int
+    private let indexByName: [String: Int]
+
+    /// Maps and checks the file.
+    ///
+    /// - Throws: `FileError`, `SafetensorsError`.
+    public init(path: String) throws {
+        try self.init(content: ByteView(mapping: path), path: path)
+    }
+
+    /// Checks a file that is already in memory.
+    ///
+    /// - Throws: `SafetensorsError`.
+    public init(content: ByteView, path: String) throws(SafetensorsError) {
+        let header = try content.withUnsafeBytes {
+            (bytes) throws(SafetensorsError) -> (Int, SafetensorsHeader) in
+            let count = try SafetensorsHeader.headerByteCount(
+                bytes, fileByteCount: bytes.count, file: path)
+            let start = SafetensorsHeader.lengthByteCount
+            let json = UnsafeRawBufferPointer(rebasing: bytes[start..<start + count])
+            return (
+                start + count,
+                try SafetensorsHeader(
+                    json: json, dataByteCount: bytes.count - start - count, file: path)
+            )
+        }
+        self.path = path
+        self.content = content
+        (dataStart, self.header) = header
+        indexByName = Dictionary(
+            uniqueKeysWithValues: self.header.tensors.enumerated().map { ($1.name, $0) })
+    }
+
+    public var tensors: [TensorInfo] { header.tensors }
+
+    public func info(_ name: String) -> TensorInfo? { indexByName[name].map { header.tensors[$0] } }
+
+    public func bytes(of tensor: TensorInfo) throws -> ByteView {
+        guard let index = indexByName[tensor.name] else {
+            throw BadDataError(file: path, reason: "no tensor '\(tensor.name.printable)'")
+        }
+        return content.slice(dataStart + header.dataOffsets[index], header.tensors[index].byteCount)
+    }
+
+    /// The eight length bytes and the JSON header, as they stand in the file.
+    public var headerBytes: ByteView { content.slice(0, dataStart) }
+
+    /// The whole file.
+    public var fileBytes: ByteView { content }
+}

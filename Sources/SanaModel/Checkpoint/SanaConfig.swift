@@ -1,0 +1,142 @@
+/// The configuration of a `SanaTransformer2DModel`, names and defaults as in diffusers 0.42.1.
+public struct SanaConfig: Sendable, Equatable {
+    /// Value of `_class_name`.
+    public static let className = "SanaTransformer2DModel"
+
+    public var inChannels = 32
+    public var outChannels = 32
+    public var numAttentionHeads = 70
+    public var attentionHeadDim = 32
+    public var numLayers = 20
+    public var numCrossAttentionHeads = 20
+    public var crossAttentionHeadDim = 112
+    public var crossAttentionDim = 2240
+    public var captionChannels = 2304
+    public var mlpRatio = 2.5
+    public var attentionBias = false
+    public var sampleSize = 32
+    public var patchSize = 1
+    public var normElementwiseAffine = false
+    public var normEps: Float = 1e-6
+    /// `nil`: no position embedding.
+    public var interpolationScale: Double?
+    public var guidanceEmbeds = false
+    /// Factor that the pipeline applies to the guidance before the model sees it.
+    public var guidanceEmbedsScale = 0.1
+    /// RMS norm of queries and keys over all heads together (`rms_norm_across_heads`).
+    public var qkNorm = false
+    /// Factor that the pipeline applies to the timestep before the model sees it.
+    public var timestepScale = 1.0
+
+    /// diffusers' defaults, which are those of the 1.6B model.
+    public init() {}
+
+    /// Width of a token: heads × head dimension.
+    public var innerDim: Int { numAttentionHeads * attentionHeadDim }
+    /// Width inside cross-attention.
+    public var crossInnerDim: Int { numCrossAttentionHeads * crossAttentionHeadDim }
+    /// Channels after the gate of GLUMBConv; `conv_inverted` makes twice as many.
+    public var ffHiddenDim: Int { Int(mlpRatio * Double(innerDim)) }
+
+    /// Reads `config.json`.
+    ///
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or of a kind that diffusers' class
+    ///   cannot run.
+    public init(json: JSONValue, file: String) throws(BadDataError) {
+        guard json.members != nil else {
+            throw BadDataError(file: file, reason: "config is not a JSON object")
+        }
+        let reader = ConfigReader(json: json, file: file)
+        if let name = json["_class_name"], name.string != Self.className {
+            throw reader.error("_class_name", "is \(name.text().printable), not \"\(Self.className)\"")
+        }
+        let dimension = 1...(1 << 16)
+        try reader.read("in_channels", into: &inChannels, dimension)
+        outChannels = inChannels
+        if json["out_channels"] == nil { outChannels = 32 }
+        try reader.read("out_channels", into: &outChannels, 0...(1 << 16))
+        if outChannels == 0 { outChannels = inChannels }
+        try reader.read("num_attention_heads", into: &numAttentionHeads, 1...4096)
+        try reader.read("attention_head_dim", into: &attentionHeadDim, 1...4096)
+        try reader.read("num_layers", into: &numLayers, 0...1024)
+        try reader.read("num_cross_attention_heads", into: &numCrossAttentionHeads, 1...4096)
+        try reader.read("cross_attention_head_dim", into: &crossAttentionHeadDim, 1...4096)
+        try reader.read("cross_attention_dim", into: &crossAttentionDim, dimension)
+        try reader.read("caption_channels", into: &captionChannels, dimension)
+        try reader.read("mlp_ratio", into: &mlpRatio, 0...64)
+        try reader.read("attention_bias", into: &attentionBias)
+        try reader.read("sample_size", into: &sampleSize, 1...(1 << 14))
+        try reader.read("patch_size", into: &patchSize, 1...64)
+        try reader.read("norm_elementwise_affine", into: &normElementwiseAffine)
+        var eps = Double(normEps)
+        try reader.read("norm_eps", into: &eps, 0...1)
+        normEps = Float(eps)
+        if let scale = json["interpolation_scale"], scale != .null {
+            var value = 1.0
+            try reader.read("interpolation_scale", into: &value, 1e-6...1e6)
+            interpolationScale = value
+        }
+        try reader.read("guidance_embeds", into: &guidanceEmbeds)
+        try reader.read("guidance_embeds_scale", into: &guidanceEmbedsScale, -1e6...1e6)
+        try reader.read("timestep_scale", into: &timestepScale, -1e6...1e6)
+        if let norm = json["qk_norm"], norm != .null {
+            guard norm.string == "rms_norm_across_heads" else {
+                throw reader.error(
+                    "qk_norm", "is \(norm.text().printable); Sana has null or \"rms_norm_across_heads\"")
+            }
+            qkNorm = true
+        }
+        try check(reader)
+    }
+
+    private func check(_ reader: ConfigReader) throws(BadDataError) {
+        guard innerDim <= 1 << 16, crossInnerDim <= 1 << 16 else {
+            throw reader.error("num_attention_heads", "× head dimension is over \(1 << 16)")
+        }
+        guard crossAttentionDim == innerDim else {
+            throw reader.error(
+                "cross_attention_dim",
+                "is \(crossAttentionDim), but captions are projected to the inner width \(innerDim)")
+        }
+        guard ffHiddenDim >= 1 else { throw reader.error("mlp_ratio", "leaves no hidden channel") }
+        guard interpolationScale == nil || innerDim % 4 == 0 else {
+            throw reader.error(
+                "interpolation_scale", "asks for sincos positions, which need an inner width divisible by 4")
+        }
+        guard sampleSize >= patchSize else { throw reader.error("sample_size", "is below patch_size") }
+    }
+}
+
+/// Typed access to `config.json`: absent keys keep the default, `null` where diffusers takes none is an error.
+private struct ConfigReader {
+    let json: JSONValue
+    let file: String
+
+    func error(_ key: String, _ problem: String) -> BadDataError {
+        BadDataError(file: file, reason: "\(key) \(problem)", remedy: "restore config.json from the repository")
+    }
+
+    func read(_ key: String, into value: inout Int, _ range: ClosedRange<Int>) throws(BadDataError) {
+        guard let json = json[key], key != "out_channels" || json != .null else { return }
+        guard let number = json.int, range.contains(number) else {
+            throw error(key, "is \(json.text().printable), not an integer in \(range)")
+        }
+        value = number
+    }
+
+    func read(
+        _ key: String, into value: inout Double, _ range: ClosedRange<Double>
+    ) throws(BadDataError) {
+        guard let json = json[key] else { return }
+        guard let number = json.double, range.contains(number) else {
+            throw error(key, "is \(json.text().printable), not a number in \(range)")
+        }
+        value = number
+    }
+
+    func read(_ key: String, into value: inout Bool) throws(BadDataError) {
+        guard let json = json[key] else { return }
+        guard let flag = json.bool else { throw error(key, "is \(json.text().printable), not true or false") }
+        value = flag
+    }
+}

@@ -1,0 +1,81 @@
+/// Which files of a component folder hold its weights.
+///
+/// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
+/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards the index
+/// `diffusion_pytorch_model.safetensors.index[.VARIANT].json` or, in the newer order,
+/// `diffusion_pytorch_model[.VARIANT].safetensors.index.json`. Shards themselves are named by the index.
+public struct WeightFiles: Sendable, Equatable {
+    /// `fp16`, `bf16` …; `nil` for the plain names.
+    public let variant: String?
+    /// The safetensors file or the index, a name in the folder.
+    public let name: String
+    /// Whether `name` is an index of shards.
+    public var isSharded: Bool { name.hasSuffix(".json") }
+
+    /// File name that diffusers gives a model's weights, without variant and extension.
+    public static let stem = "diffusion_pytorch_model"
+
+    /// All sets of weights among the file names of a folder, plain names first.
+    ///
+    /// - Throws: `BadDataError` when a single file and an index claim the same variant.
+    public static func candidates(in names: [String], folder: String) throws -> [WeightFiles] {
+        var found: [String: WeightFiles] = [:]
+        for name in names {
+            guard let variant = variant(of: name) else { continue }
+            if let other = found[variant], other.name != name {
+                throw BadDataError(
+                    file: folder,
+                    reason: "both \(other.name.printable) and \(name.printable) hold the weights",
+                    remedy: "remove the one that is stale, or give the file itself as MODEL")
+            }
+            found[variant] = WeightFiles(variant: variant.isEmpty ? nil : variant, name: name)
+        }
+        return found.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    /// The one set that `variant` asks for; with none asked, the plain set, or the only one there.
+    ///
+    /// - Throws: `BadDataError` (none, or several and no plain one).
+    public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
+        let all = try candidates(in: folder.folderEntries, folder: folder)
+        let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
+        if let variant {
+            guard let match = all.first(where: { $0.variant == variant }) else {
+                throw BadDataError(
+                    file: folder,
+                    reason: "no weights of variant '\(variant.printable)'; variants here: \(all.isEmpty ? "no weights at all" : list)",
+                    remedy: "choose one of these with --variant")
+            }
+            return match
+        }
+        guard let only = all.first, all.count == 1 else {
+            throw all.isEmpty
+                ? BadDataError(
+                    file: folder, reason: "no \(stem)*.safetensors in this folder",
+                    remedy: "download the weights, or give a .safetensors file as MODEL")
+                : BadDataError(
+                    file: folder, reason: "several variants: \(list)",
+                    remedy: "choose one with --variant, or give the file itself as MODEL")
+        }
+        return only
+    }
+
+    /// The variant in a file name, empty for the plain name; `nil` when the name is not one of weights.
+    private static func variant(of name: String) -> String? {
+        guard name.hasPrefix(stem) else { return nil }
+        let rest = name.dropFirst(stem.count)
+        func dotted(_ part: Substring) -> String? {
+            if part.isEmpty { return "" }
+            let variant = part.dropFirst()
+            return part.first == "." && !variant.isEmpty && !variant.contains(where: { ".-".contains($0) })
+                ? String(variant) : nil
+        }
+        let index = ".safetensors.index"
+        if rest.hasPrefix(index), rest.hasSuffix(".json") {
+            return dotted(rest.dropFirst(index.count).dropLast(".json".count))
+        }
+        if rest.hasSuffix(index + ".json") { return dotted(rest.dropLast((index + ".json").count)) }
+        if rest.hasSuffix(".safetensors") { return dotted(rest.dropLast(".safetensors".count)) }
+        return nil
+    }
+}

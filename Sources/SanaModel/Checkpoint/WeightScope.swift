@@ -1,0 +1,160 @@
+/// A place in a checkpoint's tree of names, handed down while a model is built.
+///
+/// Every look-up is recorded. A tensor that is absent or misshapen yields a placeholder and a record, so building goes
+/// on and `finish()` reports all problems in one error; no model with placeholders ever leaves its initialiser.
+public struct WeightScope {
+    /// Module path of this place; empty at the root.
+    public let path: String
+    private let binding: Binding
+
+    /// The root of `source`.
+    ///
+    /// - Parameter label: the file or folder, for messages.
+    public init(_ source: any TensorSource, label: String) {
+        path = ""
+        binding = Binding(source: source, label: label)
+    }
+
+    private init(path: String, binding: Binding) {
+        (self.path, self.binding) = (path, binding)
+    }
+
+    /// The child module `name`.
+    public subscript(name: String) -> WeightScope {
+        WeightScope(path: path.isEmpty ? name : path + "." + name, binding: binding)
+    }
+
+    /// The child module of a list.
+    public subscript(index: Int) -> WeightScope { self[String(index)] }
+
+    /// A parameter as fp32 values.
+    ///
+    /// - Parameter shape: what the configuration calls for; the tensor must have just that.
+    /// - Throws: errors of the source while reading values.
+    public func parameter(_ name: String, shape: [Int]) throws -> FloatBuffer {
+        guard let tensor = claim(name, shape: shape, types: [.f32, .f16, .bf16]),
+            let values = try binding.source.bytes(of: tensor).widened(from: tensor.dtype)
+        else { return FloatBuffer(count: 0) }
+        return values
+    }
+
+    /// The weight of a linear map or 1×1 convolution, in its stored type.
+    ///
+    /// An I8 weight brings its `scale` F32 `[out, 1, …]`, one dimension for each of `shape`.
+    ///
+    /// - Parameter shape: `[out, in]`, or `[out, in, kernel height, kernel width]` for a convolution whose kernel is flattened into
+    ///   the input channels.
+    public func weight(shape: [Int]) throws -> Weight {
+        let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
+        let placeholder = Weight(
+            storage: .float32(ByteView([])), rows: rows, columns: columns)
+        guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
+            if let scale = binding.source.info(self["scale"].path) {
+                // Beside an absent weight its scale is no second problem.
+                binding.claimed.insert(scale.name)
+            }
+            return placeholder
+        }
+        let bytes = try binding.source.bytes(of: tensor)
+        let storage: Weight.Storage
+        switch tensor.dtype {
+        case .bf16: storage = .bfloat16(bytes)
+        case .f16: storage = .float16(bytes)
+        case .i8:
+            let scaleShape = [rows] + shape.dropFirst().map { _ in 1 }
+            guard let scale = claim("scale", shape: scaleShape, types: [.f32]),
+                let values = try binding.source.bytes(of: scale).widened(from: .f32)
+            else { return placeholder }
+            storage = .int8(bytes, scale: values)
+        default: storage = .float32(bytes)
+        }
+        return Weight(storage: storage, rows: rows, columns: columns)
+    }
+
+    /// Ends the binding.
+    ///
+    /// - Throws: `BindingError` when any tensor was missing or misshapen, or was never asked for.
+    public func finish() throws(BindingError) {
+        let unexpected = binding.source.tensors.filter { !binding.claimed.contains($0.name) }
+        guard unexpected.isEmpty, binding.missing.isEmpty, binding.mismatched.isEmpty else {
+            throw BindingError(
+                file: binding.label, missing: binding.missing, unexpected: unexpected.map(\.name),
+                mismatched: binding.mismatched)
+        }
+    }
+
+    private func claim(_ name: String, shape: [Int], types: [DType]) -> TensorInfo? {
+        let name = self[name].path
+        binding.claimed.insert(name)
+        guard let tensor = binding.source.info(name) else {
+            binding.missing.append(.init(name: name, shape: shape))
+            return nil
+        }
+        guard tensor.shape == shape, types.contains(tensor.dtype) else {
+            binding.mismatched.append(
+                .init(tensor: tensor, expectedShape: shape, expectedTypes: types))
+            return nil
+        }
+        return tensor
+    }
+
+    /// What has been asked for so far, shared by all scopes of one model.
+    private final class Binding {
+        let source: any TensorSource
+        let label: String
+        var claimed = Set<String>()
+        var missing: [BindingError.Missing] = []
+        var mismatched: [BindingError.Mismatch] = []
+
+        init(source: any TensorSource, label: String) {
+            (self.source, self.label) = (source, label)
+        }
+    }
+}
+
+/// Everything in which a checkpoint's tensors differ from what its configuration calls for.
+public struct BindingError: DiagnosticError {
+    public struct Missing: Sendable, Equatable {
+        public let name: String
+        public let shape: [Int]
+    }
+    public struct Mismatch: Sendable, Equatable {
+        public let tensor: TensorInfo
+        public let expectedShape: [Int]
+        public let expectedTypes: [DType]
+    }
+
+    public let file: String
+    public let missing: [Missing]
+    public let unexpected: [String]
+    public let mismatched: [Mismatch]
+
+    /// Lines of one kind that are shown before the rest is counted.
+    private static let shown = 20
+
+    public var category: DiagnosticCategory { .badData }
+
+    public var description: String {
+        var lines = [
+            "\(file.printable): weights do not fit the configuration: \(missing.count) missing, "
+                + "\(unexpected.count) unexpected, \(mismatched.count) misshapen"
+        ]
+        func list(_ items: [String]) {
+            lines += items.prefix(Self.shown).map { "  " + $0 }
+            if items.count > Self.shown { lines.append("  … and \(items.count - Self.shown) more") }
+        }
+        list(missing.map { "missing     \($0.name.printable) \($0.shape)" })
+        list(unexpected.map { "unexpected  \($0.printable)" })
+        list(
+            mismatched.map {
+                "misshapen   \($0.tensor.name.printable): expected "
+                    + "\($0.expectedTypes.map(\.rawValue).joined(separator: "/")) \($0.expectedShape), "
+                    + "found \($0.tensor.dtype.rawValue) \($0.tensor.shape)"
+            })
+        return lines.joined(separator: "\n")
+    }
+
+    public var remedy: String? {
+        "check that config.json and the weights come from the same revision of the same model"
+    }
+}

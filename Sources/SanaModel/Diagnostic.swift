@@ -1,0 +1,103 @@
+/// What kind of trouble an error is, for whoever must turn it into an exit code.
+public enum DiagnosticCategory: Sendable {
+    /// The input exists but breaks a rule of its format.
+    case badData
+    /// The input does not exist.
+    case noInput
+    /// The output cannot be created, or exists already.
+    case cannotCreate
+    /// The operating system failed while reading or writing.
+    case inputOutput
+    /// The request itself makes no sense.
+    case usage
+}
+
+/// An error that a stranger can act on: what is wrong, where, and what to do next.
+public protocol DiagnosticError: Error, CustomStringConvertible {
+    /// The kind of trouble.
+    var category: DiagnosticCategory { get }
+    /// One sentence that says what to do next; `nil` when nothing sensible can be said.
+    var remedy: String? { get }
+}
+
+extension DiagnosticError {
+    public var remedy: String? { nil }
+
+    /// `description` followed by the remedy.
+    public var fullMessage: String { remedy.map { "\(description)\n  remedy: \($0)" } ?? description }
+}
+
+/// Bad data in a file, where one sentence tells all.
+public struct BadDataError: DiagnosticError {
+    /// The file.
+    public let file: String
+    /// What is wrong.
+    public let reason: String
+    public let remedy: String?
+
+    public init(file: String, reason: String, remedy: String? = nil) {
+        self.file = file
+        self.reason = reason
+        self.remedy = remedy
+    }
+
+    public var category: DiagnosticCategory { .badData }
+    public var description: String { "\(file.printable): \(reason)" }
+}
+
+/// A file operation that the operating system refused.
+public struct FileError: DiagnosticError {
+    /// What was being done.
+    public enum Operation: String, Sendable {
+        case open, read, map, create, write, rename, remove
+    }
+    public let operation: Operation
+    public let path: String
+    /// `errno` of the failed call.
+    public let code: Int32
+
+    public init(_ operation: Operation, _ path: String, code: Int32) {
+        self.operation = operation
+        self.path = path
+        self.code = code
+    }
+
+    public var category: DiagnosticCategory {
+        switch operation {
+        case .open where code == ENOENT || code == ENOTDIR: .noInput
+        case .create: .cannotCreate
+        default: .inputOutput
+        }
+    }
+    public var description: String {
+        "\(path.printable): cannot \(operation.rawValue): \(String(cString: strerror(code)))"
+    }
+    public var remedy: String? {
+        category == .noInput ? "check the path; nothing exists there" : nil
+    }
+}
+
+extension String {
+    /// The text with control and bidirectional formatting characters escaped: names in a checkpoint
+    /// are untrusted and must not drive the terminal. Long names are cut at 200 characters.
+    public var printable: String {
+        var result = ""
+        for scalar in unicodeScalars.prefix(200) {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .surrogate:
+                result += "\\u{\(String(scalar.value, radix: 16))}"
+            default:
+                result.unicodeScalars.append(scalar)
+            }
+        }
+        return unicodeScalars.count > 200 ? result + "…" : result
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

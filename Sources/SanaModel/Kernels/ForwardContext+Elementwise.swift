@@ -1,0 +1,126 @@
+import CSanaKernels
+
+/// Rows of a matrix that one task of an element-wise pass takes.
+private let rowsPerTask = 32
+/// Elements that one task takes where rows do not matter.
+private let elementsPerTask = 1 << 15
+
+/// The passes between matrix products, shared among the workers. All of them act on whole rows (tokens).
+extension ForwardContext {
+    /// Calls `body` for every row.
+    private func forEachRow(_ rows: Int, _ body: (Int) -> Void) {
+        workers.run((rows + rowsPerTask - 1) / rowsPerTask) { task, _ in
+            for row in task * rowsPerTask..<min((task + 1) * rowsPerTask, rows) { body(row) }
+        }
+    }
+
+    /// Calls `body` with the start and the length of pieces of `x`.
+    private func forEachPiece(_ x: Matrix, _ body: (UnsafeMutablePointer<Float>, Int) -> Void) {
+        workers.run((x.count + elementsPerTask - 1) / elementsPerTask) { task, _ in
+            let start = task * elementsPerTask
+            body(x.pointer + start, min(elementsPerTask, x.count - start))
+        }
+    }
+
+    /// y = (x − mean) / √(variance + eps), then · weight + bias where given.
+    func layerNorm(
+        _ x: Matrix, eps: Float, weight: FloatBuffer?, bias: FloatBuffer?, into y: Matrix
+    ) {
+        forEachRow(x.rows) { row in
+            Kernels.best.layer_norm(x.row(row), y.row(row), x.columns, eps)
+            if let weight, let bias {
+                Kernels.best.affine(y.row(row), weight.pointer, bias.pointer, x.columns)
+            }
+        }
+    }
+
+    /// x = x / √(mean(x²) + eps) · weight
+    func rmsNorm(_ x: Matrix, eps: Float, weight: FloatBuffer) {
+        forEachRow(x.rows) { row in
+            Kernels.best.rms_norm(x.row(row), weight.pointer, x.row(row), x.columns, eps)
+        }
+    }
+
+    /// x = x · (1 + scale) + shift, with one row of `shift` and `scale` for each image of the batch.
+    func modulate(_ x: Matrix, shift: Matrix, scale: Matrix) {
+        let tokens = x.rows / shift.rows
+        forEachRow(x.rows) { row in
+            Kernels.best.modulate(
+                x.row(row), shift.row(row / tokens), scale.row(row / tokens), x.columns)
+        }
+    }
+
+    /// A table `[parts, D]` plus an embedding, as `parts` matrices `[B, D]`.
+    ///
+    /// - Parameter embedding: `[B, parts · D]`, or `[B, D]` that is added to every part.
+    func modulation(
+        _ name: String, table: FloatBuffer, embedding: Matrix, parts: Int
+    ) -> [Matrix] {
+        let (batch, dim) = (embedding.rows, table.count / parts)
+        let all = matrix(name, rows: parts * batch, columns: dim)
+        let step = embedding.columns == dim ? 0 : dim
+        for part in 0..<parts {
+            for image in 0..<batch {
+                let row = all.row(part * batch + image)
+                row.update(from: table.pointer + part * dim, count: dim)
+                Kernels.best.add(row, embedding.row(image) + part * step, dim)
+            }
+        }
+        return (0..<parts).map { all.rows($0 * batch, batch) }
+    }
+
+    /// y = y + x, rows of `x` repeated where it has fewer.
+    func add(_ x: Matrix, to y: Matrix) {
+        forEachRow(y.rows) { row in
+            Kernels.best.add(y.row(row), x.row(row % x.rows), y.columns)
+        }
+    }
+
+    /// y = y + gate · x, with one row of `gate` for each image of the batch.
+    func addGated(_ x: Matrix, gate: Matrix, to y: Matrix) {
+        let tokens = y.rows / gate.rows
+        forEachRow(y.rows) { row in
+            Kernels.best.add_gated(y.row(row), gate.row(row / tokens), x.row(row), y.columns)
+        }
+    }
+
+    /// x = max(x, 0)
+    func relu(_ x: Matrix) { forEachPiece(x) { Kernels.best.relu($0, $1) } }
+
+    /// x = x / (1 + exp(−x))
+    func silu(_ x: Matrix) { forEachPiece(x) { Kernels.best.silu($0, $1) } }
+
+    /// x = GELU(x) in the tanh approximation.
+    func geluTanh(_ x: Matrix) { forEachPiece(x) { Kernels.best.gelu_tanh($0, $1) } }
+
+    /// x = clamp(x, −limit, limit)
+    func clip(_ x: Matrix, limit: Float) { forEachPiece(x) { Kernels.best.clip($0, limit, $1) } }
+
+    /// Copies `x` to `y` of the same shape.
+    func copy(_ x: Matrix, to y: Matrix) { y.pointer.update(from: x.pointer, count: x.count) }
+
+    /// y = 3×3 depthwise convolution of `x` `[batch · height · width, channels]`, padding 1, plus bias.
+    ///
+    /// - Parameter weight: `[9, channels]`, taps row-major.
+    func depthwise3x3(
+        _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
+        zeros: FloatBuffer, into y: Matrix
+    ) {
+        workers.run(x.rows / width) { line, _ in
+            let row = line % height
+            let here = x.row(line * width)
+            let step = width * x.columns
+            Kernels.best.depthwise3x3_row(
+                row > 0 ? UnsafePointer(here - step) : nil, here,
+                row < height - 1 ? UnsafePointer(here + step) : nil, width, x.columns,
+                weight.pointer, bias.pointer, zeros.pointer, y.row(line * width))
+        }
+    }
+
+    /// y = first half of the channels of `x` · SiLU(second half).
+    func gatedSilu(_ x: Matrix, into y: Matrix) {
+        forEachRow(x.rows) { row in
+            Kernels.best.gated_silu(x.row(row), x.row(row) + y.columns, y.row(row), y.columns)
+        }
+    }
+}

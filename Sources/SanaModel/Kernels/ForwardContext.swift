@@ -1,0 +1,57 @@
+/// Arithmetic that differs between the precisions diffusers runs in.
+public enum Numerics: String, Sendable, CaseIterable, Codable {
+    /// As diffusers in fp32.
+    case fp32
+    /// The output of linear attention is clipped to ±65504, as diffusers does when it runs in fp16.
+    case fp16Clip = "fp16-clip"
+}
+
+/// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
+///
+/// Buffers are made on first use and kept, so a second forward of the same sizes allocates nothing. One forward at a time.
+public final class ForwardContext {
+    public let workers: WorkerPool
+    public let numerics: Numerics
+    public weak var probe: (any LayerProbe)?
+
+    private var buffers: [String: FloatBuffer] = [:]
+
+    public init(workers: WorkerPool, numerics: Numerics = .fp32, probe: (any LayerProbe)? = nil) {
+        (self.workers, self.numerics, self.probe) = (workers, numerics, probe)
+    }
+
+    /// Runs a module under the probe.
+    func module(_ path: String, _ body: () throws -> [Activation]) rethrows {
+        probe?.begin(path)
+        let outputs = try body()
+        probe?.end(path, outputs)
+    }
+
+    /// The buffer called `name` as `[rows, columns]`; its old contents are left in place.
+    func matrix(_ name: String, rows: Int, columns: Int) -> Matrix {
+        Matrix(buffer(name, count: rows * columns), rows: rows, columns: columns)
+    }
+
+    /// Scratch memory of one task per worker.
+    func scratch(floatsPerWorker count: Int) -> WorkerScratch {
+        let stride = (count + 15) / 16 * 16
+        return WorkerScratch(
+            buffer: buffer("scratch", count: stride * workers.threadCount), stride: stride)
+    }
+
+    private func buffer(_ name: String, count: Int) -> FloatBuffer {
+        if let buffer = buffers[name], buffer.count >= count { return buffer }
+        buffers[name] = nil
+        let buffer = FloatBuffer(count: count)
+        buffers[name] = buffer
+        return buffer
+    }
+}
+
+/// A run of floats for each worker.
+struct WorkerScratch {
+    let buffer: FloatBuffer
+    let stride: Int
+
+    subscript(worker: Int) -> UnsafeMutablePointer<Float> { buffer.pointer + worker * stride }
+}

@@ -1,0 +1,20 @@
+import CSanaKernels
+
+extension ByteView {
+    /// The values of a float tensor as fp32; `nil` when `dtype` is not F32, F16 or BF16.
+    ///
+    /// Widening is exact.
+    public func widened(from dtype: DType) -> FloatBuffer? {
+        guard dtype.isFloatWeight else { return nil }
+        let elements = count / (dtype.bitWidth / 8)
+        let buffer = FloatBuffer(count: elements)
+        switch dtype {
+        case .bf16: Kernels.best.widen_bf16(address, buffer.pointer, elements)
+        case .f16: Kernels.best.widen_f16(address, buffer.pointer, elements)
+        default:
+            UnsafeMutableRawPointer(buffer.pointer).copyMemory(
+                from: address, byteCount: elements * MemoryLayout<Float>.stride)
+        }
+        return buffer
+    }
+}

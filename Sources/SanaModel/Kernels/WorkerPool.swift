@@ -1,0 +1,160 @@
+import COpenBLAS
+import Synchronization
+
+import class Foundation.ProcessInfo
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A fixed number of threads that share the iterations of a loop.
+///
+/// Callers split their work the same way whatever `threadCount` is and each iteration writes its own output, so
+/// results do not depend on the number of threads, to the bit. For the same reason BLAS runs single-threaded
+/// inside each worker.
+public final class WorkerPool: @unchecked Sendable {
+    /// Threads that work on a loop, the caller included.
+    public let threadCount: Int
+
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let done = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var threads: [pthread_t] = []
+    private let next = Atomic<Int>(0)
+
+    // Guarded by `mutex`.
+    private var generation = 0
+    private var running = 0
+    private var stopping = false
+    private var loop: (count: Int, body: (Int, Int) -> Void)?
+
+    /// - Parameter threadCount: at least 1; by default one per processor of this process.
+    public init(threadCount: Int = WorkerPool.processorCount) {
+        self.threadCount = max(1, threadCount)
+        openblas_set_num_threads(1)
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(wake, nil)
+        pthread_cond_init(done, nil)
+        for worker in 1..<max(1, self.threadCount) {
+            var thread = pthread_t()
+            let start = WorkerStart(pool: self, worker: worker)
+            let created = pthread_create(
+                &thread, nil,
+                { argument in
+                    guard let argument else { return nil }
+                    let start = Unmanaged<WorkerStart>.fromOpaque(argument).takeRetainedValue()
+                    start.serve()
+                    return nil
+                }, Unmanaged.passRetained(start).toOpaque())
+            // With fewer threads than asked for the loops still complete: the caller works too.
+            if created == 0 { threads.append(thread) }
+        }
+    }
+
+    deinit {
+        pthread_mutex_lock(mutex)
+        stopping = true
+        pthread_cond_broadcast(wake)
+        pthread_mutex_unlock(mutex)
+        for thread in threads { pthread_join(thread, nil) }
+        pthread_mutex_destroy(mutex)
+        pthread_cond_destroy(wake)
+        pthread_cond_destroy(done)
+        mutex.deallocate()
+        wake.deallocate()
+        done.deallocate()
+    }
+
+    /// Processors this process may run on.
+    public static var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }
+
+    /// Calls `body(index, worker)` once for every index below `count` and returns when all are done.
+    ///
+    /// `worker` is below `threadCount` and no two calls that run at the same time share it. Not reentrant.
+    public func run(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
+        guard count > 1, !threads.isEmpty else {
+            for index in 0..<max(count, 0) { body(index, 0) }
+            return
+        }
+        withoutActuallyEscaping(body) { body in
+            pthread_mutex_lock(mutex)
+            next.store(0, ordering: .relaxed)
+            loop = (count, body)
+            running = threads.count
+            generation += 1
+            pthread_cond_broadcast(wake)
+            pthread_mutex_unlock(mutex)
+            work(count, body, worker: 0)
+            pthread_mutex_lock(mutex)
+            while running > 0 { pthread_cond_wait(done, mutex) }
+            loop = nil
+            pthread_mutex_unlock(mutex)
+        }
+    }
+
+    /// The results of `body` for every index below `count`, in order; the error of the lowest index that failed.
+    public func map<Element: Sendable>(
+        _ count: Int, _ body: (Int) throws -> Element
+    ) throws -> [Element] {
+        let slots = UnsafeMutableBufferPointer<Result<Element, any Error>?>.allocate(capacity: count)
+        slots.initialize(repeating: nil)
+        defer {
+            slots.deinitialize()
+            slots.deallocate()
+        }
+        nonisolated(unsafe) let results = slots
+        run(count) { index, _ in results[index] = Result { try body(index) } }
+        return try slots.compactMap { try $0?.get() }
+    }
+
+    private func work(_ count: Int, _ body: (Int, Int) -> Void, worker: Int) {
+        while true {
+            let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            guard index < count else { return }
+            body(index, worker)
+        }
+    }
+
+    /// Runs the loops of `pool` on the current thread until the pool goes away.
+    ///
+    /// The thread must not keep the pool alive, so it holds it unowned: `deinit` joins the thread.
+    fileprivate static func serve(_ pool: Unmanaged<WorkerPool>, worker: Int) {
+        var seen = 0
+        while true {
+            let loop: (count: Int, body: (Int, Int) -> Void)? = pool._withUnsafeGuaranteedRef { pool in
+                pthread_mutex_lock(pool.mutex)
+                defer { pthread_mutex_unlock(pool.mutex) }
+                while pool.generation == seen && !pool.stopping {
+                    pthread_cond_wait(pool.wake, pool.mutex)
+                }
+                seen = pool.generation
+                return pool.stopping ? nil : pool.loop
+            }
+            guard let loop else { return }
+            pool._withUnsafeGuaranteedRef { pool in
+                pool.work(loop.count, loop.body, worker: worker)
+                pthread_mutex_lock(pool.mutex)
+                pool.running -= 1
+                if pool.running == 0 { pthread_cond_signal(pool.done) }
+                pthread_mutex_unlock(pool.mutex)
+            }
+        }
+    }
+}
+
+/// What a new thread is handed.
+private final class WorkerStart: @unchecked Sendable {
+    private let pool: Unmanaged<WorkerPool>
+    private let worker: Int
+
+    init(pool: WorkerPool, worker: Int) {
+        self.pool = .passUnretained(pool)
+        self.worker = worker
+    }
+
+    func serve() { WorkerPool.serve(pool, worker: worker) }
+}

@@ -1,0 +1,63 @@
+/// `ff`: diffusers' `GLUMBConv` without norm and residual, on channels-last images `[B · h · w, D]`.
+struct GLUMBConv {
+    let path: String
+    let convInverted: Linear
+    let convDepth: DepthwiseConv3x3
+    let convPoint: Linear
+    private let hiddenDim: Int
+
+    init(_ scope: WeightScope, dim: Int, hiddenDim: Int) throws {
+        path = scope.path
+        self.hiddenDim = hiddenDim
+        convInverted = try Linear(convolution: scope["conv_inverted"], in: dim, out: 2 * hiddenDim)
+        convDepth = try DepthwiseConv3x3(scope["conv_depth"], channels: 2 * hiddenDim)
+        convPoint = try Linear(convolution: scope["conv_point"], in: hiddenDim, out: dim, bias: false)
+    }
+
+    func callAsFunction(
+        _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
+    ) {
+        context.module(path) {
+            let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
+            let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
+            let gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
+            convInverted(x, into: inverted, grid.imageLayout, context)
+            context.silu(inverted)
+            convDepth(inverted, into: depth, grid, context)
+            context.gatedSilu(depth, into: gated)
+            convPoint(gated, into: y, grid.imageLayout, context)
+            return [Activation(y, grid.imageLayout)]
+        }
+    }
+}
+
+/// `nn.Conv2d(C, C, 3, padding=1, groups=C)` on channels-last images.
+struct DepthwiseConv3x3 {
+    let path: String
+    /// `[9, C]`: taps row-major, channels innermost.
+    private let weight: FloatBuffer
+    private let bias: FloatBuffer
+    private let zeros: FloatBuffer
+
+    init(_ scope: WeightScope, channels: Int) throws {
+        path = scope.path
+        let stored = try scope.parameter("weight", shape: [channels, 1, 3, 3])
+        weight = FloatBuffer(count: stored.count)
+        for index in 0..<stored.count {
+            weight.pointer[index % 9 * channels + index / 9] = stored.pointer[index]
+        }
+        bias = try scope.parameter("bias", shape: [channels])
+        zeros = FloatBuffer(count: channels)
+    }
+
+    func callAsFunction(
+        _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
+    ) {
+        context.module(path) {
+            context.depthwise3x3(
+                x, height: grid.height, width: grid.width, weight: weight, bias: bias, zeros: zeros,
+                into: y)
+            return [Activation(y, grid.imageLayout)]
+        }
+    }
+}

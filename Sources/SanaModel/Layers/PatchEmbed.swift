@@ -1,0 +1,87 @@
+/// diffusers' `PatchEmbed`: latent `[B, C, H, W]` → tokens `[B · h · w, D]`, h = ⌊H/p⌋, w = ⌊W/p⌋.
+struct PatchEmbed {
+    let path: String
+    let proj: Linear
+    private let patchSize: Int
+    private let positions: SinCosPositions?
+
+    init(_ scope: WeightScope, _ config: SanaConfig) throws {
+        path = scope.path
+        patchSize = config.patchSize
+        proj = try Linear(
+            convolution: scope["proj"], in: config.inChannels, out: config.innerDim,
+            kernel: config.patchSize)
+        positions = config.interpolationScale.map {
+            SinCosPositions(
+                dim: config.innerDim, baseSize: config.sampleSize / config.patchSize,
+                interpolationScale: $0)
+        }
+    }
+
+    func callAsFunction(
+        _ latent: DenseTensor, into tokens: Matrix, _ grid: TokenGrid, _ context: ForwardContext
+    ) {
+        context.module(path) {
+            let patches = context.matrix(
+                "patches", rows: tokens.rows, columns: latent.shape[1] * patchSize * patchSize)
+            context.gatherPatches(latent, patchSize: patchSize, grid, into: patches)
+            proj(patches, into: tokens, grid.imageLayout, context)
+            positions?.add(to: tokens, grid, context)
+            return [Activation(tokens, grid.tokenLayout)]
+        }
+    }
+}
+
+/// Batch and token grid of a forward.
+struct TokenGrid {
+    let batch: Int
+    /// Rows of tokens of an image.
+    let height: Int
+    /// Tokens in a row.
+    let width: Int
+
+    var tokens: Int { batch * height * width }
+    var tokenLayout: Activation.Layout { .tokens(batch: batch) }
+    var imageLayout: Activation.Layout { .image(batch: batch, height: height, width: width) }
+}
+
+/// diffusers' `get_2d_sincos_pos_embed`: the first half of the channels encodes the column, the second the row.
+struct SinCosPositions {
+    let dim: Int
+    /// Side of the token grid that the model was configured for.
+    let baseSize: Int
+    let interpolationScale: Double
+
+    /// Values for positions `0..<count` along one axis, `[count, dim / 2]`: sines, then cosines.
+    ///
+    /// Positions are scaled in fp32 and angles computed in fp64, as in diffusers.
+    func axis(count: Int, into table: Matrix) {
+        let frequencies = dim / 4
+        let step = Float(Double(count) / Double(baseSize))
+        for index in 0..<count {
+            let position = Double(Float(index) / step / Float(interpolationScale))
+            let row = table.row(index)
+            for k in 0..<frequencies {
+                let angle = position / pow(10000, Double(k) / Double(frequencies))
+                row[k] = Float(sin(angle))
+                row[frequencies + k] = Float(cos(angle))
+            }
+        }
+    }
+
+    func add(to tokens: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
+        let columns = context.matrix("positions.x", rows: grid.width, columns: dim / 2)
+        let rows = context.matrix("positions.y", rows: grid.height, columns: dim / 2)
+        axis(count: grid.width, into: columns)
+        axis(count: grid.height, into: rows)
+        context.addPositions(columns: columns, rows: rows, to: tokens)
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

@@ -1,0 +1,56 @@
+/// What a module put out, as the engine holds it: channels last.
+public struct Activation: Sendable {
+    /// How the rows of `values` are arranged.
+    public enum Layout: Sendable, Equatable {
+        /// `[batch × tokens, channels]`; diffusers: `[batch, tokens, channels]`.
+        case tokens(batch: Int)
+        /// `[batch, channels]`, the same in diffusers.
+        case vectors
+        /// `[batch × height × width, channels]`; diffusers: `[batch, channels, height, width]`.
+        case image(batch: Int, height: Int, width: Int)
+    }
+
+    public let values: Matrix
+    public let layout: Layout
+
+    public init(_ values: Matrix, _ layout: Layout) {
+        (self.values, self.layout) = (values, layout)
+    }
+
+    /// The shape that diffusers gives this activation.
+    public var shape: [Int] {
+        switch layout {
+        case .tokens(let batch): [batch, values.rows / max(batch, 1), values.columns]
+        case .vectors: [values.rows, values.columns]
+        case .image(let batch, let height, let width): [batch, values.columns, height, width]
+        }
+    }
+
+    /// Calls `body` with runs of values in diffusers' element order: the index of the first element, the values.
+    ///
+    /// An image is transposed a band of channels at a time, so the extra memory does not grow with the image.
+    public func forEachRun(_ body: (_ start: Int, _ run: UnsafeBufferPointer<Float>) -> Void) {
+        guard case .image(let batch, let height, let width) = layout else {
+            body(0, UnsafeBufferPointer(start: values.pointer, count: values.count))
+            return
+        }
+        let (pixels, channels) = (height * width, values.columns)
+        let band = max(1, min(channels, (1 << 18) / max(pixels, 1)))
+        let scratch = FloatBuffer(count: band * pixels)
+        for image in 0..<batch {
+            let source = values.row(image * pixels)
+            for first in stride(from: 0, to: channels, by: band) {
+                let count = min(band, channels - first)
+                for pixel in 0..<pixels {
+                    for channel in 0..<count {
+                        scratch.pointer[channel * pixels + pixel] =
+                            source[pixel * channels + first + channel]
+                    }
+                }
+                body(
+                    (image * channels + first) * pixels,
+                    UnsafeBufferPointer(start: scratch.pointer, count: count * pixels))
+            }
+        }
+    }
+}

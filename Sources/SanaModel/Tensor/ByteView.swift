@@ -1,0 +1,102 @@
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A run of immutable bytes that keeps its memory alive: a slice of a mapped file, or decoded data.
+public struct ByteView: Sendable {
+    private let memory: ByteMemory
+    private let range: Range<Int>
+
+    /// Maps the file at `path` for reading. Pages are loaded as they are touched.
+    ///
+    /// - Throws: `FileError`; a folder or device is refused.
+    public init(mapping path: String) throws {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw FileError(.open, path, code: errno) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw FileError(.read, path, code: errno) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw FileError(
+                .read, path, code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : EINVAL)
+        }
+        let count = Int(status.st_size)
+        guard count > 0 else {
+            self.init(count: 0) { _ in }
+            return
+        }
+        let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0)
+        guard let address, address != MAP_FAILED else {
+            throw FileError(.map, path, code: errno)
+        }
+        let memory = ByteMemory(UnsafeRawPointer(address), count) {
+            munmap(UnsafeMutableRawPointer(mutating: $0), $1)
+        }
+        self.init(memory: memory, range: 0..<count)
+    }
+
+    /// Allocates `count` bytes, 64-byte aligned, and lets `fill` write them.
+    ///
+    /// Memory of a megabyte or more is untouched until written, so a wrong `count` costs address space only.
+    public init(
+        count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) throws -> Void
+    ) rethrows {
+        let address = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+        memory = ByteMemory(UnsafeRawPointer(address), count) { pointer, _ in
+            UnsafeMutableRawPointer(mutating: pointer).deallocate()
+        }
+        range = 0..<count
+        try fill(UnsafeMutableRawBufferPointer(start: address, count: count))
+    }
+
+    /// Copies `bytes`.
+    public init(_ bytes: some Collection<UInt8>) {
+        self.init(count: bytes.count) { $0.copyBytes(from: bytes) }
+    }
+
+    private init(memory: ByteMemory, range: Range<Int>) {
+        self.memory = memory
+        self.range = range
+    }
+
+    public var count: Int { range.count }
+
+    /// The bytes from `start`, `count` of them; both must lie inside the view.
+    public func slice(_ start: Int, _ count: Int) -> ByteView {
+        precondition(start >= 0 && count >= 0 && start <= self.count - count)
+        let lower = range.lowerBound + start
+        return ByteView(memory: memory, range: lower..<lower + count)
+    }
+
+    /// Calls `body` with the bytes, valid during the call.
+    public func withUnsafeBytes<Result, Failure: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try body(UnsafeRawBufferPointer(start: memory.address + range.lowerBound, count: count))
+    }
+
+    /// The address of the first byte, valid as long as this view or a copy of it lives.
+    var address: UnsafeRawPointer { memory.address + range.lowerBound }
+}
+
+/// The owner behind byte views. Immutable after creation, hence sendable.
+private final class ByteMemory: @unchecked Sendable {
+    let address: UnsafeRawPointer
+    private let count: Int
+    private let release: @Sendable (UnsafeRawPointer, Int) -> Void
+
+    init(
+        _ address: UnsafeRawPointer, _ count: Int,
+        release: @escaping @Sendable (UnsafeRawPointer, Int) -> Void
+    ) {
+        self.address = address
+        self.count = count
+        self.release = release
+    }
+
+    deinit { release(address, count) }
+}

@@ -1,0 +1,56 @@
+import CSanaKernels
+
+/// The weight `[rows, columns]` of a linear map, in the type it was stored in.
+///
+/// Rows are output channels. Values narrower than fp32 are widened a panel of rows at a time, so a model takes the
+/// memory of its file.
+public struct Weight: Sendable {
+    /// The stored values.
+    enum Storage: Sendable {
+        case float32(ByteView)
+        case bfloat16(ByteView)
+        case float16(ByteView)
+        /// w = q · scale of its row.
+        case int8(ByteView, scale: FloatBuffer)
+    }
+
+    let storage: Storage
+    /// Output channels.
+    public let rows: Int
+    /// Input channels.
+    public let columns: Int
+
+    /// Bytes of the stored values, scales included.
+    public var byteCount: Int {
+        switch storage {
+        case .float32(let bytes), .bfloat16(let bytes), .float16(let bytes): bytes.count
+        case .int8(let bytes, let scale): bytes.count + scale.count * MemoryLayout<Float>.stride
+        }
+    }
+
+    /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened into `scratch`.
+    func panel(
+        _ range: Range<Int>, scratch: UnsafeMutablePointer<Float>
+    ) -> UnsafePointer<Float> {
+        let (start, count) = (range.lowerBound * columns, range.count * columns)
+        let kernels = Kernels.best
+        switch storage {
+        case .float32(let bytes):
+            let source = bytes.address + start * 4
+            if Int(bitPattern: source) % MemoryLayout<Float>.alignment == 0 {
+                return source.assumingMemoryBound(to: Float.self)
+            }
+            UnsafeMutableRawPointer(scratch).copyMemory(from: source, byteCount: count * 4)
+        case .bfloat16(let bytes): kernels.widen_bf16(bytes.address + start * 2, scratch, count)
+        case .float16(let bytes): kernels.widen_f16(bytes.address + start * 2, scratch, count)
+        case .int8(let bytes, let scale):
+            let source = (bytes.address + start).assumingMemoryBound(to: Int8.self)
+            for row in 0..<range.count {
+                kernels.widen_i8(
+                    source + row * columns, scale.pointer[range.lowerBound + row],
+                    scratch + row * columns, columns)
+            }
+        }
+        return UnsafePointer(scratch)
+    }
+}
