@@ -29,8 +29,8 @@ struct SanaToolsCommand: ParsableCommand {
             """,
         version: version,
         subcommands: [
-            VerifyCommand.self,
-            ProfileCommand.self, HistoryCommand.self,
+            InspectCommand.self, ConvertCommand.self, UnpackCommand.self, VerifyCommand.self,
+            ProfileCommand.self, HistoryCommand.self, CaptureCommand.self,
         ])
 }
 
