@@ -1,0 +1,110 @@
+import Crypto
+import SanaModel
+
+extension Archive {
+    /// Decodes every tensor and compares its hash with the manifest's.
+    ///
+    /// Takes one frame of memory a thread.
+    /// - Throws: `ArchiveError`: a broken frame, the first tensor whose hash differs, or no manifest.
+    public func verify(using workers: WorkerPool) throws {
+        guard let manifest else { throw ArchiveError(path, .noManifest) }
+        let largest = frames.dropFirst().map(\.contentByteCount).max() ?? 0
+        let buffers = FreeList { RawMemory(count: largest) }
+        _ = try workers.map(manifest.tensors.count) { index in
+            let tensor = manifest.tensors[index]
+            var hash = SHA256()
+            try buffers.with { buffer in
+                for frame in tensor.firstFrame..<tensor.firstFrame + tensor.frameCount {
+                    let content = buffer.first(frames[frame].contentByteCount)
+                    try decode(frame, into: content)
+                    hash.update(bufferPointer: UnsafeRawBufferPointer(content))
+                }
+            }
+            guard Array(hash.finalize()).hexadecimal == tensor.sha256 else {
+                throw ArchiveError(path, .hash(of: "tensor '\(tensor.name)'"))
+            }
+        }
+    }
+
+    /// Restores the safetensors file, byte for byte, checked against the manifest's hash where there is one.
+    ///
+    /// - Parameters:
+    ///   - path: a `.safetensors` file, or a folder that gets `diffusion_pytorch_model.safetensors` and `config.json` and
+    ///     that diffusers then loads.
+    ///   - progress: called with the bytes restored so far and in all.
+    /// - Returns: the files written.
+    /// - Throws: `ArchiveError`, `FileError`, `OutputExistsError`; nothing is left under a final name then.
+    @discardableResult
+    public func unpack(
+        to path: String, replaceExisting: Bool = false, workers: WorkerPool,
+        progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
+    ) throws -> [String] {
+        if path.hasSuffix(".safetensors") {
+            let weights = try OutputFile(path, replaceExisting: replaceExisting)
+            try restore(to: weights, workers: workers, progress: progress)
+            try weights.commit()
+            return [path]
+        }
+        guard let manifest else { throw ArchiveError(self.path, .noManifest) }
+        let isNew = mkdir(path, 0o777) == 0
+        if !isNew && !path.isFolder { throw FileError(.create, path, code: errno) }
+        do {
+            let names = [WeightFiles.stem + ".safetensors", "config.json"]
+            let files = try names.map {
+                try OutputFile(path.appendingPath($0), replaceExisting: replaceExisting)
+            }
+            try restore(to: files[0], workers: workers, progress: progress)
+            try files[1].write(Array((manifest.config.text(indent: 2) + "\n").utf8))
+            for file in files { try file.commit() }
+            return files.map(\.path)
+        } catch {
+            // Removes the folder only while it is empty.
+            if isNew { rmdir(path) }
+            throw error
+        }
+    }
+
+    /// Content decoded before it is written, in bytes; twice that is held.
+    private static let batchByteCount = 48 << 20
+
+    /// Decodes a batch of frames while the one before is hashed and written.
+    private func restore(
+        to output: OutputFile, workers: WorkerPool, progress: ((Int, Int) -> Void)?
+    ) throws {
+        var hash = SHA256()
+        var (next, completed) = (0, 0)
+        var finished: [RawMemory] = []
+        repeat {
+            var batch: [RawMemory] = []
+            let first = next
+            var size = 0
+            while next < frames.count, size == 0 || size < Self.batchByteCount {
+                batch.append(RawMemory(count: frames[next].contentByteCount))
+                size += frames[next].contentByteCount
+                next += 1
+            }
+            _ = try workers.map(2 + batch.count) { task in
+                switch task {
+                case 0: for memory in finished { hash.update(bufferPointer: .init(memory.bytes)) }
+                case 1: for memory in finished { try output.write(.init(memory.bytes)) }
+                default: try decode(first + task - 2, into: batch[task - 2].bytes)
+                }
+            }
+            completed += finished.reduce(0) { $0 + $1.count }
+            progress?(completed, contentByteCount)
+            finished = batch
+        } while !finished.isEmpty
+        guard let manifest else { return }
+        guard Array(hash.finalize()).hexadecimal == manifest.contentSHA256 else {
+            throw ArchiveError(path, .hash(of: "the content"))
+        }
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

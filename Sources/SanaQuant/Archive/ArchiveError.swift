@@ -1,0 +1,124 @@
+import SanaModel
+
+/// An archive that breaks a rule of its format.
+public struct ArchiveError: DiagnosticError, Equatable {
+    /// The rule that is broken.
+    public enum Rule: Error, Sendable, Equatable {
+        // Frames and their table.
+        case notArchive
+        case tableWithoutChecksums
+        case tableReservedBits(UInt8)
+        case frameCount(Int)
+        case tableOutsideFile(frames: Int)
+        case tableMagic(UInt32)
+        case tableLength(UInt32)
+        case compressedSum(described: UInt64, present: Int)
+        case frameTooLarge(frame: Int, byteCount: UInt64)
+        case emptyFrame(Int)
+        case contentTooLarge(UInt64)
+        case headerFrame(described: Int, present: Int)
+        case tensorBoundary(tensor: String)
+        case frame(Int, FrameDefect)
+        case tooLargeForMemory(byteCount: Int, present: Int)
+        // The manifest.
+        case manifestFrame(String)
+        case manifestJSON(JSONError)
+        case manifestField(String)
+        case format(String)
+        case version(String)
+        case profile(String)
+        case contradiction(String)
+        case noManifest
+        // Values.
+        case hash(of: String)
+        case noTensor(String)
+    }
+
+    /// What is wrong with a single zstd frame.
+    public struct FrameDefect: Sendable, Equatable {
+        let defect: ZstdFrame.Defect
+    }
+
+    public let file: String
+    public let rule: Rule
+
+    public init(_ file: String, _ rule: Rule) {
+        self.file = file
+        self.rule = rule
+    }
+
+    public var category: DiagnosticCategory { .badData }
+
+    public var description: String { "\(file.printable): \(reason)" }
+
+    private var reason: String {
+        switch rule {
+        case .notArchive: "not a zstd archive: no frame at its beginning"
+        case .tableWithoutChecksums: "seek table has no checksums"
+        case .tableReservedBits(let bits): "seek table descriptor \(hex(bits)) has reserved bits set"
+        case .frameCount(let count):
+            "seek table lists \(count) frames, not 1 to \(ArchiveLimits.frameCount)"
+        case .tableOutsideFile(let frames): "seek table of \(frames) frames does not fit the file"
+        case .tableMagic(let magic): "seek table starts with \(hex(magic))"
+        case .tableLength(let length): "seek table's length \(length) is not that of its entries"
+        case .compressedSum(let described, let present):
+            "seek table describes \(described) bytes of frames, \(present) are there"
+        case .frameTooLarge(let frame, let count):
+            "frame \(frame) would unpack to \(count) bytes, over the limit of "
+                + "\(frame == 0 ? ArchiveLimits.headerFrameByteCount : ArchiveLimits.frameByteCount)"
+        case .emptyFrame(let frame): "frame \(frame) is empty; only a manifest at the end may be"
+        case .contentTooLarge(let count):
+            "would unpack to \(count) bytes, over the limit of \(ArchiveLimits.contentByteCount)"
+        case .headerFrame(let described, let present):
+            "first frame holds \(present) bytes, the safetensors header in it \(described)"
+        case .tensorBoundary(let tensor): "frames do not begin and end with tensor '\(tensor.printable)'"
+        case .frame(let index, let defect): "frame \(index): \(defect)"
+        case .tooLargeForMemory(let count, let present):
+            "unpacks to \(count) bytes, and this machine has \(present) bytes of memory"
+        case .manifestFrame(let problem): "manifest frame \(problem)"
+        case .manifestJSON(let error): "manifest is \(error)"
+        case .manifestField(let field): "manifest has no valid \"\(field)\""
+        case .format(let name): "manifest is of format \"\(name.printable)\""
+        case .version(let version): "archive is of version \(version.printable), this program reads 1.x"
+        case .profile(let name): "profile \"\(name.printable)\" is not supported"
+        case .contradiction(let what): "manifest contradicts the file: \(what.printable)"
+        case .noManifest: "archive has no manifest"
+        case .hash(let name): "SHA-256 of \(name.printable) is not the one in the manifest"
+        case .noTensor(let name): "no tensor '\(name.printable)'"
+        }
+    }
+
+    public var remedy: String? {
+        switch rule {
+        case .frameTooLarge: "unpack the file with `zstd -d` and give the .safetensors file"
+        case .version, .profile: "update sana-tools"
+        case .noManifest:
+            "unpack into a .safetensors file; only an archive made by convert can be restored as a folder"
+        case .tooLargeForMemory: "use a machine with more memory"
+        case .noTensor: nil
+        default: "copy or download the archive again, or convert the checkpoint again"
+        }
+    }
+}
+
+extension ArchiveError.FrameDefect: CustomStringConvertible {
+    public var description: String {
+        switch defect {
+        case .magic(let magic): "starts with \(hex(magic)), which is no zstd frame"
+        case .truncated: "is truncated"
+        case .reservedBit: "has a reserved bit set"
+        case .dictionary: "needs a dictionary"
+        case .contentSizeMissing: "does not say its content size"
+        case .checksumMissing: "has no checksum"
+        case .contentSize(let expected, let actual):
+            "unpacks to \(actual) bytes where \(expected) are expected"
+        case .compressedSize(let expected, let actual):
+            "takes \(actual) bytes where \(expected) are expected"
+        case .tableChecksum(let expected, let actual):
+            "has checksum \(hex(actual)), the seek table \(hex(expected))"
+        case .decoding(let message): "cannot be decoded: \(message)"
+        }
+    }
+}
+
+private func hex(_ value: some BinaryInteger) -> String { "0x" + String(value, radix: 16) }

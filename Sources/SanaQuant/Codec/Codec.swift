@@ -1,0 +1,181 @@
+import CSanaKernels
+import SanaModel
+
+/// A value that no target can hold: NaN or infinity, by its index.
+struct NonFiniteValue: Error, Equatable {
+    let element: Int
+}
+
+/// Conversions of raw values, a bounded run at a time.
+enum Codec {
+    /// `nonisolated(unsafe)`: the tables are constants of the C library.
+    nonisolated(unsafe) static let kernels: sk_kernels = sk_kernels_best().pointee
+
+    /// Values that are widened at once.
+    static let blockCount = 1 << 14
+
+    /// Two blocks of floats: source values, and what they became.
+    final class Scratch: @unchecked Sendable {
+        fileprivate let reference = FloatBuffer(count: blockCount)
+        fileprivate let actual = FloatBuffer(count: blockCount)
+    }
+
+    /// Largest finite number of a float type.
+    static func largestFinite(_ dtype: DType) -> Float {
+        switch dtype {
+        case .f16: 65504
+        case .bf16: Float(bitPattern: 0x7F7F_0000)
+        default: .greatestFiniteMagnitude
+        }
+    }
+
+    // MARK: Float types
+
+    /// Checks that values are finite; those of types that are no float weights pass.
+    ///
+    /// - Throws: `NonFiniteValue`, the element counted from `source`.
+    static func checkFinite(
+        _ source: UnsafeRawBufferPointer, _ dtype: DType, _ scratch: Scratch
+    ) throws(NonFiniteValue) {
+        guard dtype.isFloatWeight else { return }
+        let count = source.count / (dtype.bitWidth / 8)
+        for start in stride(from: 0, to: count, by: blockCount) {
+            try widen(source, dtype, start, min(blockCount, count - start), scratch)
+        }
+    }
+
+    /// Converts between float types: to nearest even, saturating at the largest finite number.
+    ///
+    /// - Parameters:
+    ///   - source: values of `from`.
+    ///   - target: as many values of `to`.
+    /// - Throws: `NonFiniteValue`, the element counted from `source`.
+    static func cast(
+        _ source: UnsafeRawBufferPointer, from: DType, _ target: UnsafeMutableRawBufferPointer,
+        to: DType, _ scratch: Scratch
+    ) throws(NonFiniteValue) -> ConversionStatistics {
+        var statistics = ConversionStatistics()
+        let (width, limit) = (to.bitWidth / 8, largestFinite(to))
+        guard let start = target.baseAddress else { return statistics }
+        let (reference, actual) = (scratch.reference.pointer, scratch.actual.pointer)
+        let total = target.count / width
+        for first in stride(from: 0, to: total, by: blockCount) {
+            let count = min(blockCount, total - first)
+            let maximum = try widen(source, from, first, count, scratch)
+            let output = start + first * width
+            var values = reference
+            if maximum > limit {
+                actual.update(from: reference, count: count)
+                kernels.clip(actual, limit, count)
+                values = actual
+            }
+            narrow(values, to, output, count)
+            widen(UnsafeRawPointer(output), to, actual, count)
+            statistics.add(actual: actual, reference: reference, count: count, limit: limit)
+        }
+        return statistics
+    }
+
+    // MARK: int8
+
+    /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide by.
+    ///
+    /// - Throws: `NonFiniteValue`.
+    static func rowScales(
+        of source: UnsafeRawBufferPointer, _ dtype: DType, rows: Int, _ scratch: Scratch
+    ) throws(NonFiniteValue) -> FloatBuffer {
+        let scales = FloatBuffer(count: rows)
+        let columns = source.count / (dtype.bitWidth / 8) / max(rows, 1)
+        for row in 0..<rows {
+            var maximum: Float = 0
+            for column in stride(from: 0, to: columns, by: blockCount) {
+                let count = min(blockCount, columns - column)
+                maximum = max(
+                    maximum, try widen(source, dtype, row * columns + column, count, scratch))
+            }
+            let scale = maximum / 127
+            scales.pointer[row] = scale > 0 && (1 / scale).isFinite ? scale : 1
+        }
+        return scales
+    }
+
+    /// Rounds the values from `first` on to q = w / scale of their row, ties to even.
+    ///
+    /// - Parameters:
+    ///   - source: the whole tensor.
+    ///   - target: as many bytes as values to convert; they need not begin or end with a row.
+    /// - Throws: `NonFiniteValue`, the element counted from the tensor's first.
+    static func quantize(
+        _ source: UnsafeRawBufferPointer, _ dtype: DType, from first: Int, columns: Int,
+        scales: FloatBuffer, _ target: UnsafeMutableRawBufferPointer, _ scratch: Scratch
+    ) throws(NonFiniteValue) -> ConversionStatistics {
+        var statistics = ConversionStatistics()
+        guard let start = target.baseAddress?.assumingMemoryBound(to: Int8.self) else {
+            return statistics
+        }
+        let (reference, actual) = (scratch.reference.pointer, scratch.actual.pointer)
+        let end = first + target.count
+        var element = first
+        while element < end {
+            // A block may hold several rows, so that short rows cost no more than long ones.
+            let count = min(blockCount, end - element)
+            try widen(source, dtype, element, count, scratch)
+            var done = 0
+            while done < count {
+                let row = (element + done) / columns
+                let run = min(count - done, (row + 1) * columns - element - done)
+                let (scale, output) = (scales.pointer[row], start + (element - first + done))
+                kernels.quantize_i8(reference + done, 1 / scale, output, run)
+                kernels.widen_i8(output, scale, actual + done, run)
+                done += run
+            }
+            statistics.add(
+                actual: actual, reference: reference, count: count, limit: .greatestFiniteMagnitude)
+            element += count
+        }
+        return statistics
+    }
+
+    // MARK: Pieces
+
+    /// Widens values into `scratch.reference`.
+    ///
+    /// - Returns: the largest magnitude.
+    @discardableResult
+    private static func widen(
+        _ source: UnsafeRawBufferPointer, _ dtype: DType, _ first: Int, _ count: Int,
+        _ scratch: Scratch
+    ) throws(NonFiniteValue) -> Float {
+        let offset = first * (dtype.bitWidth / 8)
+        precondition(count <= blockCount && offset + count * (dtype.bitWidth / 8) <= source.count)
+        guard count > 0, let start = source.baseAddress else { return 0 }
+        let values = scratch.reference.pointer
+        widen(start + offset, dtype, values, count)
+        let maximum = kernels.absolute_maximum(values, count)
+        guard maximum.isFinite else {
+            let index = (0..<count).first { !values[$0].isFinite } ?? 0
+            throw NonFiniteValue(element: first + index)
+        }
+        return maximum
+    }
+
+    private static func widen(
+        _ source: UnsafeRawPointer, _ dtype: DType, _ target: UnsafeMutablePointer<Float>, _ count: Int
+    ) {
+        switch dtype {
+        case .bf16: kernels.widen_bf16(source, target, count)
+        case .f16: kernels.widen_f16(source, target, count)
+        default: UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 4 * count)
+        }
+    }
+
+    private static func narrow(
+        _ source: UnsafePointer<Float>, _ dtype: DType, _ target: UnsafeMutableRawPointer, _ count: Int
+    ) {
+        switch dtype {
+        case .bf16: kernels.narrow_bf16(source, target, count)
+        case .f16: kernels.narrow_f16(source, target, count)
+        default: target.copyMemory(from: source, byteCount: 4 * count)
+        }
+    }
+}

@@ -1,0 +1,41 @@
+import SanaModel
+
+/// The safetensors file inside an archive: its tensors in order and its header.
+struct ContentLayout {
+    /// In the order of their data.
+    let tensors: [TensorInfo]
+    /// Length field and JSON header, padded with spaces to a multiple of 8.
+    let headerBytes: [UInt8]
+
+    /// Orders tensors bytewise by name, which puts `X.scale` beside `X.weight`. Tensors that would leave the next one
+    /// unaligned come last, widest elements first, so every tensor starts at a multiple of its element size.
+    init(_ tensors: [TensorInfo]) {
+        func rank(_ tensor: TensorInfo) -> Int {
+            tensor.byteCount % 8 == 0 ? 0 : 64 - tensor.dtype.bitWidth
+        }
+        self.tensors = tensors.sorted {
+            rank($0) == rank($1)
+                ? $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) : rank($0) < rank($1)
+        }
+        var members = [
+            JSONValue.Member("__metadata__", .object([.init("format", .string("pt"))]))
+        ]
+        var offset = 0
+        for tensor in self.tensors {
+            let end = offset + tensor.byteCount
+            members.append(
+                .init(
+                    tensor.name,
+                    .object([
+                        .init("dtype", .string(tensor.dtype.rawValue)),
+                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
+                        .init("data_offsets", .array([.int(offset), .int(end)])),
+                    ])))
+            offset = end
+        }
+        var json = Array(JSONValue.object(members).text().utf8)
+        json += Array(repeating: UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
+        let length = UInt64(json.count)
+        headerBytes = (0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + json
+    }
+}

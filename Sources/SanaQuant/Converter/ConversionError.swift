@@ -1,0 +1,73 @@
+import SanaModel
+
+/// A conversion that cannot be done as asked.
+public struct ConversionError: DiagnosticError, Equatable {
+    public enum Problem: Sendable, Equatable {
+        case sourceIsQuantized(tensor: String, target: ConversionTarget)
+        case notConvertible(tensor: String, shape: [Int])
+        case nameTaken(tensor: String, name: String)
+        case nothingToConvert(ConversionTarget)
+        case nonFinite(tensor: String, element: Int)
+        case configNotObject
+        case level(Int)
+        case chunkByteCount(Int)
+        case tooManyFrames(Int)
+        case headerTooLong(Int)
+        case compression(String)
+        case readBack(String)
+    }
+
+    /// The checkpoint.
+    public let file: String
+    public let problem: Problem
+
+    public init(_ file: String, _ problem: Problem) {
+        (self.file, self.problem) = (file, problem)
+    }
+
+    public var category: DiagnosticCategory {
+        switch problem {
+        case .level, .chunkByteCount, .nothingToConvert: .usage
+        case .compression, .readBack: .inputOutput
+        default: .badData
+        }
+    }
+
+    public var description: String { "\(file.printable): \(reason)" }
+
+    private var reason: String {
+        switch problem {
+        case .sourceIsQuantized(let tensor, let target):
+            "tensor '\(tensor.printable)' is int8 already; making \(target.rawValue) of it would not bring its values back"
+        case .notConvertible(let tensor, let shape):
+            "tensor '\(tensor.printable)' of shape \(shape) cannot be converted as its rule asks"
+        case .nameTaken(let tensor, let name):
+            "the scale of '\(tensor.printable)' would be called '\(name.printable)', which is taken"
+        case .nothingToConvert(let target): "no tensor would become \(target.rawValue)"
+        case .nonFinite(let tensor, let element):
+            "tensor '\(tensor.printable)' holds NaN or infinity, first at element \(element)"
+        case .configNotObject: "config.json is not a JSON object"
+        case .level(let level): "compression level \(level) is not in \(ZstdFrame.levels)"
+        case .chunkByteCount(let count):
+            "frames of \(count) bytes: must be a multiple of 8 in \(ArchiveLimits.chunkByteCounts)"
+        case .tooManyFrames(let count):
+            "\(count) frames are over the format's limit of \(ArchiveLimits.frameCount)"
+        case .headerTooLong(let count):
+            "the safetensors header of \(count) bytes is over the limit of \(SafetensorsHeader.maximumByteCount)"
+        case .compression(let text): "zstd failed: \(text)"
+        case .readBack(let text): "what was written reads back wrong: \(text)"
+        }
+    }
+
+    public var remedy: String? {
+        switch problem {
+        case .sourceIsQuantized: "convert from the float checkpoint it was made from"
+        case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
+        case .nonFinite: "restore the checkpoint from its repository, or train it again: it computes NaN"
+        case .nameTaken, .notConvertible: "rename the tensor, or keep it by a rule"
+        case .tooManyFrames: "use larger frames"
+        case .readBack: "check the disk and the memory of this machine"
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,256 @@
+import CZstd
+import Crypto
+import SanaModel
+
+/// Converts, compresses, hashes and writes, a batch of frames at a time.
+///
+/// Step k runs side by side: the frames of batch k are converted and compressed, batch k − 1 is hashed and written, and
+/// the scales for batch k + 1 are found. Hashes that must see bytes in order are one task each, so they overlap with
+/// compression and with one another.
+final class ConversionPipeline {
+    private let work: ConversionWork
+    private let output: OutputFile
+    private let workers: WorkerPool
+    private let encoders: FreeList<FrameEncoder>
+    private let memories: MemoryPool
+    private let fileHashes: FileHashes
+    private var contentHash = SHA256()
+    /// Bytes written.
+    private(set) var byteCount = 0
+
+    init(
+        _ work: ConversionWork, files: [SafetensorsFile], output: OutputFile, workers: WorkerPool
+    ) {
+        (self.work, self.output, self.workers) = (work, output, workers)
+        let (level, file) = (work.options.level, work.file)
+        encoders = FreeList { try FrameEncoder(level: level, file: file) }
+        memories = MemoryPool(byteCount: FrameEncoder.bound(work.options.chunkByteCount))
+        fileHashes = FileHashes(files)
+    }
+
+    // MARK: Steps
+
+    /// Writes all frames with content.
+    func run(progress: ((Int, Int) -> Void)?) throws {
+        let batches = self.batches
+        var completed = 0
+        for step in -1...batches.count {
+            let finished = step > 0 ? batches[step - 1] : []
+            var tasks: [() throws -> Void] = []
+            if step > 0 {
+                let fraction = (step, batches.count)
+                tasks.append { self.fileHashes.advance(to: fraction) }
+                tasks.append { finished.forEach { $0.update(&self.contentHash) } }
+                tasks.append { try self.write(finished) }
+            }
+            if step + 1 < batches.count { tasks += preparations(batches[step + 1]) }
+            tasks += tensorHashes(finished)
+            if batches.indices.contains(step) {
+                tasks += batches[step].map { frame in { try self.encode(frame) } }
+            }
+            _ = try workers.map(tasks.count) { try tasks[$0]() }
+            for frame in finished {
+                recycle(frame)
+                completed += frame.range.count
+            }
+            if step > 0 { progress?(completed, work.contentByteCount) }
+        }
+    }
+
+    /// Frames grouped so that a batch holds some frames a thread, and not too many small ones.
+    private var batches: [[FrameJob]] {
+        let limit = (8 + 2 * workers.threadCount) * work.options.chunkByteCount
+        var batches: [[FrameJob]] = []
+        var (batch, size): ([FrameJob], Int) = ([], 0)
+        for frame in work.frames {
+            if size + frame.range.count > limit && !batch.isEmpty || batch.count >= 4096 {
+                batches.append(batch)
+                (batch, size) = ([], 0)
+            }
+            batch.append(frame)
+            size += frame.range.count
+        }
+        return batches + [batch]
+    }
+
+    /// Loads the tensors that a batch touches and finds their scales.
+    private func preparations(_ batch: [FrameJob]) -> [() throws -> Void] {
+        var seen = Set<ObjectIdentifier>()
+        return batch.compactMap(\.tensor?.source).filter { seen.insert(ObjectIdentifier($0)).inserted }
+            .map { source in
+                {
+                    try self.encoders.with { encoder in
+                        try self.naming(source) { try source.prepare(encoder.scratch) }
+                    }
+                }
+            }
+    }
+
+    /// Continues the hashes of the tensors that a batch holds parts of, one task per tensor and side.
+    private func tensorHashes(_ batch: [FrameJob]) -> [() throws -> Void] {
+        var tasks: [() throws -> Void] = []
+        var start = 0
+        while start < batch.count {
+            var end = start + 1
+            while end < batch.count, batch[end].tensor === batch[start].tensor { end += 1 }
+            let frames = batch[start..<end]
+            start = end
+            guard let tensor = frames.first?.tensor else { continue }
+            tasks.append { frames.forEach { $0.update(&tensor.hash) } }
+            guard !tensor.isCopy, !tensor.isScale else { continue }
+            let range = tensor.sourceRange(
+                frames[frames.startIndex].range.lowerBound..<frames[end - 1].range.upperBound)
+            tasks.append {
+                tensor.source.bytes.slice(range.lowerBound, range.count).withUnsafeBytes {
+                    tensor.source.hash.update(bufferPointer: $0)
+                }
+            }
+        }
+        return tasks
+    }
+
+    private func encode(_ frame: FrameJob) throws {
+        try encoders.with { encoder in
+            if let tensor = frame.tensor {
+                try naming(tensor.source, elementsBefore: frame) {
+                    try convert(frame, of: tensor, encoder.scratch)
+                }
+            }
+            guard let content = frame.content else { return }
+            try content.withUnsafeBytes { bytes in
+                let target = memories.take(FrameEncoder.bound(bytes.count))
+                let count = try encoder.encode(bytes, into: target.bytes, file: work.file)
+                (frame.compressed, frame.compressedCount) = (target, count)
+                frame.checksum = ZstdFrame.checksum(of: UnsafeRawBufferPointer(target.first(count)))
+            }
+        }
+    }
+
+    /// Makes the content of a frame.
+    private func convert(
+        _ frame: FrameJob, of tensor: OutputTensor, _ scratch: Codec.Scratch
+    ) throws(NonFiniteValue) {
+        let (source, range) = (tensor.source, frame.range)
+        if tensor.isCopy {
+            let bytes = source.bytes.slice(range.lowerBound, range.count)
+            frame.content = .view(bytes)
+            try bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
+                try Codec.checkFinite(bytes, source.info.dtype, scratch)
+            }
+            frame.statistics.addUnchanged(range.count * 8 / source.info.dtype.bitWidth)
+            return
+        }
+        let memory = memories.take(range.count)
+        let target = memory.first(range.count)
+        frame.content = .memory(memory, count: range.count)
+        if tensor.isScale {
+            target.copyMemory(
+                from: .init(
+                    start: UnsafeRawPointer(source.scales.pointer) + range.lowerBound,
+                    count: range.count))
+            return
+        }
+        frame.statistics = try source.bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
+            if tensor.info.dtype == .i8 {
+                return try Codec.quantize(
+                    bytes, source.info.dtype, from: range.lowerBound,
+                    columns: source.info.elementCount / source.info.shape[0], scales: source.scales,
+                    target, scratch)
+            }
+            let part = tensor.sourceRange(range)
+            return try Codec.cast(
+                bytes.part(part.lowerBound, part.count), from: source.info.dtype, target,
+                to: tensor.info.dtype, scratch)
+        }
+    }
+
+    /// Turns the codec's complaint into one that names the tensor.
+    private func naming(
+        _ source: SourceTensor, elementsBefore frame: FrameJob? = nil, _ body: () throws -> Void
+    ) throws {
+        do { try body() } catch let value as NonFiniteValue {
+            var element = value.element
+            // int8 counts from the tensor's first element already.
+            if let frame, let tensor = frame.tensor, source.decision.conversion != .int8PerChannel {
+                element += frame.range.lowerBound * 8 / tensor.info.dtype.bitWidth
+            }
+            throw ConversionError(
+                work.file, .nonFinite(tensor: source.info.name, element: element))
+        }
+    }
+
+    private func write(_ frames: [FrameJob]) throws {
+        for frame in frames {
+            guard let compressed = frame.compressed else { continue }
+            try output.write(UnsafeRawBufferPointer(compressed.first(frame.compressedCount)))
+            byteCount += frame.compressedCount
+        }
+    }
+
+    /// Frees what a written frame held and joins its statistics to the tensor's.
+    private func recycle(_ frame: FrameJob) {
+        if let tensor = frame.tensor, !tensor.isScale {
+            tensor.source.statistics.merge(frame.statistics)
+            if frame.range.upperBound == tensor.info.byteCount {
+                if tensor.isCopy { tensor.source.hash = tensor.hash }
+                tensor.source.release()
+            }
+        }
+        if case .memory(let memory, _) = frame.content { memories.give(memory) }
+        if let compressed = frame.compressed { memories.give(compressed) }
+        (frame.content, frame.compressed) = (nil, nil)
+    }
+
+    // MARK: Manifest
+
+    /// The manifest; all frames must have been written.
+    func manifest(options: Converter.Options, config: JSONValue) -> Archive.Manifest {
+        let digests = work.sources.map { source -> (info: TensorInfo, digest: [UInt8]) in
+            (source.info, Array(source.hash.finalize()))
+        }
+        var bytesByType: [DType: Int] = [:]
+        for source in work.sources { bytesByType[source.info.dtype, default: 0] += source.info.byteCount }
+        let commonest = bytesByType.max {
+            ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue)
+        }
+        return Archive.Manifest(
+            tool: options.tool, contentByteCount: work.contentByteCount,
+            contentSHA256: Array(contentHash.finalize()).hexadecimal,
+            headerSHA256: WeightsDigest.sha256(ByteView(work.layout.headerBytes)).hexadecimal,
+            chunkByteCount: options.chunkByteCount, zstdVersion: String(cString: ZSTD_versionString()),
+            zstdLevel: options.level,
+            tensors: work.outputs.map {
+                .init(
+                    name: $0.info.name, firstFrame: $0.firstFrame, frameCount: $0.frameCount,
+                    sha256: Array($0.hash.finalize()).hexadecimal)
+            },
+            config: config,
+            quantization: config["quantization_config"].flatMap { $0 == .null ? nil : $0 },
+            weightsDigest: WeightsDigest.combine(digests),
+            sourceDType: commonest?.key.rawValue ?? "", sourceFiles: fileHashes.records)
+    }
+
+    /// Writes the manifest's frame and the seek table.
+    func finish(_ manifest: Archive.Manifest) throws {
+        let frame = FrameIndex.manifestFrame(manifest)
+        var entries = work.frames.map {
+            SeekTable.Entry(
+                compressed: UInt32($0.compressedCount), decompressed: UInt32($0.range.count),
+                checksum: $0.checksum)
+        }
+        entries.append(
+            SeekTable.Entry(
+                compressed: UInt32(frame.count), decompressed: 0, checksum: FrameIndex.emptyChecksum))
+        let table = SeekTable(entries: entries).encoded
+        try output.write(frame)
+        try output.write(table)
+        byteCount += frame.count + table.count
+    }
+}
+
+extension FrameJob {
+    /// Appends the content to a hash.
+    fileprivate func update(_ hash: inout SHA256) {
+        content?.withUnsafeBytes { hash.update(bufferPointer: $0) }
+    }
+}

@@ -1,0 +1,130 @@
+import CZstd
+import SanaModel
+
+/// Makes an archive of a checkpoint.
+public enum Converter {
+    /// How to convert.
+    public struct Options: Sendable {
+        public var target: ConversionTarget
+        /// zstd level, 1…19. Weights gain next to nothing above 1.
+        public var level = 1
+        /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
+        public var chunkByteCount = 4 << 20
+        /// Whether an existing output may be replaced.
+        public var replaceExisting = false
+        /// Whether every tensor is decoded and its hash compared before the archive gets its name.
+        public var verifyWrite = true
+        /// Program name and version for the manifest.
+        public var tool = "sana-tools"
+
+        public init(target: ConversionTarget) { self.target = target }
+    }
+
+    /// Converts every tensor of `checkpoint` and writes the archive `path`.
+    ///
+    /// The source is read once (int8 weights twice: scales come first). The bytes written depend on the source, the
+    /// options and the version of zstd, not on the number of threads. Memory is bounded by a few dozen frames.
+    ///
+    /// - Parameter progress: called with the bytes of converted content so far and in all.
+    /// - Throws: `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The output appears
+    ///   complete or not at all, and what was there before stays.
+    public static func convert(
+        checkpoint: Checkpoint, to path: String, options: Options, workers: WorkerPool,
+        progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
+    ) throws -> ConversionResult {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let label = checkpoint.path
+        guard ZstdFrame.levels.contains(options.level) else {
+            throw ConversionError(label, .level(options.level))
+        }
+        guard ArchiveLimits.chunkByteCounts.contains(options.chunkByteCount),
+            options.chunkByteCount % 8 == 0
+        else { throw ConversionError(label, .chunkByteCount(options.chunkByteCount)) }
+        guard checkpoint.configJSON.members != nil else {
+            throw ConversionError(label, .configNotObject)
+        }
+        let plan = try ConversionPlan(
+            checkpoint.source.tensors, target: options.target, file: label)
+        let work = try ConversionWork(
+            plan, source: checkpoint.source, options: options, file: label)
+        try OutputFile.checkAbsent(path, replaceExisting: options.replaceExisting)
+
+        let output = try OutputFile(path, replaceExisting: options.replaceExisting)
+        let pipeline = ConversionPipeline(
+            work, files: checkpoint.files, output: output, workers: workers)
+        try pipeline.run(progress: progress)
+        let config = plan.config(checkpoint.configJSON, layout: work.layout)
+        let manifest = pipeline.manifest(options: options, config: config)
+        try pipeline.finish(manifest)
+        try output.sync()
+        if options.verifyWrite { try verify(output, workers: workers) }
+        try output.commit()
+
+        let elapsed = start.duration(to: clock.now)
+        let filesByteCount = checkpoint.files.reduce(0) { $0 + $1.fileBytes.count }
+        return ConversionResult(
+            output: path, bytesIn: filesByteCount > 0 ? filesByteCount : plan.bytesBefore,
+            bytesOut: pipeline.byteCount, tensors: work.reports, manifest: manifest,
+            seconds: Double(elapsed.components.seconds)
+                + Double(elapsed.components.attoseconds) * 1e-18)
+    }
+
+    private static func verify(_ output: OutputFile, workers: WorkerPool) throws {
+        do {
+            try Archive(path: output.temporaryPath).verify(using: workers)
+        } catch let error as any DiagnosticError {
+            throw ConversionError(output.path, .readBack(error.description))
+        }
+    }
+}
+
+/// What a conversion did.
+public struct ConversionResult: Sendable {
+    /// How a source tensor came out.
+    public struct Tensor: Sendable {
+        public let name: String
+        public let from: DType
+        public let to: DType
+        /// Why the tensor was converted or kept.
+        public let reason: String
+        public let statistics: ConversionStatistics
+    }
+
+    /// Path of the archive.
+    public let output: String
+    /// Bytes of the source files.
+    public let bytesIn: Int
+    /// Bytes of the archive.
+    public let bytesOut: Int
+    /// One per source tensor, in the order of the source.
+    public let tensors: [Tensor]
+    /// What the archive says of itself; the source's digest is in it.
+    public let manifest: Archive.Manifest
+    public let seconds: Double
+
+    /// How many times smaller the output is.
+    public var ratio: Double { Double(bytesIn) / Double(max(bytesOut, 1)) }
+}
+
+extension ConversionPlan {
+    /// The model's `config.json`, which for int8 tells diffusers (through SDNQ) what is quantized.
+    ///
+    /// The list of modules that are not must be complete, or diffusers builds int8 layers for float weights.
+    func config(_ config: JSONValue, layout: ContentLayout) -> JSONValue {
+        guard target == .int8 else { return config }
+        let kept = layout.tensors.filter { $0.dtype != .i8 && $0.name.hasSuffix(".weight") }
+        return config.setting(
+            "quantization_config",
+            to: .object([
+                .init("quant_method", .string("sdnq")),
+                .init("weights_dtype", .string("int8")),
+                .init("group_size", .int(-1)),
+                .init("quant_conv", .bool(true)),
+                .init("add_skip_keys", .bool(false)),
+                .init("minimum_allowed_numel", .int(0)),
+                .init("minimum_allowed_channel_size", .int(0)),
+                .init("modules_to_not_convert", .array(kept.map { .string($0.name) })),
+            ]))
+    }
+}

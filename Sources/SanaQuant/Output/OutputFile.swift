@@ -1,0 +1,165 @@
+import SanaModel
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A file that appears under its name complete, or not at all.
+///
+/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file rather than
+/// `O_TMPFILE`, because replacing takes a rename from a name and not every file system has nameless files. A file that is
+/// dropped without `commit()` is removed; for signals see `PendingOutputs`.
+public final class OutputFile {
+    /// The final path.
+    public let path: String
+    /// The path until `commit()`.
+    public let temporaryPath: String
+    private let replacesExisting: Bool
+    private var descriptor: Int32
+    private var isPending = false
+    private var registration: PendingOutputs.Registration?
+
+    /// Creates the temporary file.
+    ///
+    /// - Throws: `OutputExistsError`, or `FileError` (`create`).
+    public init(_ path: String, replaceExisting: Bool) throws {
+        try Self.checkAbsent(path, replaceExisting: replaceExisting)
+        self.path = path
+        replacesExisting = replaceExisting
+        temporaryPath = path.parentFolder.appendingPath(
+            ".\(path.lastPathComponent).tmp-\(getpid())")
+        registration = PendingOutputs.add(temporaryPath)
+        let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
+        descriptor = open(temporaryPath, flags, 0o666)
+        if descriptor < 0, errno == EEXIST, unlink(temporaryPath) == 0 {
+            // Left by a process that had the same id and was killed.
+            descriptor = open(temporaryPath, flags, 0o666)
+        }
+        guard descriptor >= 0 else {
+            let code = errno
+            PendingOutputs.remove(registration)
+            throw FileError(.create, path, code: code)
+        }
+        isPending = true
+    }
+
+    deinit {
+        if descriptor >= 0 { close(descriptor) }
+        if isPending {
+            unlink(temporaryPath)
+            PendingOutputs.remove(registration)
+        }
+    }
+
+    /// Checks that `path` may be written.
+    ///
+    /// - Throws: `OutputExistsError`, or `FileError` when a folder stands there.
+    public static func checkAbsent(_ path: String, replaceExisting: Bool) throws {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        if path.isFolder { throw FileError(.create, path, code: EISDIR) }
+        guard replaceExisting else { throw OutputExistsError(path: path) }
+    }
+
+    /// Appends `bytes`.
+    ///
+    /// - Throws: `FileError` (`write`).
+    public func write(_ bytes: UnsafeRawBufferPointer) throws {
+        var rest = bytes
+        while let start = rest.baseAddress, rest.count > 0 {
+            let written = systemWrite(descriptor, start, rest.count)
+            if written < 0 {
+                if errno == EINTR { continue }
+                throw FileError(.write, path, code: errno)
+            }
+            rest = UnsafeRawBufferPointer(rebasing: rest[written...])
+        }
+    }
+
+    /// Appends `bytes`.
+    public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+
+    /// Forces what was written to the disk.
+    ///
+    /// - Throws: `FileError` (`write`).
+    public func sync() throws {
+        guard fsync(descriptor) == 0 else { throw FileError(.write, path, code: errno) }
+    }
+
+    /// Syncs the file, gives it its final name and syncs the folder.
+    ///
+    /// - Throws: `FileError`, `OutputExistsError`; nothing is left under a new name then.
+    public func commit() throws {
+        try sync()
+        try Self.checkAbsent(path, replaceExisting: replacesExisting)
+        guard rename(temporaryPath, path) == 0 else {
+            throw FileError(.rename, path, code: errno)
+        }
+        isPending = false
+        PendingOutputs.remove(registration)
+        let folder = open(path.parentFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        // Some file systems cannot sync folders; the rename itself stands.
+        if folder >= 0 {
+            fsync(folder)
+            close(folder)
+        }
+    }
+}
+
+/// Temporary files of this process, so that a signal handler can remove them.
+public enum PendingOutputs {
+    struct Registration { fileprivate let slot: Int }
+
+    private static let slotCount = 16
+    /// `nonisolated(unsafe)`: allocated once and never changed; the slots are atomic.
+    nonisolated(unsafe) private static let slots: UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>> = {
+        let slots = UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>>.allocate(
+            capacity: slotCount)
+        for index in 0..<slotCount { (slots + index).initialize(to: Atomic(nil)) }
+        return slots
+    }()
+
+    /// Makes `removeAll()` safe to call from a signal handler. Call before the handler is installed.
+    public static func prepare() { _ = slots }
+
+    /// Unlinks every temporary file. Async-signal-safe after `prepare()`; the process should end after it.
+    public static func removeAll() {
+        for index in 0..<slotCount {
+            if let path = slots[index].exchange(nil, ordering: .sequentiallyConsistent) { unlink(path) }
+        }
+    }
+
+    /// `nil` when all slots are taken: the file is then only removed by its owner.
+    static func add(_ path: String) -> Registration? {
+        guard let copy = strdup(path) else { return nil }
+        for index in 0..<slotCount {
+            let (exchanged, _) = slots[index].compareExchange(
+                expected: nil, desired: copy, ordering: .sequentiallyConsistent)
+            if exchanged { return Registration(slot: index) }
+        }
+        free(copy)
+        return nil
+    }
+
+    static func remove(_ registration: Registration?) {
+        guard let registration else { return }
+        free(slots[registration.slot].exchange(nil, ordering: .sequentiallyConsistent))
+    }
+}
+
+/// An output that exists already and may not be replaced.
+public struct OutputExistsError: DiagnosticError, Equatable {
+    public let path: String
+    public var category: DiagnosticCategory { .cannotCreate }
+    public var description: String { "\(path.printable): exists already" }
+    public var remedy: String? { "choose another --output, or replace it with --force" }
+}
+
+private func systemWrite(_ descriptor: Int32, _ start: UnsafeRawPointer, _ count: Int) -> Int {
+    write(descriptor, start, count)
+}

@@ -1,0 +1,42 @@
+import SanaModel
+
+/// One line of the ordered list that decides about tensors: the first rule that matches wins.
+public struct ConversionRule {
+    /// Whether the rule speaks about a tensor.
+    public let matches: (TensorInfo) -> Bool
+    public let conversion: TensorConversion
+    /// Why, for the reader of the plan.
+    public let reason: String
+
+    public init(
+        _ conversion: TensorConversion, reason: String,
+        matches: @escaping (TensorInfo) -> Bool
+    ) {
+        (self.matches, self.conversion, self.reason) = (matches, conversion, reason)
+    }
+
+    /// The rules for `target`. The last one matches every tensor.
+    ///
+    /// int8 takes the projections of attention and the 1×1 convolutions of the feed-forward, which together hold
+    /// nine tenths of a Sana transformer.
+    public static func builtIn(for target: ConversionTarget) -> [ConversionRule] {
+        let dtype = target.dtype
+        var rules = [
+            ConversionRule(.keep, reason: "already \(dtype.rawValue)") { $0.dtype == dtype },
+            ConversionRule(.keep, reason: "not F32, F16 or BF16") { !$0.dtype.isFloatWeight },
+            ConversionRule(.keep, reason: "holds no values") { $0.elementCount == 0 },
+        ]
+        guard target == .int8 else {
+            return rules + [ConversionRule(.cast(dtype), reason: "float") { _ in true }]
+        }
+        rules.append(
+            ConversionRule(.int8PerChannel, reason: "one scale per output channel") {
+                TensorRole(of: $0).isQuantizable
+            })
+        for role in TensorRole.allCases {
+            guard let reason = role.reasonToKeep else { continue }
+            rules.append(ConversionRule(.keep, reason: reason) { TensorRole(of: $0) == role })
+        }
+        return rules
+    }
+}

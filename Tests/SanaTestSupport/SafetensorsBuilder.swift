@@ -1,0 +1,44 @@
+import SanaModel
+
+/// Builds safetensors files in memory, tensor by tensor in the order of their data.
+public struct SafetensorsBuilder {
+    private var entries: [JSONValue.Member] = []
+    private var data: [UInt8] = []
+
+    public init() {}
+
+    /// Appends a tensor whose raw bytes are `bytes`.
+    public mutating func add(_ name: String, _ dtype: DType, _ shape: [Int], bytes: [UInt8]) {
+        entries.append(
+            .init(
+                name,
+                .object([
+                    .init("dtype", .string(dtype.rawValue)),
+                    .init("shape", .array(shape.map(JSONValue.int))),
+                    .init(
+                        "data_offsets", .array([.int(data.count), .int(data.count + bytes.count)])),
+                ])))
+        data += bytes
+    }
+
+    /// Appends an F32 tensor.
+    public mutating func add(_ name: String, _ shape: [Int], _ values: [Float]) {
+        add(name, .f32, shape, bytes: values.flatMap { littleEndianBytes($0.bitPattern) })
+    }
+
+    /// Appends a 16-bit float tensor from its bits.
+    public mutating func add(_ name: String, _ dtype: DType, _ shape: [Int], bits: [UInt16]) {
+        add(name, dtype, shape, bytes: bits.flatMap(littleEndianBytes))
+    }
+
+    /// The file.
+    public var file: [UInt8] {
+        let json = Array(JSONValue.object(entries).text().utf8)
+        return littleEndianBytes(UInt64(json.count)) + json + data
+    }
+}
+
+/// The bytes of a number, least significant first.
+public func littleEndianBytes<Number: FixedWidthInteger>(_ value: Number) -> [UInt8] {
+    withUnsafeBytes(of: value.littleEndian) { Array($0) }
+}
