@@ -63,7 +63,10 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SanaToolsTests",
-            dependencies: ["SanaTools", "SanaQuant", "SanaModel", "SanaTestSupport"],
+            dependencies: [
+                "SanaTools", "SanaQuant", "SanaModel", "SanaTestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
             swiftSettings: swiftSettings),
     ]
 )

@@ -24,7 +24,9 @@ extension DiagnosticError {
     public var remedy: String? { nil }
 
     /// `description` followed by the remedy.
-    public var fullMessage: String { remedy.map { "\(description)\n  remedy: \($0)" } ?? description }
+    public var fullMessage: String {
+        remedy.map { "\(description)\n  remedy: \($0)" } ?? description
+    }
 }
 
 /// Bad data in a file, where one sentence tells all.

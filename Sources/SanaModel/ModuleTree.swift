@@ -22,7 +22,9 @@ extension SanaConfig {
         let captions = batch * captionTokens
         var list: [ModuleInfo] = []
         /// A linear map applied to `rows` rows.
-        func linear(_ path: String, _ rows: Int, _ input: Int, _ output: Int, _ kind: String = "Linear") -> Int {
+        func linear(
+            _ path: String, _ rows: Int, _ input: Int, _ output: Int, _ kind: String = "Linear"
+        ) -> Int {
             let operations = 2 * rows * input * output
             list.append(ModuleInfo(path: path, kind: kind, operations: operations, isLeaf: true))
             return operations
@@ -32,7 +34,8 @@ extension SanaConfig {
             let index = list.count
             let operations = children() + extra
             list.insert(
-                ModuleInfo(path: path, kind: kind, operations: operations, isLeaf: false), at: index)
+                ModuleInfo(path: path, kind: kind, operations: operations, isLeaf: false), at: index
+            )
             return operations
         }
         let dim = innerDim
@@ -82,7 +85,8 @@ extension SanaConfig {
                 return attn1 + attn2 + ff
             }
         }
-        list.append(ModuleInfo(path: "norm_out", kind: "SanaModulatedNorm", operations: 0, isLeaf: true))
+        list.append(
+            ModuleInfo(path: "norm_out", kind: "SanaModulatedNorm", operations: 0, isLeaf: true))
         _ = linear("proj_out", tokens, dim, patchSize * patchSize * outChannels)
         return list
     }
@@ -102,7 +106,9 @@ extension SanaConfig {
             ["attn1", "attn2", "ff"].map { "transformer_blocks.\(index).\($0)" }
                 + ["transformer_blocks.\(index)"]
         }
-        return ["patch_embed", "time_embed.0", "time_embed.1", "caption_projection", "caption_norm"]
+        return [
+            "patch_embed", "time_embed.0", "time_embed.1", "caption_projection", "caption_norm",
+        ]
             + blocks + ["norm_out", "proj_out"]
     }
 }

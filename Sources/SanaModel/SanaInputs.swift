@@ -41,7 +41,8 @@ public struct SanaInputs: Sendable {
         else {
             throw InputError(
                 "hidden_states", latent,
-                "[batch, \(config.inChannels), height, width], at least one patch of \(config.patchSize)")
+                "[batch, \(config.inChannels), height, width], at least one patch of \(config.patchSize)"
+            )
         }
         let batch = latent[0]
         let grid = TokenGrid(
@@ -57,10 +58,12 @@ public struct SanaInputs: Sendable {
             throw InputError("timestep", timestep.shape, "[\(batch)]")
         }
         if config.guidanceEmbeds, guidance?.shape != [batch] {
-            throw InputError("guidance", guidance?.shape, "[\(batch)], as the model embeds guidance")
+            throw InputError(
+                "guidance", guidance?.shape, "[\(batch)], as the model embeds guidance")
         }
         if !config.guidanceEmbeds, let guidance {
-            throw InputError("guidance", guidance.shape, "none, as the model does not embed guidance")
+            throw InputError(
+                "guidance", guidance.shape, "none, as the model does not embed guidance")
         }
         if let mask = encoderAttentionMask?.shape {
             guard mask == [batch, captions[1]] || mask == [batch, 1, captions[1]] else {

@@ -49,7 +49,9 @@ public struct SanaTransformer2DModel: Sendable {
     ///
     /// - Returns: `[B, C_out, ⌊H/p⌋ · p, ⌊W/p⌋ · p]`.
     /// - Throws: `InputError` when the inputs do not fit the model.
-    public func forward(_ inputs: SanaInputs, _ context: ForwardContext) throws(InputError) -> DenseTensor {
+    public func forward(_ inputs: SanaInputs, _ context: ForwardContext) throws(InputError)
+        -> DenseTensor
+    {
         let sizes = try inputs.sizes(for: config)
         let grid = sizes.grid
         let dim = config.innerDim
@@ -78,7 +80,8 @@ public struct SanaTransformer2DModel: Sendable {
         // 2. Transformer blocks
         for (index, block) in transformerBlocks.enumerated() {
             block(
-                hiddenStates, captions: captions, captionBias: captionBias, timestep: timestep, grid,
+                hiddenStates, captions: captions, captionBias: captionBias, timestep: timestep,
+                grid,
                 context)
             if index > 0, index <= inputs.controlnetBlockSamples.count {
                 let sample = inputs.controlnetBlockSamples[index - 1].values

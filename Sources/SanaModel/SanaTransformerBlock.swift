@@ -55,7 +55,8 @@ struct SanaTransformerBlock {
 
             // 3. Cross Attention, on the states as they are
             attn2(
-                hiddenStates, captions: captions, bias: captionBias, into: output, batch: grid.batch,
+                hiddenStates, captions: captions, bias: captionBias, into: output,
+                batch: grid.batch,
                 context)
             context.add(output, to: hiddenStates)
 

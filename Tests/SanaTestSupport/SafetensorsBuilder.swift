@@ -4,6 +4,8 @@ import SanaModel
 public struct SafetensorsBuilder {
     private var entries: [JSONValue.Member] = []
     private var data: [UInt8] = []
+    /// `__metadata__`; left out while empty.
+    public var metadata: [String: String] = [:]
 
     public init() {}
 
@@ -33,7 +35,12 @@ public struct SafetensorsBuilder {
 
     /// The file.
     public var file: [UInt8] {
-        let json = Array(JSONValue.object(entries).text().utf8)
+        let pairs = metadata.sorted { $0.key < $1.key }.map {
+            JSONValue.Member($0.key, .string($0.value))
+        }
+        let header =
+            (pairs.isEmpty ? [] : [JSONValue.Member("__metadata__", .object(pairs))]) + entries
+        let json = Array(JSONValue.object(header).text().utf8)
         return littleEndianBytes(UInt64(json.count)) + json + data
     }
 }

@@ -10,7 +10,8 @@ public enum JSONFile {
         let content = try ByteView(mapping: path)
         guard content.count <= maximumByteCount else {
             throw BadDataError(
-                file: path, reason: "\(content.count) bytes is over the limit of \(maximumByteCount)")
+                file: path,
+                reason: "\(content.count) bytes is over the limit of \(maximumByteCount)")
         }
         do {
             return try content.withUnsafeBytes { (bytes) throws(JSONError) in
@@ -18,7 +19,8 @@ public enum JSONFile {
             }
         } catch {
             throw BadDataError(
-                file: path, reason: error.description, remedy: "restore the file from its repository")
+                file: path, reason: error.description,
+                remedy: "restore the file from its repository")
         }
     }
 }

@@ -122,7 +122,8 @@ public struct JSONScanner {
         let start = offset
         let digits = try number()
         guard let value = Int(digits), value >= 0, digits.first != "-" else {
-            throw JSONError(offset: start, reason: "expected a non-negative integer, got \(digits.printable)")
+            throw JSONError(
+                offset: start, reason: "expected a non-negative integer, got \(digits.printable)")
         }
         return value
     }
@@ -174,7 +175,9 @@ public struct JSONScanner {
             throw error("expected '\(Character(Unicode.Scalar(bracket)))'")
         }
         depth += 1
-        guard depth <= Self.maximumDepth else { throw error("nested deeper than \(Self.maximumDepth)") }
+        guard depth <= Self.maximumDepth else {
+            throw error("nested deeper than \(Self.maximumDepth)")
+        }
     }
 
     private mutating func leave() { depth -= 1 }

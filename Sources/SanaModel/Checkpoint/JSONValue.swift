@@ -31,7 +31,9 @@ public enum JSONValue: Sendable, Equatable {
     public var bool: Bool? { if case .bool(let flag) = self { flag } else { nil } }
     public var array: [JSONValue]? { if case .array(let items) = self { items } else { nil } }
     public var members: [Member]? { if case .object(let members) = self { members } else { nil } }
-    public var double: Double? { if case .number(let digits) = self { Double(digits) } else { nil } }
+    public var double: Double? {
+        if case .number(let digits) = self { Double(digits) } else { nil }
+    }
     /// The number when it is a whole one that fits, `1.0` and `1e3` included.
     public var int: Int? {
         guard case .number(let digits) = self else { return nil }

@@ -235,7 +235,8 @@ public struct SafetensorsError: DiagnosticError, Equatable {
             "download the file again; a Git LFS pointer or a web page may have been saved instead"
         case .dataSize(let described, let present) where present < described:
             "download the file again and compare its size with the repository's"
-        case .unknownDType: "update sana-tools, or convert the tensor with the program that wrote it"
+        case .unknownDType:
+            "update sana-tools, or convert the tensor with the program that wrote it"
         default: "write the file again with the safetensors library"
         }
     }

@@ -48,7 +48,8 @@ public struct SanaConfig: Sendable, Equatable {
         }
         let reader = ConfigReader(json: json, file: file)
         if let name = json["_class_name"], name.string != Self.className {
-            throw reader.error("_class_name", "is \(name.text().printable), not \"\(Self.className)\"")
+            throw reader.error(
+                "_class_name", "is \(name.text().printable), not \"\(Self.className)\"")
         }
         let dimension = 1...(1 << 16)
         try reader.read("in_channels", into: &inChannels, dimension)
@@ -82,7 +83,8 @@ public struct SanaConfig: Sendable, Equatable {
         if let norm = json["qk_norm"], norm != .null {
             guard norm.string == "rms_norm_across_heads" else {
                 throw reader.error(
-                    "qk_norm", "is \(norm.text().printable); Sana has null or \"rms_norm_across_heads\"")
+                    "qk_norm",
+                    "is \(norm.text().printable); Sana has null or \"rms_norm_across_heads\"")
             }
             qkNorm = true
         }
@@ -96,14 +98,18 @@ public struct SanaConfig: Sendable, Equatable {
         guard crossAttentionDim == innerDim else {
             throw reader.error(
                 "cross_attention_dim",
-                "is \(crossAttentionDim), but captions are projected to the inner width \(innerDim)")
+                "is \(crossAttentionDim), but captions are projected to the inner width \(innerDim)"
+            )
         }
         guard ffHiddenDim >= 1 else { throw reader.error("mlp_ratio", "leaves no hidden channel") }
         guard interpolationScale == nil || innerDim % 4 == 0 else {
             throw reader.error(
-                "interpolation_scale", "asks for sincos positions, which need an inner width divisible by 4")
+                "interpolation_scale",
+                "asks for sincos positions, which need an inner width divisible by 4")
         }
-        guard sampleSize >= patchSize else { throw reader.error("sample_size", "is below patch_size") }
+        guard sampleSize >= patchSize else {
+            throw reader.error("sample_size", "is below patch_size")
+        }
     }
 }
 
@@ -113,10 +119,13 @@ private struct ConfigReader {
     let file: String
 
     func error(_ key: String, _ problem: String) -> BadDataError {
-        BadDataError(file: file, reason: "\(key) \(problem)", remedy: "restore config.json from the repository")
+        BadDataError(
+            file: file, reason: "\(key) \(problem)",
+            remedy: "restore config.json from the repository")
     }
 
-    func read(_ key: String, into value: inout Int, _ range: ClosedRange<Int>) throws(BadDataError) {
+    func read(_ key: String, into value: inout Int, _ range: ClosedRange<Int>) throws(BadDataError)
+    {
         guard let json = json[key], key != "out_channels" || json != .null else { return }
         guard let number = json.int, range.contains(number) else {
             throw error(key, "is \(json.text().printable), not an integer in \(range)")
@@ -136,7 +145,9 @@ private struct ConfigReader {
 
     func read(_ key: String, into value: inout Bool) throws(BadDataError) {
         guard let json = json[key] else { return }
-        guard let flag = json.bool else { throw error(key, "is \(json.text().printable), not true or false") }
+        guard let flag = json.bool else {
+            throw error(key, "is \(json.text().printable), not true or false")
+        }
         value = flag
     }
 }

@@ -25,7 +25,9 @@ public struct ShardSet: TensorSource {
                     file: path,
                     reason: "weight_map of '\(member.key.printable)' is not a bare file name: "
                         + member.value.text().printable,
-                    remedy: "shards lie in the folder of their index; names with '/' or '..' are refused")
+                    remedy:
+                        "shards lie in the folder of their index; names with '/' or '..' are refused"
+                )
             }
             fileByTensor[member.key] = file
         }
@@ -51,7 +53,8 @@ public struct ShardSet: TensorSource {
         if let (tensor, file) = fileByTensor.min(by: { $0.key < $1.key }) {
             throw BadDataError(
                 file: path,
-                reason: "tensor '\(tensor.printable)' is not in \(file.printable), where the index places it",
+                reason:
+                    "tensor '\(tensor.printable)' is not in \(file.printable), where the index places it",
                 remedy: "download the missing shards again")
         }
         self.shards = shards
@@ -74,6 +77,8 @@ public struct ShardSet: TensorSource {
     /// Whether `name` names a file in the same folder and nothing else.
     static func isBareFileName(_ name: String) -> Bool {
         !name.isEmpty && name != "." && name != ".." && name.utf8.count <= 255
-            && !name.utf8.contains { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 < 0x20 }
+            && !name.utf8.contains {
+                $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 < 0x20
+            }
     }
 }

@@ -43,7 +43,8 @@ public struct WeightFiles: Sendable, Equatable {
             guard let match = all.first(where: { $0.variant == variant }) else {
                 throw BadDataError(
                     file: folder,
-                    reason: "no weights of variant '\(variant.printable)'; variants here: \(all.isEmpty ? "no weights at all" : list)",
+                    reason:
+                        "no weights of variant '\(variant.printable)'; variants here: \(all.isEmpty ? "no weights at all" : list)",
                     remedy: "choose one of these with --variant")
             }
             return match
@@ -67,16 +68,20 @@ public struct WeightFiles: Sendable, Equatable {
         func dotted(_ part: Substring) -> String? {
             if part.isEmpty { return "" }
             let variant = part.dropFirst()
-            return part.first == "." && !variant.isEmpty && !variant.contains(where: { ".-".contains($0) })
+            return part.first == "." && !variant.isEmpty
+                && !variant.contains(where: { ".-".contains($0) })
                 ? String(variant) : nil
         }
         for (prefix, suffix) in [
             (".safetensors.index", ".json"), (".safetensors", ".index.json"),
             ("", ".safetensors.index.json"), ("", ".safetensors"),
-        ] where rest.hasPrefix(prefix) && rest.hasSuffix(suffix)
+        ]
+        where rest.hasPrefix(prefix) && rest.hasSuffix(suffix)
             && rest.count >= prefix.count + suffix.count
         {
-            if let variant = dotted(rest.dropFirst(prefix.count).dropLast(suffix.count)) { return variant }
+            if let variant = dotted(rest.dropFirst(prefix.count).dropLast(suffix.count)) {
+                return variant
+            }
         }
         return nil
     }

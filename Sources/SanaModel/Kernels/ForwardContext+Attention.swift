@@ -28,7 +28,8 @@ extension ForwardContext {
             let denominator = keySum + dim
             // scores[i, j] = Σ over tokens of v[n, i] · k[n, j]; keySum[j] the same for the row of ones.
             cblas_sgemm(
-                CblasRowMajor, CblasTrans, CblasNoTrans, size, size, length, 1, v, width, k, width, 0,
+                CblasRowMajor, CblasTrans, CblasNoTrans, size, size, length, 1, v, width, k, width,
+                0,
                 scores, size)
             cblas_sgemv(
                 CblasRowMajor, CblasTrans, length, size, 1, k, width, ones.pointer, 1, 0, keySum, 1)
@@ -36,7 +37,8 @@ extension ForwardContext {
                 CblasRowMajor, CblasNoTrans, CblasTrans, length, size, size, 1, q, width, scores,
                 size, 0, out, width)
             cblas_sgemv(
-                CblasRowMajor, CblasNoTrans, length, size, 1, q, width, keySum, 1, 0, denominator, 1)
+                CblasRowMajor, CblasNoTrans, length, size, 1, q, width, keySum, 1, 0, denominator, 1
+            )
             for token in 0..<tokens {
                 Kernels.best.divide(
                     out + token * output.columns, denominator[token] + 1e-15, dim)
@@ -66,7 +68,8 @@ extension ForwardContext {
             let scores = scratch[worker]
             cblas_sgemm(
                 CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(keys), Int32(dim), 1,
-                query.pointer + offset, width, key.pointer + keyOffset, width, 0, scores, Int32(keys))
+                query.pointer + offset, width, key.pointer + keyOffset, width, 0, scores,
+                Int32(keys))
             for row in 0..<count {
                 Kernels.best.softmax(
                     scores + row * keys, bias.map { UnsafePointer($0.row(image)) }, scale, keys)

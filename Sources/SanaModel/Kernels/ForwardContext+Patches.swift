@@ -35,7 +35,8 @@ extension ForwardContext {
                     for dx in 0..<patchSize {
                         for channel in 0..<channels {
                             let line = (image * channels + channel) * height + y * patchSize + dy
-                            output.values.pointer[line * width + x * patchSize + dx] = source[channel]
+                            output.values.pointer[line * width + x * patchSize + dx] =
+                                source[channel]
                         }
                         source += channels
                     }

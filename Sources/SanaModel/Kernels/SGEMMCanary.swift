@@ -11,7 +11,8 @@ public struct SGEMMCanary {
         let side = Self.side
         let bytes = ByteView(count: side * side * 4) { memory in
             for index in 0..<side * side {
-                memory.storeBytes(of: Float(index % 17) - 8, toByteOffset: index * 4, as: Float.self)
+                memory.storeBytes(
+                    of: Float(index % 17) - 8, toByteOffset: index * 4, as: Float.self)
             }
         }
         weight = Weight(storage: .float32(bytes), rows: side, columns: side)

@@ -100,7 +100,8 @@ public final class WorkerPool: @unchecked Sendable {
     public func map<Element: Sendable>(
         _ count: Int, _ body: (Int) throws -> Element
     ) throws -> [Element] {
-        let slots = UnsafeMutableBufferPointer<Result<Element, any Error>?>.allocate(capacity: count)
+        let slots = UnsafeMutableBufferPointer<Result<Element, any Error>?>.allocate(
+            capacity: count)
         slots.initialize(repeating: nil)
         defer {
             slots.deinitialize()

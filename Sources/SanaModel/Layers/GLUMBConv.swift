@@ -11,7 +11,8 @@ struct GLUMBConv {
         self.hiddenDim = hiddenDim
         convInverted = try Linear(convolution: scope["conv_inverted"], in: dim, out: 2 * hiddenDim)
         convDepth = try DepthwiseConv3x3(scope["conv_depth"], channels: 2 * hiddenDim)
-        convPoint = try Linear(convolution: scope["conv_point"], in: hiddenDim, out: dim, bias: false)
+        convPoint = try Linear(
+            convolution: scope["conv_point"], in: hiddenDim, out: dim, bias: false)
     }
 
     func callAsFunction(

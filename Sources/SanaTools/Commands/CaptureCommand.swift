@@ -18,16 +18,22 @@ struct CaptureCommand: ParsableCommand {
                 --python ~/venv/bin/python
             """)
 
-    @Argument(help: ArgumentHelp("Repository or component folder.", valueName: "model"), completion: .file())
+    @Argument(
+        help: ArgumentHelp("Repository or component folder.", valueName: "model"),
+        completion: .file())
     var model: String
 
-    @Option(help: ArgumentHelp("Golden to write (.safetensors).", valueName: "file"), completion: .file())
+    @Option(
+        help: ArgumentHelp("Golden to write (.safetensors).", valueName: "file"),
+        completion: .file())
     var output: String
 
     @Option(help: ArgumentHelp("Python interpreter to run.", valueName: "path"))
     var python = "python3"
 
-    @Option(help: ArgumentHelp("safetensors file with tensors named inputs.*.", valueName: "file"), completion: .file())
+    @Option(
+        help: ArgumentHelp("safetensors file with tensors named inputs.*.", valueName: "file"),
+        completion: .file())
     var inputs: String?
 
     @Option(help: "Seed of the inputs that are made.")
@@ -42,10 +48,12 @@ struct CaptureCommand: ParsableCommand {
     @Option(help: "Caption tokens.")
     var tokens: Int?
 
-    @Option(help: ArgumentHelp("Timestep, or one for each image, separated by commas.", valueName: "t"))
+    @Option(
+        help: ArgumentHelp("Timestep, or one for each image, separated by commas.", valueName: "t"))
     var timestep: String?
 
-    @Option(help: ArgumentHelp("Guidance, or one for each image, separated by commas.", valueName: "g"))
+    @Option(
+        help: ArgumentHelp("Guidance, or one for each image, separated by commas.", valueName: "g"))
     var guidance: String?
 
     @Option(help: "default, or full for every leaf module too.")
@@ -65,7 +73,8 @@ struct CaptureCommand: ParsableCommand {
         let folder = try Checkpoint.componentFolder(model, subfolder: modelOptions.subfolder)
         guard folder.isFolder else {
             throw UsageError(
-                "\(model.printable) is not a folder", remedy: "diffusers loads a repository or component folder")
+                "\(model.printable) is not a folder",
+                remedy: "diffusers loads a repository or component folder")
         }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")

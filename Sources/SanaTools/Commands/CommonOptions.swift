@@ -28,7 +28,10 @@ struct FormatOption: ParsableArguments {
 }
 
 struct ThreadsOption: ParsableArguments {
-    @Option(help: "Threads of the whole process (default: one per processor). Results do not depend on it.")
+    @Option(
+        help:
+            "Threads of the whole process (default: one per processor). Results do not depend on it."
+    )
     var threads: Int?
 
     func validate() throws {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import SanaModel
 import SanaQuant
 
@@ -57,7 +58,9 @@ struct ConvertCommand: ParsableCommand {
         guard let path = model ?? project?.model else { throw ProjectFile.noModel }
         let targets = try self.targets(isProject ? project : nil)
         let folder = output ?? (isProject ? project?.output : nil)
-        let outputs = targets.map { ArchiveName.path(model: path, dtype: $0.rawValue, output: folder) }
+        let outputs = targets.map {
+            ArchiveName.path(model: path, dtype: $0.rawValue, output: folder)
+        }
         guard Set(outputs).count == outputs.count else {
             throw UsageError(
                 "several types cannot go to the one file \(outputs[0].printable)",
@@ -104,7 +107,8 @@ struct ConvertCommand: ParsableCommand {
         return try project.dtypes.map { name in
             guard let target = ConversionTarget(rawValue: name) else {
                 throw BadDataError(
-                    file: project.path, reason: "dtype '\(name.printable)' is not fp16, int8, bf16 or fp32")
+                    file: project.path,
+                    reason: "dtype '\(name.printable)' is not fp16, int8, bf16 or fp32")
             }
             return target
         }

@@ -43,7 +43,8 @@ struct ProfileCommand: ParsableCommand {
     @Option(help: "Forwards before the first one that is timed.")
     var warmup = 1
 
-    @Option(help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
+    @Option(
+        help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
     var numerics = Numerics.fp32
 
     @Flag(help: "Show every module, not only blocks and their parts.")
@@ -56,7 +57,9 @@ struct ProfileCommand: ParsableCommand {
 
     func validate() throws {
         if size != nil, latent != nil { throw ValidationError("give --size or --latent, not both") }
-        if let size, !(32...16384).contains(size) { throw ValidationError("--size must lie in 32...16384") }
+        if let size, !(32...16384).contains(size) {
+            throw ValidationError("--size must lie in 32...16384")
+        }
         guard (1...1000).contains(repetitions), (0...1000).contains(warmup) else {
             throw ValidationError("--repeat must lie in 1...1000 and --warmup in 0...1000")
         }

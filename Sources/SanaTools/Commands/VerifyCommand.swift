@@ -37,7 +37,8 @@ struct VerifyCommand: ParsableCommand {
     @Option(help: "relative_rms or relative_power (default: by the type of the weights).")
     var metric: Metric?
 
-    @Option(help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
+    @Option(
+        help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
     var numerics = Numerics.fp32
 
     @Flag(help: "Accept goldens that were recorded from other weights.")

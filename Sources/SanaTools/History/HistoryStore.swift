@@ -77,7 +77,8 @@ struct HistoryStore: Sendable {
     func runs(limit: Int) throws -> [RunSummary] {
         try translatingErrors {
             try queue.read { db in
-                try RunSummary.fetchAll(db, sql: RunSummary.sql + " ORDER BY run.id DESC LIMIT ?", arguments: [limit])
+                try RunSummary.fetchAll(
+                    db, sql: RunSummary.sql + " ORDER BY run.id DESC LIMIT ?", arguments: [limit])
             }
         }
     }
@@ -106,7 +107,9 @@ struct HistoryStore: Sendable {
     }
 
     private func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
-        do { return try body() } catch let error as DatabaseError { throw HistoryError(error, path) }
+        do { return try body() } catch let error as DatabaseError {
+            throw HistoryError(error, path)
+        }
     }
 
     private static func machine(_ machine: Machine, _ db: Database) throws -> Int64 {
@@ -187,7 +190,9 @@ struct RunSummary: Codable, FetchableRecord, Sendable {
     let toolVersion: String
     let gitCommit: String?
 
-    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
+        .convertFromSnakeCase
+    }
 
     static let sql = """
         SELECT run.id, run.uuid, run.kind, run.started_at, run.model_path AS model, model.dtype, model.digest,
@@ -215,7 +220,9 @@ struct LayerResult: Codable, FetchableRecord, Sendable {
     let tolerance: Double?
     let verdict: String?
 
-    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
+        .convertFromSnakeCase
+    }
 }
 
 /// Trouble with the history's database.
@@ -232,7 +239,8 @@ enum HistoryError: DiagnosticError {
             switch error.resultCode {
             case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_ERROR, .SQLITE_CONSTRAINT:
                 .notDatabase(path, reason: reason)
-            case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM: .cannotWrite(path, reason: reason)
+            case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
+                .cannotWrite(path, reason: reason)
             default: .failed(path, reason: reason)
             }
     }
@@ -264,7 +272,8 @@ enum HistoryError: DiagnosticError {
         switch self {
         case .newerSchema: "update sana-tools, or choose another file with --db"
         case .notDatabase: "restore the file from a backup, or choose another one with --db"
-        case .cannotWrite: "choose another file with --db, or leave the run unrecorded with --no-record"
+        case .cannotWrite:
+            "choose another file with --db, or leave the run unrecorded with --no-record"
         case .failed: nil
         case .noSuchRun: "'sana-tools history list' shows the runs"
         }

@@ -5,8 +5,12 @@ import GRDB
 protocol HistoryRow: Codable, FetchableRecord, MutablePersistableRecord {}
 
 extension HistoryRow {
-    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
-    static var databaseColumnEncodingStrategy: DatabaseColumnEncodingStrategy { .convertToSnakeCase }
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
+        .convertFromSnakeCase
+    }
+    static var databaseColumnEncodingStrategy: DatabaseColumnEncodingStrategy {
+        .convertToSnakeCase
+    }
 }
 
 /// A row with a key that the database gives.

@@ -43,7 +43,8 @@ struct RunRecord: Sendable {
     ) -> RunRecord {
         RunRecord(
             kind: .verify, model: result.model, modelDigest: model.sourceDigest, dtype: model.dtype,
-            reference: result.reference, compute: result.compute, numerics: result.numerics.rawValue,
+            reference: result.reference, compute: result.compute,
+            numerics: result.numerics.rawValue,
             sizes: RunSizes(inputs), threads: workers.threadCount, metric: result.metric.rawValue,
             tolerance: result.tolerance, verdict: result.verdict, seconds: result.seconds,
             layers: (result.layers + [result.output].compactMap { $0 }).map {
@@ -58,7 +59,8 @@ struct RunRecord: Sendable {
         _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
     ) -> RunRecord {
         RunRecord(
-            kind: .profile, model: result.model, modelDigest: model.sourceDigest, dtype: model.dtype,
+            kind: .profile, model: result.model, modelDigest: model.sourceDigest,
+            dtype: model.dtype,
             compute: result.compute, numerics: result.numerics.rawValue, sizes: RunSizes(inputs),
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
             seconds: result.seconds,

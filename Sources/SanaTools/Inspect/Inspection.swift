@@ -54,7 +54,9 @@ extension Inspection {
                 Problem(
                     id: "component-absent", severity: .warning, location: component.name,
                     message: "model_index.json names the component, but its folder is absent",
-                    remedy: "download the folder \(component.name.printable)/ if the pipeline is to run from here"))
+                    remedy:
+                        "download the folder \(component.name.printable)/ if the pipeline is to run from here"
+                ))
         }
         return Inspection(
             model: model, components: components, groups: groups(model.source.tensors),
@@ -79,7 +81,8 @@ extension Inspection {
                     "the configuration calls for \($0.shape), no such tensor is there")
             }
                 + error.unexpected.map {
-                    problem("tensor-unexpected", $0, "the configuration has no place for this tensor")
+                    problem(
+                        "tensor-unexpected", $0, "the configuration has no place for this tensor")
                 }
                 + error.mismatched.map {
                     let types = $0.expectedTypes.map(\.rawValue).joined(separator: "/")
@@ -94,8 +97,10 @@ extension Inspection {
     private static func components(of path: String) throws -> [Component] {
         let index = path.appendingPath("model_index.json")
         guard path.isFolder, index.pathExists else { return [] }
-        return (try JSONFile.read(index, allowsNonFinite: true).members ?? []).compactMap { member in
-            guard !member.key.hasPrefix("_"), let className = member.value.array?.last?.string else {
+        return (try JSONFile.read(index, allowsNonFinite: true).members ?? []).compactMap {
+            member in
+            guard !member.key.hasPrefix("_"), let className = member.value.array?.last?.string
+            else {
                 return nil
             }
             return Component(
@@ -111,7 +116,8 @@ extension Inspection {
             let index =
                 groups.firstIndex { $0.role == role && $0.dtype == tensor.dtype }
                 ?? {
-                    groups.append(Group(role: role, dtype: tensor.dtype, tensors: 0, parameters: 0, bytes: 0))
+                    groups.append(
+                        Group(role: role, dtype: tensor.dtype, tensors: 0, parameters: 0, bytes: 0))
                     return groups.count - 1
                 }()
             groups[index].tensors += 1

@@ -16,7 +16,9 @@ enum SyntheticInputs {
         else {
             throw UsageError(
                 "cannot run batch \(sizes.batch), latent \(sizes.height)×\(sizes.width), \(sizes.captionTokens) tokens",
-                remedy: "at least one patch of \(config.patchSize), at most \(maximumTokens) latent positions")
+                remedy:
+                    "at least one patch of \(config.patchSize), at most \(maximumTokens) latent positions"
+            )
         }
         var generator = NormalGenerator(seed: 2410)
         func normal(_ shape: [Int]) -> DenseTensor {

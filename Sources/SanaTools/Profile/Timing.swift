@@ -12,6 +12,7 @@ struct Timing: Sendable, Equatable {
         let place = share * Double(sorted.count - 1)
         let below = Int(place)
         let above = min(below + 1, sorted.count - 1)
-        return Double(sorted[below]) + (place - Double(below)) * Double(sorted[above] - sorted[below])
+        return Double(sorted[below]) + (place - Double(below))
+            * Double(sorted[above] - sorted[below])
     }
 }

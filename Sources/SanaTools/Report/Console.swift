@@ -35,7 +35,9 @@ final class ProgressLine: @unchecked Sendable {
             (lastDraw, drawn) = (now, true)
             let width = 30
             let filled = min(width, width * completed / total)
-            let bar = String(repeating: "█", count: filled) + String(repeating: "·", count: width - filled)
+            let bar =
+                String(repeating: "█", count: filled)
+                + String(repeating: "·", count: width - filled)
             FileHandle.standardError.write(
                 Data("\r\u{1B}[K\(title) \(bar) \(100 * completed / total) %".utf8))
         }

@@ -85,7 +85,8 @@ extension ConversionPlan {
     /// Tensors of one role and treatment in a row.
     var table: TextTable {
         var table = TextTable([
-            ("role", .left), ("tensors", .right), ("from", .left), ("to", .left), ("before", .right),
+            ("role", .left), ("tensors", .right), ("from", .left), ("to", .left),
+            ("before", .right),
             ("after", .right), ("reason", .left),
         ])
         var groups: [(key: [String], decisions: [Decision])] = []

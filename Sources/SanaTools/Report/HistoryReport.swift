@@ -38,7 +38,8 @@ extension RunSummary {
 
     static func table(_ runs: [RunSummary]) -> TextTable {
         var table = TextTable([
-            ("run", .right), ("started", .left), ("kind", .left), ("model", .left), ("dtype", .left),
+            ("run", .right), ("started", .left), ("kind", .left), ("model", .left),
+            ("dtype", .left),
             ("latent", .right), ("batch", .right), ("threads", .right), ("outcome", .left),
         ])
         for run in runs {

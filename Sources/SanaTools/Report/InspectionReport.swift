@@ -13,7 +13,8 @@ extension Inspection {
                         "name": .string($0.name), "class": .string($0.className),
                         "present": .bool($0.isPresent),
                     ])
-                }), "files": .array(files.map(\.json)), "parameters": .int(model.source.parameterCount),
+                }), "files": .array(files.map(\.json)),
+            "parameters": .int(model.source.parameterCount),
             "bytes": .int(model.source.tensors.reduce(0) { $0 + $1.byteCount }),
             "digest": .text(digest),
             "roles": .array(
@@ -55,7 +56,9 @@ extension Inspection {
     private var files: [File] {
         switch model.kind {
         case .checkpoint(let checkpoint):
-            checkpoint.files.map { File(name: $0.path.lastPathComponent, bytes: $0.fileBytes.count) }
+            checkpoint.files.map {
+                File(name: $0.path.lastPathComponent, bytes: $0.fileBytes.count)
+            }
         case .archive(let archive):
             [File(name: archive.path.lastPathComponent, bytes: archive.byteCount)]
         }
@@ -99,7 +102,9 @@ extension Inspection {
         if problems.isEmpty {
             parts.append("no problems found")
         } else {
-            var table = TextTable([("severity", .left), ("id", .left), ("where", .left), ("message", .left)])
+            var table = TextTable([
+                ("severity", .left), ("id", .left), ("where", .left), ("message", .left),
+            ])
             for problem in problems.prefix(50) {
                 table.append([
                     problem.severity.rawValue, problem.id, problem.location.printable,

@@ -28,7 +28,8 @@ extension Verification {
         if let worst {
             lines.append(
                 "      largest error \(Format.scientific(metric.value(worst.comparison))) at \(worst.path)"
-                    + (output.map { ", output \(Format.scientific(metric.value($0.comparison)))" } ?? ""))
+                    + (output.map { ", output \(Format.scientific(metric.value($0.comparison)))" }
+                        ?? ""))
         }
         if let first = firstOutOfTolerance {
             lines.append("      first out of tolerance: \(first)")
@@ -55,7 +56,8 @@ extension Verification {
         ])
         let worst = worst?.path
         for layer in layers + [output].compactMap({ $0 }) {
-            guard allLayers || !layer.passes || layer.path == worst || layer.path == Golden.outputPath
+            guard
+                allLayers || !layer.passes || layer.path == worst || layer.path == Golden.outputPath
             else { continue }
             let comparison = layer.comparison
             table.append([

@@ -31,7 +31,8 @@ struct OpenedModel: Sendable {
                 json = try JSONFile.read(beside)
             } else {
                 throw BadDataError(
-                    file: path, reason: "archive has no manifest, and no config.json lies beside it",
+                    file: path,
+                    reason: "archive has no manifest, and no config.json lies beside it",
                     remedy: "put the model's config.json into the same folder")
             }
             return OpenedModel(

@@ -27,7 +27,9 @@ struct ProjectFile {
     /// The file in the current folder or the nearest parent; `nil` when there is none.
     ///
     /// - Throws: `BadDataError`, `FileError`.
-    static func find(from folder: String = FileManager.default.currentDirectoryPath) throws -> ProjectFile? {
+    static func find(from folder: String = FileManager.default.currentDirectoryPath) throws
+        -> ProjectFile?
+    {
         var folder = folder
         while true {
             let path = folder.appendingPath(name)
@@ -46,7 +48,9 @@ struct ProjectFile {
         guard content.count <= 1 << 20 else { throw bad("over 1 MiB is no configuration") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         let node: Node?
-        do { node = try Yams.compose(yaml: text) } catch { throw bad("invalid YAML: \(error)".printable) }
+        do { node = try Yams.compose(yaml: text) } catch {
+            throw bad("invalid YAML: \(error)".printable)
+        }
         self.path = path
         guard let node else { return }
         guard let mapping = node.mapping else { throw bad("is not a mapping of keys to values") }
@@ -73,12 +77,16 @@ struct ProjectFile {
             case "references": references = try strings().map(resolved)
             case "tolerance":
                 let number = try required(value.float, "a number")
-                guard number >= 0, number.isFinite else { throw bad("tolerance is negative or not finite") }
+                guard number >= 0, number.isFinite else {
+                    throw bad("tolerance is negative or not finite")
+                }
                 tolerance = number
             case "database": database = resolved(try required(value.string, "a path"))
             case "resolution":
                 let pixels = try required(value.int, "a whole number of pixels")
-                guard (32...16384).contains(pixels) else { throw bad("resolution is not in 32...16384") }
+                guard (32...16384).contains(pixels) else {
+                    throw bad("resolution is not in 32...16384")
+                }
                 resolution = pixels
             default:
                 throw bad(
@@ -92,7 +100,8 @@ struct ProjectFile {
     private static func relative(_ path: String) -> String {
         let current = FileManager.default.currentDirectoryPath
         let prefix = current.hasSuffix("/") ? current : current + "/"
-        return path.hasPrefix(prefix) && path.count > prefix.count ? String(path.dropFirst(prefix.count)) : path
+        return path.hasPrefix(prefix) && path.count > prefix.count
+            ? String(path.dropFirst(prefix.count)) : path
     }
 
     /// Archives of the model that convert has made where the file says, in the order of `ArchiveName.dtypes`.

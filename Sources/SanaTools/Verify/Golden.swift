@@ -35,13 +35,16 @@ struct Golden {
         let (source, metadata) = try OpenedFile.open(path)
         func bad(_ reason: String) -> BadDataError {
             BadDataError(
-                file: path, reason: reason, remedy: "record the golden again with 'sana-tools capture'")
+                file: path, reason: reason,
+                remedy: "record the golden again with 'sana-tools capture'")
         }
         guard metadata["format"] == Self.format else {
             throw bad("not a golden: metadata has no format \"\(Self.format)\"")
         }
         guard metadata["version"] == Self.version else {
-            throw bad("golden of version \((metadata["version"] ?? "none").printable), not \(Self.version)")
+            throw bad(
+                "golden of version \((metadata["version"] ?? "none").printable), not \(Self.version)"
+            )
         }
         for tensor in source.tensors where tensor.dtype != .f32 {
             throw bad("tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not F32")
@@ -63,15 +66,19 @@ struct Golden {
             let encoderHiddenStates = try input("encoder_hidden_states"),
             let timestep = try input("timestep"), source.info(Self.outputName) != nil
         else {
-            throw bad("inputs.hidden_states, inputs.encoder_hidden_states, inputs.timestep or outputs.sample is absent")
+            throw bad(
+                "inputs.hidden_states, inputs.encoder_hidden_states, inputs.timestep or outputs.sample is absent"
+            )
         }
         var samples: [DenseTensor] = []
         while let sample = try input("controlnet_block_samples.\(samples.count)") {
             samples.append(sample)
         }
         inputs = SanaInputs(
-            hiddenStates: hiddenStates, encoderHiddenStates: encoderHiddenStates, timestep: timestep,
-            guidance: try input("guidance"), encoderAttentionMask: try input("encoder_attention_mask"),
+            hiddenStates: hiddenStates, encoderHiddenStates: encoderHiddenStates,
+            timestep: timestep,
+            guidance: try input("guidance"),
+            encoderAttentionMask: try input("encoder_attention_mask"),
             controlnetBlockSamples: samples)
     }
 
@@ -96,7 +103,9 @@ struct Golden {
 extension Golden.Contract {
     fileprivate init(_ json: JSONValue) throws(JSONError) {
         func missing(_ what: String) -> JSONError { JSONError(offset: 0, reason: "no \(what)") }
-        guard let digest = json["weights"]?["digest"]?.string else { throw missing("weights.digest") }
+        guard let digest = json["weights"]?["digest"]?.string else {
+            throw missing("weights.digest")
+        }
         guard let dtype = json["compute_dtype"]?.string else { throw missing("compute_dtype") }
         guard let list = json["activations"]?.array else { throw missing("activations") }
         var activations: [(name: String, shape: [Int])] = []
@@ -114,6 +123,7 @@ extension Golden.Contract {
         let producer = json["producer"]?.members ?? []
         self.init(
             weightsDigest: digest, computeDType: dtype, activations: activations,
-            producer: producer.map { "\($0.key) \($0.value.string ?? "?")" }.joined(separator: ", "))
+            producer: producer.map { "\($0.key) \($0.value.string ?? "?")" }.joined(separator: ", ")
+        )
     }
 }

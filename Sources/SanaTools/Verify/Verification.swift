@@ -88,7 +88,8 @@ extension Verification {
             problems.append(
                 Problem(
                     kind: .stale,
-                    message: "golden is stale: recorded from weights \(String(golden.contract.weightsDigest.prefix(12)).printable), the model's are \(model.sourceDigest.prefix(12)); capture it again, or --allow-stale"
+                    message:
+                        "golden is stale: recorded from weights \(String(golden.contract.weightsDigest.prefix(12)).printable), the model's are \(model.sourceDigest.prefix(12)); capture it again, or --allow-stale"
                 ))
         }
         var output: Layer?
@@ -102,11 +103,14 @@ extension Verification {
         } else {
             problems.append(
                 .misshapen(
-                    Golden.outputPath, golden: golden.shape(Golden.outputName), model: sample.shape))
+                    Golden.outputPath, golden: golden.shape(Golden.outputName), model: sample.shape)
+            )
         }
         return Verification(
-            model: model.label, reference: golden.path, metric: metric, tolerance: options.tolerance,
-            compute: model.compute, numerics: options.numerics, layers: probe.layers, output: output,
+            model: model.label, reference: golden.path, metric: metric,
+            tolerance: options.tolerance,
+            compute: model.compute, numerics: options.numerics, layers: probe.layers,
+            output: output,
             problems: problems, seconds: (ContinuousClock.now - start).inSeconds)
     }
 }
@@ -115,7 +119,8 @@ extension Verification.Problem {
     static func misshapen(_ path: String, golden: [Int]?, model: [Int]) -> Self {
         Self(
             kind: .misshapen,
-            message: "\(path.printable): golden has \(golden.map { "\($0)" } ?? "nothing"), the model makes \(model)"
+            message:
+                "\(path.printable): golden has \(golden.map { "\($0)" } ?? "nothing"), the model makes \(model)"
         )
     }
 }
@@ -168,13 +173,18 @@ final class VerifyProbe: LayerProbe {
         let stored = Set(golden.activationNames)
         let listed = golden.contract.activations.map(\.name)
         var reported = Set<String>()
-        let missing = (expected + listed).filter { !stored.contains($0) && reported.insert($0).inserted }
+        let missing = (expected + listed).filter {
+            !stored.contains($0) && reported.insert($0).inserted
+        }
         let extra = golden.activationNames.filter { !seen.contains($0) }
         return missing.map {
             .init(kind: .missing, message: "\($0.printable) is not in the golden")
         }
             + extra.map {
-                .init(kind: .extra, message: "\($0.printable) is in the golden, but the model makes no such activation")
+                .init(
+                    kind: .extra,
+                    message:
+                        "\($0.printable) is in the golden, but the model makes no such activation")
             } + misshapen
     }
 }

@@ -1,0 +1,211 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+/// The built binary, as its users call it.
+struct CommandLineTests {
+    private let folder: TemporaryFolder
+
+    /// A copy of the repository's own project: fixtures linked, `sana-tools.yaml` as it stands.
+    init() throws {
+        folder = try TemporaryFolder()
+        let root = URL(fileURLWithPath: Fixtures.path).deletingLastPathComponent()
+        let manager = FileManager.default
+        try manager.createSymbolicLink(
+            atPath: folder("fixtures"), withDestinationPath: Fixtures.path)
+        try manager.copyItem(
+            atPath: root.appendingPathComponent("sana-tools.yaml").path,
+            toPath: folder("sana-tools.yaml"))
+    }
+
+    private struct Outcome {
+        let code: Int32
+        let output: String
+        let talk: String
+        var json: JSONValue? { try? JSONScanner.parse(output) }
+    }
+
+    private func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
+
+    private func run(_ arguments: [String]) throws -> Outcome {
+        let process = Process()
+        process.executableURL = Bundle.main.bundleURL.appendingPathComponent("sana-tools")
+        process.arguments = arguments
+        process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+        // Files rather than pipes: nothing to drain while the process runs.
+        let files = try [folder("stdout"), folder("stderr")].map { path in
+            try Data().write(to: URL(fileURLWithPath: path))
+            return try #require(FileHandle(forWritingAtPath: path))
+        }
+        (process.standardOutput, process.standardError) = (files[0], files[1])
+        process.standardInput = FileHandle.nullDevice
+        try process.run()
+        process.waitUntilExit()
+        return Outcome(
+            code: process.terminationStatus,
+            output: String(decoding: try fileBytes(folder("stdout")), as: UTF8.self),
+            talk: String(decoding: try fileBytes(folder("stderr")), as: UTF8.self))
+    }
+
+    private let goldens = "fixtures/goldens/sana-digits-b2-t999.safetensors"
+
+    @Test func nightlyJobRunsWithoutArguments() throws {
+        for _ in 0..<2 {
+            let converted = try run("convert", "--format", "json")
+            #expect(converted.code == 0, "\(converted.talk)")
+            #expect(
+                converted.json?.members?.map(\.key).prefix(5)
+                    == ["output", "bytes_in", "bytes_out", "ratio", "seconds"])
+            #expect(
+                converted.json?["output"]?.string
+                    == "reports/archives/sana-digits-int8.safetensors.zst")
+        }
+        let verified = try run("verify", "--tolerance", "1e-3", "--format", "json")
+        #expect(verified.code == 0, "\(verified.talk)")
+        let results = verified.json?.array ?? []
+        // The source and the archive, against each golden.
+        #expect(results.count == 6)
+        #expect(
+            Set(results.compactMap { $0["metric"]?.string }) == ["relative_rms", "relative_power"])
+        for result in results {
+            for key in [
+                "verdict", "metric", "tolerance", "compute", "numerics", "first_out_of_tolerance",
+                "cause",
+                "layers", "output",
+            ] { #expect(result[key] != nil) }
+            #expect(result["output"]?["path"]?.string == "outputs.sample")
+            let keys = Set(result["layers"]?.array?.first?.members?.map(\.key) ?? [])
+            #expect(
+                keys.isSuperset(of: [
+                    "path", "relative_rms", "relative_power", "max_abs", "cosine", "sqnr_db",
+                    "own_relative_rms", "tolerance", "verdict",
+                ]))
+        }
+        #expect(try run("profile").code == 0)
+        let listed = try run("history", "list", "--format", "json")
+        #expect(listed.json?.array?.count == 7)
+        let shown = try run("history", "show", "--format", "json")
+        #expect(shown.json?["kind"]?.string == "profile")
+        #expect((shown.json?["layers"]?.array?.count ?? 0) > 20)
+    }
+
+    @Test func fp16ArchiveGivesTheBitsOfItsBF16Source() throws {
+        #expect(try run("convert", "--dtype", "fp16").code == 0)
+        let archive = "reports/archives/sana-digits-fp16.safetensors.zst"
+        func statistics(_ model: String) throws -> [String] {
+            let result = try run(
+                "verify", model, "--reference", goldens, "--no-record", "--format", "json")
+            return (result.json?["layers"]?.array ?? []).map { $0.text() }
+        }
+        let expected = try statistics("fixtures/sana-digits")
+        #expect(expected.count == 23)
+        #expect(try statistics(archive) == expected)
+    }
+
+    @Test func damagedWeightFailsWithExitCode1() throws {
+        let doctored = try DoctoredCheckpoint("sana-digits/transformer")
+        try doctored.patch(
+            "transformer_blocks.2.ff.conv_point.weight", element: 9, with: [0x20, 0x40])
+        let result = try run("verify", doctored.path, "--reference", goldens, "--format", "json")
+        #expect(result.code == 1)
+        #expect(result.json?["verdict"]?.string == "fail")
+        #expect(result.json?["first_out_of_tolerance"]?.string == "transformer_blocks.2.ff")
+    }
+
+    @Test func tensorsThatDoNotFitAreNamedTogetherWithExitCode65() throws {
+        let doctored = try DoctoredCheckpoint("sana-digits/transformer")
+        try doctored.rewrite(
+            { tensor, bytes in
+                switch tensor.name {
+                case "proj_out.bias": nil
+                case "caption_norm.weight": (tensor.name, [64, 2], bytes)
+                default: (tensor.name, tensor.shape, bytes)
+                }
+            }, adding: ["stray.weight"])
+        for command in ["verify", "profile", "convert"] {
+            let extra = command == "convert" ? ["--dtype", "int8"] : ["--no-record"]
+            let reference = command == "verify" ? ["--reference", goldens] : []
+            let result = try run([command, doctored.path] + extra + reference)
+            #expect(result.code == 65)
+            for name in ["proj_out.bias [1]", "stray.weight", "caption_norm.weight"] {
+                #expect(result.talk.contains(name), "\(command): \(name)")
+            }
+            #expect(result.output.isEmpty)
+        }
+        let inspected = try run("inspect", doctored.path, "--format", "json")
+        #expect(inspected.code == 1)
+        #expect(
+            Set(inspected.json?["problems"]?.array?.compactMap { $0["id"]?.string } ?? [])
+                == ["tensor-missing", "tensor-unexpected", "tensor-misshapen"])
+    }
+
+    @Test func exitCodesTellWhatWentWrong() throws {
+        try folder.write("bad.safetensors", Array("<html>".utf8))
+        try folder.write("config.json", Array("{}".utf8))
+        try folder.write("notes.txt", [1])
+        #expect(try run("verify", "fixtures/absent", "--reference", goldens).code == 66)
+        #expect(try run("verify", "fixtures/sana-digits", "--reference", "absent").code == 66)
+        #expect(try run("verify", "bad.safetensors", "--reference", goldens).code == 65)
+        #expect(
+            try run("verify", "fixtures/sana-digits", "--reference", "bad.safetensors").code == 65)
+        #expect(try run("verify", "fixtures/sana-digits").code == 64)
+        #expect(try run("verify", "--tolerance", "-1").code == 64)
+        #expect(try run("profile", "fixtures/sana-digits", "--latent", "0x3").code == 64)
+        #expect(try run("history", "show", "--db", "none.sqlite").code == 66)
+        #expect(
+            try run("convert", "fixtures/sana-digits", "--dtype", "int8", "--output", "notes.txt/x")
+                .code == 73)
+        #expect(try run("unpack", "absent.zst").code == 66)
+        #expect(try run("nonsense").code == 64)
+        #expect(try run("inspect", "fixtures/tiny/variants-two").code == 65)
+    }
+
+    @Test func existingOutputIsKeptWithoutForce() throws {
+        let output = "x.safetensors.zst"
+        #expect(
+            try run("convert", "fixtures/sana-digits", "--dtype", "int8", "--output", output).code
+                == 0)
+        let before = try fileBytes(folder(output))
+        let refused = try run(
+            "convert", "fixtures/sana-digits", "--dtype", "fp16", "--output", output)
+        #expect(refused.code == 73 && refused.talk.contains("--force"))
+        #expect(try fileBytes(folder(output)) == before)
+        #expect(
+            try run(
+                "convert", "fixtures/sana-digits", "--dtype", "fp16", "--output", output, "--force"
+            ).code == 0)
+        #expect(try fileBytes(folder(output)) != before)
+    }
+
+    @Test func unpackRestoresAFolderThatIsAModelAgain() throws {
+        #expect(try run("convert").code == 0)
+        let archive = "reports/archives/sana-digits-int8.safetensors.zst"
+        #expect(try run("unpack", archive, "--output", "int8").code == 0)
+        let fromFolder = try run(
+            "verify", "int8", "--reference", goldens, "--allow-stale", "--format", "json")
+        let fromArchive = try run("verify", archive, "--reference", goldens, "--format", "json")
+        #expect(fromFolder.code == 0 && fromArchive.code == 0)
+        #expect(fromFolder.json?["layers"] == fromArchive.json?["layers"])
+        #expect(fromArchive.json?["compute"]?.string == "w8a16")
+    }
+
+    @Test func dryRunWritesNothing() throws {
+        let result = try run("convert", "--dry-run")
+        #expect(result.code == 0 && result.output.contains("output head"))
+        #expect(!FileManager.default.fileExists(atPath: folder("reports")))
+    }
+
+    @Test(arguments: ["inspect", "convert", "unpack", "verify", "profile", "history", "capture"])
+    func everyCommandHasHelpWithExamples(_ command: String) throws {
+        let result = try run(command, "--help")
+        #expect(result.code == 0 && result.output.contains("EXAMPLES\n  sana-tools \(command)"))
+    }
+
+    @Test func captureNamesAMissingInterpreter() throws {
+        let result = try run(
+            "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python",
+            "no-such-python")
+        #expect(result.code == 64 && result.talk.contains("--python"))
+    }
+}

@@ -1,0 +1,118 @@
+import Foundation
+import GRDB
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+struct HistoryStoreTests {
+    private let folder: TemporaryFolder
+    private var path: String { folder("deep/history.sqlite") }
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func record(_ kind: RunRecord.Kind = .profile, layers: [RunRecord.Layer]) -> RunRecord {
+        RunRecord(
+            kind: kind, model: "models/a", modelDigest: "d1", dtype: "BF16", compute: "fp32",
+            numerics: "fp32", sizes: RunSizes(batch: 1, height: 8, width: 16, captionTokens: 300),
+            threads: 2, canaryGFLOPS: 100, seconds: 1, layers: layers)
+    }
+
+    private func comparison(_ actual: [Float], _ reference: [Float]) -> Comparison {
+        Comparison(
+            DenseTensor(shape: [actual.count], values: FloatBuffer(actual)),
+            with: FloatBuffer(reference))
+    }
+
+    /// The first column of a query, read as any user of SQLite would.
+    private func values(_ sql: String) throws -> [String] {
+        try DatabaseQueue(path: path).read { try String.fetchAll($0, sql: sql) }
+    }
+
+    @Test func keepsEverySampleAndStatistic() throws {
+        let store = try HistoryStore(path: path, creating: true)
+        let accuracy = RunRecord.Accuracy(
+            comparison: comparison([1, 2], [1, 3]), tolerance: 1e-3, passes: false)
+        let id = try store.record(
+            record(layers: [
+                .init(path: "b", samples: [30, 10, 20]), .init(path: "a", accuracy: accuracy),
+            ]))
+        let (run, layers) = try store.run(nil)
+        #expect(
+            run.id == id && run.kind == "profile" && run.height == 8 && run.captionTokens == 300)
+        #expect(layers.map(\.path) == ["b", "a"])
+        #expect(layers[0].samples == 3 && layers[0].medianNs == 20)
+        #expect(layers[1].relativePower == 0.1 && layers[1].verdict == "fail")
+        #expect(
+            try values("SELECT ns FROM latency_sample ORDER BY repetition") == ["30", "10", "20"])
+        #expect(try values("PRAGMA journal_mode") == ["wal"])
+        #expect(try values("SELECT DISTINCT model FROM layer_result") == ["a"])
+    }
+
+    @Test func valuesThatAreNotFiniteAreStoredAsNull() throws {
+        let store = try HistoryStore(path: path, creating: true)
+        let accuracy = RunRecord.Accuracy(
+            comparison: comparison([1, .nan], [0, 1]), tolerance: 1e-3, passes: false)
+        try store.record(record(.verify, layers: [.init(path: "a", accuracy: accuracy)]))
+        #expect(try store.run(1).1[0].relativeRms == nil)
+    }
+
+    @Test func machineModelAndLayerRowsAreShared() throws {
+        let store = try HistoryStore(path: path, creating: true)
+        for _ in 0..<3 { try store.record(record(layers: [.init(path: "a", samples: [1])])) }
+        for (table, count) in [("machine", "1"), ("model", "1"), ("layer", "1"), ("run", "3")] {
+            #expect(try values("SELECT COUNT(*) FROM \(table)") == [count])
+        }
+        #expect(try store.runs(limit: 2).map(\.id) == [3, 2])
+    }
+
+    @Test func runThatFailsHalfWayLeavesNothing() throws {
+        let store = try HistoryStore(path: path, creating: true)
+        // A negative latency breaks a constraint after the run's own row is written.
+        #expect(throws: HistoryError.self) {
+            try store.record(record(layers: [.init(path: "a", samples: [5, -1])]))
+        }
+        #expect(try store.runs(limit: 10).isEmpty)
+    }
+
+    @Test func twoStoresWriteAtOnce() async throws {
+        let path = path
+        _ = try HistoryStore(path: path, creating: true)
+        let record = record(layers: (0..<20).map { .init(path: "l\($0)", samples: [1, 2, 3]) })
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<4 {
+                group.addTask {
+                    let store = try HistoryStore(path: path, creating: true)
+                    for _ in 0..<10 { try store.record(record) }
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try HistoryStore(path: path, creating: false).runs(limit: 100).count == 40)
+    }
+
+    @Test func defectiveDatabasesAreNamed() throws {
+        func category(_ path: String) -> DiagnosticCategory? {
+            do {
+                _ = try HistoryStore(path: path, creating: false)
+                return nil
+            } catch { return (error as? any DiagnosticError)?.category }
+        }
+        #expect(category(folder("absent.sqlite")) == .noInput)
+        #expect(
+            category(try folder.write("text.sqlite", Array(repeating: 65, count: 5000))) == .badData
+        )
+        let newer = folder("newer.sqlite")
+        _ = try HistoryStore(path: newer, creating: true)
+        try DatabaseQueue(path: newer).write {
+            try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('999 future')")
+        }
+        #expect { try HistoryStore(path: newer, creating: false) } throws: {
+            if case HistoryError.newerSchema = $0 { true } else { false }
+        }
+        #expect { try HistoryStore(path: newer + "x/y", creating: false).run(7) } throws: {
+            ($0 as? any DiagnosticError)?.category == .noInput
+        }
+    }
+}

@@ -1,0 +1,72 @@
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+struct ReportTests {
+    @Test func tablesAlign() {
+        var table = TextTable([("name", .left), ("n", .right)])
+        table.append(["a|b", "10"])
+        table.append(["longer", "7"])
+        #expect(table.text == "name     n\na|b     10\nlonger   7")
+        #expect(table.markdown == "| name | n |\n| --- | ---: |\n| a\\|b | 10 |\n| longer | 7 |")
+    }
+
+    @Test func quantilesInterpolate() {
+        let timing = Timing(samples: [40, 10, 30, 20])
+        #expect(timing.median == 25)
+        #expect(timing.quantile(0) == 10 && timing.quantile(1) == 40)
+        #expect(abs(timing.p95 - 38.5) < 1e-9)
+        #expect(Timing(samples: [7]).p95 == 7)
+    }
+
+    @Test func numbersReadWell() {
+        #expect(Format.bytes(999) == "999 B")
+        #expect(Format.bytes(1_341_821) == "1.34 MB")
+        #expect(Format.count(1_223_681) == "1.22 M")
+        #expect(Format.nanoseconds(1_500_000) == "1.50 ms")
+        #expect(Format.scientific(0) == "0" && Format.scientific(2e-6) == "2.00e-06")
+    }
+
+    @Test func numbersThatJSONCannotHoldAreNull() {
+        #expect(JSONValue.double(.infinity) == .null && JSONValue.double(nil) == .null)
+        #expect(JSONValue.double(1e-6).double == 1e-6)
+    }
+
+    @Test func profileSumsUp() throws {
+        let workers = WorkerPool(threadCount: 1)
+        let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
+        let sizes = RunSizes(batch: 1, height: 8, width: 8, captionTokens: 12)
+        let config = model.transformer.config
+        let profile = try Profile.run(
+            model, SyntheticInputs.make(sizes, for: config), .init(warmup: 1, repetitions: 3),
+            workers: workers, progress: { _, _ in })
+        #expect(profile.total.samples.count == 3)
+        #expect(profile.layers.allSatisfy { $0.timing.samples.count == 3 })
+        let modules = config.modules(batch: 1, height: 8, width: 8, captionTokens: 12)
+        #expect(profile.layers.map(\.module.path) == modules.map(\.path))
+        let blocks = profile.layers.filter { $0.module.kind == "SanaTransformerBlock" }
+        #expect(blocks.count == 4 && blocks.reduce(0) { $0 + $1.share } < 1.05)
+        let fields = profile.json
+        for key in ["layers", "total", "peak_rss_bytes", "canary_gflops", "threads", "compute"] {
+            #expect(fields[key] != nil)
+        }
+        #expect(
+            fields["layers"]?.array?.first?.members?.map(\.key)
+                == ["path", "kind", "median_ns", "p95_ns", "share", "gflops", "samples_ns"])
+        #expect(
+            fields["total"]?.members?.map(\.key) == ["median_ns", "p95_ns", "samples_ns", "gflops"])
+    }
+
+    @Test func syntheticSizesAreBounded() {
+        let config = SanaConfig()
+        for sizes in [
+            RunSizes(batch: 0, height: 8, width: 8, captionTokens: 3),
+            RunSizes(batch: 1 << 40, height: 4096, width: 4096, captionTokens: 3),
+            RunSizes(batch: 1, height: 8, width: 8, captionTokens: 1 << 30),
+        ] {
+            #expect(throws: UsageError.self) { try SyntheticInputs.make(sizes, for: config) }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+/// Goldens that do not belong to the model, or are no goldens.
+struct VerificationTests {
+    private let golden = Fixtures.path + "/goldens/tiny-plain.safetensors"
+    private let model = Fixtures.path + "/tiny/plain"
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    /// The golden with its tensors changed.
+    private func doctored(
+        _ change: (TensorInfo, [UInt8]) -> (String, [Int], [UInt8])?
+    ) throws -> String { try rewritten(change) { _ in } }
+
+    /// The golden with its metadata changed.
+    private func doctored(
+        metadata: (inout [String: String]) -> Void
+    ) throws -> String {
+        try rewritten({ ($0.name, $0.shape, $1) }, metadata)
+    }
+
+    private func rewritten(
+        _ change: (TensorInfo, [UInt8]) -> (String, [Int], [UInt8])?,
+        _ metadata: (inout [String: String]) -> Void
+    ) throws -> String {
+        let file = try SafetensorsFile(path: golden)
+        var builder = SafetensorsBuilder()
+        for tensor in file.tensors {
+            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            guard let (name, shape, content) = change(tensor, bytes) else { continue }
+            builder.add(name, .f32, shape, bytes: content)
+        }
+        var values = Dictionary(
+            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        metadata(&values)
+        builder.metadata = values
+        return try folder.write("golden.safetensors", builder.file)
+    }
+
+    private func verify(_ golden: String, allowStale: Bool = false) throws -> Verification {
+        let workers = WorkerPool(threadCount: 1)
+        var options = Verification.Options()
+        options.allowStale = allowStale
+        return try Verification.run(
+            OpenedModel.open(model).load(workers: workers), Golden(path: golden), options,
+            workers: workers)
+    }
+
+    @Test func missingEntryFailsWhileTheOthersAreCompared() throws {
+        let path = try doctored { tensor, bytes in
+            tensor.name == "activations.norm_out" ? nil : (tensor.name, tensor.shape, bytes)
+        }
+        let result = try verify(path)
+        #expect(result.problems.map(\.kind) == [.missing])
+        #expect(result.problems[0].message.contains("norm_out"))
+        #expect(!result.passes && result.layers.allSatisfy(\.passes) && result.layers.count == 14)
+    }
+
+    @Test func extraEntryFails() throws {
+        let path = try doctored { tensor, bytes in
+            (
+                tensor.name == "activations.norm_out" ? "activations.norm_in" : tensor.name,
+                tensor.shape, bytes
+            )
+        }
+        let kinds = try verify(path).problems.map(\.kind.rawValue).sorted()
+        #expect(kinds == ["extra", "missing"])
+    }
+
+    @Test func misshapenEntryFails() throws {
+        let path = try doctored { tensor, bytes in
+            let isHit = tensor.name == "activations.norm_out" || tensor.name == "outputs.sample"
+            return (tensor.name, isHit ? Array(tensor.shape.reversed()) : tensor.shape, bytes)
+        }
+        let result = try verify(path)
+        #expect(result.problems.map(\.kind) == [.misshapen, .misshapen])
+        #expect(result.output == nil && !result.passes)
+    }
+
+    @Test func staleGoldenFailsUnlessAllowed() throws {
+        let path = try doctored(metadata: {
+            $0["contract"] = $0["contract"]?.replacingOccurrences(
+                of: #""digest":"[0-9a-f]{8}"#, with: #""digest":"00000000"#,
+                options: .regularExpression)
+        })
+        let result = try verify(path)
+        #expect(result.problems.map(\.kind) == [.stale] && !result.passes)
+        #expect(try verify(path, allowStale: true).passes)
+    }
+
+    @Test func valuesThatAreNotFiniteFail() throws {
+        let path = try doctored { tensor, bytes in
+            guard tensor.name == "activations.proj_out" else {
+                return (tensor.name, tensor.shape, bytes)
+            }
+            return (tensor.name, tensor.shape, [0, 0, 0xC0, 0x7F] + bytes.dropFirst(4))
+        }
+        let result = try verify(path)
+        #expect(result.firstOutOfTolerance == "proj_out")
+        #expect(result.layers.first { $0.path == "proj_out" }?.comparison.nonfinite == 1)
+    }
+
+    @Test func fileThatIsNoGoldenIsBadData() throws {
+        let changes: [(inout [String: String]) -> Void] = [
+            { $0["format"] = nil }, { $0["version"] = "2" }, { $0["contract"] = nil },
+            { $0["contract"] = "{}" }, { $0["contract"] = "{\"weights\":" },
+        ]
+        for change in changes {
+            let path = try doctored(metadata: change)
+            #expect { try Golden(path: path) } throws: {
+                ($0 as? any DiagnosticError)?.category == .badData
+            }
+        }
+        let path = try doctored { tensor, bytes in
+            tensor.name == "inputs.timestep" ? nil : (tensor.name, tensor.shape, bytes)
+        }
+        #expect(throws: BadDataError.self) { try Golden(path: path) }
+        #expect(throws: BadDataError.self) {
+            try Golden(path: model + "/diffusion_pytorch_model.safetensors")
+        }
+    }
+
+    @Test func statisticsFollowTheirDefinitions() {
+        let actual = DenseTensor(shape: [4], values: FloatBuffer([3, 0, 4, 1]))
+        let comparison = Comparison(actual, with: FloatBuffer([3, 0, 0, 1]))
+        #expect(abs(comparison.relativePower - 1.6) < 1e-12)
+        #expect(abs(comparison.relativeRMS - 1.6.squareRoot()) < 1e-12)
+        #expect(comparison.maxAbs == 4)
+        #expect(abs(comparison.cosine - 10 / (26.0 * 10).squareRoot()) < 1e-12)
+        #expect(abs((comparison.sqnrDecibels ?? 0) + 10 * log10(1.6)) < 1e-12)
+        let same = Comparison(actual, with: actual.values)
+        #expect(same.relativeRMS == 0 && same.sqnrDecibels == nil && same.cosine == 1)
+        let zero = Comparison(actual, with: FloatBuffer(count: 4))
+        #expect(zero.relativeRMS == .infinity)
+        #expect(!Metric.relativeRMS.passes(zero, tolerance: 1e30))
+    }
+}
