@@ -87,6 +87,15 @@ extension SanaConfig {
         return list
     }
 
+    /// Operations of a whole forward: those of the modules that no other contains.
+    public static func operations(_ modules: [ModuleInfo]) -> Int {
+        let blocks = "transformer_blocks."
+        return modules.filter {
+            $0.path.hasPrefix(blocks)
+                ? !$0.path.dropFirst(blocks.count).contains(".") : !$0.path.contains(".")
+        }.reduce(0) { $0 + $1.operations }
+    }
+
     /// Module paths that every golden holds, in execution order: `REFERENCE`'s default set.
     public var defaultActivations: [String] {
         let blocks = (0..<numLayers).flatMap { index in

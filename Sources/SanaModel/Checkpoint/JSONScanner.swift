@@ -2,6 +2,9 @@
 public struct JSONError: Error, Equatable, CustomStringConvertible {
     public let offset: Int
     public let reason: String
+
+    public init(offset: Int, reason: String) { (self.offset, self.reason) = (offset, reason) }
+
     public var description: String { "invalid JSON at byte \(offset): \(reason)" }
 }
 

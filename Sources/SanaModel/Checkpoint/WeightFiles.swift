@@ -1,9 +1,9 @@
 /// Which files of a component folder hold its weights.
 ///
 /// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
-/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards the index
-/// `diffusion_pytorch_model.safetensors.index[.VARIANT].json` or, in the newer order,
-/// `diffusion_pytorch_model[.VARIANT].safetensors.index.json`. Shards themselves are named by the index.
+/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards an index: `….safetensors.index[.VARIANT].json`,
+/// formerly `….safetensors[.VARIANT].index.json`, and by other tools `…[.VARIANT].safetensors.index.json`. The
+/// shards themselves are named by the index.
 public struct WeightFiles: Sendable, Equatable {
     /// `fp16`, `bf16` …; `nil` for the plain names.
     public let variant: String?
@@ -70,12 +70,14 @@ public struct WeightFiles: Sendable, Equatable {
             return part.first == "." && !variant.isEmpty && !variant.contains(where: { ".-".contains($0) })
                 ? String(variant) : nil
         }
-        let index = ".safetensors.index"
-        if rest.hasPrefix(index), rest.hasSuffix(".json") {
-            return dotted(rest.dropFirst(index.count).dropLast(".json".count))
+        for (prefix, suffix) in [
+            (".safetensors.index", ".json"), (".safetensors", ".index.json"),
+            ("", ".safetensors.index.json"), ("", ".safetensors"),
+        ] where rest.hasPrefix(prefix) && rest.hasSuffix(suffix)
+            && rest.count >= prefix.count + suffix.count
+        {
+            if let variant = dotted(rest.dropFirst(prefix.count).dropLast(suffix.count)) { return variant }
         }
-        if rest.hasSuffix(index + ".json") { return dotted(rest.dropLast((index + ".json").count)) }
-        if rest.hasSuffix(".safetensors") { return dotted(rest.dropLast(".safetensors".count)) }
         return nil
     }
 }

@@ -124,25 +124,29 @@ public final class WorkerPool: @unchecked Sendable {
     /// The thread must not keep the pool alive, so it holds it unowned: `deinit` joins the thread.
     fileprivate static func serve(_ pool: Unmanaged<WorkerPool>, worker: Int) {
         var seen = 0
-        while true {
-            let loop: (count: Int, body: (Int, Int) -> Void)? = pool._withUnsafeGuaranteedRef { pool in
-                pthread_mutex_lock(pool.mutex)
-                defer { pthread_mutex_unlock(pool.mutex) }
-                while pool.generation == seen && !pool.stopping {
-                    pthread_cond_wait(pool.wake, pool.mutex)
-                }
-                seen = pool.generation
-                return pool.stopping ? nil : pool.loop
-            }
-            guard let loop else { return }
+        while pool._withUnsafeGuaranteedRef({ $0.serveOneLoop(after: &seen, worker: worker) }) {
             pool._withUnsafeGuaranteedRef { pool in
-                pool.work(loop.count, loop.body, worker: worker)
                 pthread_mutex_lock(pool.mutex)
                 pool.running -= 1
                 if pool.running == 0 { pthread_cond_signal(pool.done) }
                 pthread_mutex_unlock(pool.mutex)
             }
         }
+    }
+
+    /// Waits for the loop after the one numbered `seen` and works on it; `false` when the pool goes away.
+    ///
+    /// A function of its own so that no reference to the caller's closure is left when the loop is reported done.
+    @inline(never)
+    private func serveOneLoop(after seen: inout Int, worker: Int) -> Bool {
+        pthread_mutex_lock(mutex)
+        while generation == seen && !stopping { pthread_cond_wait(wake, mutex) }
+        seen = generation
+        let loop = stopping ? nil : loop
+        pthread_mutex_unlock(mutex)
+        guard let loop else { return false }
+        work(loop.count, loop.body, worker: worker)
+        return true
     }
 }
 

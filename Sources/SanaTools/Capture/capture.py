@@ -119,8 +119,8 @@ def choose_variant(folder: Path, wanted: str | None) -> str | None:
         return None
     if len(found) != 1:
         names = ", ".join(sorted(name for name in found if name))
-        reason = f"several variants ({names}): choose one with --variant" if found else f"no {WEIGHTS_STEM}*.safetensors"
-        raise CaptureError(EXIT_NO_INPUT, f"{folder} holds {reason}")
+        several = f"several variants ({names}): choose one with --variant"
+        raise CaptureError(EXIT_NO_INPUT, f"{folder} holds {several if found else f'no {WEIGHTS_STEM}*.safetensors'}")
     return found.pop()
 
 

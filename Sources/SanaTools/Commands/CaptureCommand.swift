@@ -1,0 +1,112 @@
+import ArgumentParser
+import Foundation
+import SanaModel
+
+/// `sana-tools capture`
+struct CaptureCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "capture",
+        abstract: "Record a golden by running diffusers in your Python.",
+        discussion: """
+            The one command that needs Python, with torch, diffusers and safetensors. Weights are widened to FP32 and \
+            the forward runs in FP32. Inputs come from a file with tensors named inputs.*, or are made from a seed.
+
+            EXAMPLES
+              sana-tools capture path/to/repo --output golden.safetensors
+              sana-tools capture path/to/repo --output golden.safetensors --latent 16x16 --tokens 300 --timestep 500
+              sana-tools capture path/to/repo --output golden.safetensors --inputs inputs.safetensors --detail full \\
+                --python ~/venv/bin/python
+            """)
+
+    @Argument(help: ArgumentHelp("Repository or component folder.", valueName: "model"), completion: .file())
+    var model: String
+
+    @Option(help: ArgumentHelp("Golden to write (.safetensors).", valueName: "file"), completion: .file())
+    var output: String
+
+    @Option(help: ArgumentHelp("Python interpreter to run.", valueName: "path"))
+    var python = "python3"
+
+    @Option(help: ArgumentHelp("safetensors file with tensors named inputs.*.", valueName: "file"), completion: .file())
+    var inputs: String?
+
+    @Option(help: "Seed of the inputs that are made.")
+    var seed: Int?
+
+    @Option(help: ArgumentHelp("Size of the latent (default: the model's own).", valueName: "HxW"))
+    var latent: LatentSize?
+
+    @Option(help: "Images in the batch.")
+    var batch: Int?
+
+    @Option(help: "Caption tokens.")
+    var tokens: Int?
+
+    @Option(help: ArgumentHelp("Timestep, or one for each image, separated by commas.", valueName: "t"))
+    var timestep: String?
+
+    @Option(help: ArgumentHelp("Guidance, or one for each image, separated by commas.", valueName: "g"))
+    var guidance: String?
+
+    @Option(help: "default, or full for every leaf module too.")
+    var detail: Detail?
+
+    @Option(help: "Threads for torch.")
+    var threads: Int?
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    @OptionGroup var modelOptions: ModelOptions
+
+    enum Detail: String, ExpressibleByArgument, CaseIterable { case `default`, full }
+
+    func run() throws {
+        let folder = try Checkpoint.componentFolder(model, subfolder: modelOptions.subfolder)
+        guard folder.isFolder else {
+            throw UsageError(
+                "\(model.printable) is not a folder", remedy: "diffusers loads a repository or component folder")
+        }
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = [python, "-"] + arguments(folder: folder)
+        let script = Pipe()
+        process.standardInput = script
+        do { try process.run() } catch {
+            throw UsageError(
+                "cannot run \(python.printable): \(error.localizedDescription)",
+                remedy: "name an interpreter with --python")
+        }
+        // The interpreter may end without reading the script; its exit code says why.
+        signal(SIGPIPE, SIG_IGN)
+        try? script.fileHandleForWriting.write(contentsOf: Data(PackageResources.capture_py))
+        try? script.fileHandleForWriting.close()
+        process.waitUntilExit()
+        guard process.terminationReason == .exit, process.terminationStatus == 0 else {
+            if process.terminationStatus == 127 {
+                throw UsageError(
+                    "no interpreter '\(python.printable)'", remedy: "name one with --python")
+            }
+            throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 70)
+        }
+    }
+
+    private func arguments(folder: String) -> [String] {
+        var list = [folder, "--output", output]
+        func add(_ flag: String, _ value: String?) {
+            if let value { list += ["--\(flag)", value] }
+        }
+        add("variant", modelOptions.variant)
+        add("inputs", inputs)
+        add("seed", seed.map { "\($0)" })
+        add("latent", latent.map { "\($0.height)x\($0.width)" })
+        add("batch", batch.map { "\($0)" })
+        add("tokens", tokens.map { "\($0)" })
+        add("timestep", timestep)
+        add("guidance", guidance)
+        add("detail", detail?.rawValue)
+        add("threads", threads.map { "\($0)" })
+        if force { list.append("--force") }
+        return list
+    }
+}

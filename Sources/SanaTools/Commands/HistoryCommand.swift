@@ -1,0 +1,113 @@
+import ArgumentParser
+import SanaModel
+
+/// Where runs are recorded.
+struct HistoryOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "History database (default: sana-tools.yaml, else \(DatabaseOption.defaultPath)).",
+            valueName: "path"), completion: .file())
+    var db: String?
+
+    @Flag(help: "Do not record this run.")
+    var noRecord = false
+
+    /// The store to record in; `nil` when the user wants none.
+    func open(_ project: ProjectFile?) throws -> HistoryStore? {
+        noRecord ? nil : try HistoryStore(path: DatabaseOption.path(db, project), creating: true)
+    }
+}
+
+/// Which database the history commands read.
+struct DatabaseOption: ParsableArguments {
+    static let defaultPath = "reports/sana-tools.sqlite"
+
+    @Option(
+        help: ArgumentHelp(
+            "History database (default: sana-tools.yaml, else \(defaultPath)).", valueName: "path"),
+        completion: .file())
+    var db: String?
+
+    static func path(_ option: String?, _ project: ProjectFile?) -> String {
+        option ?? project?.database ?? defaultPath
+    }
+
+    func open() throws -> HistoryStore {
+        try HistoryStore(path: Self.path(db, try ProjectFile.find()), creating: false)
+    }
+}
+
+/// `sana-tools history`
+struct HistoryCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "history",
+        abstract: "Look at recorded runs.",
+        discussion: """
+            Every verify and profile run is kept in one SQLite file, which sqlite3 reads too: the view \
+            layer_result has error and latency of each layer of each run.
+
+            EXAMPLES
+              sana-tools history list
+              sana-tools history show 12 --format json
+              sqlite3 reports/sana-tools.sqlite 'SELECT * FROM layer_result LIMIT 5'
+            """,
+        subcommands: [List.self, Show.self], defaultSubcommand: List.self)
+
+    /// `sana-tools history list`
+    struct List: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "The newest runs.",
+            discussion: """
+                EXAMPLES
+                  sana-tools history list --limit 5
+                  sana-tools history list --db nightly.sqlite --format json
+                """)
+
+        @Option(help: "Number of runs to show.")
+        var limit = 20
+
+        @OptionGroup var database: DatabaseOption
+        @OptionGroup var format: FormatOption
+
+        func validate() throws {
+            if limit < 1 { throw ValidationError("--limit must be at least 1") }
+        }
+
+        func run() throws {
+            let runs = try database.open().runs(limit: limit)
+            switch format.format {
+            case .json: Console.data(JSONValue.array(runs.map(\.json)).text(indent: 2))
+            case .text: Console.data(RunSummary.table(runs).text)
+            case .markdown: Console.data(RunSummary.table(runs).markdown)
+            }
+        }
+    }
+
+    /// `sana-tools history show`
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "One run, layer by layer.",
+            discussion: """
+                EXAMPLES
+                  sana-tools history show
+                  sana-tools history show 12 --format markdown
+                """)
+
+        @Argument(help: ArgumentHelp("Number of the run (default: the newest).", valueName: "run"))
+        var number: Int64?
+
+        @OptionGroup var database: DatabaseOption
+        @OptionGroup var format: FormatOption
+
+        func run() throws {
+            let (run, layers) = try database.open().run(number)
+            switch format.format {
+            case .json:
+                let json = run.json.setting("layers", to: .array(layers.map(\.json)))
+                Console.data(json.text(indent: 2))
+            case .text: Console.data(run.text + "\n\n" + LayerResult.table(layers).text)
+            case .markdown: Console.data(run.text + "\n\n" + LayerResult.table(layers).markdown)
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+import ArgumentParser
+import SanaModel
+
+/// `sana-tools inspect`
+struct InspectCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "inspect",
+        abstract: "Show what a checkpoint holds, and what is wrong with it.",
+        discussion: """
+            Reads headers and configuration only. Exit code 1 when tensors and configuration contradict each other, \
+            65 when a file cannot be read at all.
+
+            EXAMPLES
+              sana-tools inspect path/to/repo
+              sana-tools inspect model-int8.safetensors.zst --format json
+              sana-tools inspect path/to/repo --digest
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Repository, folder, .safetensors file or archive.", valueName: "model"),
+        completion: .file())
+    var model: String?
+
+    @Flag(help: "Hash the weights and show their digest.")
+    var digest = false
+
+    @OptionGroup var modelOptions: ModelOptions
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+
+    func run() throws {
+        guard let path = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
+        let inspection = try Inspection.run(
+            modelOptions.open(path), path: path, digest: digest, workers: threads.makePool())
+        switch format.format {
+        case .json: Console.data(inspection.json.text(indent: 2))
+        case .text: Console.data(inspection.text)
+        case .markdown: Console.data(inspection.markdown)
+        }
+        if inspection.hasErrors { throw ExitCode.checkFailed }
+    }
+}

@@ -1,0 +1,61 @@
+import ArgumentParser
+import SanaModel
+import SanaQuant
+
+/// `sana-tools unpack`
+struct UnpackCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unpack",
+        abstract: "Restore the safetensors file of an archive, byte for byte.",
+        discussion: """
+            A folder gets diffusion_pytorch_model.safetensors and config.json, which diffusers' from_pretrained loads, \
+            int8 included (with the sdnq package installed).
+
+            EXAMPLES
+              sana-tools unpack model-int8.safetensors.zst --output model-int8
+              sana-tools unpack model-fp16.safetensors.zst --output model.safetensors --force
+            """)
+
+    @Argument(
+        help: ArgumentHelp("The .safetensors.zst file.", valueName: "archive"), completion: .file())
+    var archive: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Folder, or a .safetensors file (default: the archive's name without .safetensors.zst).",
+            valueName: "path"), completion: .file())
+    var output: String?
+
+    @Flag(help: "Replace existing outputs.")
+    var force = false
+
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+
+    func run() throws {
+        let opened = try Archive(path: archive)
+        let name = archive.lastPathComponent
+        let target =
+            output
+            ?? (name.hasSuffix(ArchiveName.suffix)
+                ? String(name.dropLast(ArchiveName.suffix.count)) : name + ".unpacked")
+        let start = ContinuousClock.now
+        let progress = ProgressLine("unpack")
+        defer { progress.finish() }
+        let files = try opened.unpack(
+            to: target, replaceExisting: force, workers: threads.makePool(),
+            progress: { progress.update($0, of: $1) })
+        progress.finish()
+        let seconds = (ContinuousClock.now - start).inSeconds
+        switch format.format {
+        case .json:
+            let json = JSONValue.fields([
+                "archive": .string(archive), "files": .array(files.map { .string($0) }),
+                "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.contentByteCount),
+                "seconds": .double(seconds),
+            ])
+            Console.data(json.text(indent: 2))
+        case .text, .markdown: Console.data(files.map(\.printable).joined(separator: "\n"))
+        }
+    }
+}

@@ -1,0 +1,286 @@
+import Foundation
+import GRDB
+import SanaModel
+
+/// The SQLite database of all runs.
+///
+/// Write-ahead logging and a busy timeout let several processes write; each run is one transaction, so a run that
+/// dies leaves nothing.
+struct HistoryStore: Sendable {
+    let path: String
+    private let queue: DatabaseQueue
+
+    /// Opens the database, making it and its folder when asked to.
+    ///
+    /// - Throws: `HistoryError`, `FileError`.
+    init(path: String, creating: Bool) throws {
+        self.path = path
+        if creating {
+            try FileManager.default.createFolder(path.parentFolder)
+        } else if !path.pathExists {
+            throw FileError(.open, path, code: ENOENT)
+        }
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(30)
+        configuration.foreignKeysEnabled = true
+        configuration.journalMode = .wal
+        do {
+            queue = try DatabaseQueue(path: path, configuration: configuration)
+            let migrator = Schema.migrator
+            guard try queue.read({ try !migrator.hasBeenSuperseded($0) }) else {
+                throw HistoryError.newerSchema(path)
+            }
+            try migrator.migrate(queue)
+        } catch let error as DatabaseError {
+            throw HistoryError(error, path)
+        }
+    }
+
+    /// Stores a run with all its layers.
+    ///
+    /// - Returns: its number.
+    /// - Throws: `HistoryError`.
+    @discardableResult
+    func record(_ record: RunRecord) throws -> Int64 {
+        try translatingErrors {
+            try queue.write { db in
+                let machine = try Self.machine(.current, db)
+                let model = try Self.find(
+                    ModelRow.filter(
+                        Column("digest") == record.modelDigest && Column("dtype") == record.dtype),
+                    orInsert: ModelRow(
+                        digest: record.modelDigest, dtype: record.dtype,
+                        name: record.model.lastPathComponent), db)
+                var run = RunRow(record, machine: machine, model: model)
+                try run.insert(db)
+                let runID = db.lastInsertedRowID
+                for layer in record.layers {
+                    let layerID = try Self.find(
+                        LayerRow.filter(Column("path") == layer.path),
+                        orInsert: LayerRow(path: layer.path), db)
+                    for (repetition, ns) in layer.samples.enumerated() {
+                        var row = LatencySampleRow(
+                            runId: runID, layerId: layerID, repetition: repetition, ns: ns)
+                        try row.insert(db)
+                    }
+                    if let accuracy = layer.accuracy {
+                        var row = AccuracyRow(accuracy, run: runID, layer: layerID)
+                        try row.insert(db)
+                    }
+                }
+                return runID
+            }
+        }
+    }
+
+    /// The newest runs, newest first.
+    func runs(limit: Int) throws -> [RunSummary] {
+        try translatingErrors {
+            try queue.read { db in
+                try RunSummary.fetchAll(db, sql: RunSummary.sql + " ORDER BY run.id DESC LIMIT ?", arguments: [limit])
+            }
+        }
+    }
+
+    /// A run by its number, or the newest where `id` is `nil`.
+    ///
+    /// - Throws: `HistoryError.noSuchRun`.
+    func run(_ id: Int64?) throws -> (RunSummary, [LayerResult]) {
+        try translatingErrors {
+            try queue.read { db in
+                let run = try RunSummary.fetchOne(
+                    db,
+                    sql: RunSummary.sql
+                        + " WHERE run.id = COALESCE(?, (SELECT MAX(id) FROM run))", arguments: [id])
+                guard let run else { throw HistoryError.noSuchRun(path, id) }
+                let layers = try LayerResult.fetchAll(
+                    db,
+                    sql: """
+                        SELECT path, samples, median_ns, relative_rms, relative_power, max_abs, cosine, sqnr_db,
+                            tolerance, layer_result.verdict
+                        FROM layer_result JOIN layer USING (path) WHERE run_id = ? ORDER BY layer.id
+                        """, arguments: [run.id])
+                return (run, layers)
+            }
+        }
+    }
+
+    private func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
+        do { return try body() } catch let error as DatabaseError { throw HistoryError(error, path) }
+    }
+
+    private static func machine(_ machine: Machine, _ db: Database) throws -> Int64 {
+        try find(
+            MachineRow.filter(Column("fingerprint") == machine.fingerprint),
+            orInsert: MachineRow(
+                fingerprint: machine.fingerprint, cpu: machine.cpu, processors: machine.processors,
+                memoryBytes: machine.memoryBytes, system: machine.system,
+                instructionSet: machine.instructionSet), db)
+    }
+
+    /// The key of the row that `request` finds, or of `row` once it is inserted.
+    private static func find<Row: NumberedRow>(
+        _ request: QueryInterfaceRequest<Row>, orInsert row: Row, _ db: Database
+    ) throws -> Int64 {
+        if let found = try request.fetchOne(db)?.id { return found }
+        var row = row
+        try row.insert(db)
+        return db.lastInsertedRowID
+    }
+}
+
+extension RunRow {
+    fileprivate init(_ record: RunRecord, machine: Int64, model: Int64) {
+        self.init(
+            uuid: UUID().uuidString.lowercased(), kind: record.kind.rawValue,
+            startedAt: record.startedAt.formatted(.iso8601), toolVersion: SanaToolsCommand.version,
+            gitCommit: GitCommit.current, machineId: machine, modelId: model,
+            modelPath: record.model, reference: record.reference, threads: record.threads,
+            compute: record.compute, numerics: record.numerics, batch: record.sizes.batch,
+            height: record.sizes.height, width: record.sizes.width,
+            captionTokens: record.sizes.captionTokens, canaryGflops: record.canaryGFLOPS,
+            peakRssBytes: record.peakRSSBytes, metric: record.metric, tolerance: record.tolerance,
+            verdict: record.verdict, seconds: record.seconds)
+    }
+}
+
+extension AccuracyRow {
+    fileprivate init(_ accuracy: RunRecord.Accuracy, run: Int64, layer: Int64) {
+        func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
+        let comparison = accuracy.comparison
+        self.init(
+            runId: run, layerId: layer, relativeRms: finite(comparison.relativeRMS),
+            relativePower: finite(comparison.relativePower), maxAbs: finite(comparison.maxAbs),
+            cosine: finite(comparison.cosine), sqnrDb: finite(comparison.sqnrDecibels),
+            nonfinite: comparison.nonfinite, ownRelativeRms: nil, inheritedRelativeRms: nil,
+            tolerance: accuracy.tolerance, verdict: accuracy.passes ? "pass" : "fail")
+    }
+}
+
+/// A run as lists show it.
+struct RunSummary: Codable, FetchableRecord, Sendable {
+    let id: Int64
+    let uuid: String
+    let kind: String
+    let startedAt: String
+    let model: String
+    let dtype: String
+    let digest: String
+    let machine: String
+    let reference: String?
+    let threads: Int
+    let compute: String
+    let numerics: String
+    let batch: Int
+    let height: Int
+    let width: Int
+    let captionTokens: Int
+    let canaryGflops: Double?
+    let peakRssBytes: Int
+    let metric: String?
+    let tolerance: Double?
+    let verdict: String?
+    /// Error of the output in a verification.
+    let outputRelativeRms: Double?
+    /// Median latency of the forward in a profile.
+    let totalMedianNs: Double?
+    let toolVersion: String
+    let gitCommit: String?
+
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
+
+    static let sql = """
+        SELECT run.id, run.uuid, run.kind, run.started_at, run.model_path AS model, model.dtype, model.digest,
+            machine.fingerprint AS machine, run.reference, run.threads, run.compute, run.numerics,
+            run.batch, run.height, run.width, run.caption_tokens, run.canary_gflops, run.peak_rss_bytes,
+            run.metric, run.tolerance, run.verdict, run.tool_version, run.git_commit,
+            (SELECT relative_rms FROM layer_result WHERE run_id = run.id AND path = '\(Golden.outputPath)')
+                AS output_relative_rms,
+            (SELECT median_ns FROM layer_result WHERE run_id = run.id AND path = '\(Profile.totalPath)')
+                AS total_median_ns
+        FROM run JOIN model ON model.id = run.model_id JOIN machine ON machine.id = run.machine_id
+        """
+}
+
+/// A row of the view `layer_result`.
+struct LayerResult: Codable, FetchableRecord, Sendable {
+    let path: String
+    let samples: Int?
+    let medianNs: Double?
+    let relativeRms: Double?
+    let relativePower: Double?
+    let maxAbs: Double?
+    let cosine: Double?
+    let sqnrDb: Double?
+    let tolerance: Double?
+    let verdict: String?
+
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
+}
+
+/// Trouble with the history's database.
+enum HistoryError: DiagnosticError {
+    case newerSchema(String)
+    case notDatabase(String, reason: String)
+    case cannotWrite(String, reason: String)
+    case failed(String, reason: String)
+    case noSuchRun(String, Int64?)
+
+    init(_ error: DatabaseError, _ path: String) {
+        let reason = error.message ?? "SQLite error \(error.resultCode.rawValue)"
+        self =
+            switch error.resultCode {
+            case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_ERROR, .SQLITE_CONSTRAINT:
+                .notDatabase(path, reason: reason)
+            case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM: .cannotWrite(path, reason: reason)
+            default: .failed(path, reason: reason)
+            }
+    }
+
+    var category: DiagnosticCategory {
+        switch self {
+        case .newerSchema, .notDatabase: .badData
+        case .cannotWrite: .cannotCreate
+        case .failed: .inputOutput
+        case .noSuchRun: .noInput
+        }
+    }
+
+    var description: String {
+        switch self {
+        case .newerSchema(let path):
+            "\(path.printable): history was written by a newer sana-tools"
+        case .notDatabase(let path, let reason):
+            "\(path.printable): not a usable history database: \(reason)"
+        case .cannotWrite(let path, let reason):
+            "\(path.printable): cannot write the history: \(reason)"
+        case .failed(let path, let reason): "\(path.printable): \(reason)"
+        case .noSuchRun(let path, let id):
+            "\(path.printable): " + (id.map { "no run \($0)" } ?? "no run recorded yet")
+        }
+    }
+
+    var remedy: String? {
+        switch self {
+        case .newerSchema: "update sana-tools, or choose another file with --db"
+        case .notDatabase: "restore the file from a backup, or choose another one with --db"
+        case .cannotWrite: "choose another file with --db, or leave the run unrecorded with --no-record"
+        case .failed: nil
+        case .noSuchRun: "'sana-tools history list' shows the runs"
+        }
+    }
+}
+
+extension FileManager {
+    /// Makes a folder and its parents where they are absent.
+    ///
+    /// - Throws: `FileError`.
+    func createFolder(_ path: String) throws {
+        do {
+            try createDirectory(atPath: path, withIntermediateDirectories: true)
+        } catch {
+            let code = (error as? CocoaError)?.underlying as? POSIXError
+            throw FileError(.create, path, code: code?.code.rawValue ?? EACCES)
+        }
+    }
+}

@@ -1,0 +1,99 @@
+import Foundation
+import GRDB
+
+/// A row of a table: columns in snake case, properties in camel case.
+protocol HistoryRow: Codable, FetchableRecord, MutablePersistableRecord {}
+
+extension HistoryRow {
+    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy { .convertFromSnakeCase }
+    static var databaseColumnEncodingStrategy: DatabaseColumnEncodingStrategy { .convertToSnakeCase }
+}
+
+/// A row with a key that the database gives.
+protocol NumberedRow: HistoryRow {
+    var id: Int64? { get set }
+}
+
+extension NumberedRow {
+    mutating func didInsert(_ inserted: InsertionSuccess) { id = inserted.rowID }
+}
+
+struct MachineRow: NumberedRow {
+    static let databaseTableName = "machine"
+    var id: Int64?
+    let fingerprint: String
+    let cpu: String
+    let processors: Int
+    let memoryBytes: Int
+    let system: String
+    let instructionSet: String
+}
+
+struct ModelRow: NumberedRow {
+    static let databaseTableName = "model"
+    var id: Int64?
+    let digest: String
+    let dtype: String
+    let name: String
+}
+
+struct RunRow: NumberedRow {
+    static let databaseTableName = "run"
+    var id: Int64?
+    let uuid: String
+    let kind: String
+    /// ISO 8601, UTC.
+    let startedAt: String
+    let toolVersion: String
+    let gitCommit: String?
+    let machineId: Int64
+    let modelId: Int64
+    let modelPath: String
+    let reference: String?
+    let threads: Int
+    let compute: String
+    let numerics: String
+    let batch: Int
+    let height: Int
+    let width: Int
+    let captionTokens: Int
+    let canaryGflops: Double?
+    let peakRssBytes: Int
+    let metric: String?
+    let tolerance: Double?
+    let verdict: String?
+    let seconds: Double
+}
+
+struct LayerRow: NumberedRow {
+    static let databaseTableName = "layer"
+    var id: Int64?
+    let path: String
+}
+
+struct LatencySampleRow: HistoryRow {
+    static let databaseTableName = "latency_sample"
+    let runId: Int64
+    let layerId: Int64
+    let repetition: Int
+    let ns: Int
+}
+
+struct AccuracyRow: HistoryRow {
+    static let databaseTableName = "accuracy"
+    let runId: Int64
+    let layerId: Int64
+    /// `nil` where the value is not finite.
+    let relativeRms: Double?
+    let relativePower: Double?
+    let maxAbs: Double?
+    let cosine: Double?
+    let sqnrDb: Double?
+    let nonfinite: Int
+    /// Error of the layer on the golden's own input.
+    let ownRelativeRms: Double?
+    /// Error that came in with the layer's input.
+    let inheritedRelativeRms: Double?
+    let tolerance: Double
+    let verdict: String
+}

@@ -1,0 +1,80 @@
+import ArgumentParser
+import SanaModel
+
+/// `sana-tools`
+struct SanaToolsCommand: ParsableCommand {
+    static let version = "0.1.0"
+
+    static let configuration = CommandConfiguration(
+        commandName: "sana-tools",
+        abstract: "Inspect, convert, verify and profile Sana checkpoints, without PyTorch.",
+        discussion: """
+            Answers three questions every night: is this checkpoint whole, did the conversion keep the numbers, \
+            did it get slower?
+
+            MODEL is a diffusers repository, a component folder, a .safetensors file or an archive
+            (.safetensors.zst). Without arguments a command reads sana-tools.yaml from the current
+            folder or a parent.
+
+            EXAMPLES
+              sana-tools inspect path/to/repo
+              sana-tools convert path/to/repo --dtype int8 --output archives
+              sana-tools verify archives/repo-int8.safetensors.zst --reference golden.safetensors
+              sana-tools profile path/to/repo --size 1024
+              sana-tools history list
+
+            EXIT CODES
+              0 good, 1 a check failed, 3 inconclusive, 64 usage, 65 bad data, 66 no such input,
+              70 internal error, 73 cannot create output, 74 input/output error
+            """,
+        version: version,
+        subcommands: [
+            InspectCommand.self, ConvertCommand.self, UnpackCommand.self, VerifyCommand.self,
+            ProfileCommand.self, HistoryCommand.self, CaptureCommand.self,
+        ])
+}
+
+@main
+enum Main {
+    static func main() {
+        do {
+            var command = try SanaToolsCommand.parseAsRoot()
+            try command.run()
+        } catch let error as any DiagnosticError {
+            Console.talk("sana-tools: error: \(error.fullMessage)")
+            SanaToolsCommand.exit(withError: ExitCode(error.category.exitCode))
+        } catch {
+            SanaToolsCommand.exit(withError: error)
+        }
+    }
+}
+
+extension DiagnosticCategory {
+    /// The exit code of sysexits.h for this kind of trouble.
+    var exitCode: Int32 {
+        switch self {
+        case .usage: 64
+        case .badData: 65
+        case .noInput: 66
+        case .cannotCreate: 73
+        case .inputOutput: 74
+        }
+    }
+}
+
+extension ExitCode {
+    /// A check failed: out of tolerance, a regression, a lint error.
+    static let checkFailed = ExitCode(1)
+}
+
+/// A request that cannot be met as it stands.
+struct UsageError: DiagnosticError {
+    let description: String
+    let remedy: String?
+
+    init(_ description: String, remedy: String? = nil) {
+        (self.description, self.remedy) = (description, remedy)
+    }
+
+    var category: DiagnosticCategory { .usage }
+}

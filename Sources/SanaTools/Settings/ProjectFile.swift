@@ -1,0 +1,135 @@
+import Foundation
+import SanaModel
+import Yams
+
+/// `sana-tools.yaml`: what the commands do when they are called without arguments.
+///
+/// Paths are relative to the folder of the file. Flags win over the file.
+struct ProjectFile {
+    static let name = "sana-tools.yaml"
+
+    /// Path of the file itself.
+    let path: String
+    /// The model to work on.
+    var model: String?
+    /// Types that convert makes.
+    var dtypes: [String] = []
+    /// Folder, or one `.safetensors.zst` file, that convert writes.
+    var output: String?
+    /// Golden files, folders or patterns.
+    var references: [String] = []
+    var tolerance: Double?
+    /// SQLite file of the history.
+    var database: String?
+    /// Side of the square image to profile, in pixels.
+    var resolution: Int?
+
+    /// The file in the current folder or the nearest parent; `nil` when there is none.
+    ///
+    /// - Throws: `BadDataError`, `FileError`.
+    static func find(from folder: String = FileManager.default.currentDirectoryPath) throws -> ProjectFile? {
+        var folder = folder
+        while true {
+            let path = folder.appendingPath(name)
+            if path.pathExists { return try ProjectFile(path: path) }
+            guard folder != "/" else { return nil }
+            folder = folder.parentFolder
+        }
+    }
+
+    /// - Throws: `BadDataError` for anything but the known keys with values of their types.
+    init(path: String) throws {
+        let content = try ByteView(mapping: path)
+        func bad(_ reason: String, _ remedy: String? = nil) -> BadDataError {
+            BadDataError(file: path, reason: reason, remedy: remedy)
+        }
+        guard content.count <= 1 << 20 else { throw bad("over 1 MiB is no configuration") }
+        let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+        let node: Node?
+        do { node = try Yams.compose(yaml: text) } catch { throw bad("invalid YAML: \(error)".printable) }
+        self.path = path
+        guard let node else { return }
+        guard let mapping = node.mapping else { throw bad("is not a mapping of keys to values") }
+        let folder = path.parentFolder
+        func resolved(_ path: String) -> String {
+            path.hasPrefix("/") ? path : Self.relative(folder.appendingPath(path))
+        }
+        for (key, value) in mapping {
+            let name = key.string ?? ""
+            func required<Value>(_ value: Value?, _ type: String) throws -> Value {
+                guard let value else { throw bad("\(name) is not \(type)") }
+                return value
+            }
+            func strings() throws -> [String] {
+                if let list = value.sequence {
+                    return try list.map { try required($0.string, "a list of strings") }
+                }
+                return [try required(value.string, "a string or a list of strings")]
+            }
+            switch name {
+            case "model": model = resolved(try required(value.string, "a path"))
+            case "dtype": dtypes = try strings()
+            case "output": output = resolved(try required(value.string, "a path"))
+            case "references": references = try strings().map(resolved)
+            case "tolerance":
+                let number = try required(value.float, "a number")
+                guard number >= 0, number.isFinite else { throw bad("tolerance is negative or not finite") }
+                tolerance = number
+            case "database": database = resolved(try required(value.string, "a path"))
+            case "resolution":
+                let pixels = try required(value.int, "a whole number of pixels")
+                guard (32...16384).contains(pixels) else { throw bad("resolution is not in 32...16384") }
+                resolution = pixels
+            default:
+                throw bad(
+                    "unknown key '\(name.printable)'",
+                    "keys are model, dtype, output, references, tolerance, database, resolution")
+            }
+        }
+    }
+
+    /// The path from the current folder where it lies below it, which reads better in reports.
+    private static func relative(_ path: String) -> String {
+        let current = FileManager.default.currentDirectoryPath
+        let prefix = current.hasSuffix("/") ? current : current + "/"
+        return path.hasPrefix(prefix) && path.count > prefix.count ? String(path.dropFirst(prefix.count)) : path
+    }
+
+    /// Archives of the model that convert has made where the file says, in the order of `ArchiveName.dtypes`.
+    var existingArchives: [String] {
+        guard let model else { return [] }
+        return ArchiveName.candidates(model: model, output: output).filter(\.pathExists)
+    }
+
+    /// A command without MODEL outside any project.
+    static let noModel = UsageError(
+        "no MODEL given, and no \(name) with a model in this folder or a parent",
+        remedy: "give a MODEL, or write \(name)")
+}
+
+/// Where convert puts an archive.
+enum ArchiveName {
+    static let suffix = ".safetensors.zst"
+    /// Types an archive can be made in.
+    static let dtypes = ["fp32", "fp16", "bf16", "int8"]
+
+    /// - Parameters:
+    ///   - output: a file ending in `.safetensors.zst`, a folder, or `nil` for the current folder.
+    static func path(model: String, dtype: String, output: String?) -> String {
+        let folder = output ?? "."
+        guard !folder.hasSuffix(suffix) else { return folder }
+        var stem = model.lastPathComponent
+        if stem == "." || stem == ".." || stem == "/" { stem = "model" }
+        for ending in [suffix, ".safetensors"] where stem.hasSuffix(ending) {
+            stem = String(stem.dropLast(ending.count))
+        }
+        return folder.appendingPath("\(stem)-\(dtype)\(suffix)")
+    }
+
+    /// Every archive that convert may have made of `model`.
+    static func candidates(model: String, output: String?) -> [String] {
+        var seen = Set<String>()
+        return dtypes.map { path(model: model, dtype: $0, output: output) }
+            .filter { seen.insert($0).inserted }
+    }
+}

@@ -1,0 +1,78 @@
+import CSanaKernels
+import SanaModel
+
+/// How far values `a` lie from reference values `r`.
+///
+/// Every statistic is computed; `Metric` names the one that a tolerance bounds. Sums run in fp64 in a fixed order.
+struct Comparison: Sendable, Equatable {
+    /// ‖a − r‖₂² / ‖r‖₂²; infinite when only `r` is zero.
+    let relativePower: Double
+    /// max |a − r|
+    let maxAbs: Double
+    /// a · r / (‖a‖ ‖r‖); 1 when both are zero.
+    let cosine: Double
+    /// Elements where `a` or `r` is NaN or infinite; they enter no other statistic.
+    let nonfinite: Int
+
+    /// ‖a − r‖₂ / ‖r‖₂
+    var relativeRMS: Double { relativePower.squareRoot() }
+    /// Signal to error in decibels, −10 log₁₀ of the relative power; `nil` when there is no error.
+    var sqnrDecibels: Double? { relativePower > 0 ? -10 * log10(relativePower) : nil }
+
+    /// Compares an activation with values in diffusers' layout.
+    init(_ activation: Activation, with reference: FloatBuffer) {
+        var sums = sk_comparison()
+        activation.forEachRun { start, run in
+            guard let actual = run.baseAddress else { return }
+            sk_kernels_best().pointee.compare(actual, reference.pointer + start, run.count, &sums)
+        }
+        self.init(sums)
+    }
+
+    /// Compares two tensors of one shape.
+    init(_ actual: DenseTensor, with reference: FloatBuffer) {
+        var sums = sk_comparison()
+        sk_kernels_best().pointee.compare(
+            actual.values.pointer, reference.pointer, actual.count, &sums)
+        self.init(sums)
+    }
+
+    private init(_ sums: sk_comparison) {
+        let (error, signal) = (sums.squared_difference, sums.squared_reference)
+        relativePower = error == 0 ? 0 : error / signal
+        maxAbs = sums.max_difference
+        let norms = (sums.squared_actual * signal).squareRoot()
+        cosine = norms > 0 ? sums.product / norms : sums.squared_actual == signal ? 1 : 0
+        nonfinite = Int(sums.nonfinite)
+    }
+}
+
+/// The statistic that a tolerance bounds.
+enum Metric: String, Sendable, CaseIterable {
+    /// ‖a − r‖ / ‖r‖: scale-free, for float weights.
+    case relativeRMS = "relative_rms"
+    /// ‖a − r‖² / ‖r‖²: what a healthy 8-bit model meets at 1e-3.
+    case relativePower = "relative_power"
+
+    func value(_ comparison: Comparison) -> Double {
+        switch self {
+        case .relativeRMS: comparison.relativeRMS
+        case .relativePower: comparison.relativePower
+        }
+    }
+
+    /// Whether `comparison` keeps `tolerance`: its value is at most that, and all values are finite.
+    ///
+    /// Not an element-wise closeness: one wrong element in a large tensor shows in `maxAbs`, not here.
+    func passes(_ comparison: Comparison, tolerance: Double) -> Bool {
+        comparison.nonfinite == 0 && value(comparison) <= tolerance
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
