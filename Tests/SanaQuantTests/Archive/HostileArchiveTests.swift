@@ -11,7 +11,8 @@ import Testing
     private let content: [[UInt8]]
 
     init() throws {
-        honest = try fileBytes(TinyCheckpoint().convert(.int8).path)
+        let tiny = try TinyCheckpoint()
+        honest = try fileBytes(tiny.convert(.int8).path)
         content = try readEverything(openArchive(honest))
     }
 

@@ -36,7 +36,7 @@ import Testing
             #expect(report.statistics.elements == old.count)
             #expect(zip(old, new).allSatisfy { $0.0 == $0.1 || abs($0.0) < 0x1p-17 }, "\(tensor.name)")
         }
-        #expect(archive.manifest?.config == source.configJSON)
+        #expect(archive.manifest?.config.text(sortedKeys: true) == source.configJSON.text(sortedKeys: true))
         #expect(archive.manifest?.quantization == nil)
     }
 
@@ -111,7 +111,7 @@ import Testing
                 entry.sha256 == WeightsDigest.sha256(try archive.bytes(of: tensor)).hexadecimal)
         }
         #expect(result.bytesOut == archive.byteCount)
-        #expect(result.manifest == manifest)
+        #expect(result.manifest.text == manifest.text)
     }
 
     @Test func shardedSourceListsEveryFile() throws {
