@@ -57,17 +57,21 @@ public struct Archive: TensorSource {
     private static func open(_ file: ByteView, path: String) throws -> Archive {
         let (index, table) = try file.withUnsafeBytes { bytes in
             let table = try SeekTable(endOf: bytes)
-            return (try table.map { try FrameIndex($0, bytes) } ?? FrameIndex(scanning: bytes), table)
+            return (
+                try table.map { try FrameIndex($0, bytes) } ?? FrameIndex(scanning: bytes), table
+            )
         }
         let decoders = FreeList { try FrameDecoder() }
         let headerBytes = try readHeader(file, index, decoders, isStrict: table != nil, path: path)
         let start = headerBytes.count
         let header = try headerBytes.withUnsafeBytes { bytes in
             try SafetensorsHeader(
-                json: bytes.part(8, start - 8), dataByteCount: index.contentByteCount - start, file: path)
+                json: bytes.part(8, start - 8), dataByteCount: index.contentByteCount - start,
+                file: path)
         }
         let archive = Archive(
-            path: path, header: header, headerBytes: headerBytes, manifest: try index.manifest(in: file),
+            path: path, header: header, headerBytes: headerBytes,
+            manifest: try index.manifest(in: file),
             contentByteCount: index.contentByteCount, file: file, frames: index.frames,
             decoders: decoders,
             indexByName: Dictionary(
@@ -117,7 +121,9 @@ public struct Archive: TensorSource {
         for (index, tensor) in header.tensors.enumerated() {
             let first = next
             let start = headerBytes.count + header.dataOffsets[index]
-            while next < frames.count, frames[next].contentOffset < start + tensor.byteCount { next += 1 }
+            while next < frames.count, frames[next].contentOffset < start + tensor.byteCount {
+                next += 1
+            }
             guard frames[next - 1].contentEnd == start + tensor.byteCount else {
                 throw .tensorBoundary(tensor: tensor.name)
             }
@@ -198,7 +204,8 @@ public struct Archive: TensorSource {
     /// Decodes one frame into exactly its content.
     func decode(_ index: Int, into target: UnsafeMutableRawBufferPointer) throws {
         do {
-            try FrameReader(file: file, frames: frames, decoders: decoders).decode(index, into: target)
+            try FrameReader(file: file, frames: frames, decoders: decoders).decode(
+                index, into: target)
         } catch let rule as ArchiveError.Rule {
             throw ArchiveError(path, rule)
         }

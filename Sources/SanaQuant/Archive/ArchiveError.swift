@@ -55,7 +55,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
         switch rule {
         case .notArchive: "not a zstd archive: no frame at its beginning"
         case .tableWithoutChecksums: "seek table has no checksums"
-        case .tableReservedBits(let bits): "seek table descriptor \(hex(bits)) has reserved bits set"
+        case .tableReservedBits(let bits):
+            "seek table descriptor \(hex(bits)) has reserved bits set"
         case .frameCount(let count):
             "seek table lists \(count) frames, not 1 to \(ArchiveLimits.frameCount)"
         case .tableOutsideFile(let frames): "seek table of \(frames) frames does not fit the file"
@@ -71,7 +72,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
             "would unpack to \(count) bytes, over the limit of \(ArchiveLimits.contentByteCount)"
         case .headerFrame(let described, let present):
             "first frame holds \(present) bytes, the safetensors header in it \(described)"
-        case .tensorBoundary(let tensor): "frames do not begin and end with tensor '\(tensor.printable)'"
+        case .tensorBoundary(let tensor):
+            "frames do not begin and end with tensor '\(tensor.printable)'"
         case .frame(let index, let defect): "frame \(index): \(defect)"
         case .tooLargeForMemory(let count, let present):
             "unpacks to \(count) bytes, and this machine has \(present) bytes of memory"
@@ -79,7 +81,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .manifestJSON(let error): "manifest is \(error)"
         case .manifestField(let field): "manifest has no valid \"\(field)\""
         case .format(let name): "manifest is of format \"\(name.printable)\""
-        case .version(let version): "archive is of version \(version.printable), this program reads 1.x"
+        case .version(let version):
+            "archive is of version \(version.printable), this program reads 1.x"
         case .profile(let name): "profile \"\(name.printable)\" is not supported"
         case .contradiction(let what): "manifest contradicts the file: \(what.printable)"
         case .noManifest: "archive has no manifest"

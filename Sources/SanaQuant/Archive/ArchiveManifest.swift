@@ -101,7 +101,8 @@ extension Archive.Manifest {
                         .array(
                             sourceFiles.map {
                                 .object([
-                                    .init("name", .string($0.name)), .init("size", .int($0.byteCount)),
+                                    .init("name", .string($0.name)),
+                                    .init("size", .int($0.byteCount)),
                                     .init("sha256", .string($0.sha256)),
                                 ])
                             })),

@@ -13,7 +13,9 @@ extension UnsafeRawBufferPointer {
 
 extension [UInt8] {
     mutating func appendLittleEndian(_ value: UInt32) {
-        for shift in stride(from: 0, to: 32, by: 8) { append(UInt8(truncatingIfNeeded: value >> shift)) }
+        for shift in stride(from: 0, to: 32, by: 8) {
+            append(UInt8(truncatingIfNeeded: value >> shift))
+        }
     }
 }
 

@@ -43,7 +43,9 @@ struct FrameIndex {
             guard rest.count >= SeekTable.skippableHeaderByteCount else { throw .notArchive }
             if rest.littleEndian32(at: 0) & 0xFFFF_FFF0 == 0x184D_2A50 {
                 let size = SeekTable.skippableHeaderByteCount + Int(rest.littleEndian32(at: 4))
-                guard size <= rest.count else { throw .frame(frames.count, .init(defect: .truncated)) }
+                guard size <= rest.count else {
+                    throw .frame(frames.count, .init(defect: .truncated))
+                }
                 offset += size
                 continue
             }
@@ -52,14 +54,17 @@ struct FrameIndex {
                 if case .magic = error, frames.isEmpty { throw .notArchive }
                 throw .frame(frames.count, .init(defect: error))
             }
-            guard frames.count < ArchiveLimits.frameCount else { throw .frameCount(frames.count + 1) }
+            guard frames.count < ArchiveLimits.frameCount else {
+                throw .frameCount(frames.count + 1)
+            }
             let size = ZSTD_findFrameCompressedSize(rest.baseAddress, rest.count)
             if let message = zstdError(size) {
                 throw .frame(frames.count, .init(defect: .decoding(message)))
             }
             if header.contentByteCount > 0 {
                 try append(
-                    offset: offset, byteCount: size, content: header.contentByteCount, checksum: nil)
+                    offset: offset, byteCount: size, content: header.contentByteCount, checksum: nil
+                )
             }
             offset += size
         }
@@ -163,14 +168,16 @@ struct FrameReader {
                 let content = frame.contentOffset..<frame.contentEnd
                 let common = content.clamped(to: range)
                 let start = common.lowerBound - range.lowerBound
-                let part = UnsafeMutableRawBufferPointer(rebasing: target[start..<start + common.count])
+                let part = UnsafeMutableRawBufferPointer(
+                    rebasing: target[start..<start + common.count])
                 if common == content {
                     try decode(index, into: part)
                 } else {
                     let whole = RawMemory(count: content.count)
                     try decode(index, into: whole.bytes)
                     let skipped = common.lowerBound - content.lowerBound
-                    part.copyMemory(from: .init(rebasing: whole.bytes[skipped..<skipped + common.count]))
+                    part.copyMemory(
+                        from: .init(rebasing: whole.bytes[skipped..<skipped + common.count]))
                 }
                 index += 1
             }

@@ -50,7 +50,9 @@ struct SeekTable: Equatable {
     /// - Throws: `ArchiveError.Rule`, one case per broken rule.
     init?(endOf file: UnsafeRawBufferPointer) throws(ArchiveError.Rule) {
         let footer = file.count - Self.footerByteCount
-        guard footer >= 0, file.littleEndian32(at: file.count - 4) == Self.footerMagic else { return nil }
+        guard footer >= 0, file.littleEndian32(at: file.count - 4) == Self.footerMagic else {
+            return nil
+        }
         let descriptor = file[footer + 4]
         guard descriptor & 0x80 != 0 else { throw .tableWithoutChecksums }
         guard descriptor == Self.descriptor else { throw .tableReservedBits(descriptor) }

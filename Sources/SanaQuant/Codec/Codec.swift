@@ -160,7 +160,8 @@ enum Codec {
     }
 
     private static func widen(
-        _ source: UnsafeRawPointer, _ dtype: DType, _ target: UnsafeMutablePointer<Float>, _ count: Int
+        _ source: UnsafeRawPointer, _ dtype: DType, _ target: UnsafeMutablePointer<Float>,
+        _ count: Int
     ) {
         switch dtype {
         case .bf16: kernels.widen_bf16(source, target, count)
@@ -170,7 +171,8 @@ enum Codec {
     }
 
     private static func narrow(
-        _ source: UnsafePointer<Float>, _ dtype: DType, _ target: UnsafeMutableRawPointer, _ count: Int
+        _ source: UnsafePointer<Float>, _ dtype: DType, _ target: UnsafeMutableRawPointer,
+        _ count: Int
     ) {
         switch dtype {
         case .bf16: kernels.narrow_bf16(source, target, count)

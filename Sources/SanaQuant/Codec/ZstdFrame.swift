@@ -49,7 +49,9 @@ struct ZstdFrame: Equatable {
         }
         guard bytes.count >= start + sizeByteCount else { throw .truncated }
         var size: UInt64 = 0
-        for index in (0..<sizeByteCount).reversed() { size = size << 8 | UInt64(bytes[start + index]) }
+        for index in (0..<sizeByteCount).reversed() {
+            size = size << 8 | UInt64(bytes[start + index])
+        }
         contentByteCount = sizeByteCount == 2 ? size + 256 : size
         hasChecksum = descriptor & 0x04 != 0
     }
@@ -118,7 +120,8 @@ final class FrameDecoder: @unchecked Sendable {
     ///   - frame: the bytes that should be one frame and no more.
     ///   - checksum: what the table says of the frame; `nil` without a table, where checksums are optional.
     func decode(
-        _ frame: UnsafeRawBufferPointer, checksum: UInt32?, into target: UnsafeMutableRawBufferPointer
+        _ frame: UnsafeRawBufferPointer, checksum: UInt32?,
+        into target: UnsafeMutableRawBufferPointer
     ) throws(ZstdFrame.Defect) {
         let header = try ZstdFrame(frame)
         guard header.contentByteCount == UInt64(target.count) else {
@@ -132,7 +135,9 @@ final class FrameDecoder: @unchecked Sendable {
         if let checksum {
             guard header.hasChecksum else { throw .checksumMissing }
             let actual = ZstdFrame.checksum(of: frame)
-            guard actual == checksum else { throw .tableChecksum(expected: checksum, actual: actual) }
+            guard actual == checksum else {
+                throw .tableChecksum(expected: checksum, actual: actual)
+            }
         }
         let decoded = ZSTD_decompressDCtx(
             context, target.baseAddress, target.count, frame.baseAddress, frame.count)

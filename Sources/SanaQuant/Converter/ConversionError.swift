@@ -63,7 +63,8 @@ public struct ConversionError: DiagnosticError, Equatable {
         switch problem {
         case .sourceIsQuantized: "convert from the float checkpoint it was made from"
         case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
-        case .nonFinite: "restore the checkpoint from its repository, or train it again: it computes NaN"
+        case .nonFinite:
+            "restore the checkpoint from its repository, or train it again: it computes NaN"
         case .nameTaken, .notConvertible: "rename the tensor, or keep it by a rule"
         case .tooManyFrames: "use larger frames"
         case .readBack: "check the disk and the memory of this machine"

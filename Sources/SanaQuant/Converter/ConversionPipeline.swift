@@ -76,14 +76,16 @@ final class ConversionPipeline {
     /// Loads the tensors that a batch touches and finds their scales.
     private func preparations(_ batch: [FrameJob]) -> [() throws -> Void] {
         var seen = Set<ObjectIdentifier>()
-        return batch.compactMap(\.tensor?.source).filter { seen.insert(ObjectIdentifier($0)).inserted }
-            .map { source in
-                {
-                    try self.encoders.with { encoder in
-                        try self.naming(source) { try source.prepare(encoder.scratch) }
-                    }
+        return batch.compactMap(\.tensor?.source).filter {
+            seen.insert(ObjectIdentifier($0)).inserted
+        }
+        .map { source in
+            {
+                try self.encoders.with { encoder in
+                    try self.naming(source) { try source.prepare(encoder.scratch) }
                 }
             }
+        }
     }
 
     /// Continues the hashes of the tensors that a batch holds parts of, one task per tensor and side.
@@ -209,7 +211,9 @@ final class ConversionPipeline {
             (source.info, Array(source.hash.finalize()))
         }
         var bytesByType: [DType: Int] = [:]
-        for source in work.sources { bytesByType[source.info.dtype, default: 0] += source.info.byteCount }
+        for source in work.sources {
+            bytesByType[source.info.dtype, default: 0] += source.info.byteCount
+        }
         let commonest = bytesByType.max {
             ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue)
         }
@@ -217,7 +221,8 @@ final class ConversionPipeline {
             tool: options.tool, contentByteCount: work.contentByteCount,
             contentSHA256: Array(contentHash.finalize()).hexadecimal,
             headerSHA256: WeightsDigest.sha256(ByteView(work.layout.headerBytes)).hexadecimal,
-            chunkByteCount: options.chunkByteCount, zstdVersion: String(cString: ZSTD_versionString()),
+            chunkByteCount: options.chunkByteCount,
+            zstdVersion: String(cString: ZSTD_versionString()),
             zstdLevel: options.level,
             tensors: work.outputs.map {
                 .init(
@@ -240,7 +245,8 @@ final class ConversionPipeline {
         }
         entries.append(
             SeekTable.Entry(
-                compressed: UInt32(frame.count), decompressed: 0, checksum: FrameIndex.emptyChecksum))
+                compressed: UInt32(frame.count), decompressed: 0, checksum: FrameIndex.emptyChecksum
+            ))
         let table = SeekTable(entries: entries).encoded
         try output.write(frame)
         try output.write(table)

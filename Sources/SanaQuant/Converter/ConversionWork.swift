@@ -43,7 +43,8 @@ struct ConversionWork {
         for output in outputs {
             output.firstFrame = frames.count
             for start in stride(from: 0, to: output.info.byteCount, by: chunk) {
-                frames.append(FrameJob(output, start..<min(start + chunk, output.info.byteCount), nil))
+                frames.append(
+                    FrameJob(output, start..<min(start + chunk, output.info.byteCount), nil))
             }
             output.frameCount = frames.count - output.firstFrame
         }
@@ -53,7 +54,9 @@ struct ConversionWork {
     }
 
     /// Bytes of the safetensors file inside.
-    var contentByteCount: Int { outputs.reduce(layout.headerBytes.count) { $0 + $1.info.byteCount } }
+    var contentByteCount: Int {
+        outputs.reduce(layout.headerBytes.count) { $0 + $1.info.byteCount }
+    }
 
     /// What became of every source tensor.
     var reports: [ConversionResult.Tensor] {
@@ -137,7 +140,8 @@ final class FrameJob {
         ) rethrows -> Result {
             switch self {
             case .view(let bytes): try bytes.withUnsafeBytes(body)
-            case .memory(let memory, let count): try body(UnsafeRawBufferPointer(memory.first(count)))
+            case .memory(let memory, let count):
+                try body(UnsafeRawBufferPointer(memory.first(count)))
             }
         }
     }

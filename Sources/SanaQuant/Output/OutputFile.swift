@@ -117,12 +117,13 @@ public enum PendingOutputs {
 
     private static let slotCount = 16
     /// `nonisolated(unsafe)`: allocated once and never changed; the slots are atomic.
-    nonisolated(unsafe) private static let slots: UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>> = {
-        let slots = UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>>.allocate(
-            capacity: slotCount)
-        for index in 0..<slotCount { (slots + index).initialize(to: Atomic(nil)) }
-        return slots
-    }()
+    nonisolated(unsafe) private static let slots:
+        UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>> = {
+            let slots = UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>>.allocate(
+                capacity: slotCount)
+            for index in 0..<slotCount { (slots + index).initialize(to: Atomic(nil)) }
+            return slots
+        }()
 
     /// Makes `removeAll()` safe to call from a signal handler. Call before the handler is installed.
     public static func prepare() { _ = slots }
@@ -130,7 +131,9 @@ public enum PendingOutputs {
     /// Unlinks every temporary file. Async-signal-safe after `prepare()`; the process should end after it.
     public static func removeAll() {
         for index in 0..<slotCount {
-            if let path = slots[index].exchange(nil, ordering: .sequentiallyConsistent) { unlink(path) }
+            if let path = slots[index].exchange(nil, ordering: .sequentiallyConsistent) {
+                unlink(path)
+            }
         }
     }
 

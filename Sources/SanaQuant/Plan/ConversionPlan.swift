@@ -32,21 +32,27 @@ public struct ConversionPlan: Sendable, Equatable {
     /// - Throws: `ConversionError` when the source is int8 and the target is not, when two tensors would get the same
     ///   name, or when the plan leaves nothing in the type asked for.
     public init(
-        _ tensors: [TensorInfo], target: ConversionTarget, rules: [ConversionRule]? = nil, file: String
+        _ tensors: [TensorInfo], target: ConversionTarget, rules: [ConversionRule]? = nil,
+        file: String
     ) throws(ConversionError) {
         let rules = rules ?? ConversionRule.builtIn(for: target)
         let names = Set(tensors.map(\.name))
         var decisions: [Decision] = []
         for tensor in tensors {
-            if target != .int8, tensor.dtype == .i8, names.contains(scaleName(of: tensor.name) ?? "") {
+            if target != .int8, tensor.dtype == .i8,
+                names.contains(scaleName(of: tensor.name) ?? "")
+            {
                 throw ConversionError(file, .sourceIsQuantized(tensor: tensor.name, target: target))
             }
             let rule = rules.first { $0.matches(tensor) }
             let conversion = rule?.conversion ?? .keep
             guard let outputs = conversion.outputs(of: tensor) else {
-                throw ConversionError(file, .notConvertible(tensor: tensor.name, shape: tensor.shape))
+                throw ConversionError(
+                    file, .notConvertible(tensor: tensor.name, shape: tensor.shape))
             }
-            if let taken = outputs.first(where: { $0.name != tensor.name && names.contains($0.name) }) {
+            if let taken = outputs.first(where: {
+                $0.name != tensor.name && names.contains($0.name)
+            }) {
                 throw ConversionError(file, .nameTaken(tensor: tensor.name, name: taken.name))
             }
             decisions.append(

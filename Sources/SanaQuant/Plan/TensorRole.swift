@@ -47,9 +47,11 @@ public enum TensorRole: String, Sendable, CaseIterable {
         case "attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0",
             "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0":
             return isMatrix ? .attention : .other
-        case "ff.conv_inverted", "ff.conv_point": return isPointwise ? .pointwiseConvolution : .other
+        case "ff.conv_inverted", "ff.conv_point":
+            return isPointwise ? .pointwiseConvolution : .other
         case "ff.conv_depth": return .depthwiseConvolution
-        case let name where name.split(separator: ".").last?.hasPrefix("norm") ?? false: return .norm
+        case let name where name.split(separator: ".").last?.hasPrefix("norm") ?? false:
+            return .norm
         default: return .other
         }
     }
@@ -61,7 +63,8 @@ public enum TensorRole: String, Sendable, CaseIterable {
     var reasonToKeep: String? {
         switch self {
         case .attention, .pointwiseConvolution: nil
-        case .depthwiseConvolution: "depthwise convolution: nine values a channel, too few to share a scale"
+        case .depthwiseConvolution:
+            "depthwise convolution: nine values a channel, too few to share a scale"
         case .norm: "norm: one value scales a whole channel"
         case .table: "table: modulates every token of a block, and is small"
         case .embedding: "embedding: its error enters every block, and it is small"

@@ -28,7 +28,8 @@ import Testing
         }
         let file = try SafetensorsFile(content: ByteView(content), path: "content")
         #expect(file.headerBytes.count == Int(parts.entries[0].decompressed))
-        for (tensor, offset) in zip(file.tensors, file.header.dataOffsets) where tensor.byteCount > 0 {
+        for (tensor, offset) in zip(file.tensors, file.header.dataOffsets)
+        where tensor.byteCount > 0 {
             #expect(starts.contains(file.headerBytes.count + offset), "\(tensor.name)")
         }
         let pieces = file.tensors.reduce(0) { $0 + ($1.byteCount + 31) / 32 }
@@ -65,7 +66,8 @@ import Testing
         process.waitUntilExit()
         #expect(process.terminationStatus == 0)
         let content = try fileBytes(tiny.folder("cli.safetensors"))
-        #expect(WeightsDigest.sha256(ByteView(content)).hexadecimal == result.manifest.contentSHA256)
+        #expect(
+            WeightsDigest.sha256(ByteView(content)).hexadecimal == result.manifest.contentSHA256)
         #expect(throws: Never.self) { try SafetensorsFile(path: tiny.folder("cli.safetensors")) }
     }
 
@@ -75,7 +77,9 @@ import Testing
         let files = try archive.unpack(
             to: tiny.folder("unpacked"), workers: WorkerPool(threadCount: 2))
         #expect(
-            files.map(\.lastPathComponent) == ["diffusion_pytorch_model.safetensors", "config.json"])
+            files.map(\.lastPathComponent) == [
+                "diffusion_pytorch_model.safetensors", "config.json",
+            ])
         let checkpoint = try Checkpoint.open(tiny.folder("unpacked"))
         #expect(checkpoint.configJSON == archive.manifest?.config)
         #expect(checkpoint.configJSON["quantization_config"] != nil)

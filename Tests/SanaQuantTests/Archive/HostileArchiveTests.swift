@@ -105,7 +105,8 @@ import Testing
         let rule = broken { parts in
             parts.entries.insert(
                 contentsOf: Array(
-                    repeating: .init(compressed: 0, decompressed: 64 << 20, checksum: 0), count: 5000),
+                    repeating: .init(compressed: 0, decompressed: 64 << 20, checksum: 0),
+                    count: 5000),
                 at: 1)
         }
         guard case .contentTooLarge = rule else {
@@ -128,7 +129,8 @@ import Testing
         let rule = broken { parts in
             // The last piece of one tensor and the first of the next.
             let header = try? openArchive(honest).manifest?.tensors
-            guard let second = header?.first(where: { $0.firstFrame > 1 && $0.frameCount > 0 }) else { return }
+            guard let second = header?.first(where: { $0.firstFrame > 1 && $0.frameCount > 0 })
+            else { return }
             let index = second.firstFrame
             let joined = parts.content(index - 1) + parts.content(index)
             parts.replace(index - 1, with: zstdFrame(joined), decompressed: joined.count)
@@ -146,7 +148,9 @@ import Testing
     @Test func frameRules() throws {
         let original = ArchiveParts(honest).content(1)
         func rule(_ frame: [UInt8]) -> ZstdFrame.Defect? {
-            guard case .frame(1, let defect) = broken({ $0.replace(1, with: frame) }) else { return nil }
+            guard case .frame(1, let defect) = broken({ $0.replace(1, with: frame) }) else {
+                return nil
+            }
             return defect.defect
         }
         #expect(rule(zstdFrame(original)) == nil)
@@ -198,7 +202,9 @@ import Testing
         var parts = ArchiveParts(honest)
         (parts.frames, parts.entries) = ([], [])
         let bomb = zstdFrame([UInt8](repeating: 0, count: piece))
-        for (frame, size) in [(header, json.utf8.count + 8)] + Array(repeating: (bomb, piece), count: count) {
+        for (frame, size) in [(header, json.utf8.count + 8)]
+            + Array(repeating: (bomb, piece), count: count)
+        {
             parts.frames.append([])
             parts.entries.append(.init(compressed: 0, decompressed: 0, checksum: 0))
             parts.replace(parts.frames.count - 1, with: frame, decompressed: size)
@@ -273,9 +279,12 @@ import Testing
                 brokenManifest(
                     #""size":\#(manifest.contentByteCount)}"#,
                     #""size":\#(manifest.contentByteCount + 1)}"#)))
-        #expect(isContradiction(brokenManifest(#""root":"\#(manifest.root)"#, #""root":"\#(first.sha256)"#)))
+        #expect(
+            isContradiction(
+                brokenManifest(#""root":"\#(manifest.root)"#, #""root":"\#(first.sha256)"#)))
         #expect(isContradiction(brokenManifest(first.sha256, String(repeating: "a", count: 64))))
-        #expect(isContradiction(brokenManifest(#""quantization":{"#, #""quantization":{"more":1,"#)))
+        #expect(
+            isContradiction(brokenManifest(#""quantization":{"#, #""quantization":{"more":1,"#)))
         var other = manifest
         other.headerSHA256 = first.sha256
         #expect(isContradiction(broken { $0.manifest = other.text }))

@@ -12,7 +12,10 @@ import Testing
         let statistics = try values.withUnsafeBytes {
             try Codec.cast($0, from: .f32, memory.bytes, to: dtype, Codec.Scratch())
         }
-        return ((0..<values.count).map { memory.bytes.load(fromByteOffset: 2 * $0, as: UInt16.self) }, statistics)
+        return (
+            (0..<values.count).map { memory.bytes.load(fromByteOffset: 2 * $0, as: UInt16.self) },
+            statistics
+        )
     }
 
     private func quantize(
@@ -25,7 +28,8 @@ import Testing
         }
         let statistics = try values.withUnsafeBytes {
             try Codec.quantize(
-                $0, .f32, from: first, columns: values.count / rows, scales: scales, memory.bytes, scratch)
+                $0, .f32, from: first, columns: values.count / rows, scales: scales, memory.bytes,
+                scratch)
         }
         return (memory.bytes.map { Int8(bitPattern: $0) }, scales.values, statistics)
     }
@@ -87,7 +91,8 @@ import Testing
     }
 
     @Test func int8PieceThatStartsAndEndsInsideRowsEqualsThatPartOfTheWhole() throws {
-        let values = (0..<70).map { (index: Int) -> Float in Float(index * 37 % 23 + index / 7) - 11 }
+        let values = (0..<70).map { (index: Int) -> Float in Float(index * 37 % 23 + index / 7) - 11
+        }
         let whole = try quantize(values, rows: 10)
         let piece = try quantize(values, rows: 10, from: 5, count: 40)
         #expect(piece.q == Array(whole.q[5..<45]))

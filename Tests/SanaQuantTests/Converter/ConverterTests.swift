@@ -9,7 +9,9 @@ import Testing
     /// The digits model, converted into a folder of its own.
     private func convertDigits(
         _ target: ConversionTarget
-    ) throws -> (folder: TemporaryFolder, source: Checkpoint, archive: Archive, result: ConversionResult) {
+    ) throws -> (
+        folder: TemporaryFolder, source: Checkpoint, archive: Archive, result: ConversionResult
+    ) {
         let folder = try TemporaryFolder()
         let source = try Checkpoint.open(Fixtures.digits)
         var options = Converter.Options(target: target)
@@ -34,9 +36,12 @@ import Testing
             let changed = zip(old, new).count { $0.0 != $0.1 }
             #expect(report.statistics.changed == changed, "\(tensor.name)")
             #expect(report.statistics.elements == old.count)
-            #expect(zip(old, new).allSatisfy { $0.0 == $0.1 || abs($0.0) < 0x1p-17 }, "\(tensor.name)")
+            #expect(
+                zip(old, new).allSatisfy { $0.0 == $0.1 || abs($0.0) < 0x1p-17 }, "\(tensor.name)")
         }
-        #expect(archive.manifest?.config.text(sortedKeys: true) == source.configJSON.text(sortedKeys: true))
+        #expect(
+            archive.manifest?.config.text(sortedKeys: true)
+                == source.configJSON.text(sortedKeys: true))
         #expect(archive.manifest?.quantization == nil)
     }
 

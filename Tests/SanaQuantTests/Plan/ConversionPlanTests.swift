@@ -4,7 +4,8 @@ import Testing
 @testable import SanaQuant
 
 @Suite struct ConversionPlanTests {
-    private func tensor(_ name: String, _ dtype: DType = .bf16, _ shape: [Int]) throws -> TensorInfo {
+    private func tensor(_ name: String, _ dtype: DType = .bf16, _ shape: [Int]) throws -> TensorInfo
+    {
         try #require(TensorInfo(name: name, dtype: dtype, shape: shape))
     }
 
@@ -33,14 +34,16 @@ import Testing
             ("transformer_blocks.1.ff.conv_point.weight", [8, 20, 3, 3], "no role"),
         ]
         let plan = try ConversionPlan(
-            try quantized.map { try tensor($0.0, .bf16, $0.1) } + kept.map { try tensor($0.0, .bf16, $0.1) },
+            try quantized.map { try tensor($0.0, .bf16, $0.1) }
+                + kept.map { try tensor($0.0, .bf16, $0.1) },
             target: .int8, file: "model")
         for decision in plan.decisions.prefix(quantized.count) {
             #expect(decision.conversion == .int8PerChannel, "\(decision.tensor.name)")
         }
         for (decision, expected) in zip(plan.decisions.dropFirst(quantized.count), kept) {
             #expect(decision.conversion == .keep, "\(decision.tensor.name)")
-            #expect(decision.reason.contains(expected.2), "\(decision.tensor.name): \(decision.reason)")
+            #expect(
+                decision.reason.contains(expected.2), "\(decision.tensor.name): \(decision.reason)")
         }
     }
 

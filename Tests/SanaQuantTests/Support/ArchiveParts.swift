@@ -24,7 +24,9 @@ struct ArchiveParts {
     var tableLength: UInt32?
 
     init(_ file: [UInt8]) {
-        func word(_ at: Int) -> UInt32 { (0..<4).reduce(0) { $0 | UInt32(file[at + $1]) << (8 * UInt32($1)) } }
+        func word(_ at: Int) -> UInt32 {
+            (0..<4).reduce(0) { $0 | UInt32(file[at + $1]) << (8 * UInt32($1)) }
+        }
         let count = Int(word(file.count - 9))
         let table = file.count - 9 - 12 * count
         entries = (0..<count).map {
@@ -47,7 +49,8 @@ struct ArchiveParts {
                 + littleEndianBytes($0.checksum)
         }
         let length = tableLength ?? UInt32(body.count + 9)
-        return frames.flatMap { $0 } + littleEndianBytes(tableMagic) + littleEndianBytes(length) + body
+        return frames.flatMap { $0 } + littleEndianBytes(tableMagic) + littleEndianBytes(length)
+            + body
             + littleEndianBytes(listedCount ?? UInt32(entries.count)) + [descriptor]
             + littleEndianBytes(UInt32(0x8F92_EAB1))
     }
@@ -66,7 +69,8 @@ struct ArchiveParts {
         set {
             let text = Array("SANAMAN1".utf8) + Array(newValue.utf8)
             frames[frames.count - 1] =
-                littleEndianBytes(UInt32(0x184D_2A5A)) + littleEndianBytes(UInt32(text.count)) + text
+                littleEndianBytes(UInt32(0x184D_2A5A)) + littleEndianBytes(UInt32(text.count))
+                + text
             entries[entries.count - 1].compressed = UInt32(text.count + 8)
         }
     }

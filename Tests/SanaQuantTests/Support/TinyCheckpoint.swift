@@ -17,15 +17,18 @@ struct TinyCheckpoint {
         builder.add(
             "transformer_blocks.0.ff.conv_point.weight", [3, 8, 1, 1],
             (0..<24).map { Float($0 - 11) * 0.37 })
-        builder.add("transformer_blocks.0.ff.conv_depth.weight", [2, 1, 3, 3], (0..<18).map(Float.init))
-        builder.add("transformer_blocks.0.attn1.to_out.0.bias", .f16, [3], bits: [0x3C00, 0, 0x8001])
+        builder.add(
+            "transformer_blocks.0.ff.conv_depth.weight", [2, 1, 3, 3], (0..<18).map(Float.init))
+        builder.add(
+            "transformer_blocks.0.attn1.to_out.0.bias", .f16, [3], bits: [0x3C00, 0, 0x8001])
         builder.add("empty", .f32, [0, 4], bytes: [])
         builder.add("counter", .i64, [1], bytes: littleEndianBytes(Int64(-5)))
         edit(&builder)
         folder = try TemporaryFolder()
         try folder.write("diffusion_pytorch_model.safetensors", builder.file)
         try folder.write(
-            "config.json", Array(#"{"_class_name": "SanaTransformer2DModel", "sample_size": 8}"#.utf8))
+            "config.json",
+            Array(#"{"_class_name": "SanaTransformer2DModel", "sample_size": 8}"#.utf8))
         checkpoint = try Checkpoint.open(folder.path)
     }
 
@@ -71,6 +74,8 @@ private func halfValue(_ bits: UInt16) -> Float {
     switch exponent {
     case 0: return sign * mantissa * 0x1p-24
     case 31: return mantissa == 0 ? sign * .infinity : .nan
-    default: return sign * (1 + mantissa / 1024) * Float(sign: .plus, exponent: exponent - 15, significand: 1)
+    default:
+        return sign * (1 + mantissa / 1024)
+            * Float(sign: .plus, exponent: exponent - 15, significand: 1)
     }
 }
