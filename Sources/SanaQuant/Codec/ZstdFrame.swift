@@ -36,7 +36,8 @@ struct ZstdFrame: Equatable {
         let magic = bytes.littleEndian32(at: 0)
         guard magic == Self.magic else { throw .magic(magic) }
         let descriptor = bytes[4]
-        guard descriptor & 0x08 == 0 else { throw .reservedBit }
+        // Bit 4 is unused and ignored by decoders; no writer sets it, so a set one is damage.
+        guard descriptor & 0x18 == 0 else { throw .reservedBit }
         guard descriptor & 0x03 == 0 else { throw .dictionary }
         let isSingleSegment = descriptor & 0x20 != 0
         let start = isSingleSegment ? 5 : 6

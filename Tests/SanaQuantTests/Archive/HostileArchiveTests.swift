@@ -1,0 +1,313 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaQuant
+
+/// Archives made to mislead. Every one ends in an error that names the rule, or in the same content as the honest one.
+@Suite struct HostileArchiveTests {
+    private let honest: [UInt8]
+    private let content: [[UInt8]]
+
+    init() throws {
+        let tiny = try TinyCheckpoint()
+        honest = try fileBytes(tiny.convert(.int8).path)
+        content = try readEverything(openArchive(honest))
+    }
+
+    /// The rule that an archive breaks after `edit` has had its way with it.
+    private func broken(_ edit: (inout ArchiveParts) -> Void) -> ArchiveError.Rule? {
+        var parts = ArchiveParts(honest)
+        edit(&parts)
+        return brokenRule(parts.file)
+    }
+
+    /// Reads what may be damaged: `true` when it was refused properly or reads like the honest archive.
+    private func isHarmless(_ bytes: [UInt8]) -> Bool {
+        do { return try readEverything(openArchive(bytes)) == content } catch {
+            return error is any DiagnosticError
+        }
+    }
+
+    @Test func honestArchiveBreaksNoRule() {
+        #expect(brokenRule(honest) == nil)
+        #expect(content.contains { !$0.isEmpty })
+        #expect(broken { _ in } == nil)
+    }
+
+    @Test func truncationAnywhereIsHarmless() {
+        for count in 0..<honest.count {
+            #expect(isHarmless(Array(honest[..<count])), "cut at \(count)")
+        }
+    }
+
+    @Test(arguments: [UInt8(0x01), 0x80, 0xFF])
+    func mutationOfAnyByteIsHarmless(mask: UInt8) {
+        for index in honest.indices {
+            var bytes = honest
+            bytes[index] ^= mask
+            #expect(isHarmless(bytes), "byte \(index)")
+        }
+    }
+
+    @Test func mutationOfAnyDataByteIsNoticed() {
+        let parts = ArchiveParts(honest)
+        let end = parts.entries.dropLast().reduce(0) { $0 + Int($1.compressed) }
+        for index in 0..<end {
+            var bytes = honest
+            bytes[index] ^= 0x10
+            #expect(brokenRule(bytes) != nil, "byte \(index)")
+        }
+    }
+
+    // MARK: The table
+
+    @Test func footerRules() {
+        #expect(broken { $0.descriptor = 0 } == .tableWithoutChecksums)
+        #expect(broken { $0.descriptor = 0x84 } == .tableReservedBits(0x84))
+        #expect(broken { $0.listedCount = 0 } == .frameCount(0))
+        #expect(broken { $0.listedCount = 1 << 21 } == .frameCount(1 << 21))
+        #expect(broken { $0.listedCount = 5000 } == .tableOutsideFile(frames: 5000))
+        #expect(broken { $0.tableMagic = 0x184D_2A5F } == .tableMagic(0x184D_2A5F))
+        #expect(broken { $0.tableLength = 8 } == .tableLength(8))
+        #expect(brokenRule([]) == .notArchive)
+        #expect(brokenRule(Array("version https://git-lfs.github.com".utf8)) == .notArchive)
+    }
+
+    @Test func tableThatLiesAboutSizes() {
+        let total = ArchiveParts(honest).frames.reduce(0) { $0 + $1.count }
+        #expect(
+            broken { $0.entries[1].compressed += 1 }
+                == .compressedSum(described: UInt64(total + 1), present: total))
+        #expect(
+            broken { parts in
+                parts.entries[1].compressed += 1
+                parts.entries[2].compressed -= 1
+            } != nil)
+        #expect(
+            broken { $0.entries[2].decompressed = 65 << 20 }
+                == .frameTooLarge(frame: 2, byteCount: 65 << 20))
+        #expect(
+            broken { $0.entries[0].decompressed = 100_000_009 }
+                == .frameTooLarge(frame: 0, byteCount: 100_000_009))
+        #expect(broken { $0.entries[2].decompressed = 0 } == .emptyFrame(2))
+        #expect(broken { $0.entries[2].decompressed += 1 } != nil)
+        let size = Int(ArchiveParts(honest).entries[0].decompressed)
+        #expect(
+            broken { $0.entries[0].decompressed -= 1 }
+                == .frame(
+                    0, .init(defect: .contentSize(expected: size - 1, actual: UInt64(size)))))
+    }
+
+    @Test func tableThatClaimsMoreThanTheLimitForAllFrames() {
+        // 5000 frames of 64 MiB: over 256 GiB, and refused before anything is read.
+        let rule = broken { parts in
+            parts.entries.insert(
+                contentsOf: Array(
+                    repeating: .init(compressed: 0, decompressed: 64 << 20, checksum: 0),
+                    count: 5000),
+                at: 1)
+        }
+        guard case .contentTooLarge = rule else {
+            Issue.record("\(String(describing: rule))")
+            return
+        }
+    }
+
+    @Test func framesInAnotherOrder() {
+        #expect(
+            broken { parts in
+                parts.frames.swapAt(1, 2)
+                parts.entries.swapAt(1, 2)
+            } != nil)
+        #expect(broken { $0.frames.swapAt(1, 2) } != nil)
+        #expect(broken { $0.entries[1].checksum ^= 1 } != nil)
+    }
+
+    @Test func frameThatSpansTwoTensors() throws {
+        let rule = broken { parts in
+            // The last piece of one tensor and the first of the next.
+            let header = try? openArchive(honest).manifest?.tensors
+            guard let second = header?.first(where: { $0.firstFrame > 1 && $0.frameCount > 0 })
+            else { return }
+            let index = second.firstFrame
+            let joined = parts.content(index - 1) + parts.content(index)
+            parts.replace(index - 1, with: zstdFrame(joined), decompressed: joined.count)
+            parts.frames.remove(at: index)
+            parts.entries.remove(at: index)
+        }
+        guard case .tensorBoundary = rule else {
+            Issue.record("\(String(describing: rule))")
+            return
+        }
+    }
+
+    // MARK: Frames
+
+    @Test func frameRules() throws {
+        let original = ArchiveParts(honest).content(1)
+        func rule(_ frame: [UInt8]) -> ZstdFrame.Defect? {
+            guard case .frame(1, let defect) = broken({ $0.replace(1, with: frame) }) else {
+                return nil
+            }
+            return defect.defect
+        }
+        #expect(rule(zstdFrame(original)) == nil)
+        #expect(rule(zstdFrame(original, checksum: false)) == .checksumMissing)
+        #expect(rule(zstdFrame(original, contentSize: false)) == .contentSizeMissing)
+        var dictionary = zstdFrame(original)
+        dictionary[4] |= 1
+        dictionary.insert(9, at: 5)
+        #expect(rule(dictionary) == .dictionary)
+        var reserved = zstdFrame(original)
+        reserved[4] |= 8
+        #expect(rule(reserved) == .reservedBit)
+        #expect(rule([0x50, 0x2A, 0x4D, 0x18, 2, 0, 0, 0, 1, 1]) == .magic(0x184D_2A50))
+        #expect(rule([0x28, 0xB5, 0x2F]) == .truncated)
+        let good = zstdFrame(original)
+        #expect(rule(good + good) == .compressedSize(expected: 2 * good.count, actual: good.count))
+        #expect(rule(Array(good.dropLast(5))) != nil)
+    }
+
+    @Test func frameOfOtherContentIsCaughtByTheTensorHash() throws {
+        var parts = ArchiveParts(honest)
+        var other = parts.content(1)
+        other[0] ^= 1
+        parts.replace(1, with: zstdFrame(other))
+        let name = try #require(openArchive(honest).tensors.first?.name)
+        #expect(brokenRule(parts.file) == .hash(of: "tensor '\(name)'"))
+    }
+
+    @Test func bombIsRefusedBeforeItIsUnpacked() {
+        // 64 MiB of zeros in a few KB, where the table promises 32 bytes.
+        let bomb = zstdFrame([UInt8](repeating: 0, count: 64 << 20))
+        #expect(bomb.count < 1 << 16)
+        let expected = Int(ArchiveParts(honest).entries[1].decompressed)
+        #expect(
+            broken { $0.replace(1, with: bomb) }
+                == .frame(1, .init(defect: .contentSize(expected: expected, actual: 64 << 20))))
+        // Without a table the frame's own word is all there is: one frame may not be larger than the header's.
+        #expect(
+            brokenRule(zstdFrame([UInt8](repeating: 0, count: 101_000_000)))
+                == .frameTooLarge(frame: 0, byteCount: 101_000_000))
+    }
+
+    @Test func contentLargerThanMemoryIsRefusedBeforeItIsAllocated() throws {
+        // A header of 255 GiB of zeros and a table that agrees; no frame is decoded until a tensor is asked for.
+        let (piece, count) = (64 << 20, 4000)
+        let json =
+            #"{"w":{"dtype":"I8","shape":[\#(piece * count)],"data_offsets":[0,\#(piece * count)]}}"#
+        let header = zstdFrame(littleEndianBytes(UInt64(json.utf8.count)) + Array(json.utf8))
+        var parts = ArchiveParts(honest)
+        (parts.frames, parts.entries) = ([], [])
+        let bomb = zstdFrame([UInt8](repeating: 0, count: piece))
+        for (frame, size) in [(header, json.utf8.count + 8)]
+            + Array(repeating: (bomb, piece), count: count)
+        {
+            parts.frames.append([])
+            parts.entries.append(.init(compressed: 0, decompressed: 0, checksum: 0))
+            parts.replace(parts.frames.count - 1, with: frame, decompressed: size)
+        }
+        let archive = try openArchive(parts.file)
+        let tensor = try #require(archive.tensors.first)
+        for read in [
+            { try archive.bytes(of: tensor) },
+            { try archive.resident(using: WorkerPool(threadCount: 1)).bytes(of: tensor) },
+        ] {
+            let error = #expect(throws: ArchiveError.self) { try read() }
+            guard case .tooLargeForMemory = error?.rule else {
+                Issue.record("\(String(describing: error))")
+                return
+            }
+        }
+    }
+
+    // MARK: The manifest
+
+    private func brokenManifest(_ old: String, _ new: String) -> ArchiveError.Rule? {
+        let manifest = ArchiveParts(honest).manifest
+        #expect(manifest.contains(old), "the test replaces what is not there: \(old)")
+        return broken { $0.manifest = manifest.replacingOccurrences(of: old, with: new) }
+    }
+
+    @Test func manifestFrameRules() {
+        func isManifestFrame(_ rule: ArchiveError.Rule?) -> Bool {
+            if case .manifestFrame = rule { true } else { false }
+        }
+        #expect(isManifestFrame(broken { $0.entries[$0.entries.count - 1].checksum = 1 }))
+        for byte in [0, 4, 8] {
+            #expect(isManifestFrame(broken { $0.frames[$0.frames.count - 1][byte] ^= 1 }))
+        }
+        #expect(
+            isManifestFrame(
+                broken { parts in
+                    parts.frames[parts.frames.count - 1] = [0x5A, 0x2A, 0x4D, 0x18, 0, 0, 0, 0]
+                    parts.entries[parts.entries.count - 1].compressed = 8
+                }))
+        guard case .manifestJSON = broken({ $0.manifest = "{" }) else {
+            Issue.record("broken JSON passed")
+            return
+        }
+        #expect(broken { $0.manifest = "{}" } == .manifestField("format"))
+    }
+
+    @Test func manifestOfAnotherFormatVersionOrProfile() {
+        #expect(brokenManifest("sana-tools.safetensors-zst", "other") == .format("other"))
+        #expect(brokenManifest(#""version":[1,0]"#, #""version":[2,0]"#) == .version("2.0"))
+        #expect(brokenManifest(#""version":[1,0]"#, #""version":[1,7]"#) == nil)
+        #expect(brokenManifest(#""plain""#, #""planes16""#) == .profile("planes16"))
+        #expect(brokenManifest(#"{"chunk_bytes""#, #"{"aaa":[null],"chunk_bytes""#) == nil)
+        #expect(brokenManifest(#""tool":"#, #""tull":"#) == .manifestField("tool"))
+    }
+
+    @Test func manifestThatContradictsTheFile() throws {
+        func isContradiction(_ rule: ArchiveError.Rule?) -> Bool {
+            if case .contradiction = rule { true } else { false }
+        }
+        let manifest = try #require(openArchive(honest).manifest)
+        let first = manifest.tensors[0]
+        #expect(isContradiction(brokenManifest(#""chunk_bytes":32"#, #""chunk_bytes":64"#)))
+        #expect(isContradiction(brokenManifest(#"[["\#(first.name)","#, #"[["another","#)))
+        #expect(
+            isContradiction(
+                brokenManifest(
+                    #""\#(first.name)",\#(first.firstFrame),\#(first.frameCount),"#,
+                    #""\#(first.name)",\#(first.firstFrame),\#(first.frameCount + 1),"#)))
+        #expect(
+            isContradiction(
+                brokenManifest(
+                    #""size":\#(manifest.contentByteCount)}"#,
+                    #""size":\#(manifest.contentByteCount + 1)}"#)))
+        #expect(
+            isContradiction(
+                brokenManifest(#""root":"\#(manifest.root)"#, #""root":"\#(first.sha256)"#)))
+        #expect(isContradiction(brokenManifest(first.sha256, String(repeating: "a", count: 64))))
+        #expect(
+            isContradiction(brokenManifest(#""quantization":{"#, #""quantization":{"more":1,"#)))
+        var other = manifest
+        other.headerSHA256 = first.sha256
+        #expect(isContradiction(broken { $0.manifest = other.text }))
+        other = manifest
+        other.tensors.removeLast()
+        #expect(isContradiction(broken { $0.manifest = other.text }))
+        other = manifest
+        other.tensors.append(first)
+        #expect(isContradiction(broken { $0.manifest = other.text }))
+    }
+
+    @Test func manifestWithTheHashOfAnotherTensor() throws {
+        var manifest = try #require(openArchive(honest).manifest)
+        let first = manifest.tensors[0]
+        manifest.tensors[0] = .init(
+            name: first.name, firstFrame: first.firstFrame, frameCount: first.frameCount,
+            sha256: manifest.tensors[1].sha256)
+        #expect(broken { $0.manifest = manifest.text } == .hash(of: "tensor '\(first.name)'"))
+    }
+
+    @Test func everyRuleHasAMessageOfOneLine() {
+        let archive = ArchiveError("a\u{1B}[31m.zst", .contradiction("tensor 'x\u{7}\n'"))
+        #expect(!archive.description.unicodeScalars.contains { $0.value < 0x20 })
+        #expect(archive.category == .badData && archive.remedy != nil)
+    }
+}
