@@ -8,7 +8,7 @@ extension Archive {
     /// - Throws: `ArchiveError`: a broken frame, the first tensor whose hash differs, or no manifest.
     public func verify(using workers: WorkerPool) throws {
         guard let manifest else { throw ArchiveError(path, .noManifest) }
-        let largest = frames.dropFirst().map(\.contentByteCount).max() ?? 0
+        let largest = largestFrameByteCount
         let buffers = FreeList { RawMemory(count: largest) }
         _ = try workers.map(manifest.tensors.count) { index in
             let tensor = manifest.tensors[index]
@@ -64,6 +64,20 @@ extension Archive {
         }
     }
 
+    /// A decoded frame on its way to the output.
+    private struct UnpackedFrame {
+        let index: Int
+        let memory: RawMemory
+        let count: Int
+
+        var content: UnsafeMutableRawBufferPointer { memory.first(count) }
+    }
+
+    /// Bytes that the largest frame unpacks to, the header's aside.
+    private var largestFrameByteCount: Int {
+        frames.dropFirst().reduce(0) { max($0, $1.contentByteCount) }
+    }
+
     /// Content decoded before it is written, in bytes; twice that is held.
     private static let batchByteCount = 48 << 20
 
@@ -71,27 +85,29 @@ extension Archive {
     private func restore(
         to output: OutputFile, workers: WorkerPool, progress: ((Int, Int) -> Void)?
     ) throws {
+        let memories = MemoryPool(byteCount: largestFrameByteCount)
         var hash = SHA256()
-        var (next, completed) = (0, 0)
-        var finished: [RawMemory] = []
+        var finished: [UnpackedFrame] = []
         repeat {
-            var batch: [RawMemory] = []
-            let first = next
+            var batch: [UnpackedFrame] = []
+            var next = finished.last.map { $0.index + 1 } ?? 0
             var size = 0
-            while next < frames.count, size == 0 || size < Self.batchByteCount {
-                batch.append(RawMemory(count: frames[next].contentByteCount))
-                size += frames[next].contentByteCount
-                next += 1
+            while next < frames.count, size < Self.batchByteCount {
+                let count = frames[next].contentByteCount
+                batch.append(.init(index: next, memory: memories.take(count), count: count))
+                (next, size) = (next + 1, size + count)
             }
             _ = try workers.map(2 + batch.count) { task in
                 switch task {
-                case 0: for memory in finished { hash.update(bufferPointer: .init(memory.bytes)) }
-                case 1: for memory in finished { try output.write(.init(memory.bytes)) }
-                default: try decode(first + task - 2, into: batch[task - 2].bytes)
+                case 0: for frame in finished { hash.update(bufferPointer: .init(frame.content)) }
+                case 1: for frame in finished { try output.write(.init(frame.content)) }
+                default: try decode(batch[task - 2].index, into: batch[task - 2].content)
                 }
             }
-            completed += finished.reduce(0) { $0 + $1.count }
-            progress?(completed, contentByteCount)
+            for frame in finished { memories.give(frame.memory) }
+            if let last = finished.last {
+                progress?(frames[last.index].contentEnd, contentByteCount)
+            }
             finished = batch
         } while !finished.isEmpty
         guard let manifest else { return }

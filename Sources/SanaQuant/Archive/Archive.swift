@@ -36,6 +36,9 @@ public struct Archive: TensorSource {
         var contentEnd: Int { contentOffset + contentByteCount }
     }
 
+    /// Metadata that marks tensors stored as byte planes, which this version cannot join.
+    private static let planesMetadataKey = "sana_tools.planes16"
+
     /// Opens the archive at `path`.
     ///
     /// - Throws: `FileError`, `ArchiveError`, `SafetensorsError`.
@@ -76,6 +79,9 @@ public struct Archive: TensorSource {
             decoders: decoders,
             indexByName: Dictionary(
                 uniqueKeysWithValues: header.tensors.enumerated().map { ($1.name, $0) }))
+        guard !header.metadata.contains(where: { $0.key == planesMetadataKey }) else {
+            throw ArchiveError.Rule.profile("planes16")
+        }
         if table != nil { try archive.checkLayout() }
         return archive
     }

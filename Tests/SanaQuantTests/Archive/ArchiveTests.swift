@@ -132,6 +132,14 @@ import Testing
         }
     }
 
+    @Test func tensorsStoredAsBytePlanesAreRefusedForNow() throws {
+        let json = #"{"__metadata__":{"sana_tools.planes16":"{\"w\":\"F16\"}"}}"#
+        let file = littleEndianBytes(UInt64(json.utf8.count)) + Array(json.utf8)
+        #expect(throws: ArchiveError("test.safetensors.zst", .profile("planes16"))) {
+            try openArchiveOf(file, pieces: 1)
+        }
+    }
+
     private func openArchiveOf(_ file: [UInt8], pieces: Int) throws -> Archive {
         let size = (file.count + pieces - 1) / pieces
         return try openArchive(
