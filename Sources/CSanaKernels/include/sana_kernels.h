@@ -37,6 +37,8 @@ typedef struct {
     /// Round to nearest even; NaN stays NaN; over 65504 becomes infinity.
     void (*narrow_f16)(const float *source, void *target, size_t n);
     void (*narrow_bf16)(const float *source, void *target, size_t n);
+    /// Number of values that are not the same after narrow_f16 and widen_f16; NaN does not count.
+    size_t (*inexact_f16)(const float *source, size_t n);
     /// target = clamp(round(source * inverse_scale), -127, 127), ties to even; source must be finite.
     void (*quantize_i8)(const float *source, float inverse_scale, int8_t *target, size_t n);
     /// max |x|; NaN where any element is NaN.

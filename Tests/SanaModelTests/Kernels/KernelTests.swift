@@ -68,6 +68,7 @@ struct KernelTests {
                 return output.map { Float($0) }
             }
         }
+        expectTwins("inexact_f16", n) { set in [Float(set.inexact_f16(x, n))] }
         expectTwins("quantize_i8", n) { set in
             var output = [Int8](repeating: 0, count: n)
             set.quantize_i8(y, 3.3, &output, n)
@@ -193,6 +194,14 @@ struct KernelTests {
             Self.portable.narrow_f16([value], &output, 1)
             #expect(output[0] == expected, "\(value)")
         }
+    }
+
+    @Test func valuesThatHalvesCannotHoldAreCounted() {
+        let values: [Float] = [
+            0, -0.0, 1, 65504, 0x1p-24, 0x1.FCp-17, .infinity, .nan,  // exact, or not to be counted
+            65505, 0x1p-25, 0x1.FEp-18, 1 + 0x1p-11, 1e6,  // inexact
+        ]
+        #expect(Self.portable.inexact_f16(values, values.count) == 5)
     }
 
     @Test func bf16RoundsToNearestEvenAndKeepsNaN() {
