@@ -1,6 +1,7 @@
-// The one source of all kernels. Included once per instruction set, with SK_TABLE naming the table to define.
-// Loops are written so that the compiler's vectoriser sees independent lanes; sums keep LANES partial sums and add
-// them pairwise, which fixes the order of summation for every vector width.
+// The one source of all kernels. Included once per instruction set, with SK_TABLE naming the table
+// to define. Loops are written so that the compiler's vectoriser sees independent lanes; sums keep
+// LANES partial sums and add them pairwise, which fixes the order of summation for every vector
+// width.
 
 #include <math.h>
 #include <string.h>
@@ -44,8 +45,9 @@ static inline float pairwise_sum(const float *lanes) {
 
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
-// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 Taylor-minimax polynomial in r; within 2 ulp, exact 0 below
-// the denormals, infinity above the range. 2^k is applied in two factors so that no intermediate exponent overflows.
+// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 polynomial in r (coefficients: Cephes, expf);
+// within 2 ulp, exact 0 below the denormals, infinity above the range. 2^k is applied in two factors so that
+// no intermediate exponent overflows.
 static inline float exponential(float x) {
     float bounded = x < -105.0f ? -105.0f : x;
     bounded = bounded > 89.0f ? 89.0f : bounded;
@@ -89,7 +91,8 @@ static inline uint16_t half_bits(float value) {
     uint32_t bits = as_bits(value);
     uint32_t sign = bits >> 16 & 0x8000u;
     uint32_t magnitude = bits & 0x7FFFFFFFu;
-    // Below 2^-14 adding 0.5 rounds to multiples of 2^-24; above, the mantissa is rounded to ten bits.
+    // Below 2^-14 adding 0.5 rounds to multiples of 2^-24; above, the mantissa is rounded to ten
+    // bits.
     uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - (126u << 23);
     uint32_t rounded = magnitude + 0xFFFu + (magnitude >> 13 & 1u);
     uint32_t normal = (rounded >> 13) - (112u << 10);

@@ -44,8 +44,8 @@ enum Codec {
         }
     }
 
-    /// Number of BF16 values that fp16 does not hold exactly: those below 2⁻¹⁷ with more digits than are left there, and
-    /// those beyond 65504. NaN does not count.
+    /// Number of BF16 values that fp16 does not hold exactly: those below 2⁻¹⁷ with more digits
+    /// than are left there, and those beyond 65504. NaN does not count.
     static func inexactHalves(inBF16 source: UnsafeRawBufferPointer, _ scratch: Scratch) -> Int {
         guard let start = source.baseAddress else { return 0 }
         let count = source.count / 2
@@ -90,7 +90,8 @@ enum Codec {
 
     // MARK: int8
 
-    /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide by.
+    /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
+    /// by.
     ///
     /// - Throws: `NonFiniteValue`.
     static func rowScales(

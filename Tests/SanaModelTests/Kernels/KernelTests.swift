@@ -2,7 +2,8 @@ import CSanaKernels
 import Foundation
 import Testing
 
-/// Every instruction set against the portable twin, bit for bit, and the twin against plain arithmetic in fp64.
+/// Every instruction set against the portable twin, bit for bit, and the twin against plain
+/// arithmetic in fp64.
 struct KernelTests {
     nonisolated(unsafe) static let portable = sk_kernels_portable().pointee
     /// Lengths around the lanes of every vector width, and long rows.
@@ -182,7 +183,8 @@ struct KernelTests {
     }
 
     @Test func halvesRoundToNearestEven() {
-        // 1 + 2⁻¹¹ lies between 1 and its successor, the tie goes to the even one; 65520 is the first to overflow.
+        // 1 + 2⁻¹¹ lies between 1 and its successor, the tie goes to the even one; 65520 is the
+        // first to overflow.
         let cases: [(Float, UInt16)] = [
             (1 + 0x1p-11, 0x3C00), (1 + 0x1.8p-10, 0x3C02), (1 + 0x1.1p-11, 0x3C01),
             (65519.996, 0x7BFF),
@@ -227,7 +229,8 @@ struct KernelTests {
         for (index, value) in x.enumerated() {
             let v = Double(value)
             let expected = v / (1 + exp(-v))
-            // Below −88 the exponential leaves the range of fp32, as torch's does, and the product is 0.
+            // Below −88 the exponential leaves the range of fp32, as torch's does, and the product
+            // is 0.
             #expect(
                 abs(Double(silu[index]) - expected) <= 4e-7 * abs(expected) + 3e-37,
                 "silu(\(value))")
