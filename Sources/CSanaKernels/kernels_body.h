@@ -1,6 +1,7 @@
-// The one source of all kernels. Included once per instruction set, with SK_TABLE naming the table to define.
-// Loops are written so that the compiler's vectoriser sees independent lanes; sums keep LANES partial sums and add
-// them pairwise, which fixes the order of summation for every vector width.
+// The one source of all kernels. Included once per instruction set, with SK_TABLE naming the table
+// to define. Loops are written so that the compiler's vectoriser sees independent lanes; sums keep
+// LANES partial sums and add them pairwise, which fixes the order of summation for every vector
+// width.
 
 #include <math.h>
 #include <string.h>
@@ -44,8 +45,9 @@ static inline float pairwise_sum(const float *lanes) {
 
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
-// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 Taylor-minimax polynomial in r; within 2 ulp, exact 0 below
-// the denormals, infinity above the range. 2^k is applied in two factors so that no intermediate exponent overflows.
+// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 polynomial in r (coefficients: Cephes, expf);
+// within 2 ulp, exact 0 below the denormals, infinity above the range. 2^k is applied in two factors so that
+// no intermediate exponent overflows.
 static inline float exponential(float x) {
     float bounded = x < -105.0f ? -105.0f : x;
     bounded = bounded > 89.0f ? 89.0f : bounded;
@@ -73,18 +75,35 @@ static void widen_bf16(const void *source, float *target, size_t n) {
     for (size_t i = 0; i < n; i++) target[i] = as_float((uint32_t)load16(source, i) << 16);
 }
 
+static inline float half_value(uint16_t half) {
+    uint32_t word = (uint32_t)half << 16;
+    uint32_t sign = word & 0x80000000u;
+    uint32_t magnitude = word + word;
+    // Normal numbers: shift the exponent into place and rebias it by a multiplication.
+    float normal = as_float((magnitude >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
+    // Subnormal numbers: place the mantissa below 0.5 and subtract 0.5.
+    float subnormal = as_float((magnitude >> 17) | (126u << 23)) - 0.5f;
+    uint32_t bits = magnitude < (1u << 27) ? as_bits(subnormal) : as_bits(normal);
+    return as_float(sign | bits);
+}
+
+static inline uint16_t half_bits(float value) {
+    uint32_t bits = as_bits(value);
+    uint32_t sign = bits >> 16 & 0x8000u;
+    uint32_t magnitude = bits & 0x7FFFFFFFu;
+    // Below 2^-14 adding 0.5 rounds to multiples of 2^-24; above, the mantissa is rounded to ten
+    // bits.
+    uint32_t subnormal = as_bits(as_float(magnitude) + 0.5f) - (126u << 23);
+    uint32_t rounded = magnitude + 0xFFFu + (magnitude >> 13 & 1u);
+    uint32_t normal = (rounded >> 13) - (112u << 10);
+    uint32_t result = magnitude < (113u << 23) ? subnormal : normal;
+    result = magnitude >= 0x477FF000u ? 0x7C00u : result;
+    result = magnitude > 0x7F800000u ? 0x7E00u : result;
+    return (uint16_t)(sign | result);
+}
+
 static void widen_f16(const void *source, float *target, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t word = (uint32_t)load16(source, i) << 16;
-        uint32_t sign = word & 0x80000000u;
-        uint32_t magnitude = word + word;
-        // Normal numbers: shift the exponent into place and rebias it by a multiplication.
-        float normal = as_float((magnitude >> 4) + (0xE0u << 23)) * 0x1.0p-112f;
-        // Subnormal numbers: place the mantissa below 0.5 and subtract 0.5.
-        float subnormal = as_float((magnitude >> 17) | (126u << 23)) - 0.5f;
-        uint32_t bits = magnitude < (1u << 27) ? as_bits(subnormal) : as_bits(normal);
-        target[i] = as_float(sign | bits);
-    }
+    for (size_t i = 0; i < n; i++) target[i] = half_value(load16(source, i));
 }
 
 static void widen_i8(const int8_t *source, float scale, float *target, size_t n) {
@@ -92,21 +111,22 @@ static void widen_i8(const int8_t *source, float scale, float *target, size_t n)
 }
 
 static void narrow_f16(const float *source, void *target, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits = as_bits(source[i]);
-        uint32_t sign = bits >> 16 & 0x8000u;
-        uint32_t magnitude = bits & 0x7FFFFFFFu;
-        // Adding 2^(e + 13) rounds the mantissa to ten bits in the hardware's own rounding; below 2^-14 the fixed
-        // 0.5 rounds to multiples of 2^-24.
-        float value = as_float(magnitude);
-        uint32_t subnormal = as_bits(value + 0.5f) - (126u << 23);
-        uint32_t rounded = magnitude + 0xFFFu + (magnitude >> 13 & 1u);
-        uint32_t normal = (rounded >> 13) - (112u << 10);
-        uint32_t result = magnitude < (113u << 23) ? subnormal : normal;
-        result = magnitude >= 0x477FF000u ? 0x7C00u : result;
-        result = magnitude > 0x7F800000u ? 0x7E00u : result;
-        store16(target, i, (uint16_t)(sign | result));
+    for (size_t i = 0; i < n; i++) store16(target, i, half_bits(source[i]));
+}
+
+static size_t inexact_f16(const float *source, size_t n) {
+    size_t total = 0;
+    // Blocks keep the counter of each inner loop as narrow as the values, which lets it vectorise.
+    for (size_t start = 0; start < n; start += 1 << 16) {
+        size_t end = n - start < 1 << 16 ? n : start + (1 << 16);
+        uint32_t count = 0;
+        for (size_t i = start; i < end; i++) {
+            float value = source[i];
+            count += value == value && as_bits(half_value(half_bits(value))) != as_bits(value);
+        }
+        total += count;
     }
+    return total;
 }
 
 static void narrow_bf16(const float *source, void *target, size_t n) {
@@ -298,6 +318,7 @@ static const sk_kernels SK_TABLE = {
     .widen_i8 = widen_i8,
     .narrow_f16 = narrow_f16,
     .narrow_bf16 = narrow_bf16,
+    .inexact_f16 = inexact_f16,
     .quantize_i8 = quantize_i8,
     .absolute_maximum = absolute_maximum,
     .layer_norm = layer_norm,

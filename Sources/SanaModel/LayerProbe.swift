@@ -1,7 +1,8 @@
 /// Something that watches a forward pass module by module: a comparison, a profile.
 ///
-/// Paths are the module paths of diffusers (`transformer_blocks.3.attn1.to_q`), children between the `begin` and the `end`
-/// of their parent. A module with several outputs ends once, with all of them.
+/// Paths are the module paths of diffusers (`transformer_blocks.3.attn1.to_q`), children between
+/// the `begin` and the `end` of their parent. A module with several outputs ends once, with all of
+/// them.
 public protocol LayerProbe: AnyObject {
     /// The module at `path` is about to run.
     func begin(_ path: String)

@@ -4,14 +4,16 @@ public struct ModuleInfo: Sendable, Equatable {
     public let path: String
     /// Class in diffusers.
     public let kind: String
-    /// Operations of its matrix products and convolutions, a multiply-add counting two; element-wise passes count none.
+    /// Operations of its matrix products and convolutions, a multiply-add counting two;
+    /// element-wise passes count none.
     public let operations: Int
     /// Whether it has no children here.
     public let isLeaf: Bool
 }
 
 extension SanaConfig {
-    /// Every module that REFERENCE's default set names and every one with arithmetic of its own, parents before children.
+    /// Every module that REFERENCE's default set names and every one with arithmetic of its own,
+    /// parents before children.
     ///
     /// - Parameters:
     ///   - height: rows of the latent.

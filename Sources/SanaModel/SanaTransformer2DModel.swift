@@ -1,4 +1,5 @@
-/// Sana's transformer (arXiv 2410.10629), computed as diffusers 0.42.1's `SanaTransformer2DModel` does.
+/// Sana's transformer (arXiv 2410.10629), computed as diffusers 0.42.1's `SanaTransformer2DModel`
+/// does.
 public struct SanaTransformer2DModel: Sendable {
     public let config: SanaConfig
     private let patchEmbed: PatchEmbed

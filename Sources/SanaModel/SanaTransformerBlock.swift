@@ -1,4 +1,5 @@
-/// diffusers' `SanaTransformerBlock`: self-attention, cross-attention, feed-forward, modulated by the timestep.
+/// diffusers' `SanaTransformerBlock`: self-attention, cross-attention, feed-forward, modulated by
+/// the timestep.
 struct SanaTransformerBlock {
     let path: String
     private let norm1: LayerNorm

@@ -1,5 +1,7 @@
 import ArgumentParser
+import Foundation
 import SanaModel
+import SanaQuant
 
 /// `sana-tools`
 struct SanaToolsCommand: ParsableCommand {
@@ -37,6 +39,7 @@ struct SanaToolsCommand: ParsableCommand {
 @main
 enum Main {
     static func main() {
+        removePendingOutputsOnSignals()
         do {
             var command = try SanaToolsCommand.parseAsRoot()
             try command.run()
@@ -45,6 +48,18 @@ enum Main {
             SanaToolsCommand.exit(withError: ExitCode(error.category.exitCode))
         } catch {
             SanaToolsCommand.exit(withError: error)
+        }
+    }
+
+    /// An interrupted command leaves nothing half-written, and ends as the signal would have ended it.
+    private static func removePendingOutputsOnSignals() {
+        PendingOutputs.prepare()
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            signal(number) { number in
+                PendingOutputs.removeAll()
+                signal(number, SIG_DFL)
+                raise(number)
+            }
         }
     }
 }

@@ -2,7 +2,8 @@ import SanaModel
 import SanaTestSupport
 import Testing
 
-/// What holds for the forward whatever diffusers computes; parity itself is tested with the goldens, in SanaToolsTests.
+/// What holds for the forward whatever diffusers computes; parity itself is tested with the
+/// goldens, in SanaToolsTests.
 struct ForwardTests {
     private func model(_ name: String) throws -> SanaTransformer2DModel {
         let checkpoint = try Checkpoint.open(Fixtures.path + "/" + name)
@@ -129,7 +130,8 @@ struct ForwardTests {
     }
 
     @Test func operationsOfTheReleasedSizes() {
-        // heads, layers, cross heads × dim; FACTS of the design: about 1.1 and 2.9 TFLOP at 1024 px.
+        // heads, layers, cross heads × dim; FACTS of the design: about 1.1 and 2.9 TFLOP at 1024
+        // px.
         var small = SanaConfig()
         (small.numAttentionHeads, small.numLayers) = (36, 28)
         (small.numCrossAttentionHeads, small.crossAttentionHeadDim, small.crossAttentionDim) = (
@@ -144,7 +146,8 @@ struct ForwardTests {
         }
     }
 
-    /// Every module that the tree lists is one that the forward announces, and the other way round for arithmetic.
+    /// Every module that the tree lists is one that the forward announces, and the other way round
+    /// for arithmetic.
     @Test(arguments: ["sana-digits", "tiny/sprint"])
     func moduleTreeAndForwardAgree(_ name: String) throws {
         final class Paths: LayerProbe {

@@ -47,7 +47,8 @@ struct ParityTests {
         #expect(result.output != nil)
     }
 
-    /// A check of the check: one element of one tensor is changed, and the layer that holds it is the first to fail.
+    /// A check of the check: one element of one tensor is changed, and the layer that holds it is
+    /// the first to fail.
     @Test(arguments: [
         ("patch_embed.proj.bias", "patch_embed"),
         ("time_embed.linear.weight", "time_embed.0"),

@@ -1,10 +1,13 @@
-// The arithmetic between matrix products: conversions, norms, activations, softmax, depthwise convolution, statistics.
+// The arithmetic between matrix products: conversions, norms, activations, softmax, depthwise
+// convolution, statistics.
 //
-// Every kernel exists once per instruction set, compiled from one source (kernels_body.h) without contraction of
-// multiply and add and with a fixed order of summation. All instruction sets therefore give the same bits.
+// Every kernel exists once per instruction set, compiled from one source (kernels_body.h) without
+// contraction of multiply and add and with a fixed order of summation. All instruction sets
+// therefore give the same bits.
 //
-// Rules that hold for all of them: `n` counts elements and may be 0; pointers need no alignment; inputs and outputs may
-// be the same array where the parameter is not const, and do not overlap otherwise.
+// Rules that hold for all of them: `n` counts elements and may be 0; pointers need no alignment;
+// inputs and outputs may be the same array where the parameter is not const, and do not overlap
+// otherwise.
 #ifndef SANA_KERNELS_H
 #define SANA_KERNELS_H
 
@@ -15,7 +18,8 @@
 extern "C" {
 #endif
 
-/// Sums over the elements compared so far; zero it first. NaN or infinite differences count in `nonfinite` alone.
+/// Sums over the elements compared so far; zero it first. NaN or infinite differences count in
+/// `nonfinite` alone.
 typedef struct {
     double squared_difference;  // sum of (a - r)^2
     double squared_reference;   // sum of r^2
@@ -37,7 +41,10 @@ typedef struct {
     /// Round to nearest even; NaN stays NaN; over 65504 becomes infinity.
     void (*narrow_f16)(const float *source, void *target, size_t n);
     void (*narrow_bf16)(const float *source, void *target, size_t n);
-    /// target = clamp(round(source * inverse_scale), -127, 127), ties to even; source must be finite.
+    /// Number of values that are not the same after narrow_f16 and widen_f16; NaN does not count.
+    size_t (*inexact_f16)(const float *source, size_t n);
+    /// target = clamp(round(source * inverse_scale), -127, 127), ties to even; source must be
+    /// finite.
     void (*quantize_i8)(const float *source, float inverse_scale, int8_t *target, size_t n);
     /// max |x|; NaN where any element is NaN.
     float (*absolute_maximum)(const float *x, size_t n);
@@ -72,9 +79,9 @@ typedef struct {
     /// x = softmax(x * scale + bias) over n scores; bias may be NULL.
     void (*softmax)(float *x, const float *bias, float scale, size_t n);
 
-    /// One output row of a 3x3 depthwise convolution, padding 1, channels last.
-    /// above, row, below: [width, channels], above and below NULL outside the image; weight: [9, channels], taps row-major;
-    /// bias, zeros: [channels], zeros all 0; y: [width, channels].
+    /// One output row of a 3x3 depthwise convolution, padding 1, channels last. above, row, below:
+    /// [width, channels], above and below NULL outside the image; weight: [9, channels], taps
+    /// row-major; bias, zeros: [channels], zeros all 0; y: [width, channels].
     void (*depthwise3x3_row)(const float *above, const float *row, const float *below, size_t width,
                              size_t channels, const float *weight, const float *bias,
                              const float *zeros, float *y);

@@ -13,7 +13,8 @@ public struct Checkpoint: Sendable {
     /// Opens a repository, a component folder or a `.safetensors` file.
     ///
     /// - Parameters:
-    ///   - subfolder: component of a repository; by default the one whose class is a Sana transformer.
+    ///   - subfolder: component of a repository; by default the one whose class is a Sana
+    ///     transformer.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
     /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`.
     public static func open(

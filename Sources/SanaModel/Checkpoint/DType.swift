@@ -1,6 +1,7 @@
 /// An element type with the name that the safetensors format gives it.
 ///
-/// Source: safetensors 0.8, `Dtype` (all 22 names are parsed; see `isReadable` for those with a meaning here).
+/// Source: safetensors 0.8, `Dtype` (all 22 names are parsed; see `isReadable` for those with a
+/// meaning here).
 public enum DType: String, Sendable, CaseIterable, Codable {
     case bool = "BOOL"
     case f4 = "F4"

@@ -10,8 +10,8 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
 
 /// A strict pull parser over untrusted bytes (RFC 8259), linear in the input, with bounded depth.
 ///
-/// Duplicate keys are refused at every level, which RFC 8259 leaves open and which an attacker uses to
-/// make two readers see two files. Python's `NaN` and `Infinity` are read only when asked for.
+/// Duplicate keys are refused at every level, which RFC 8259 leaves open and which an attacker uses
+/// to make two readers see two files. Python's `NaN` and `Infinity` are read only when asked for.
 public struct JSONScanner {
     /// Deepest nesting of arrays and objects.
     public static let maximumDepth = 64

@@ -1,7 +1,7 @@
 /// A JSON document that keeps what JSON keeps: key order and the digits of every number.
 ///
-/// Foundation's decoders merge duplicate keys and round numbers; a checkpoint's headers need the former
-/// refused and `config.json` needs both preserved, hence this type.
+/// Foundation's decoders merge duplicate keys and round numbers; a checkpoint's headers need the
+/// former refused and `config.json` needs both preserved, hence this type.
 public enum JSONValue: Sendable, Equatable {
     case null
     case bool(Bool)

@@ -1,7 +1,7 @@
 /// The header of a safetensors file, checked.
 ///
-/// Stricter than the Rust reader: duplicate keys are refused at every level, so are holes, overlaps and
-/// trailing bytes. Tensors may be listed in any order and the header may be padded with spaces.
+/// Stricter than the Rust reader: duplicate keys are refused at every level, so are holes, overlaps
+/// and trailing bytes. Tensors may be listed in any order and the header may be padded with spaces.
 public struct SafetensorsHeader: Sendable {
     /// Longest header accepted, as in the Rust reader.
     public static let maximumByteCount = 100_000_000
@@ -56,7 +56,8 @@ public struct SafetensorsHeader: Sendable {
         }
         var entries: [(info: TensorInfo, start: Int, end: Int)] = []
         var metadata: [(key: String, value: String)] = []
-        // A rule broken inside the scanner's callbacks travels here: they may throw JSONError alone.
+        // A rule broken inside the scanner's callbacks travels here: they may throw JSONError
+        // alone.
         var broken: SafetensorsError?
         do throws(JSONError) {
             var scanner = JSONScanner(json)

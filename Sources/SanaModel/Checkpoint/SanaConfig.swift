@@ -40,8 +40,8 @@ public struct SanaConfig: Sendable, Equatable {
 
     /// Reads `config.json`.
     ///
-    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or of a kind that diffusers' class
-    ///   cannot run.
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or of a kind that
+    ///   diffusers' class cannot run.
     public init(json: JSONValue, file: String) throws(BadDataError) {
         guard json.members != nil else {
             throw BadDataError(file: file, reason: "config is not a JSON object")
@@ -113,7 +113,8 @@ public struct SanaConfig: Sendable, Equatable {
     }
 }
 
-/// Typed access to `config.json`: absent keys keep the default, `null` where diffusers takes none is an error.
+/// Typed access to `config.json`: absent keys keep the default, `null` where diffusers takes none
+/// is an error.
 private struct ConfigReader {
     let json: JSONValue
     let file: String

@@ -1,4 +1,5 @@
-/// Several safetensors files that together hold one model, joined by an index (`*.safetensors.index.json`).
+/// Several safetensors files that together hold one model, joined by an index
+/// (`*.safetensors.index.json`).
 ///
 /// Source: the `weight_map` layout that huggingface_hub writes and diffusers reads.
 public struct ShardSet: TensorSource {
@@ -12,7 +13,8 @@ public struct ShardSet: TensorSource {
 
     /// Reads the index and opens every shard it names.
     ///
-    /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` when the index contradicts the shards.
+    /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` when the index contradicts the
+    ///   shards.
     public init(index path: String) throws {
         let document = try JSONFile.read(path, maximumByteCount: Self.maximumIndexByteCount)
         guard let members = document["weight_map"]?.members, !members.isEmpty else {

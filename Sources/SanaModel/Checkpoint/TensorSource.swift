@@ -34,7 +34,8 @@ public protocol TensorSource: Sendable {
     /// - Throws: a `DiagnosticError` when the values cannot be decoded.
     func bytes(of tensor: TensorInfo) throws -> ByteView
 
-    /// A source whose `bytes(of:)` costs nothing, decoded once by all `workers` where this one is compressed.
+    /// A source whose `bytes(of:)` costs nothing, decoded once by all `workers` where this one is
+    /// compressed.
     func resident(using workers: WorkerPool) throws -> any TensorSource
 }
 

@@ -1,9 +1,9 @@
 /// Which files of a component folder hold its weights.
 ///
 /// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
-/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards an index: `….safetensors.index[.VARIANT].json`,
-/// formerly `….safetensors[.VARIANT].index.json`, and by other tools `…[.VARIANT].safetensors.index.json`. The
-/// shards themselves are named by the index.
+/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards an index:
+/// `….safetensors.index[.VARIANT].json`, formerly `….safetensors[.VARIANT].index.json`, and by
+/// other tools `…[.VARIANT].safetensors.index.json`. The shards themselves are named by the index.
 public struct WeightFiles: Sendable, Equatable {
     /// `fp16`, `bf16` …; `nil` for the plain names.
     public let variant: String?
@@ -61,7 +61,8 @@ public struct WeightFiles: Sendable, Equatable {
         return only
     }
 
-    /// The variant in a file name, empty for the plain name; `nil` when the name is not one of weights.
+    /// The variant in a file name, empty for the plain name; `nil` when the name is not one of
+    /// weights.
     private static func variant(of name: String) -> String? {
         guard name.hasPrefix(stem) else { return nil }
         let rest = name.dropFirst(stem.count)

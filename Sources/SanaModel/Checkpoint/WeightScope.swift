@@ -1,7 +1,8 @@
 /// A place in a checkpoint's tree of names, handed down while a model is built.
 ///
-/// Every look-up is recorded. A tensor that is absent or misshapen yields a placeholder and a record, so building goes
-/// on and `finish()` reports all problems in one error; no model with placeholders ever leaves its initialiser.
+/// Every look-up is recorded. A tensor that is absent or misshapen yields a placeholder and a
+/// record, so building goes on and `finish()` reports all problems in one error; no model with
+/// placeholders ever leaves its initialiser.
 public struct WeightScope {
     /// Module path of this place; empty at the root.
     public let path: String
@@ -42,8 +43,8 @@ public struct WeightScope {
     ///
     /// An I8 weight brings its `scale` F32 `[out, 1, …]`, one dimension for each of `shape`.
     ///
-    /// - Parameter shape: `[out, in]`, or `[out, in, kernel height, kernel width]` for a convolution whose kernel is flattened into
-    ///   the input channels.
+    /// - Parameter shape: `[out, in]`, or `[out, in, kernel height, kernel width]` for a
+    ///   convolution whose kernel is flattened into the input channels.
     public func weight(shape: [Int]) throws -> Weight {
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
         let placeholder = Weight(

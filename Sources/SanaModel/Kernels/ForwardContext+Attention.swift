@@ -6,9 +6,11 @@ private let queryBlock = 256
 
 /// Attention over heads that lie side by side in the channels: `[batch · tokens, heads · dim]`.
 extension ForwardContext {
-    /// Linear attention, in place of softmax: out = (V̂ᵀ K) Q, with a row of ones in V̂ that gives the denominator.
+    /// Linear attention, in place of softmax: out = (V̂ᵀ K) Q, with a row of ones in V̂ that gives
+    /// the denominator.
     ///
-    /// `query` and `key` have been through ReLU. Source: Sana (arXiv 2410.10629), diffusers' `SanaLinearAttnProcessor2_0`.
+    /// `query` and `key` have been through ReLU. Source: Sana (arXiv 2410.10629), diffusers'
+    /// `SanaLinearAttnProcessor2_0`.
     func linearAttention(
         query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int, into output: Matrix
     ) {
@@ -26,7 +28,8 @@ extension ForwardContext {
             let scores = scratch[worker]
             let keySum = scores + dim * dim
             let denominator = keySum + dim
-            // scores[i, j] = Σ over tokens of v[n, i] · k[n, j]; keySum[j] the same for the row of ones.
+            // scores[i, j] = Σ over tokens of v[n, i] · k[n, j]; keySum[j] the same for the row of
+            // ones.
             cblas_sgemm(
                 CblasRowMajor, CblasTrans, CblasNoTrans, size, size, length, 1, v, width, k, width,
                 0,

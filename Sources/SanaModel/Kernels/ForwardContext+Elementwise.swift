@@ -5,7 +5,8 @@ private let rowsPerTask = 32
 /// Elements that one task takes where rows do not matter.
 private let elementsPerTask = 1 << 15
 
-/// The passes between matrix products, shared among the workers. All of them act on whole rows (tokens).
+/// The passes between matrix products, shared among the workers. All of them act on whole rows
+/// (tokens).
 extension ForwardContext {
     /// Calls `body` for every row.
     private func forEachRow(_ rows: Int, _ body: (Int) -> Void) {
@@ -41,7 +42,8 @@ extension ForwardContext {
         }
     }
 
-    /// x = x · (1 + scale) + shift, with one row of `shift` and `scale` for each image of the batch.
+    /// x = x · (1 + scale) + shift, with one row of `shift` and `scale` for each image of the
+    /// batch.
     func modulate(_ x: Matrix, shift: Matrix, scale: Matrix) {
         let tokens = x.rows / shift.rows
         forEachRow(x.rows) { row in
@@ -99,7 +101,8 @@ extension ForwardContext {
     /// Copies `x` to `y` of the same shape.
     func copy(_ x: Matrix, to y: Matrix) { y.pointer.update(from: x.pointer, count: x.count) }
 
-    /// y = 3×3 depthwise convolution of `x` `[batch · height · width, channels]`, padding 1, plus bias.
+    /// y = 3×3 depthwise convolution of `x` `[batch · height · width, channels]`, padding 1, plus
+    /// bias.
     ///
     /// - Parameter weight: `[9, channels]`, taps row-major.
     func depthwise3x3(

@@ -1,6 +1,7 @@
 /// Moving values between latents `[B, C, H, W]` and tokens.
 extension ForwardContext {
-    /// Rows of patches `[B · h · w, C · p · p]`, each ordered channel, row, column like a convolution's kernel.
+    /// Rows of patches `[B · h · w, C · p · p]`, each ordered channel, row, column like a
+    /// convolution's kernel.
     func gatherPatches(
         _ latent: DenseTensor, patchSize: Int, _ grid: TokenGrid, into patches: Matrix
     ) {
@@ -45,7 +46,8 @@ extension ForwardContext {
         }
     }
 
-    /// Adds to each token the values of its column (first half of the channels) and row (second half).
+    /// Adds to each token the values of its column (first half of the channels) and row (second
+    /// half).
     func addPositions(columns: Matrix, rows: Matrix, to tokens: Matrix) {
         let half = columns.columns
         workers.run(tokens.rows / columns.rows) { line, _ in

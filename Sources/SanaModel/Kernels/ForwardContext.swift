@@ -8,7 +8,8 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
 
 /// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
 ///
-/// Buffers are made on first use and kept, so a second forward of the same sizes allocates nothing. One forward at a time.
+/// Buffers are made on first use and kept, so a second forward of the same sizes allocates nothing.
+/// One forward at a time.
 public final class ForwardContext {
     public let workers: WorkerPool
     public let numerics: Numerics

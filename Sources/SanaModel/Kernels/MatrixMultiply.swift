@@ -1,6 +1,7 @@
 import COpenBLAS
 
-/// Output channels that one task computes: small enough to share among threads, large enough for BLAS.
+/// Output channels that one task computes: small enough to share among threads, large enough for
+/// BLAS.
 private let panelRows = 192
 /// Tokens that one task computes when there are few panels.
 private let tokenBlock = 512
@@ -8,7 +9,8 @@ private let tokenBlock = 512
 extension ForwardContext {
     /// y = x · weightᵀ + bias for `x` `[tokens, in]` and `y` `[tokens, out]`.
     ///
-    /// Tasks are tiles of `y` whose bounds depend on the shapes alone; each widens its panel of the weight once.
+    /// Tasks are tiles of `y` whose bounds depend on the shapes alone; each widens its panel of the
+    /// weight once.
     func multiply(_ x: Matrix, _ weight: Weight, bias: FloatBuffer?, into y: Matrix) {
         precondition(
             x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows)

@@ -13,9 +13,9 @@ import class Foundation.ProcessInfo
 
 /// A fixed number of threads that share the iterations of a loop.
 ///
-/// Callers split their work the same way whatever `threadCount` is and each iteration writes its own output, so
-/// results do not depend on the number of threads, to the bit. For the same reason BLAS runs single-threaded
-/// inside each worker.
+/// Callers split their work the same way whatever `threadCount` is and each iteration writes its
+/// own output, so results do not depend on the number of threads, to the bit. For the same reason
+/// BLAS runs single-threaded inside each worker.
 public final class WorkerPool: @unchecked Sendable {
     /// Threads that work on a loop, the caller included.
     public let threadCount: Int
@@ -72,9 +72,11 @@ public final class WorkerPool: @unchecked Sendable {
     /// Processors this process may run on.
     public static var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }
 
-    /// Calls `body(index, worker)` once for every index below `count` and returns when all are done.
+    /// Calls `body(index, worker)` once for every index below `count` and returns when all are
+    /// done.
     ///
-    /// `worker` is below `threadCount` and no two calls that run at the same time share it. Not reentrant.
+    /// `worker` is below `threadCount` and no two calls that run at the same time share it. Not
+    /// reentrant.
     public func run(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
         guard count > 1, !threads.isEmpty else {
             for index in 0..<max(count, 0) { body(index, 0) }
@@ -96,7 +98,8 @@ public final class WorkerPool: @unchecked Sendable {
         }
     }
 
-    /// The results of `body` for every index below `count`, in order; the error of the lowest index that failed.
+    /// The results of `body` for every index below `count`, in order; the error of the lowest index
+    /// that failed.
     public func map<Element: Sendable>(
         _ count: Int, _ body: (Int) throws -> Element
     ) throws -> [Element] {
@@ -135,9 +138,11 @@ public final class WorkerPool: @unchecked Sendable {
         }
     }
 
-    /// Waits for the loop after the one numbered `seen` and works on it; `false` when the pool goes away.
+    /// Waits for the loop after the one numbered `seen` and works on it; `false` when the pool goes
+    /// away.
     ///
-    /// A function of its own so that no reference to the caller's closure is left when the loop is reported done.
+    /// A function of its own so that no reference to the caller's closure is left when the loop is
+    /// reported done.
     @inline(never)
     private func serveOneLoop(after seen: inout Int, worker: Int) -> Bool {
         pthread_mutex_lock(mutex)

@@ -1,4 +1,5 @@
-/// `attn2`: diffusers' `Attention` under `SanaAttnProcessor2_0`, tokens `[B · N, D]` attending to captions `[B · L, D]`.
+/// `attn2`: diffusers' `Attention` under `SanaAttnProcessor2_0`, tokens `[B · N, D]` attending to
+/// captions `[B · L, D]`.
 struct CrossAttention {
     let path: String
     private let heads: Int

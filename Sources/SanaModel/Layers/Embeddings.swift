@@ -1,4 +1,5 @@
-/// diffusers' `Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)`: `[B]` → `[B, 256]`, cosines first.
+/// diffusers' `Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)`: `[B]` → `[B, 256]`,
+/// cosines first.
 struct Timesteps {
     static let channels = 256
     let path: String
@@ -7,8 +8,8 @@ struct Timesteps {
     static let frequencies: [Float] = (0..<channels / 2).map { index in
         let exponent = -Float(9.210340371976184) * Float(index) / Float(channels / 2)
         let frequency = Float(exp(Double(exponent)))
-        // torch's vectorised expf is one unit in the last place above the correctly rounded value at these two; at
-        // t = 1000 that unit is 3e-5 of an angle (torch 2.13, measured).
+        // torch's vectorised expf is one unit in the last place above the correctly rounded value
+        // at these two; at t = 1000 that unit is 3e-5 of an angle (torch 2.13, measured).
         return index == 12 || index == 106 ? frequency.nextUp : frequency
     }
 
@@ -55,7 +56,8 @@ struct TimestepEmbedding {
     }
 }
 
-/// `time_embed`: diffusers' `AdaLayerNormSingle`, or with guidance `SanaCombinedTimestepGuidanceEmbeddings`.
+/// `time_embed`: diffusers' `AdaLayerNormSingle`, or with guidance
+/// `SanaCombinedTimestepGuidanceEmbeddings`.
 ///
 /// Gives the modulation of all blocks `[B, 6 · D]` and the embedded timestep `[B, D]`.
 struct TimeEmbed {
@@ -124,7 +126,8 @@ struct TimeEmbed {
     }
 }
 
-/// diffusers' `PixArtAlphaTextProjection`: Linear, GELU (tanh), Linear; `[B · L, captions]` → `[B · L, D]`.
+/// diffusers' `PixArtAlphaTextProjection`: Linear, GELU (tanh), Linear; `[B · L, captions]` → `[B ·
+/// L, D]`.
 struct CaptionProjection {
     let path: String
     private let actPath: String

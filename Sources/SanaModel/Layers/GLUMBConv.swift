@@ -1,4 +1,5 @@
-/// `ff`: diffusers' `GLUMBConv` without norm and residual, on channels-last images `[B · h · w, D]`.
+/// `ff`: diffusers' `GLUMBConv` without norm and residual, on channels-last images `[B · h · w,
+/// D]`.
 struct GLUMBConv {
     let path: String
     let convInverted: Linear

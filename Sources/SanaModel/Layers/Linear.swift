@@ -1,4 +1,5 @@
-/// `nn.Linear`, and `nn.Conv2d` with a 1×1 kernel: y = x · weightᵀ + bias on tokens `[N, in]` → `[N, out]`.
+/// `nn.Linear`, and `nn.Conv2d` with a 1×1 kernel: y = x · weightᵀ + bias on tokens `[N, in]` →
+/// `[N, out]`.
 struct Linear {
     let path: String
     let weight: Weight
@@ -8,7 +9,8 @@ struct Linear {
         try self.init(scope, shape: [rows, columns], bias: hasBias)
     }
 
-    /// A convolution of `kernel` × `kernel` whose stride is its kernel, on patches flattened to `[N, in · kernel²]`.
+    /// A convolution of `kernel` × `kernel` whose stride is its kernel, on patches flattened to
+    /// `[N, in · kernel²]`.
     init(
         convolution scope: WeightScope, in columns: Int, out rows: Int, kernel: Int = 1,
         bias hasBias: Bool = true

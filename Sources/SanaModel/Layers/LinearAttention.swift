@@ -1,4 +1,5 @@
-/// `attn1`: diffusers' `Attention` under `SanaLinearAttnProcessor2_0`, tokens `[B · N, D]` → `[B · N, D]`.
+/// `attn1`: diffusers' `Attention` under `SanaLinearAttnProcessor2_0`, tokens `[B · N, D]` → `[B ·
+/// N, D]`.
 struct LinearAttention {
     let path: String
     private let heads: Int

@@ -45,7 +45,8 @@ struct TokenGrid {
     var imageLayout: Activation.Layout { .image(batch: batch, height: height, width: width) }
 }
 
-/// diffusers' `get_2d_sincos_pos_embed`: the first half of the channels encodes the column, the second the row.
+/// diffusers' `get_2d_sincos_pos_embed`: the first half of the channels encodes the column, the
+/// second the row.
 struct SinCosPositions {
     let dim: Int
     /// Side of the token grid that the model was configured for.

@@ -1,4 +1,5 @@
-/// diffusers' `SanaModulatedNorm`: LayerNorm, then shift and scale from a table `[2, D]` plus the embedded timestep `[B, D]`.
+/// diffusers' `SanaModulatedNorm`: LayerNorm, then shift and scale from a table `[2, D]` plus the
+/// embedded timestep `[B, D]`.
 struct SanaModulatedNorm {
     let path: String
     private let norm: LayerNorm

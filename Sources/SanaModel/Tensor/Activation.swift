@@ -26,9 +26,11 @@ public struct Activation: Sendable {
         }
     }
 
-    /// Calls `body` with runs of values in diffusers' element order: the index of the first element, the values.
+    /// Calls `body` with runs of values in diffusers' element order: the index of the first
+    /// element, the values.
     ///
-    /// An image is transposed a band of channels at a time, so the extra memory does not grow with the image.
+    /// An image is transposed a band of channels at a time, so the extra memory does not grow with
+    /// the image.
     public func forEachRun(_ body: (_ start: Int, _ run: UnsafeBufferPointer<Float>) -> Void) {
         guard case .image(let batch, let height, let width) = layout else {
             body(0, UnsafeBufferPointer(start: values.pointer, count: values.count))

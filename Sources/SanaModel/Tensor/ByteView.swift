@@ -41,7 +41,8 @@ public struct ByteView: Sendable {
 
     /// Allocates `count` bytes, 64-byte aligned, and lets `fill` write them.
     ///
-    /// Memory of a megabyte or more is untouched until written, so a wrong `count` costs address space only.
+    /// Memory of a megabyte or more is untouched until written, so a wrong `count` costs address
+    /// space only.
     public init(
         count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) throws -> Void
     ) rethrows {

@@ -1,6 +1,7 @@
 /// Memory for floats, 64-byte aligned, freed with its last reference.
 ///
-/// The model's layers write disjoint parts of it from several threads; nothing else synchronises access.
+/// The model's layers write disjoint parts of it from several threads; nothing else synchronises
+/// access.
 public final class FloatBuffer: @unchecked Sendable {
     /// Number of floats.
     public let count: Int

@@ -2,8 +2,8 @@ import CSanaKernels
 
 /// The weight `[rows, columns]` of a linear map, in the type it was stored in.
 ///
-/// Rows are output channels. Values narrower than fp32 are widened a panel of rows at a time, so a model takes the
-/// memory of its file.
+/// Rows are output channels. Values narrower than fp32 are widened a panel of rows at a time, so a
+/// model takes the memory of its file.
 public struct Weight: Sendable {
     /// The stored values.
     enum Storage: Sendable {
@@ -28,7 +28,8 @@ public struct Weight: Sendable {
         }
     }
 
-    /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened into `scratch`.
+    /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened
+    /// into `scratch`.
     func panel(
         _ range: Range<Int>, scratch: UnsafeMutablePointer<Float>
     ) -> UnsafePointer<Float> {

@@ -5,7 +5,8 @@ extension Archive {
     /// Decodes every tensor and compares its hash with the manifest's.
     ///
     /// Takes one frame of memory a thread.
-    /// - Throws: `ArchiveError`: a broken frame, the first tensor whose hash differs, or no manifest.
+    /// - Throws: `ArchiveError`: a broken frame, the first tensor whose hash differs, or no
+    ///   manifest.
     public func verify(using workers: WorkerPool) throws {
         guard let manifest else { throw ArchiveError(path, .noManifest) }
         let largest = largestFrameByteCount
@@ -26,14 +27,16 @@ extension Archive {
         }
     }
 
-    /// Restores the safetensors file, byte for byte, checked against the manifest's hash where there is one.
+    /// Restores the safetensors file, byte for byte, checked against the manifest's hash where
+    /// there is one.
     ///
     /// - Parameters:
-    ///   - path: a `.safetensors` file, or a folder that gets `diffusion_pytorch_model.safetensors` and `config.json` and
-    ///     that diffusers then loads.
+    ///   - path: a `.safetensors` file, or a folder that gets `diffusion_pytorch_model.safetensors`
+    ///     and `config.json` and that diffusers then loads.
     ///   - progress: called with the bytes restored so far and in all.
     /// - Returns: the files written.
-    /// - Throws: `ArchiveError`, `FileError`, `OutputExistsError`; nothing is left under a final name then.
+    /// - Throws: `ArchiveError`, `FileError`, `OutputExistsError`; nothing is left under a final
+    ///   name then.
     @discardableResult
     public func unpack(
         to path: String, replaceExisting: Bool = false, workers: WorkerPool,

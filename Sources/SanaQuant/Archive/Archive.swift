@@ -1,10 +1,11 @@
 import SanaModel
 
-/// A checkpoint in one compressed file: a safetensors file cut into zstd frames at tensor boundaries, with a seek table
-/// and a manifest.
+/// A checkpoint in one compressed file: a safetensors file cut into zstd frames at tensor
+/// boundaries, with a seek table and a manifest.
 ///
-/// Everything in the file is untrusted. Opening reads the table, the manifest and the header; a frame is checked when
-/// it is decoded. A `.zst` file without a table opens too, by a scan of its frames, and has no manifest.
+/// Everything in the file is untrusted. Opening reads the table, the manifest and the header; a
+/// frame is checked when it is decoded. A `.zst` file without a table opens too, by a scan of its
+/// frames, and has no manifest.
 public struct Archive: TensorSource {
     /// Path it was opened from.
     public let path: String

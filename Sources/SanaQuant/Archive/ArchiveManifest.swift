@@ -6,7 +6,8 @@ extension Archive {
         /// A tensor's place and identity.
         public struct Tensor: Sendable, Equatable {
             public let name: String
-            /// Index in the seek table; for a tensor without bytes, that of the frame that comes next.
+            /// Index in the seek table; for a tensor without bytes, that of the frame that comes
+            /// next.
             public let firstFrame: Int
             public let frameCount: Int
             /// SHA-256 of the values, 64 hexadecimal digits, as everywhere here.

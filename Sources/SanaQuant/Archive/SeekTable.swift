@@ -1,6 +1,7 @@
 /// The table at the end of an archive that says where its frames lie.
 ///
-/// Source: zstd's seekable format, version 0.1.0 (`contrib/seekable_format` of the zstd repository).
+/// Source: zstd's seekable format, version 0.1.0 (`contrib/seekable_format` of the zstd
+/// repository).
 struct SeekTable: Equatable {
     struct Entry: Equatable {
         /// Bytes in the file.

@@ -44,6 +44,18 @@ enum Codec {
         }
     }
 
+    /// Number of BF16 values that fp16 does not hold exactly: those below 2⁻¹⁷ with more digits
+    /// than are left there, and those beyond 65504. NaN does not count.
+    static func inexactHalves(inBF16 source: UnsafeRawBufferPointer, _ scratch: Scratch) -> Int {
+        guard let start = source.baseAddress else { return 0 }
+        let count = source.count / 2
+        return stride(from: 0, to: count, by: blockCount).reduce(0) { total, first in
+            let length = min(blockCount, count - first)
+            kernels.widen_bf16(start + first * 2, scratch.reference.pointer, length)
+            return total + kernels.inexact_f16(scratch.reference.pointer, length)
+        }
+    }
+
     /// Converts between float types: to nearest even, saturating at the largest finite number.
     ///
     /// - Parameters:
@@ -78,7 +90,8 @@ enum Codec {
 
     // MARK: int8
 
-    /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide by.
+    /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
+    /// by.
     ///
     /// - Throws: `NonFiniteValue`.
     static func rowScales(

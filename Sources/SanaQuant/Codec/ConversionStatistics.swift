@@ -41,7 +41,8 @@ public struct ConversionStatistics: Sendable {
         sums.add(block)
         elements += count
         guard block.max_difference > 0 else { return }
-        // Magnitudes of finite floats order as integers; wrapping 32-bit counters let the loop vectorise.
+        // Magnitudes of finite floats order as integers; wrapping 32-bit counters let the loop
+        // vectorise.
         let limitBits = limit.bitPattern
         var (changed, clipped, flushed): (UInt32, UInt32, UInt32) = (0, 0, 0)
         for index in 0..<count {

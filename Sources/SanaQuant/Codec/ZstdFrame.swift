@@ -90,7 +90,8 @@ final class FrameEncoder: @unchecked Sendable {
     func encode(
         _ content: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, file: String
     ) throws(ConversionError) -> Int {
-        // Windows stay within 8 MiB; only the header's frame can be longer than that. 0 means: as the level says.
+        // Windows stay within 8 MiB; only the header's frame can be longer than that. 0 means: as
+        // the level says.
         let windowLog: Int32 = content.count > 8 << 20 ? 23 : 0
         ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, windowLog)
         let size = ZSTD_compress2(
@@ -118,7 +119,8 @@ final class FrameDecoder: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - frame: the bytes that should be one frame and no more.
-    ///   - checksum: what the table says of the frame; `nil` without a table, where checksums are optional.
+    ///   - checksum: what the table says of the frame; `nil` without a table, where checksums are
+    ///     optional.
     func decode(
         _ frame: UnsafeRawBufferPointer, checksum: UInt32?,
         into target: UnsafeMutableRawBufferPointer

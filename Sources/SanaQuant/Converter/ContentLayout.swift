@@ -7,8 +7,9 @@ struct ContentLayout {
     /// Length field and JSON header, padded with spaces to a multiple of 8.
     let headerBytes: [UInt8]
 
-    /// Orders tensors bytewise by name, which puts `X.scale` beside `X.weight`. Tensors that would leave the next one
-    /// unaligned come last, widest elements first, so every tensor starts at a multiple of its element size.
+    /// Orders tensors bytewise by name, which puts `X.scale` beside `X.weight`. Tensors that would
+    /// leave the next one unaligned come last, widest elements first, so every tensor starts at a
+    /// multiple of its element size.
     init(_ tensors: [TensorInfo]) {
         func rank(_ tensor: TensorInfo) -> Int {
             tensor.byteCount % 8 == 0 ? 0 : 64 - tensor.dtype.bitWidth

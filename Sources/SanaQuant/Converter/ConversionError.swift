@@ -62,6 +62,8 @@ public struct ConversionError: DiagnosticError, Equatable {
     public var remedy: String? {
         switch problem {
         case .sourceIsQuantized: "convert from the float checkpoint it was made from"
+        case .nothingToConvert(.fp16):
+            "fp16 would change a value in each tensor; round them with --allow-rounding, or use another --dtype"
         case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
         case .nonFinite:
             "restore the checkpoint from its repository, or train it again: it computes NaN"

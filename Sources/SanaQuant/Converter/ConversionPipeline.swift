@@ -4,9 +4,9 @@ import SanaModel
 
 /// Converts, compresses, hashes and writes, a batch of frames at a time.
 ///
-/// Step k runs side by side: the frames of batch k are converted and compressed, batch k − 1 is hashed and written, and
-/// the scales for batch k + 1 are found. Hashes that must see bytes in order are one task each, so they overlap with
-/// compression and with one another.
+/// Step k runs side by side: the frames of batch k are converted and compressed, batch k − 1 is
+/// hashed and written, and the scales for batch k + 1 are found. Hashes that must see bytes in
+/// order are one task each, so they overlap with compression and with one another.
 final class ConversionPipeline {
     private let work: ConversionWork
     private let output: OutputFile
@@ -88,7 +88,8 @@ final class ConversionPipeline {
         }
     }
 
-    /// Continues the hashes of the tensors that a batch holds parts of, one task per tensor and side.
+    /// Continues the hashes of the tensors that a batch holds parts of, one task per tensor and
+    /// side.
     private func tensorHashes(_ batch: [FrameJob]) -> [() throws -> Void] {
         var tasks: [() throws -> Void] = []
         var start = 0

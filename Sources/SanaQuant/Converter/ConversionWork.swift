@@ -1,7 +1,8 @@
 import Crypto
 import SanaModel
 
-/// Everything a conversion will touch: source tensors, output tensors and the frames these are cut into.
+/// Everything a conversion will touch: source tensors, output tensors and the frames these are cut
+/// into.
 ///
 /// Each object is written by one task at a time; the pipeline's steps order them.
 struct ConversionWork {

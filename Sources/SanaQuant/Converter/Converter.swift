@@ -6,6 +6,9 @@ public enum Converter {
     /// How to convert.
     public struct Options: Sendable {
         public var target: ConversionTarget
+        /// Whether fp16 may round BF16 tensors that it cannot hold exactly; otherwise these stay
+        /// BF16.
+        public var allowsRounding = false
         /// zstd level, 1…19. Weights gain next to nothing above 1.
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
@@ -22,12 +25,13 @@ public enum Converter {
 
     /// Converts every tensor of `checkpoint` and writes the archive `path`.
     ///
-    /// The source is read once (int8 weights twice: scales come first). The bytes written depend on the source, the
-    /// options and the version of zstd, not on the number of threads. Memory is bounded by a few dozen frames.
+    /// The source is read once (int8 weights twice: scales come first). The bytes written depend on
+    /// the source, the options and the version of zstd, not on the number of threads. Memory is
+    /// bounded by a few dozen frames.
     ///
     /// - Parameter progress: called with the bytes of converted content so far and in all.
-    /// - Throws: `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The output appears
-    ///   complete or not at all, and what was there before stays.
+    /// - Throws: `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The
+    ///   output appears complete or not at all, and what was there before stays.
     public static func convert(
         checkpoint: Checkpoint, to path: String, options: Options, workers: WorkerPool,
         progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
@@ -44,8 +48,7 @@ public enum Converter {
         guard checkpoint.configJSON.members != nil else {
             throw ConversionError(label, .configNotObject)
         }
-        let plan = try ConversionPlan(
-            checkpoint.source.tensors, target: options.target, file: label)
+        let plan = try plan(for: checkpoint, options: options, workers: workers)
         let work = try ConversionWork(
             plan, source: checkpoint.source, options: options, file: label)
         try OutputFile.checkAbsent(path, replaceExisting: options.replaceExisting)
@@ -68,6 +71,37 @@ public enum Converter {
             bytesOut: pipeline.byteCount, tensors: work.reports, manifest: manifest,
             seconds: Double(elapsed.components.seconds)
                 + Double(elapsed.components.attoseconds) * 1e-18)
+    }
+
+    /// What `convert` will do to every tensor.
+    ///
+    /// For fp16 this reads the BF16 tensors: one that holds a value which fp16 would change is
+    /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits.
+    ///
+    /// - Throws: `ConversionError`, and errors of the source.
+    public static func plan(
+        for checkpoint: Checkpoint, options: Options, workers: WorkerPool
+    ) throws -> ConversionPlan {
+        let tensors = checkpoint.source.tensors
+        var rules = ConversionRule.builtIn(for: options.target)
+        if options.target == .fp16, !options.allowsRounding {
+            let inexact = try workers.map(tensors.count) { index in
+                guard tensors[index].dtype == .bf16 else { return 0 }
+                let scratch = Codec.Scratch()
+                return try checkpoint.source.bytes(of: tensors[index]).withUnsafeBytes {
+                    Codec.inexactHalves(inBF16: $0, scratch)
+                }
+            }
+            let names = Set(zip(tensors, inexact).filter { $0.1 > 0 }.map(\.0.name))
+            rules =
+                [
+                    ConversionRule(.keep, reason: "exact: fp16 would change some of its values") {
+                        names.contains($0.name)
+                    }
+                ] + rules
+        }
+        return try ConversionPlan(
+            tensors, target: options.target, rules: rules, file: checkpoint.path)
     }
 
     private static func verify(_ output: OutputFile, workers: WorkerPool) throws {
@@ -110,7 +144,8 @@ public struct ConversionResult: Sendable {
 extension ConversionPlan {
     /// The model's `config.json`, which for int8 tells diffusers (through SDNQ) what is quantized.
     ///
-    /// The list of modules that are not must be complete, or diffusers builds int8 layers for float weights.
+    /// The list of modules that are not must be complete, or diffusers builds int8 layers for float
+    /// weights.
     func config(_ config: JSONValue, layout: ContentLayout) -> JSONValue {
         guard target == .int8 else { return config }
         let kept = layout.tensors.filter { $0.dtype != .i8 && $0.name.hasSuffix(".weight") }

@@ -11,9 +11,10 @@ import Synchronization
 
 /// A file that appears under its name complete, or not at all.
 ///
-/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file rather than
-/// `O_TMPFILE`, because replacing takes a rename from a name and not every file system has nameless files. A file that is
-/// dropped without `commit()` is removed; for signals see `PendingOutputs`.
+/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file
+/// rather than `O_TMPFILE`, because replacing takes a rename from a name and not every file system
+/// has nameless files. A file that is dropped without `commit()` is removed; for signals see
+/// `PendingOutputs`.
 public final class OutputFile {
     /// The final path.
     public let path: String
@@ -125,10 +126,12 @@ public enum PendingOutputs {
             return slots
         }()
 
-    /// Makes `removeAll()` safe to call from a signal handler. Call before the handler is installed.
+    /// Makes `removeAll()` safe to call from a signal handler. Call before the handler is
+    /// installed.
     public static func prepare() { _ = slots }
 
-    /// Unlinks every temporary file. Async-signal-safe after `prepare()`; the process should end after it.
+    /// Unlinks every temporary file. Async-signal-safe after `prepare()`; the process should end
+    /// after it.
     public static func removeAll() {
         for index in 0..<slotCount {
             if let path = slots[index].exchange(nil, ordering: .sequentiallyConsistent) {

@@ -29,8 +29,8 @@ public struct ConversionPlan: Sendable, Equatable {
     /// - Parameters:
     ///   - rules: by default the target's own; tensors that none matches are kept.
     ///   - file: the checkpoint, for messages.
-    /// - Throws: `ConversionError` when the source is int8 and the target is not, when two tensors would get the same
-    ///   name, or when the plan leaves nothing in the type asked for.
+    /// - Throws: `ConversionError` when the source is int8 and the target is not, when two tensors
+    ///   would get the same name, or when the plan leaves nothing in the type asked for.
     public init(
         _ tensors: [TensorInfo], target: ConversionTarget, rules: [ConversionRule]? = nil,
         file: String

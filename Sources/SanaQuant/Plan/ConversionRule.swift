@@ -17,8 +17,8 @@ public struct ConversionRule {
 
     /// The rules for `target`. The last one matches every tensor.
     ///
-    /// int8 takes the projections of attention and the 1×1 convolutions of the feed-forward, which together hold
-    /// nine tenths of a Sana transformer.
+    /// int8 takes the projections of attention and the 1×1 convolutions of the feed-forward, which
+    /// together hold nine tenths of a Sana transformer.
     public static func builtIn(for target: ConversionTarget) -> [ConversionRule] {
         let dtype = target.dtype
         var rules = [

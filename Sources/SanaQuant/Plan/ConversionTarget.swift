@@ -3,7 +3,8 @@ import SanaModel
 /// What a checkpoint is converted to.
 public enum ConversionTarget: String, Sendable, CaseIterable {
     case fp16, bf16, fp32
-    /// One byte a weight and one fp32 scale per output channel, where the rules say so; the rest as it was.
+    /// One byte a weight and one fp32 scale per output channel, where the rules say so; the rest as
+    /// it was.
     case int8
 
     /// The type of converted tensors.
@@ -23,6 +24,7 @@ public enum TensorConversion: Sendable, Equatable {
     case keep
     /// Another float type, rounded to nearest even.
     case cast(DType)
-    /// `X.weight` I8 in its own shape and `X.scale` F32 `[out, 1, …]`: w = q · scale, q in −127…127.
+    /// `X.weight` I8 in its own shape and `X.scale` F32 `[out, 1, …]`: w = q · scale, q in
+    /// −127…127.
     case int8PerChannel
 }

@@ -10,7 +10,8 @@ struct ConvertCommand: ParsableCommand {
         abstract: "Convert a checkpoint's weights into a zstd-packed archive.",
         discussion: """
             int8 quantizes the attention projections and 1×1 convolutions of the blocks per output channel and keeps \
-            everything else in its own type. fp16 is exact for weights that were BF16, within 2⁻¹⁷ … 65504.
+            everything else in its own type. fp16 of a BF16 checkpoint is exact: a tensor with values that fp16 would \
+            change (below 2⁻¹⁷ or beyond 65504) stays BF16, unless --allow-rounding.
 
             Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
             replaced. zstd -d restores a standard safetensors file from the archive.
@@ -41,6 +42,11 @@ struct ConvertCommand: ParsableCommand {
 
     @Flag(help: "Show what would be converted and how large it gets, and write nothing.")
     var dryRun = false
+
+    @Flag(
+        help:
+            "Let fp16 round BF16 tensors that it cannot hold exactly; without this they stay BF16.")
+    var allowRounding = false
 
     @Option(help: "zstd level, 1 to 19.")
     var level = 1
@@ -73,23 +79,32 @@ struct ConvertCommand: ParsableCommand {
         }
         let checkpoint = try Checkpoint.open(
             path, subfolder: modelOptions.subfolder, variant: modelOptions.variant)
-        if dryRun { return try showPlans(targets, checkpoint) }
+        let workers = threads.makePool()
+        let options = targets.map { target in
+            var options = Converter.Options(target: target)
+            options.allowsRounding = allowRounding
+            options.level = level
+            options.verifyWrite = !noVerifyWrite
+            // Outputs that the project file names are the project's own; others need a word.
+            options.replaceExisting = force || (isProject && self.output == nil)
+            options.tool = "sana-tools \(SanaToolsCommand.version)"
+            return options
+        }
+        if dryRun {
+            return showPlans(
+                try options.map {
+                    try Converter.plan(for: checkpoint, options: $0, workers: workers)
+                })
+        }
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
         _ = try SanaTransformer2DModel(checkpoint.config(), source: checkpoint.source, label: path)
         if let folder, !folder.hasSuffix(ArchiveName.suffix) {
             try FileManager.default.createFolder(folder)
         }
-        let workers = threads.makePool()
         var results: [ConversionResult] = []
-        for (target, output) in zip(targets, outputs) {
-            var options = Converter.Options(target: target)
-            options.level = level
-            options.verifyWrite = !noVerifyWrite
-            // Outputs that the project file names are the project's own; others need a word.
-            options.replaceExisting = force || (isProject && self.output == nil)
-            options.tool = "sana-tools \(SanaToolsCommand.version)"
-            let progress = ProgressLine("convert \(target.rawValue)")
+        for (options, output) in zip(options, outputs) {
+            let progress = ProgressLine("convert \(options.target.rawValue)")
             defer { progress.finish() }
             results.append(
                 try Converter.convert(
@@ -114,10 +129,7 @@ struct ConvertCommand: ParsableCommand {
         }
     }
 
-    private func showPlans(_ targets: [ConversionTarget], _ checkpoint: Checkpoint) throws {
-        let plans = try targets.map {
-            try ConversionPlan(checkpoint.source.tensors, target: $0, file: checkpoint.path)
-        }
+    private func showPlans(_ plans: [ConversionPlan]) {
         switch format.format {
         case .json:
             let documents = plans.map(\.json)

@@ -122,7 +122,8 @@ extension Metric: ExpressibleByArgument {}
 
 /// Golden files that a command was given.
 enum Reference {
-    /// Folders replaced by the goldens in them, sorted; `*` in the last part of a path stands for any characters.
+    /// Folders replaced by the goldens in them, sorted; `*` in the last part of a path stands for
+    /// any characters.
     ///
     /// - Throws: `FileError` when nothing is there.
     static func expand(_ paths: [String]) throws -> [String] {

@@ -4,8 +4,8 @@ import SanaModel
 
 /// The SQLite database of all runs.
 ///
-/// Write-ahead logging and a busy timeout let several processes write; each run is one transaction, so a run that
-/// dies leaves nothing.
+/// Write-ahead logging and a busy timeout let several processes write; each run is one transaction,
+/// so a run that dies leaves nothing.
 struct HistoryStore: Sendable {
     let path: String
     private let queue: DatabaseQueue

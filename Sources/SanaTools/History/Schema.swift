@@ -14,7 +14,8 @@ enum Schema {
                 table.column("system", .text).notNull()
                 table.column("instruction_set", .text).notNull()
             }
-            // One row per source weights and stored type: a checkpoint and its archives are series of their own.
+            // One row per source weights and stored type: a checkpoint and its archives are series
+            // of their own.
             try db.create(table: "model") { table in
                 table.autoIncrementedPrimaryKey("id")
                 table.column("digest", .text).notNull()

@@ -43,7 +43,8 @@ struct Inspection: Sendable {
 extension Inspection {
     /// Reads headers and configuration, never values unless the digest is asked for.
     ///
-    /// Defects that make the files unreadable are thrown; contradictions between readable parts are problems.
+    /// Defects that make the files unreadable are thrown; contradictions between readable parts are
+    /// problems.
     static func run(
         _ model: OpenedModel, path: String, digest: Bool, workers: WorkerPool
     ) throws -> Inspection {
@@ -128,7 +129,8 @@ extension Inspection {
     }
 }
 
-/// The headers of a source with zeros for values, so that binding checks names and shapes and reads nothing.
+/// The headers of a source with zeros for values, so that binding checks names and shapes and reads
+/// nothing.
 private struct HeaderSource: TensorSource {
     let base: any TensorSource
 

@@ -1,6 +1,7 @@
 import SanaModel
 
-/// Inputs for a profile, where no golden gives them: their values do not bear on speed, only their sizes.
+/// Inputs for a profile, where no golden gives them: their values do not bear on speed, only their
+/// sizes.
 enum SyntheticInputs {
     /// Most tokens a forward may be asked for, to keep memory within reason.
     static let maximumTokens = 1 << 20

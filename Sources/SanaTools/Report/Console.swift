@@ -17,7 +17,8 @@ enum Console {
     }
 }
 
-/// A progress line on stderr: drawn on terminals only, at most ten times a second, erased at the end.
+/// A progress line on stderr: drawn on terminals only, at most ten times a second, erased at the
+/// end.
 final class ProgressLine: @unchecked Sendable {
     private let title: String
     private let lock = NSLock()

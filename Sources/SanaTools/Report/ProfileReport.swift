@@ -60,7 +60,8 @@ extension Profile {
 }
 
 extension ModuleInfo {
-    /// Whether the module stands in a table without leaves: top-level modules, blocks and their parts.
+    /// Whether the module stands in a table without leaves: top-level modules, blocks and their
+    /// parts.
     fileprivate var isSummary: Bool {
         let depth = path.split(separator: ".").count
         return path.hasPrefix("transformer_blocks") ? depth <= 3 : depth == 1

@@ -1,7 +1,8 @@
 import SanaModel
 import SanaQuant
 
-/// A MODEL as a command was given it: a repository, a component folder, a safetensors file or an archive.
+/// A MODEL as a command was given it: a repository, a component folder, a safetensors file or an
+/// archive.
 struct OpenedModel: Sendable {
     /// The path as given, for messages and records.
     let label: String
@@ -48,7 +49,8 @@ struct OpenedModel: Sendable {
     /// Whether any weight is int8.
     var isQuantized: Bool { source.tensors.contains { $0.dtype == .i8 } }
 
-    /// The digest of the weights that the model came from: an archive's manifest carries that of its source.
+    /// The digest of the weights that the model came from: an archive's manifest carries that of
+    /// its source.
     func sourceDigest(workers: WorkerPool) throws -> String {
         if case .archive(let archive) = kind, let manifest = archive.manifest {
             return manifest.weightsDigest
@@ -89,7 +91,8 @@ struct LoadedModel: Sendable {
     let sourceDigest: String
     let transformer: SanaTransformer2DModel
 
-    /// How weights meet activations: `fp32`, or `w8a16` where int8 weights are dequantized into fp32 products.
+    /// How weights meet activations: `fp32`, or `w8a16` where int8 weights are dequantized into
+    /// fp32 products.
     var compute: String { isQuantized ? "w8a16" : "fp32" }
 }
 

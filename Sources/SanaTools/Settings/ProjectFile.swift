@@ -104,7 +104,8 @@ struct ProjectFile {
             ? String(path.dropFirst(prefix.count)) : path
     }
 
-    /// Archives of the model that convert has made where the file says, in the order of `ArchiveName.dtypes`.
+    /// Archives of the model that convert has made where the file says, in the order of
+    /// `ArchiveName.dtypes`.
     var existingArchives: [String] {
         guard let model else { return [] }
         return ArchiveName.candidates(model: model, output: output).filter(\.pathExists)

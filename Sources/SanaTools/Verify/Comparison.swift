@@ -3,7 +3,8 @@ import SanaModel
 
 /// How far values `a` lie from reference values `r`.
 ///
-/// Every statistic is computed; `Metric` names the one that a tolerance bounds. Sums run in fp64 in a fixed order.
+/// Every statistic is computed; `Metric` names the one that a tolerance bounds. Sums run in fp64 in
+/// a fixed order.
 struct Comparison: Sendable, Equatable {
     /// ‖a − r‖₂² / ‖r‖₂²; infinite when only `r` is zero.
     let relativePower: Double
@@ -61,9 +62,11 @@ enum Metric: String, Sendable, CaseIterable {
         }
     }
 
-    /// Whether `comparison` keeps `tolerance`: its value is at most that, and all values are finite.
+    /// Whether `comparison` keeps `tolerance`: its value is at most that, and all values are
+    /// finite.
     ///
-    /// Not an element-wise closeness: one wrong element in a large tensor shows in `maxAbs`, not here.
+    /// Not an element-wise closeness: one wrong element in a large tensor shows in `maxAbs`, not
+    /// here.
     func passes(_ comparison: Comparison, tolerance: Double) -> Bool {
         comparison.nonfinite == 0 && value(comparison) <= tolerance
     }

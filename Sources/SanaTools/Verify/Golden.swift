@@ -3,7 +3,8 @@ import SanaQuant
 
 /// Stored activations of one forward of diffusers, with the inputs that led to them.
 ///
-/// Format: `sana-reference` version 1, one safetensors file or the archive form of it; every value F32 in diffusers' layout.
+/// Format: `sana-reference` version 1, one safetensors file or the archive form of it; every value
+/// F32 in diffusers' layout.
 struct Golden {
     static let format = "sana-reference"
     static let version = "1"
@@ -22,7 +23,8 @@ struct Golden {
         let weightsDigest: String
         /// Precision of the forward, such as `float32`.
         let computeDType: String
-        /// Captured activations in execution order, names without the prefix, shapes in diffusers' layout.
+        /// Captured activations in execution order, names without the prefix, shapes in diffusers'
+        /// layout.
         let activations: [(name: String, shape: [Int])]
         /// Versions of torch and diffusers, as text.
         let producer: String
@@ -30,7 +32,8 @@ struct Golden {
 
     /// Opens and checks a golden.
     ///
-    /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is no golden.
+    /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is
+    ///   no golden.
     init(path: String) throws {
         let (source, metadata) = try OpenedFile.open(path)
         func bad(_ reason: String) -> BadDataError {

@@ -4,7 +4,8 @@ import SanaModel
 struct Verification: Sendable {
     /// One compared activation.
     struct Layer: Sendable {
-        /// Module path, with `.0`, `.1` where the module returns a tuple; `outputs.sample` for the model's output.
+        /// Module path, with `.0`, `.1` where the module returns a tuple; `outputs.sample` for the
+        /// model's output.
         let path: String
         let comparison: Comparison
         let tolerance: Double
@@ -14,7 +15,8 @@ struct Verification: Sendable {
     /// A way in which the golden and the model do not belong together.
     struct Problem: Sendable, Equatable {
         enum Kind: String, Sendable {
-            /// An activation of the default set, or one that the contract lists, is not in the file.
+            /// An activation of the default set, or one that the contract lists, is not in the
+            /// file.
             case missing
             /// An activation in the file that the model does not produce.
             case extra
@@ -72,7 +74,8 @@ extension Verification {
     ///
     /// Activations are compared in place and dropped, so memory does not grow with their number.
     ///
-    /// - Throws: `InputError` when the golden's inputs do not fit the model, or an error of reading the golden.
+    /// - Throws: `InputError` when the golden's inputs do not fit the model, or an error of reading
+    ///   the golden.
     static func run(
         _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
     ) throws -> Verification {

@@ -2,7 +2,8 @@ import CSanaKernels
 import Foundation
 import Testing
 
-/// Every instruction set against the portable twin, bit for bit, and the twin against plain arithmetic in fp64.
+/// Every instruction set against the portable twin, bit for bit, and the twin against plain
+/// arithmetic in fp64.
 struct KernelTests {
     nonisolated(unsafe) static let portable = sk_kernels_portable().pointee
     /// Lengths around the lanes of every vector width, and long rows.
@@ -68,6 +69,7 @@ struct KernelTests {
                 return output.map { Float($0) }
             }
         }
+        expectTwins("inexact_f16", n) { set in [Float(set.inexact_f16(x, n))] }
         expectTwins("quantize_i8", n) { set in
             var output = [Int8](repeating: 0, count: n)
             set.quantize_i8(y, 3.3, &output, n)
@@ -181,7 +183,8 @@ struct KernelTests {
     }
 
     @Test func halvesRoundToNearestEven() {
-        // 1 + 2⁻¹¹ lies between 1 and its successor, the tie goes to the even one; 65520 is the first to overflow.
+        // 1 + 2⁻¹¹ lies between 1 and its successor, the tie goes to the even one; 65520 is the
+        // first to overflow.
         let cases: [(Float, UInt16)] = [
             (1 + 0x1p-11, 0x3C00), (1 + 0x1.8p-10, 0x3C02), (1 + 0x1.1p-11, 0x3C01),
             (65519.996, 0x7BFF),
@@ -193,6 +196,14 @@ struct KernelTests {
             Self.portable.narrow_f16([value], &output, 1)
             #expect(output[0] == expected, "\(value)")
         }
+    }
+
+    @Test func valuesThatHalvesCannotHoldAreCounted() {
+        let values: [Float] = [
+            0, -0.0, 1, 65504, 0x1p-24, 0x1.FCp-17, .infinity, .nan,  // exact, or not to be counted
+            65505, 0x1p-25, 0x1.FEp-18, 1 + 0x1p-11, 1e6,  // inexact
+        ]
+        #expect(Self.portable.inexact_f16(values, values.count) == 5)
     }
 
     @Test func bf16RoundsToNearestEvenAndKeepsNaN() {
@@ -218,7 +229,8 @@ struct KernelTests {
         for (index, value) in x.enumerated() {
             let v = Double(value)
             let expected = v / (1 + exp(-v))
-            // Below −88 the exponential leaves the range of fp32, as torch's does, and the product is 0.
+            // Below −88 the exponential leaves the range of fp32, as torch's does, and the product
+            // is 0.
             #expect(
                 abs(Double(silu[index]) - expected) <= 4e-7 * abs(expected) + 3e-37,
                 "silu(\(value))")

@@ -18,7 +18,8 @@ struct WorkerPoolTests {
         }
     }
 
-    /// Workers once kept a reference to the closure after the loop was reported done, which trapped.
+    /// Workers once kept a reference to the closure after the loop was reported done, which
+    /// trapped.
     @Test func manyShortLoopsInARow() {
         let pool = WorkerPool(threadCount: 4)
         let total = Counter()

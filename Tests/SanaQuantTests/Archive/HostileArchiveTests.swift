@@ -5,7 +5,8 @@ import Testing
 
 @testable import SanaQuant
 
-/// Archives made to mislead. Every one ends in an error that names the rule, or in the same content as the honest one.
+/// Archives made to mislead. Every one ends in an error that names the rule, or in the same content
+/// as the honest one.
 @Suite struct HostileArchiveTests {
     private let honest: [UInt8]
     private let content: [[UInt8]]
@@ -23,7 +24,8 @@ import Testing
         return brokenRule(parts.file)
     }
 
-    /// Reads what may be damaged: `true` when it was refused properly or reads like the honest archive.
+    /// Reads what may be damaged: `true` when it was refused properly or reads like the honest
+    /// archive.
     private func isHarmless(_ bytes: [UInt8]) -> Bool {
         do { return try readEverything(openArchive(bytes)) == content } catch {
             return error is any DiagnosticError
@@ -187,14 +189,16 @@ import Testing
         #expect(
             broken { $0.replace(1, with: bomb) }
                 == .frame(1, .init(defect: .contentSize(expected: expected, actual: 64 << 20))))
-        // Without a table the frame's own word is all there is: one frame may not be larger than the header's.
+        // Without a table the frame's own word is all there is: one frame may not be larger than
+        // the header's.
         #expect(
             brokenRule(zstdFrame([UInt8](repeating: 0, count: 101_000_000)))
                 == .frameTooLarge(frame: 0, byteCount: 101_000_000))
     }
 
     @Test func contentLargerThanMemoryIsRefusedBeforeItIsAllocated() throws {
-        // A header of 255 GiB of zeros and a table that agrees; no frame is decoded until a tensor is asked for.
+        // A header of 255 GiB of zeros and a table that agrees; no frame is decoded until a tensor
+        // is asked for.
         let (piece, count) = (64 << 20, 4000)
         let json =
             #"{"w":{"dtype":"I8","shape":[\#(piece * count)],"data_offsets":[0,\#(piece * count)]}}"#

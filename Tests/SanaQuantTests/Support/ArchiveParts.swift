@@ -55,7 +55,8 @@ struct ArchiveParts {
             + littleEndianBytes(UInt32(0x8F92_EAB1))
     }
 
-    /// Puts another frame in the place of frame `index` and lists it truly, but for what `decompressed` says.
+    /// Puts another frame in the place of frame `index` and lists it truly, but for what
+    /// `decompressed` says.
     mutating func replace(_ index: Int, with frame: [UInt8], decompressed: Int? = nil) {
         frames[index] = frame
         entries[index].compressed = UInt32(frame.count)
@@ -99,7 +100,8 @@ func openArchive(_ bytes: [UInt8]) throws -> Archive {
     try Archive(content: ByteView(bytes), path: "test.safetensors.zst")
 }
 
-/// Every tensor's bytes, read three ways that must agree: one by one, resident, verified where there is a manifest.
+/// Every tensor's bytes, read three ways that must agree: one by one, resident, verified where
+/// there is a manifest.
 func readEverything(_ archive: Archive) throws -> [[UInt8]] {
     let workers = WorkerPool(threadCount: 1)
     let resident = try archive.resident(using: workers)
