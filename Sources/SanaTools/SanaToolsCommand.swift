@@ -54,6 +54,9 @@ enum Main {
     /// An interrupted command leaves nothing half-written, and ends as the signal would have ended it.
     private static func removePendingOutputsOnSignals() {
         PendingOutputs.prepare()
+        // A file-size limit and a closed pipe become errors of the write, with a message and a code.
+        signal(SIGXFSZ, SIG_IGN)
+        signal(SIGPIPE, SIG_IGN)
         for number in [SIGINT, SIGTERM, SIGHUP] {
             signal(number) { number in
                 PendingOutputs.removeAll()

@@ -87,7 +87,6 @@ struct CaptureCommand: ParsableCommand {
                 remedy: "name an interpreter with --python")
         }
         // The interpreter may end without reading the script; its exit code says why.
-        signal(SIGPIPE, SIG_IGN)
         try? script.fileHandleForWriting.write(contentsOf: Data(PackageResources.capture_py))
         try? script.fileHandleForWriting.close()
         process.waitUntilExit()
