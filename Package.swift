@@ -41,7 +41,7 @@ let package = Package(
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaQuant", "SanaModel", "CSanaKernels",
+                "SanaQuant", "SanaModel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Yams", package: "Yams"),

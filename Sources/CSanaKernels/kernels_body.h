@@ -46,8 +46,8 @@ static inline float pairwise_sum(const float *lanes) {
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
 // exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 polynomial in r with the coefficients of
-// Cephes' expf; within 2 ulp, 0 below the denormals, infinity above the range. 2^k is applied in two
-// factors so that no intermediate exponent overflows.
+// Cephes' expf; within 2 ulp, 0 below the denormals, infinity above the range. 2^k is applied in
+// two factors so that no intermediate exponent overflows.
 static inline float exponential(float x) {
     float bounded = x < -105.0f ? -105.0f : x;
     bounded = bounded > 89.0f ? 89.0f : bounded;

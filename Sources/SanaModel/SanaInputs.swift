@@ -45,8 +45,6 @@ public struct SanaInputs: Sendable {
             )
         }
         let batch = latent[0]
-        let grid = TokenGrid(
-            batch: batch, height: latent[2] / config.patchSize, width: latent[3] / config.patchSize)
         let captions = encoderHiddenStates.shape
         guard captions.count == 3, captions[0] == batch, captions[1] > 0,
             captions[2] == config.captionChannels
@@ -54,6 +52,8 @@ public struct SanaInputs: Sendable {
             throw InputError(
                 "encoder_hidden_states", captions, "[\(batch), tokens, \(config.captionChannels)]")
         }
+        let grid = try Self.grid(
+            batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1], config)
         guard timestep.shape == [batch] else {
             throw InputError("timestep", timestep.shape, "[\(batch)]")
         }
@@ -77,6 +77,58 @@ public struct SanaInputs: Sendable {
             throw InputError("controlnet_block_samples.\(index)", sample.shape, "\(expected)")
         }
         return Sizes(grid: grid, captionTokens: captions[1])
+    }
+
+    /// The token grid of a forward, once its scratch memory is known to fit this machine.
+    ///
+    /// - Parameters:
+    ///   - height: rows of the latent, at least one patch.
+    ///   - width: columns of the latent, at least one patch.
+    /// - Throws: `InputError` when it does not fit.
+    static func grid(
+        batch: Int, height: Int, width: Int, captionTokens: Int, _ config: SanaConfig
+    ) throws(InputError) -> TokenGrid {
+        let grid = TokenGrid(
+            batch: batch, height: height / config.patchSize, width: width / config.patchSize)
+        // Doubles do not overflow, and no exact figure is needed.
+        let tokens = Double(batch) * Double(grid.height) * Double(grid.width)
+        let captions = Double(batch) * Double(captionTokens)
+        let channels = Double(max(config.innerDim, config.crossInnerDim))
+        let floats =
+            tokens * (7 * channels + 4 * Double(config.ffHiddenDim))
+            + captions * (4 * channels + Double(config.captionChannels)) + 1024
+            * Double(captionTokens)
+        let bytes = floats * Double(MemoryLayout<Float>.stride)
+        guard bytes <= Double(physicalMemoryByteCount), tokens <= 1e9, captions <= 1e9 else {
+            throw InputError(
+                "sizes", [batch, height, width, captionTokens],
+                "a forward that fits \(physicalMemoryByteCount >> 30) GiB of memory; this batch, height, "
+                    + "width and caption length take about \(Int(min(bytes / 0x1p30, 1e15))) GiB")
+        }
+        return grid
+    }
+
+    /// Memory of this machine.
+    private static var physicalMemoryByteCount: Int {
+        sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
+    }
+
+    /// Checks sizes before inputs of them are made.
+    ///
+    /// - Throws: `InputError` when a size is not positive, below one patch, or too large for this
+    ///   machine.
+    public static func check(
+        batch: Int, height: Int, width: Int, captionTokens: Int, for config: SanaConfig
+    ) throws(InputError) {
+        guard batch > 0, captionTokens > 0, height >= config.patchSize, width >= config.patchSize
+        else {
+            throw InputError(
+                "sizes", [batch, height, width, captionTokens],
+                "a positive batch and caption length, and at least one patch of \(config.patchSize)"
+            )
+        }
+        _ = try grid(
+            batch: batch, height: height, width: width, captionTokens: captionTokens, config)
     }
 
     /// The mask as a bias on the scores `[B, L]`: −10000 where it is 0, as in diffusers.
@@ -108,3 +160,11 @@ public struct InputError: DiagnosticError {
         "input \(input): " + (shape.map { "shape \($0)" } ?? "absent") + ", expected \(expected)"
     }
 }
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

@@ -17,7 +17,20 @@ public struct SanaTransformer2DModel: Sendable {
     /// - Parameter label: the file or folder, for messages.
     /// - Throws: `BindingError`, or what the source throws while reading values.
     public init(_ config: SanaConfig, source: any TensorSource, label: String) throws {
-        let scope = WeightScope(source, label: label)
+        try self.init(config, WeightScope(source, label: label))
+    }
+
+    /// Checks names, types and shapes of `source` against `config` without reading values.
+    ///
+    /// - Throws: `BindingError`.
+    public static func check(
+        _ config: SanaConfig, source: any TensorSource, label: String
+    ) throws {
+        _ = try SanaTransformer2DModel(
+            config, WeightScope(source, label: label, readsValues: false))
+    }
+
+    private init(_ config: SanaConfig, _ scope: WeightScope) throws {
         let dim = config.innerDim
         self.config = config
 

@@ -14,9 +14,8 @@ struct SanaToolsCommand: ParsableCommand {
             Answers three questions every night: is this checkpoint whole, did the conversion keep the numbers, \
             did it get slower?
 
-            MODEL is a diffusers repository, a component folder, a .safetensors file or an archive
-            (.safetensors.zst). Without arguments a command reads sana-tools.yaml from the current
-            folder or a parent.
+            MODEL is a diffusers repository, a component folder, a .safetensors file or an archive \
+            (.safetensors.zst). Without arguments a command reads sana-tools.yaml from the current folder or a parent.
 
             EXAMPLES
               sana-tools inspect path/to/repo
@@ -26,8 +25,8 @@ struct SanaToolsCommand: ParsableCommand {
               sana-tools history list
 
             EXIT CODES
-              0 good, 1 a check failed, 3 inconclusive, 64 usage, 65 bad data, 66 no such input,
-              70 internal error, 73 cannot create output, 74 input/output error
+              0 good, 1 a check failed, 64 usage, 65 bad data, 66 no such input, 69 Python packages
+              are missing (capture), 70 internal error, 73 cannot create output, 74 input/output error
             """,
         version: version,
         subcommands: [
@@ -40,29 +39,58 @@ struct SanaToolsCommand: ParsableCommand {
 enum Main {
     static func main() {
         removePendingOutputsOnSignals()
+        var command: any ParsableCommand
         do {
-            var command = try SanaToolsCommand.parseAsRoot()
+            command = try SanaToolsCommand.parseAsRoot()
+        } catch {
+            SanaToolsCommand.exit(withError: error)
+        }
+        do {
             try command.run()
         } catch let error as any DiagnosticError {
             Console.talk("sana-tools: error: \(error.fullMessage)")
             SanaToolsCommand.exit(withError: ExitCode(error.category.exitCode))
-        } catch {
+        } catch let error
+            where error is ExitCode || SanaToolsCommand.exitCode(for: error) != .failure
+        {
+            // A verdict, or the parser's own request for help.
             SanaToolsCommand.exit(withError: error)
+        } catch {
+            Console.talk("sana-tools: internal error: \(error)")
+            SanaToolsCommand.exit(withError: ExitCode.internalError)
         }
     }
 
-    /// An interrupted command leaves nothing half-written, and ends as the signal would have ended it.
+    /// An interrupted command leaves nothing half-written, and ends as the signal would have ended
+    /// it.
     private static func removePendingOutputsOnSignals() {
         PendingOutputs.prepare()
-        // A file-size limit and a closed pipe become errors of the write, with a message and a code.
+        // A file-size limit and a closed pipe become errors of the write, with a message and a
+        // code.
         signal(SIGXFSZ, SIG_IGN)
         signal(SIGPIPE, SIG_IGN)
+        // A parent's threads may block signals, and a child starts with what its parent blocks.
+        var unblocked = sigset_t()
+        sigemptyset(&unblocked)
         for number in [SIGINT, SIGTERM, SIGHUP] {
-            signal(number) { number in
+            sigaddset(&unblocked, number)
+            let previous = signal(number) { number in
                 PendingOutputs.removeAll()
                 signal(number, SIG_DFL)
                 raise(number)
             }
+            // Under nohup a hangup stays ignored.
+            let ignored = unsafeBitCast(SIG_IGN, to: Int.self)
+            if unsafeBitCast(previous, to: Int.self) == ignored { signal(number, SIG_IGN) }
+        }
+        pthread_sigmask(SIG_UNBLOCK, &unblocked, nil)
+        // A mapped file that another program truncates while it is read.
+        signal(SIGBUS) { _ in
+            PendingOutputs.removeAll()
+            let message: StaticString =
+                "sana-tools: error: an input file was cut off while it was read\n"
+            _ = write(2, message.utf8Start, message.utf8CodeUnitCount)
+            _exit(74)
         }
     }
 }
@@ -83,6 +111,8 @@ extension DiagnosticCategory {
 extension ExitCode {
     /// A check failed: out of tolerance, a regression, a lint error.
     static let checkFailed = ExitCode(1)
+    /// Our fault.
+    static let internalError = ExitCode(70)
 }
 
 /// A request that cannot be met as it stands.

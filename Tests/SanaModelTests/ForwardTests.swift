@@ -90,6 +90,21 @@ struct ForwardTests {
                 == "controlnet_block_samples.0")
     }
 
+    /// A golden of a few kilobytes, compressed, can ask for any size.
+    @Test func sizesThatNoMachineHoldsAreRefusedBeforeAllocation() throws {
+        var config = SanaConfig()
+        config.captionChannels = 1
+        for (side, captions) in [(1 << 20, 10), (8, 1 << 34), (8192, 300)] {
+            #expect(throws: InputError.self) {
+                try SanaInputs.check(
+                    batch: 1, height: side, width: side, captionTokens: captions, for: config)
+            }
+        }
+        #expect(throws: Never.self) {
+            try SanaInputs.check(batch: 1, height: 32, width: 32, captionTokens: 300, for: config)
+        }
+    }
+
     @Test func guidanceIsRequiredWhereItIsEmbedded() throws {
         let checkpoint = try Checkpoint.open(Fixtures.path + "/tiny/sprint")
         let config = try checkpoint.config()

@@ -3,6 +3,8 @@ import SanaModel
 import SanaTestSupport
 import Testing
 
+@testable import SanaTools
+
 /// The built binary, as its users call it.
 struct CommandLineTests {
     private let folder: TemporaryFolder
@@ -28,19 +30,27 @@ struct CommandLineTests {
 
     private func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
 
-    private func run(_ arguments: [String]) throws -> Outcome {
+    private var binary: URL { Bundle.main.bundleURL.appendingPathComponent("sana-tools") }
+
+    private func run(_ arguments: [String]) throws -> Outcome { try finish(launch(arguments)) }
+
+    /// Starts the binary in the folder, its output going to files: nothing to drain while it runs.
+    private func launch(_ arguments: [String], output: FileHandle? = nil) throws -> Process {
         let process = Process()
-        process.executableURL = Bundle.main.bundleURL.appendingPathComponent("sana-tools")
+        process.executableURL = binary
         process.arguments = arguments
         process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
-        // Files rather than pipes: nothing to drain while the process runs.
         let files = try [folder("stdout"), folder("stderr")].map { path in
             try Data().write(to: URL(fileURLWithPath: path))
             return try #require(FileHandle(forWritingAtPath: path))
         }
-        (process.standardOutput, process.standardError) = (files[0], files[1])
+        (process.standardOutput, process.standardError) = (output ?? files[0], files[1])
         process.standardInput = FileHandle.nullDevice
         try process.run()
+        return process
+    }
+
+    private func finish(_ process: Process) throws -> Outcome {
         process.waitUntilExit()
         return Outcome(
             code: process.terminationStatus,
@@ -92,15 +102,18 @@ struct CommandLineTests {
 
     @Test func fp16ArchiveGivesTheBitsOfItsBF16Source() throws {
         #expect(try run("convert", "--dtype", "fp16").code == 0)
-        let archive = "reports/archives/sana-digits-fp16.safetensors.zst"
-        func statistics(_ model: String) throws -> [String] {
-            let result = try run(
-                "verify", model, "--reference", goldens, "--no-record", "--format", "json")
-            return (result.json?["layers"]?.array ?? []).map { $0.text() }
+        let workers = WorkerPool(threadCount: 2)
+        let models = try [
+            Fixtures.digits, folder("reports/archives/sana-digits-fp16.safetensors.zst"),
+        ].map { try OpenedModel.open($0).load(workers: workers).transformer }
+        for name in try Reference.expand([Fixtures.path + "/goldens/sana-digits-*"]) {
+            let inputs = try Golden(path: name).inputs
+            let bits = try models.map {
+                try $0.forward(inputs, ForwardContext(workers: workers)).values.values.map(
+                    \.bitPattern)
+            }
+            #expect(bits[0] == bits[1] && bits[0].count >= 64)
         }
-        let expected = try statistics("fixtures/sana-digits")
-        #expect(expected.count == 23)
-        #expect(try statistics(archive) == expected)
     }
 
     @Test func damagedWeightFailsWithExitCode1() throws {
@@ -159,6 +172,74 @@ struct CommandLineTests {
         #expect(try run("unpack", "absent.zst").code == 66)
         #expect(try run("nonsense").code == 64)
         #expect(try run("inspect", "fixtures/tiny/variants-two").code == 65)
+        #expect(try run("profile", "--latent", "4096x4096", "--batch", "99").code == 64)
+        #expect(try run("inspect", "bad.safetensors", "--variant", "fp16").code == 64)
+    }
+
+    @Test func fullDiskOnStdoutIsAnErrorAndAClosedPipeIsNone() throws {
+        let full = try launch(
+            ["inspect", "fixtures/sana-digits"], output: FileHandle(forWritingAtPath: "/dev/full"))
+        #expect(try finish(full).code == 74)
+        let pipe = Pipe()
+        try pipe.fileHandleForReading.close()
+        let closed = try launch(
+            ["inspect", "fixtures/sana-digits"], output: pipe.fileHandleForWriting)
+        let outcome = try finish(closed)
+        #expect(outcome.code == 0 && outcome.talk.isEmpty)
+    }
+
+    @Test func interruptedConversionLeavesNothing() throws {
+        let sizes =
+            #"{"num_layers":0,"num_attention_heads":16,"attention_head_dim":256,"#
+            + #""cross_attention_dim":4096,"caption_channels":16384}"#
+        try folder.write("config.json", Array(sizes.utf8))
+        let header = largeHeader
+        let path = try folder.write("large.safetensors", header.bytes)
+        #expect(truncate(path, off_t(header.bytes.count + header.dataByteCount)) == 0)
+        let process = try launch([
+            "convert", "large.safetensors", "--dtype", "fp16", "--output", "out.safetensors.zst",
+        ])
+        let temporary = folder(".out.safetensors.zst.tmp-\(process.processIdentifier)")
+        while process.isRunning, !FileManager.default.fileExists(atPath: temporary) {
+            usleep(1000)
+        }
+        // Not SIGINT, which a test run in the background inherits as ignored.
+        process.terminate()
+        let outcome = try finish(process)
+        #expect(process.terminationReason == .uncaughtSignal && outcome.code == SIGTERM)
+        #expect(folder.entries.filter { $0.contains("out.safetensors") } == [])
+    }
+
+    /// The header of a model with a caption projection of 268 MB and next to nothing else.
+    private var largeHeader: (bytes: [UInt8], dataByteCount: Int) {
+        let (dim, captions) = (4096, 16384)
+        var shapes: [(String, [Int])] = [
+            ("patch_embed.proj.weight", [dim, 32, 1, 1]), ("caption_norm.weight", [dim]),
+            ("caption_projection.linear_1.weight", [dim, captions]),
+            ("caption_projection.linear_2.weight", [dim, dim]),
+            ("time_embed.emb.timestep_embedder.linear_1.weight", [dim, 256]),
+            ("time_embed.emb.timestep_embedder.linear_2.weight", [dim, dim]),
+            ("time_embed.linear.weight", [6 * dim, dim]), ("scale_shift_table", [2, dim]),
+            ("proj_out.weight", [32, dim]),
+        ]
+        let plain: Set = ["caption_norm.weight", "scale_shift_table"]
+        for (name, shape) in shapes where !plain.contains(name) {
+            shapes.append((name.replacingOccurrences(of: ".weight", with: ".bias"), [shape[0]]))
+        }
+        var offset = 0
+        let members = shapes.map { name, shape in
+            let bytes = 4 * shape.reduce(1, *)
+            defer { offset += bytes }
+            return JSONValue.Member(
+                name,
+                .object([
+                    .init("dtype", .string("F32")),
+                    .init("shape", .array(shape.map(JSONValue.int))),
+                    .init("data_offsets", .array([.int(offset), .int(offset + bytes)])),
+                ]))
+        }
+        let json = Array(JSONValue.object(members).text().utf8)
+        return (littleEndianBytes(UInt64(json.count)) + json, offset)
     }
 
     @Test func existingOutputIsKeptWithoutForce() throws {
@@ -200,6 +281,24 @@ struct CommandLineTests {
     func everyCommandHasHelpWithExamples(_ command: String) throws {
         let result = try run(command, "--help")
         #expect(result.code == 0 && result.output.contains("EXAMPLES\n  sana-tools \(command)"))
+    }
+
+    /// A stand-in for Python that shows how it was called and what it was fed.
+    @Test func captureHandsItsOptionsAndScriptToPython() throws {
+        let python = try folder.write(
+            "python", Array("#!/bin/sh\necho \"$@\"\ncat > script.py\nexit ${CODE:-0}\n".utf8))
+        #expect(chmod(python, 0o755) == 0)
+        let result = try run(
+            "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python", python,
+            "--latent", "4x12", "--timestep", "3,700", "--batch", "2", "--detail", "full", "--force"
+        )
+        #expect(result.code == 0)
+        #expect(
+            result.output
+                == "- fixtures/sana-digits/transformer --output g.safetensors --latent 4x12 --batch 2 "
+                + "--timestep 3,700 --detail full --force\n")
+        let script = String(decoding: try fileBytes(folder("script.py")), as: UTF8.self)
+        #expect(script.contains("sana-reference"))
     }
 
     @Test func captureNamesAMissingInterpreter() throws {

@@ -14,15 +14,17 @@ struct HistoryStoreTests {
 
     private func record(_ kind: RunRecord.Kind = .profile, layers: [RunRecord.Layer]) -> RunRecord {
         RunRecord(
-            kind: kind, model: "models/a", modelDigest: "d1", dtype: "BF16", compute: "fp32",
+            kind: kind, startedAt: Date(timeIntervalSince1970: 0), model: "models/a",
+            modelDigest: "d1", dtype: "BF16", compute: "fp32",
             numerics: "fp32", sizes: RunSizes(batch: 1, height: 8, width: 16, captionTokens: 300),
             threads: 2, canaryGFLOPS: 100, seconds: 1, layers: layers)
     }
 
     private func comparison(_ actual: [Float], _ reference: [Float]) -> Comparison {
         Comparison(
-            DenseTensor(shape: [actual.count], values: FloatBuffer(actual)),
-            with: FloatBuffer(reference))
+            ErrorSums(
+                DenseTensor(shape: [actual.count], values: FloatBuffer(actual)),
+                with: FloatBuffer(reference)))
     }
 
     /// The first column of a query, read as any user of SQLite would.

@@ -7,12 +7,12 @@ import Testing
 /// The forward against activations that diffusers computed.
 struct ParityTests {
     /// Fixture folder and golden.
-    static let cases: [(model: String, golden: String, variant: String?)] =
-        (Fixtures.path + "/goldens").folderEntries.map { golden in
+    static let cases: [(model: String, golden: String)] =
+        ((try? (Fixtures.path + "/goldens").folderEntries()) ?? []).map { golden in
             let name = golden.dropLast(".safetensors".count)
             let model =
                 name.hasPrefix("tiny-") ? "tiny/" + name.dropFirst(5) : "sana-digits/transformer"
-            return (model, golden, nil)
+            return (model, golden)
         }
 
     private static func load(_ path: String) throws -> LoadedModel {
@@ -32,14 +32,47 @@ struct ParityTests {
             workers: WorkerPool(threadCount: 2))
     }
 
-    @Test func everyConfigurationSwitchHasAFixture() {
-        #expect(Self.cases.count >= 20)
+    @Test func everyCheckpointHasAGolden() throws {
+        let models = Set(Self.cases.map(\.model))
+        #expect(
+            try models
+                == Set(
+                    (Fixtures.path + "/tiny").folderEntries().map { "tiny/" + $0 } + [
+                        "sana-digits/transformer"
+                    ]))
         #expect(Self.cases.filter { $0.model.hasPrefix("sana-digits") }.count >= 3)
     }
 
+    /// Each switch of the configuration occurs on and off, or it is not tested.
+    @Test func everyConfigurationSwitchOccursOnAndOff() throws {
+        let configs = try Set(Self.cases.map(\.model)).map { model in
+            let path = Fixtures.path + "/\(model)/config.json"
+            return try SanaConfig(json: JSONFile.read(path), file: path)
+        }
+        let switches: [(String, (SanaConfig) -> Bool)] = [
+            ("positions", { $0.interpolationScale != nil }),
+            ("interpolation_scale", { ($0.interpolationScale ?? 1) != 1 }),
+            ("patch_size", { $0.patchSize > 1 }), ("guidance_embeds", { $0.guidanceEmbeds }),
+            ("qk_norm", { $0.qkNorm }), ("attention_bias", { $0.attentionBias }),
+            ("norm_elementwise_affine", { $0.normElementwiseAffine }),
+            ("norm_eps", { $0.normEps != 1e-6 }), ("channels", { $0.inChannels != $0.outChannels }),
+            ("cross width", { $0.crossInnerDim != $0.innerDim }),
+            ("fractional mlp", { Double($0.ffHiddenDim) != $0.mlpRatio * Double($0.innerDim) }),
+        ]
+        for (name, isOn) in switches {
+            #expect(configs.contains(where: isOn) && !configs.allSatisfy(isOn), "\(name)")
+        }
+        let inputs = try Self.cases.map {
+            try Golden(path: Fixtures.path + "/goldens/" + $0.golden).inputs
+        }
+        #expect(Set(inputs.map { $0.encoderAttentionMask?.shape.count }) == [nil, 2, 3])
+        #expect(inputs.contains { !$0.controlnetBlockSamples.isEmpty })
+        #expect(inputs.contains { $0.hiddenStates.shape[2] != $0.hiddenStates.shape[3] })
+        #expect(Set(inputs.map { $0.hiddenStates.shape[0] }).isSuperset(of: [1, 2]))
+    }
+
     @Test(arguments: cases)
-    func everyLayerIsWithinRoundingOfDiffusers(_ model: String, _ golden: String, _: String?) throws
-    {
+    func everyLayerIsWithinRoundingOfDiffusers(_ model: String, _ golden: String) throws {
         let result = try Self.verify(Fixtures.path + "/" + model, golden, tolerance: 2e-6)
         #expect(result.problems == [])
         #expect(result.passes, "\(result.text(allLayers: false))")

@@ -65,6 +65,7 @@ struct ReportTests {
             RunSizes(batch: 0, height: 8, width: 8, captionTokens: 3),
             RunSizes(batch: 1 << 40, height: 4096, width: 4096, captionTokens: 3),
             RunSizes(batch: 1, height: 8, width: 8, captionTokens: 1 << 30),
+            RunSizes(batch: 1_000_000, height: 1, width: 1, captionTokens: 65536),
         ] {
             #expect(throws: UsageError.self) { try SyntheticInputs.make(sizes, for: config) }
         }

@@ -43,10 +43,12 @@ struct VerificationTests {
         return try folder.write("golden.safetensors", builder.file)
     }
 
-    private func verify(_ golden: String, allowStale: Bool = false) throws -> Verification {
+    private func verify(
+        _ golden: String, tolerance: Double = 1e-3, allowStale: Bool = false
+    ) throws -> Verification {
         let workers = WorkerPool(threadCount: 1)
         var options = Verification.Options()
-        options.allowStale = allowStale
+        (options.tolerance, options.allowStale) = (tolerance, allowStale)
         return try Verification.run(
             OpenedModel.open(model).load(workers: workers), Golden(path: golden), options,
             workers: workers)
@@ -81,6 +83,36 @@ struct VerificationTests {
         let result = try verify(path)
         #expect(result.problems.map(\.kind) == [.misshapen, .misshapen])
         #expect(result.output == nil && !result.passes)
+    }
+
+    @Test func contractThatContradictsTheFileFails() throws {
+        let path = try doctored(metadata: {
+            $0["contract"] = $0["contract"]?.replacingOccurrences(
+                of: #"("activations.norm_out","shape":)\[[^\]]*\]"#, with: "$1[1,2,3]",
+                options: .regularExpression)
+        })
+        let result = try verify(path)
+        #expect(result.problems.map(\.kind) == [.misshapen] && !result.passes)
+    }
+
+    @Test func misspeltInputIsNotLeftOutSilently() throws {
+        let path = try doctored { tensor, bytes in
+            let old = "inputs.encoder_attention_mask"
+            return (tensor.name == old ? old + "s" : tensor.name, tensor.shape, bytes)
+        }
+        #expect(
+            try verify(path).problems.map(\.message) == [
+                "inputs.encoder_attention_masks is no entry that goldens have"
+            ])
+    }
+
+    @Test func goldenOfLessPrecisionThanTheToleranceIsRefused() throws {
+        let path = try doctored(metadata: {
+            $0["contract"] = $0["contract"]?.replacingOccurrences(
+                of: #""compute_dtype":"float32""#, with: #""compute_dtype":"bfloat16""#)
+        })
+        #expect(try verify(path).problems.map(\.kind) == [.precision])
+        #expect(try verify(path, tolerance: 1e-2).problems == [])
     }
 
     @Test func staleGoldenFailsUnlessAllowed() throws {
@@ -128,15 +160,15 @@ struct VerificationTests {
 
     @Test func statisticsFollowTheirDefinitions() {
         let actual = DenseTensor(shape: [4], values: FloatBuffer([3, 0, 4, 1]))
-        let comparison = Comparison(actual, with: FloatBuffer([3, 0, 0, 1]))
+        let comparison = Comparison(ErrorSums(actual, with: FloatBuffer([3, 0, 0, 1])))
         #expect(abs(comparison.relativePower - 1.6) < 1e-12)
         #expect(abs(comparison.relativeRMS - 1.6.squareRoot()) < 1e-12)
         #expect(comparison.maxAbs == 4)
         #expect(abs(comparison.cosine - 10 / (26.0 * 10).squareRoot()) < 1e-12)
         #expect(abs((comparison.sqnrDecibels ?? 0) + 10 * log10(1.6)) < 1e-12)
-        let same = Comparison(actual, with: actual.values)
+        let same = Comparison(ErrorSums(actual, with: actual.values))
         #expect(same.relativeRMS == 0 && same.sqnrDecibels == nil && same.cosine == 1)
-        let zero = Comparison(actual, with: FloatBuffer(count: 4))
+        let zero = Comparison(ErrorSums(actual, with: FloatBuffer(count: 4)))
         #expect(zero.relativeRMS == .infinity)
         #expect(!Metric.relativeRMS.passes(zero, tolerance: 1e30))
     }

@@ -33,9 +33,11 @@ extension String {
         return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    /// Names in this folder, sorted; empty when it cannot be read.
-    public var folderEntries: [String] {
-        guard let handle = opendir(self) else { return [] }
+    /// Names in this folder, sorted.
+    ///
+    /// - Throws: `FileError` when it cannot be read.
+    public func folderEntries() throws(FileError) -> [String] {
+        guard let handle = opendir(self) else { throw FileError(.read, self, code: errno) }
         defer { closedir(handle) }
         var names: [String] = []
         while let entry = readdir(handle) {

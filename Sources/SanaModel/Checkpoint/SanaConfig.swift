@@ -53,10 +53,13 @@ public struct SanaConfig: Sendable, Equatable {
         }
         let dimension = 1...(1 << 16)
         try reader.read("in_channels", into: &inChannels, dimension)
-        outChannels = inChannels
-        if json["out_channels"] == nil { outChannels = 32 }
-        try reader.read("out_channels", into: &outChannels, 0...(1 << 16))
-        if outChannels == 0 { outChannels = inChannels }
+        if json["out_channels"] == .null {
+            outChannels = inChannels
+        } else {
+            try reader.read("out_channels", into: &outChannels, 0...(1 << 16))
+            // `out_channels or in_channels`, as diffusers has it.
+            if outChannels == 0 { outChannels = inChannels }
+        }
         try reader.read("num_attention_heads", into: &numAttentionHeads, 1...4096)
         try reader.read("attention_head_dim", into: &attentionHeadDim, 1...4096)
         try reader.read("num_layers", into: &numLayers, 0...1024)
@@ -127,7 +130,7 @@ private struct ConfigReader {
 
     func read(_ key: String, into value: inout Int, _ range: ClosedRange<Int>) throws(BadDataError)
     {
-        guard let json = json[key], key != "out_channels" || json != .null else { return }
+        guard let json = json[key] else { return }
         guard let number = json.int, range.contains(number) else {
             throw error(key, "is \(json.text().printable), not an integer in \(range)")
         }

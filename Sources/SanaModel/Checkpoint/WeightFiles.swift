@@ -33,11 +33,11 @@ public struct WeightFiles: Sendable, Equatable {
         return found.sorted { $0.key < $1.key }.map(\.value)
     }
 
-    /// The one set that `variant` asks for; with none asked, the plain set, or the only one there.
+    /// The one set that `variant` asks for; with none asked, the only one there.
     ///
-    /// - Throws: `BadDataError` (none, or several and no plain one).
+    /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
-        let all = try candidates(in: folder.folderEntries, folder: folder)
+        let all = try candidates(in: folder.folderEntries(), folder: folder)
         let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
         if let variant {
             guard let match = all.first(where: { $0.variant == variant }) else {

@@ -10,10 +10,12 @@ public struct WeightScope {
 
     /// The root of `source`.
     ///
-    /// - Parameter label: the file or folder, for messages.
-    public init(_ source: any TensorSource, label: String) {
+    /// - Parameters:
+    ///   - label: the file or folder, for messages.
+    ///   - readsValues: `false` compares names, types and shapes alone and yields placeholders.
+    public init(_ source: any TensorSource, label: String, readsValues: Bool = true) {
         path = ""
-        binding = Binding(source: source, label: label)
+        binding = Binding(source: source, label: label, readsValues: readsValues)
     }
 
     private init(path: String, binding: Binding) {
@@ -34,6 +36,7 @@ public struct WeightScope {
     /// - Throws: errors of the source while reading values.
     public func parameter(_ name: String, shape: [Int]) throws -> FloatBuffer {
         guard let tensor = claim(name, shape: shape, types: [.f32, .f16, .bf16]),
+            binding.readsValues,
             let values = try binding.source.bytes(of: tensor).widened(from: tensor.dtype)
         else { return FloatBuffer(count: 0) }
         return values
@@ -56,14 +59,14 @@ public struct WeightScope {
             }
             return placeholder
         }
-        let bytes = try binding.source.bytes(of: tensor)
+        let bytes = binding.readsValues ? try binding.source.bytes(of: tensor) : ByteView([])
         let storage: Weight.Storage
         switch tensor.dtype {
         case .bf16: storage = .bfloat16(bytes)
         case .f16: storage = .float16(bytes)
         case .i8:
             let scaleShape = [rows] + shape.dropFirst().map { _ in 1 }
-            guard let scale = claim("scale", shape: scaleShape, types: [.f32]),
+            guard let scale = claim("scale", shape: scaleShape, types: [.f32]), binding.readsValues,
                 let values = try binding.source.bytes(of: scale).widened(from: .f32)
             else { return placeholder }
             storage = .int8(bytes, scale: values)
@@ -103,12 +106,13 @@ public struct WeightScope {
     private final class Binding {
         let source: any TensorSource
         let label: String
+        let readsValues: Bool
         var claimed = Set<String>()
         var missing: [BindingError.Missing] = []
         var mismatched: [BindingError.Mismatch] = []
 
-        init(source: any TensorSource, label: String) {
-            (self.source, self.label) = (source, label)
+        init(source: any TensorSource, label: String, readsValues: Bool) {
+            (self.source, self.label, self.readsValues) = (source, label, readsValues)
         }
     }
 }

@@ -107,8 +107,10 @@ extension ForwardContext {
     /// - Parameter weight: `[9, channels]`, taps row-major.
     func depthwise3x3(
         _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
-        zeros: FloatBuffer, into y: Matrix
+        into y: Matrix
     ) {
+        // Nothing writes this buffer, so it stays as it was allocated.
+        let zeros = matrix("depthwise.zeros", rows: 1, columns: x.columns)
         workers.run(x.rows / width) { line, _ in
             let row = line % height
             let here = x.row(line * width)

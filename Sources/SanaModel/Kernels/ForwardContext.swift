@@ -8,12 +8,15 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
 
 /// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
 ///
-/// Buffers are made on first use and kept, so a second forward of the same sizes allocates nothing.
-/// One forward at a time.
+/// Buffers are made on first use and kept, so a second forward of the same sizes allocates next to
+/// nothing. One forward at a time.
 public final class ForwardContext {
+    /// Threads that share the work.
     public let workers: WorkerPool
+    /// Arithmetic to mirror.
     public let numerics: Numerics
-    public weak var probe: (any LayerProbe)?
+    /// Watches the forward; held strongly.
+    public let probe: (any LayerProbe)?
 
     private var buffers: [String: FloatBuffer] = [:]
 

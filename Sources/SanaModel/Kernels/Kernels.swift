@@ -1,3 +1,4 @@
+import COpenBLAS
 import CSanaKernels
 
 /// The C kernels of this processor.
@@ -11,5 +12,10 @@ enum Kernels {
     static var name: String { String(cString: best.name) }
 }
 
-/// Name of the instruction set whose kernels run here, for records.
-public var kernelInstructionSet: String { Kernels.name }
+/// What runs the arithmetic on this processor.
+public enum Arithmetic {
+    /// Our own kernels and those that OpenBLAS chose, for records: `avx2, OpenBLAS Haswell`.
+    public static var description: String {
+        "\(Kernels.name), OpenBLAS \(String(cString: openblas_get_corename()))"
+    }
+}

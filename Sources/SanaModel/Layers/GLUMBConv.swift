@@ -39,7 +39,6 @@ struct DepthwiseConv3x3 {
     /// `[9, C]`: taps row-major, channels innermost.
     private let weight: FloatBuffer
     private let bias: FloatBuffer
-    private let zeros: FloatBuffer
 
     init(_ scope: WeightScope, channels: Int) throws {
         path = scope.path
@@ -49,7 +48,6 @@ struct DepthwiseConv3x3 {
             weight.pointer[index % 9 * channels + index / 9] = stored.pointer[index]
         }
         bias = try scope.parameter("bias", shape: [channels])
-        zeros = FloatBuffer(count: channels)
     }
 
     func callAsFunction(
@@ -57,8 +55,7 @@ struct DepthwiseConv3x3 {
     ) {
         context.module(path) {
             context.depthwise3x3(
-                x, height: grid.height, width: grid.width, weight: weight, bias: bias, zeros: zeros,
-                into: y)
+                x, height: grid.height, width: grid.width, weight: weight, bias: bias, into: y)
             return [Activation(y, grid.imageLayout)]
         }
     }

@@ -15,7 +15,8 @@ public struct ByteView: Sendable {
     ///
     /// - Throws: `FileError`; a folder or device is refused.
     public init(mapping path: String) throws {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        // Without O_NONBLOCK a named pipe would hang here until someone writes to it.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
         guard descriptor >= 0 else { throw FileError(.open, path, code: errno) }
         defer { close(descriptor) }
         var status = stat()

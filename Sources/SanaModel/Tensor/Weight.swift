@@ -20,14 +20,6 @@ public struct Weight: Sendable {
     /// Input channels.
     public let columns: Int
 
-    /// Bytes of the stored values, scales included.
-    public var byteCount: Int {
-        switch storage {
-        case .float32(let bytes), .bfloat16(let bytes), .float16(let bytes): bytes.count
-        case .int8(let bytes, let scale): bytes.count + scale.count * MemoryLayout<Float>.stride
-        }
-    }
-
     /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened
     /// into `scratch`.
     func panel(

@@ -95,7 +95,9 @@ struct CaptureCommand: ParsableCommand {
                 throw UsageError(
                     "no interpreter '\(python.printable)'", remedy: "name one with --python")
             }
-            throw ExitCode(process.terminationReason == .exit ? process.terminationStatus : 70)
+            // Python ends with 1 on an exception of its own, which is no failed check.
+            let isDesigned = process.terminationReason == .exit && process.terminationStatus != 1
+            throw isDesigned ? ExitCode(process.terminationStatus) : ExitCode.internalError
         }
     }
 

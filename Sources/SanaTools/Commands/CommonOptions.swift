@@ -12,8 +12,15 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Weights variant, such as fp16 (default: the only one there).")
     var variant: String?
 
+    /// - Throws: `UsageError` when a file is asked for a part, and the errors of
+    ///   `OpenedModel.open`.
     func open(_ path: String) throws -> OpenedModel {
-        try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        if path.pathExists, !path.isFolder, subfolder != nil || variant != nil {
+            throw UsageError(
+                "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
+                remedy: "leave them out, or give the folder")
+        }
+        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
     }
 }
 
@@ -25,6 +32,27 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 struct FormatOption: ParsableArguments {
     @Option(help: "Format of the results on stdout.")
     var format = OutputFormat.text
+
+    /// Writes a result in the format asked for.
+    ///
+    /// - Throws: `FileError` when stdout cannot be written.
+    func show(
+        json: @autoclosure () -> JSONValue, text: @autoclosure () -> String,
+        markdown: @autoclosure () -> String
+    ) throws {
+        switch format {
+        case .json: try Console.data(json().text(indent: 2))
+        case .text: try Console.data(text())
+        case .markdown: try Console.data(markdown())
+        }
+    }
+}
+
+extension JSONValue {
+    /// The one document, or an array of several.
+    static func oneOrMany(_ documents: [JSONValue]) -> JSONValue {
+        documents.count == 1 ? documents[0] : .array(documents)
+    }
 }
 
 struct ThreadsOption: ParsableArguments {
@@ -35,12 +63,15 @@ struct ThreadsOption: ParsableArguments {
     var threads: Int?
 
     func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads must lie in 1...1024")
+        // OpenBLAS has buffers for 64 callers at once.
+        if let threads, !(1...64).contains(threads) {
+            throw ValidationError("--threads must lie in 1...64")
         }
     }
 
-    func makePool() -> WorkerPool { WorkerPool(threadCount: threads ?? WorkerPool.processorCount) }
+    func makePool() -> WorkerPool {
+        WorkerPool(threadCount: threads ?? min(64, WorkerPool.processorCount))
+    }
 }
 
 extension Numerics: ExpressibleByArgument {}

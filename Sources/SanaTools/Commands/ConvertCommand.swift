@@ -91,14 +91,18 @@ struct ConvertCommand: ParsableCommand {
             return options
         }
         if dryRun {
-            return showPlans(
-                try options.map {
-                    try Converter.plan(for: checkpoint, options: $0, workers: workers)
-                })
+            let plans = try options.map {
+                try Converter.plan(for: checkpoint, options: $0, workers: workers)
+            }
+            return try format.show(
+                json: .oneOrMany(plans.map(\.json)),
+                text: plans.map { $0.text }.joined(separator: "\n\n"),
+                markdown: plans.map(\.table.markdown).joined(separator: "\n\n"))
         }
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
-        _ = try SanaTransformer2DModel(checkpoint.config(), source: checkpoint.source, label: path)
+        try SanaTransformer2DModel.check(
+            checkpoint.config(), source: checkpoint.source, label: path)
         if let folder, !folder.hasSuffix(ArchiveName.suffix) {
             try FileManager.default.createFolder(folder)
         }
@@ -111,7 +115,10 @@ struct ConvertCommand: ParsableCommand {
                     checkpoint: checkpoint, to: output, options: options, workers: workers,
                     progress: { progress.update($0, of: $1) }))
         }
-        show(results)
+        try format.show(
+            json: .oneOrMany(results.map(\.json)),
+            text: results.map(\.text).joined(separator: "\n\n"),
+            markdown: results.map(\.table.markdown).joined(separator: "\n\n"))
     }
 
     private func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
@@ -126,26 +133,6 @@ struct ConvertCommand: ParsableCommand {
                     reason: "dtype '\(name.printable)' is not fp16, int8, bf16 or fp32")
             }
             return target
-        }
-    }
-
-    private func showPlans(_ plans: [ConversionPlan]) {
-        switch format.format {
-        case .json:
-            let documents = plans.map(\.json)
-            Console.data((documents.count == 1 ? documents[0] : .array(documents)).text(indent: 2))
-        case .text: Console.data(plans.map { $0.text }.joined(separator: "\n\n"))
-        case .markdown: Console.data(plans.map { $0.table.markdown }.joined(separator: "\n\n"))
-        }
-    }
-
-    private func show(_ results: [ConversionResult]) {
-        switch format.format {
-        case .json:
-            let documents = results.map(\.json)
-            Console.data((documents.count == 1 ? documents[0] : .array(documents)).text(indent: 2))
-        case .text: Console.data(results.map(\.text).joined(separator: "\n\n"))
-        case .markdown: Console.data(results.map(\.table.markdown).joined(separator: "\n\n"))
         }
     }
 }

@@ -3,18 +3,14 @@ import SanaModel
 
 /// Where runs are recorded.
 struct HistoryOptions: ParsableArguments {
-    @Option(
-        help: ArgumentHelp(
-            "History database (default: sana-tools.yaml, else \(DatabaseOption.defaultPath)).",
-            valueName: "path"), completion: .file())
-    var db: String?
+    @OptionGroup var database: DatabaseOption
 
     @Flag(help: "Do not record this run.")
     var noRecord = false
 
     /// The store to record in; `nil` when the user wants none.
     func open(_ project: ProjectFile?) throws -> HistoryStore? {
-        noRecord ? nil : try HistoryStore(path: DatabaseOption.path(db, project), creating: true)
+        noRecord ? nil : try HistoryStore(path: database.path(project), creating: true)
     }
 }
 
@@ -28,12 +24,12 @@ struct DatabaseOption: ParsableArguments {
         completion: .file())
     var db: String?
 
-    static func path(_ option: String?, _ project: ProjectFile?) -> String {
-        option ?? project?.database ?? defaultPath
+    func path(_ project: ProjectFile?) -> String {
+        db ?? project?.database ?? Self.defaultPath
     }
 
     func open() throws -> HistoryStore {
-        try HistoryStore(path: Self.path(db, try ProjectFile.find()), creating: false)
+        try HistoryStore(path: path(try ProjectFile.find()), creating: false)
     }
 }
 
@@ -75,11 +71,9 @@ struct HistoryCommand: ParsableCommand {
 
         func run() throws {
             let runs = try database.open().runs(limit: limit)
-            switch format.format {
-            case .json: Console.data(JSONValue.array(runs.map(\.json)).text(indent: 2))
-            case .text: Console.data(RunSummary.table(runs).text)
-            case .markdown: Console.data(RunSummary.table(runs).markdown)
-            }
+            let table = RunSummary.table(runs)
+            try format.show(
+                json: .array(runs.map(\.json)), text: table.text, markdown: table.markdown)
         }
     }
 
@@ -101,13 +95,11 @@ struct HistoryCommand: ParsableCommand {
 
         func run() throws {
             let (run, layers) = try database.open().run(number)
-            switch format.format {
-            case .json:
-                let json = run.json.setting("layers", to: .array(layers.map(\.json)))
-                Console.data(json.text(indent: 2))
-            case .text: Console.data(run.text + "\n\n" + LayerResult.table(layers).text)
-            case .markdown: Console.data(run.text + "\n\n" + LayerResult.table(layers).markdown)
-            }
+            let table = LayerResult.table(layers)
+            try format.show(
+                json: run.json.setting("layers", to: .array(layers.map(\.json))),
+                text: run.text + "\n\n" + table.text,
+                markdown: run.text + "\n\n" + table.markdown)
         }
     }
 }

@@ -33,11 +33,8 @@ struct InspectCommand: ParsableCommand {
         guard let path = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
         let inspection = try Inspection.run(
             modelOptions.open(path), path: path, digest: digest, workers: threads.makePool())
-        switch format.format {
-        case .json: Console.data(inspection.json.text(indent: 2))
-        case .text: Console.data(inspection.text)
-        case .markdown: Console.data(inspection.markdown)
-        }
+        try format.show(
+            json: inspection.json, text: inspection.text, markdown: inspection.markdown)
         if inspection.hasErrors { throw ExitCode.checkFailed }
     }
 }

@@ -87,26 +87,8 @@ struct ProfileCommand: ParsableCommand {
             loaded, inputs, options, workers: workers, progress: { progress.update($0, of: $1) })
         progress.finish()
         try store?.record(.profile(profile, loaded, inputs, workers))
-        switch format.format {
-        case .json: Console.data(profile.json.text(indent: 2))
-        case .text: Console.data(profile.text(leaves: leaves))
-        case .markdown: Console.data(profile.markdown(leaves: leaves))
-        }
-    }
-}
-
-/// Rows and columns of a latent, written `16x24`.
-struct LatentSize: ExpressibleByArgument, Equatable {
-    let height: Int
-    let width: Int
-
-    init(height: Int, width: Int) { (self.height, self.width) = (height, width) }
-
-    init?(argument: String) {
-        let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
-        guard parts.count == 2, let height = parts[0], let width = parts[1],
-            (1...4096).contains(height), (1...4096).contains(width)
-        else { return nil }
-        self.init(height: height, width: width)
+        try format.show(
+            json: profile.json, text: profile.text(leaves: leaves),
+            markdown: profile.markdown(leaves: leaves))
     }
 }

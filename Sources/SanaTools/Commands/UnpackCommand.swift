@@ -47,15 +47,13 @@ struct UnpackCommand: ParsableCommand {
             progress: { progress.update($0, of: $1) })
         progress.finish()
         let seconds = (ContinuousClock.now - start).inSeconds
-        switch format.format {
-        case .json:
-            let json = JSONValue.fields([
+        let list = files.map(\.printable)
+        try format.show(
+            json: .fields([
                 "archive": .string(archive), "files": .array(files.map { .string($0) }),
                 "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.contentByteCount),
                 "seconds": .double(seconds),
-            ])
-            Console.data(json.text(indent: 2))
-        case .text, .markdown: Console.data(files.map(\.printable).joined(separator: "\n"))
-        }
+            ]), text: list.joined(separator: "\n"),
+            markdown: list.map { "* `\($0)`" }.joined(separator: "\n"))
     }
 }

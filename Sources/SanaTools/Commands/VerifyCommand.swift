@@ -89,7 +89,9 @@ struct VerifyCommand: ParsableCommand {
             }
         }
         progress.finish()
-        show(results)
+        try format.show(
+            json: .oneOrMany(results.map(\.json)), text: text(results),
+            markdown: results.map(\.markdown).joined(separator: "\n"))
         guard results.allSatisfy(\.passes) else { throw ExitCode.checkFailed }
     }
 
@@ -99,59 +101,14 @@ struct VerifyCommand: ParsableCommand {
         return [model] + project.existingArchives
     }
 
-    private func show(_ results: [Verification]) {
-        switch format.format {
-        case .json:
-            let documents = results.map(\.json)
-            let json = documents.count == 1 ? documents[0] : .array(documents)
-            Console.data(json.text(indent: 2))
-        case .markdown: Console.data(results.map(\.markdown).joined(separator: "\n"))
-        case .text:
-            Console.data(
-                results.map { $0.text(allLayers: !summary) }.joined(separator: "\n"))
-            let failed = results.filter { !$0.passes }.count
-            Console.data(
-                failed == 0
-                    ? "PASS: \(results.count) of \(results.count) comparisons within tolerance"
-                    : "FAIL: \(failed) of \(results.count) comparisons out of tolerance")
-        }
+    private func text(_ results: [Verification]) -> String {
+        let failed = results.filter { !$0.passes }.count
+        let verdict =
+            failed == 0
+            ? "PASS: \(results.count) of \(results.count) comparisons within tolerance"
+            : "FAIL: \(failed) of \(results.count) comparisons out of tolerance"
+        return (results.map { $0.text(allLayers: !summary) } + [verdict]).joined(separator: "\n")
     }
 }
 
 extension Metric: ExpressibleByArgument {}
-
-/// Golden files that a command was given.
-enum Reference {
-    /// Folders replaced by the goldens in them, sorted; `*` in the last part of a path stands for
-    /// any characters.
-    ///
-    /// - Throws: `FileError` when nothing is there.
-    static func expand(_ paths: [String]) throws -> [String] {
-        try paths.flatMap { path -> [String] in
-            if path.isFolder { return goldens(in: path, matching: "*") }
-            let name = path.lastPathComponent
-            guard name.contains("*") else {
-                guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
-                return [path]
-            }
-            let matches = goldens(in: path.parentFolder, matching: name)
-            guard !matches.isEmpty else { throw FileError(.open, path, code: ENOENT) }
-            return matches
-        }
-    }
-
-    private static func goldens(in folder: String, matching pattern: String) -> [String] {
-        folder.folderEntries
-            .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".safetensors.zst") }
-            .filter { fnmatch(pattern, $0, 0) == 0 }
-            .map { folder.appendingPath($0) }
-    }
-}
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

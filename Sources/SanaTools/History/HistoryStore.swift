@@ -107,8 +107,15 @@ struct HistoryStore: Sendable {
     }
 
     private func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
-        do { return try body() } catch let error as DatabaseError {
+        do {
+            return try body()
+        } catch let error as DatabaseError {
             throw HistoryError(error, path)
+        } catch let error as any DiagnosticError {
+            throw error
+        } catch {
+            // A row whose values are not of the schema's types.
+            throw HistoryError.notDatabase(path, reason: "\(error)".printable)
         }
     }
 
@@ -276,20 +283,6 @@ enum HistoryError: DiagnosticError {
             "choose another file with --db, or leave the run unrecorded with --no-record"
         case .failed: nil
         case .noSuchRun: "'sana-tools history list' shows the runs"
-        }
-    }
-}
-
-extension FileManager {
-    /// Makes a folder and its parents where they are absent.
-    ///
-    /// - Throws: `FileError`.
-    func createFolder(_ path: String) throws {
-        do {
-            try createDirectory(atPath: path, withIntermediateDirectories: true)
-        } catch {
-            let code = (error as? CocoaError)?.underlying as? POSIXError
-            throw FileError(.create, path, code: code?.code.rawValue ?? EACCES)
         }
     }
 }

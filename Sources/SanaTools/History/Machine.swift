@@ -8,7 +8,7 @@ struct Machine: Sendable, Equatable {
     let processors: Int
     let memoryBytes: Int
     let system: String
-    /// Instruction set of the kernels that run here.
+    /// See `Arithmetic.description`.
     let instructionSet: String
 
     /// Identifies machines that may be compared: the same for two of one kind, no host name in it.
@@ -22,7 +22,7 @@ struct Machine: Sendable, Equatable {
         return Machine(
             cpu: field("model name", in: "/proc/cpuinfo") ?? "unknown",
             processors: info.activeProcessorCount, memoryBytes: Int(info.physicalMemory),
-            system: info.operatingSystemVersionString, instructionSet: kernelInstructionSet)
+            system: info.operatingSystemVersionString, instructionSet: Arithmetic.description)
     }
 
     /// Largest resident memory of this process so far.
@@ -36,33 +36,5 @@ struct Machine: Sendable, Equatable {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
         let line = text.split(separator: "\n").first { $0.hasPrefix(name) }
         return line?.split(separator: ":", maxSplits: 1).last?.trimmingCharacters(in: .whitespaces)
-    }
-}
-
-/// The commit that is checked out where a command runs.
-enum GitCommit {
-    /// From the variables that CI systems set, else from `.git` in the current folder or a parent.
-    static var current: String? {
-        let environment = ProcessInfo.processInfo.environment
-        for variable in ["GITHUB_SHA", "CI_COMMIT_SHA"] {
-            if let commit = environment[variable], !commit.isEmpty { return commit }
-        }
-        var folder = FileManager.default.currentDirectoryPath
-        while folder != "/" {
-            let git = folder.appendingPath(".git")
-            if git.isFolder { return commit(in: git) }
-            folder = folder.parentFolder
-        }
-        return nil
-    }
-
-    private static func commit(in git: String) -> String? {
-        func line(_ name: String) -> String? {
-            (try? String(contentsOfFile: git.appendingPath(name), encoding: .utf8))?
-                .split(separator: "\n").first.map(String.init)
-        }
-        guard let head = line("HEAD") else { return nil }
-        guard head.hasPrefix("ref: ") else { return head }
-        return line(String(head.dropFirst("ref: ".count)))
     }
 }

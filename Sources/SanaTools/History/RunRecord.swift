@@ -21,6 +21,7 @@ struct RunRecord: Sendable {
     }
 
     let kind: Kind
+    let startedAt: Date
     let model: String
     let modelDigest: String
     let dtype: String
@@ -35,14 +36,15 @@ struct RunRecord: Sendable {
     var verdict: String?
     let seconds: Double
     let layers: [Layer]
+    /// Largest resident memory of the process so far; several models of one command share it.
     let peakRSSBytes = Machine.peakResidentBytes
-    let startedAt = Date()
 
     static func verification(
         _ result: Verification, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
     ) -> RunRecord {
         RunRecord(
-            kind: .verify, model: result.model, modelDigest: model.sourceDigest, dtype: model.dtype,
+            kind: .verify, startedAt: result.startedAt, model: result.model,
+            modelDigest: model.sourceDigest, dtype: model.dtype,
             reference: result.reference, compute: result.compute,
             numerics: result.numerics.rawValue,
             sizes: RunSizes(inputs), threads: workers.threadCount, metric: result.metric.rawValue,
@@ -59,7 +61,8 @@ struct RunRecord: Sendable {
         _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
     ) -> RunRecord {
         RunRecord(
-            kind: .profile, model: result.model, modelDigest: model.sourceDigest,
+            kind: .profile, startedAt: result.startedAt, model: result.model,
+            modelDigest: model.sourceDigest,
             dtype: model.dtype,
             compute: result.compute, numerics: result.numerics.rawValue, sizes: RunSizes(inputs),
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,

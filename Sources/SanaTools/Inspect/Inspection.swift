@@ -67,8 +67,8 @@ extension Inspection {
     /// Names and shapes that contradict the configuration, found without reading values.
     private static func contradictions(_ model: OpenedModel) throws -> [Problem] {
         do {
-            _ = try SanaTransformer2DModel(
-                model.config, source: HeaderSource(base: model.source), label: model.label)
+            try SanaTransformer2DModel.check(
+                model.config, source: model.source, label: model.label)
             return []
         } catch let error as BindingError {
             func problem(_ id: String, _ tensor: String, _ message: String) -> Problem {
@@ -127,14 +127,4 @@ extension Inspection {
         }
         return groups.sorted { ($0.bytes, $0.role.rawValue) > ($1.bytes, $1.role.rawValue) }
     }
-}
-
-/// The headers of a source with zeros for values, so that binding checks names and shapes and reads
-/// nothing.
-private struct HeaderSource: TensorSource {
-    let base: any TensorSource
-
-    var tensors: [TensorInfo] { base.tensors }
-    func info(_ name: String) -> TensorInfo? { base.info(name) }
-    func bytes(of tensor: TensorInfo) -> ByteView { ByteView(count: tensor.byteCount) { _ in } }
 }

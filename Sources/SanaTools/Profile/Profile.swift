@@ -1,3 +1,4 @@
+import Foundation
 import SanaModel
 
 /// Where the time of a forward goes.
@@ -32,6 +33,7 @@ struct Profile: Sendable {
     /// Rate of a fixed matrix product, the best measured between the forwards.
     let canaryGFLOPS: Double
     let peakRSSBytes: Int
+    let startedAt: Date
     let seconds: Double
 
     /// Rate of the whole forward.
@@ -53,7 +55,7 @@ extension Profile {
         progress: (Int, Int) -> Void
     ) throws -> Profile {
         let clock = ContinuousClock()
-        let start = clock.now
+        let (startedAt, start) = (Date(), clock.now)
         let canary = SGEMMCanary(workers: workers)
         _ = canary.measure()
         let probe = ProfileProbe()
@@ -82,7 +84,8 @@ extension Profile {
             model: model.label, compute: model.compute, numerics: options.numerics, sizes: sizes,
             threads: workers.threadCount, layers: layers, total: timing,
             operations: SanaConfig.operations(modules), canaryGFLOPS: rate,
-            peakRSSBytes: Machine.peakResidentBytes, seconds: (clock.now - start).inSeconds)
+            peakRSSBytes: Machine.peakResidentBytes, startedAt: startedAt,
+            seconds: (clock.now - start).inSeconds)
     }
 }
 
@@ -98,13 +101,5 @@ final class ProfileProbe: LayerProbe {
     func end(_ path: String, _ outputs: [Activation]) {
         guard let start = running.popLast() else { return }
         samples[path, default: []].append((clock.now - start).inNanoseconds)
-    }
-}
-
-extension Duration {
-    /// The duration in whole nanoseconds.
-    var inNanoseconds: Int {
-        let (seconds, attoseconds) = components
-        return Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
     }
 }

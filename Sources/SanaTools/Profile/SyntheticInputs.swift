@@ -3,24 +3,15 @@ import SanaModel
 /// Inputs for a profile, where no golden gives them: their values do not bear on speed, only their
 /// sizes.
 enum SyntheticInputs {
-    /// Most tokens a forward may be asked for, to keep memory within reason.
-    static let maximumTokens = 1 << 20
-
     /// Normal latents and captions from a fixed seed, a mask of ones, timestep 500.
     ///
     /// - Throws: `UsageError` for sizes out of range.
     static func make(_ sizes: RunSizes, for config: SanaConfig) throws -> SanaInputs {
-        let tokens = sizes.batch.multipliedReportingOverflow(by: sizes.height * sizes.width)
-        guard sizes.batch > 0, sizes.captionTokens > 0, sizes.height >= config.patchSize,
-            sizes.width >= config.patchSize, sizes.captionTokens <= 1 << 16, !tokens.overflow,
-            tokens.partialValue <= maximumTokens
-        else {
-            throw UsageError(
-                "cannot run batch \(sizes.batch), latent \(sizes.height)×\(sizes.width), \(sizes.captionTokens) tokens",
-                remedy:
-                    "at least one patch of \(config.patchSize), at most \(maximumTokens) latent positions"
-            )
-        }
+        do throws(InputError) {
+            try SanaInputs.check(
+                batch: sizes.batch, height: sizes.height, width: sizes.width,
+                captionTokens: sizes.captionTokens, for: config)
+        } catch { throw UsageError(error.description) }
         var generator = NormalGenerator(seed: 2410)
         func normal(_ shape: [Int]) -> DenseTensor {
             let tensor = DenseTensor(shape: shape)

@@ -1,20 +1,34 @@
 import Foundation
+import SanaModel
 
 /// stdout is data, stderr is talk.
 enum Console {
     /// Writes a line of data.
-    static func data(_ text: String) { write(text, to: .standardOutput) }
+    ///
+    /// - Throws: `FileError` when it cannot be written; a reader that has gone (`| head`) is no
+    ///   failure.
+    static func data(_ text: String) throws {
+        // write(2), because FileHandle's errors do not say which one it was.
+        var rest = Array((text + "\n").utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                rest = rest.dropFirst(count)
+            } else if errno == EPIPE {
+                return
+            } else if errno != EINTR {
+                throw FileError(.write, "stdout", code: errno)
+            }
+        }
+    }
 
     /// Writes a line of talk.
-    static func talk(_ text: String) { write(text, to: .standardError) }
+    static func talk(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
+    }
 
     /// Whether stderr is a terminal, where progress may be drawn.
     static let stderrIsTerminal = isatty(2) == 1
-
-    private static func write(_ text: String, to handle: FileHandle) {
-        // A closed pipe (`| head`) is not our failure.
-        try? handle.write(contentsOf: Data((text + "\n").utf8))
-    }
 }
 
 /// A progress line on stderr: drawn on terminals only, at most ten times a second, erased at the
@@ -39,16 +53,20 @@ final class ProgressLine: @unchecked Sendable {
             let bar =
                 String(repeating: "█", count: filled)
                 + String(repeating: "·", count: width - filled)
-            FileHandle.standardError.write(
-                Data("\r\u{1B}[K\(title) \(bar) \(100 * completed / total) %".utf8))
+            draw("\(title) \(bar) \(100 * completed / total) %")
         }
     }
 
     /// Erases the line.
     func finish() {
         lock.withLock {
-            if drawn { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+            if drawn { draw("") }
             drawn = false
         }
+    }
+
+    /// Replaces the line; a terminal that is gone does not matter.
+    private func draw(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K\(text)".utf8))
     }
 }

@@ -28,11 +28,12 @@ extension RunSummary {
 
     var text: String {
         """
-        run \(id), \(kind) of \(model.printable) at \(startedAt): \(outcome)
-        \(dtype) weights \(digest.prefix(12)), compute \(compute), numerics \(numerics), \
+        run \(id), \(kind.printable) of \(model.printable) at \(startedAt.printable): \(outcome)
+        \(dtype.printable) weights \(String(digest.prefix(12)).printable), compute \
+        \(compute.printable), numerics \(numerics.printable), \
         latent \(height)×\(width), batch \(batch), \(captionTokens) caption tokens
-        machine \(machine), \(threads) threads, peak memory \(Format.bytes(peakRssBytes)), sana-tools \
-        \(toolVersion), commit \(gitCommit.map { String($0.prefix(12)) } ?? "none")
+        machine \(machine.printable), \(threads) threads, peak memory \(Format.bytes(peakRssBytes)), sana-tools \
+        \(toolVersion.printable), commit \(gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """
     }
 
@@ -44,7 +45,8 @@ extension RunSummary {
         ])
         for run in runs {
             table.append([
-                "\(run.id)", run.startedAt, run.kind, run.model.printable, run.dtype,
+                "\(run.id)", run.startedAt.printable, run.kind.printable, run.model.printable,
+                run.dtype.printable,
                 "\(run.height)×\(run.width)", "\(run.batch)", "\(run.threads)", run.outcome,
             ])
         }

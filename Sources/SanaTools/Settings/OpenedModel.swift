@@ -58,14 +58,12 @@ struct OpenedModel: Sendable {
         return try WeightsDigest.compute(source, workers: workers)
     }
 
-    /// The type that most bytes of the weights have.
-    var dominantDType: DType? {
-        Dictionary(grouping: source.tensors, by: \.dtype)
-            .max { first, second in
-                let sizes = (first.value, second.value)
-                return (sizes.0.reduce(0) { $0 + $1.byteCount }, first.key.rawValue)
-                    < (sizes.1.reduce(0) { $0 + $1.byteCount }, second.key.rawValue)
-            }?.key
+    /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
+    var dtypes: String {
+        let sizes = Dictionary(grouping: source.tensors, by: \.dtype.rawValue)
+            .mapValues { $0.reduce(0) { $0 + $1.byteCount } }
+        return sizes.sorted { ($0.value, $0.key) > ($1.value, $1.key) }.map(\.key)
+            .joined(separator: "+")
     }
 
     /// Binds the weights; what is compressed is decoded.
@@ -75,7 +73,7 @@ struct OpenedModel: Sendable {
         let digest = try sourceDigest(workers: workers)
         let resident = try source.resident(using: workers)
         return LoadedModel(
-            label: label, isQuantized: isQuantized, dtype: dominantDType?.rawValue ?? "none",
+            label: label, isQuantized: isQuantized, dtype: dtypes,
             sourceDigest: digest,
             transformer: try SanaTransformer2DModel(config, source: resident, label: label))
     }
@@ -85,7 +83,7 @@ struct OpenedModel: Sendable {
 struct LoadedModel: Sendable {
     let label: String
     let isQuantized: Bool
-    /// safetensors name of the dominant weight type.
+    /// See `OpenedModel.dtypes`.
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
     let sourceDigest: String

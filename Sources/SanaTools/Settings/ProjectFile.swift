@@ -34,7 +34,7 @@ struct ProjectFile {
         while true {
             let path = folder.appendingPath(name)
             if path.pathExists { return try ProjectFile(path: path) }
-            guard folder != "/" else { return nil }
+            guard folder.parentFolder != folder, !folder.isEmpty else { return nil }
             folder = folder.parentFolder
         }
     }

@@ -1,4 +1,3 @@
-import CSanaKernels
 import SanaModel
 
 /// How far values `a` lie from reference values `r`.
@@ -20,31 +19,13 @@ struct Comparison: Sendable, Equatable {
     /// Signal to error in decibels, −10 log₁₀ of the relative power; `nil` when there is no error.
     var sqnrDecibels: Double? { relativePower > 0 ? -10 * log10(relativePower) : nil }
 
-    /// Compares an activation with values in diffusers' layout.
-    init(_ activation: Activation, with reference: FloatBuffer) {
-        var sums = sk_comparison()
-        activation.forEachRun { start, run in
-            guard let actual = run.baseAddress else { return }
-            sk_kernels_best().pointee.compare(actual, reference.pointer + start, run.count, &sums)
-        }
-        self.init(sums)
-    }
-
-    /// Compares two tensors of one shape.
-    init(_ actual: DenseTensor, with reference: FloatBuffer) {
-        var sums = sk_comparison()
-        sk_kernels_best().pointee.compare(
-            actual.values.pointer, reference.pointer, actual.count, &sums)
-        self.init(sums)
-    }
-
-    private init(_ sums: sk_comparison) {
-        let (error, signal) = (sums.squared_difference, sums.squared_reference)
+    init(_ sums: ErrorSums) {
+        let (error, signal) = (sums.squaredDifference, sums.squaredReference)
         relativePower = error == 0 ? 0 : error / signal
-        maxAbs = sums.max_difference
-        let norms = (sums.squared_actual * signal).squareRoot()
-        cosine = norms > 0 ? sums.product / norms : sums.squared_actual == signal ? 1 : 0
-        nonfinite = Int(sums.nonfinite)
+        maxAbs = sums.maxDifference
+        let norms = (sums.squaredActual * signal).squareRoot()
+        cosine = norms > 0 ? sums.product / norms : sums.squaredActual == signal ? 1 : 0
+        nonfinite = sums.nonfinite
     }
 }
 

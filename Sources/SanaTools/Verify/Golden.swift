@@ -23,6 +23,8 @@ struct Golden {
         let weightsDigest: String
         /// Precision of the forward, such as `float32`.
         let computeDType: String
+        /// `Numerics` of the forward, as text.
+        let numerics: String
         /// Captured activations in execution order, names without the prefix, shapes in diffusers'
         /// layout.
         let activations: [(name: String, shape: [Int])]
@@ -85,6 +87,63 @@ struct Golden {
             controlnetBlockSamples: samples)
     }
 
+    /// Entries whose names are none that goldens have: a misspelt input would be left out silently.
+    var unknownNames: [String] {
+        let inputs = [
+            "hidden_states", "encoder_hidden_states", "timestep", "guidance",
+            "encoder_attention_mask", "attention_mask",
+        ]
+        let samples = self.inputs.controlnetBlockSamples.indices.map {
+            "controlnet_block_samples.\($0)"
+        }
+        let known = Set((inputs + samples).map { "inputs." + $0 } + [Self.outputName])
+        return source.tensors.map(\.name).filter {
+            !known.contains($0) && !$0.hasPrefix(Self.activationPrefix)
+        }
+    }
+
+    /// Those of `paths` that the contract lists in another shape than the file holds.
+    func contradictedShapes(among paths: Set<String>) -> [Verification.Problem] {
+        contract.activations.compactMap { name, listed in
+            guard paths.contains(name), let stored = shape(Self.activationPrefix + name),
+                stored != listed
+            else {
+                return nil
+            }
+            return .init(
+                kind: .misshapen,
+                message: "\(name.printable): the contract says \(listed), the golden has \(stored)")
+        }
+    }
+
+    /// Ways in which the golden's own arithmetic keeps any model from meeting `tolerance`.
+    ///
+    /// Rounding activations to BF16 costs 1.7e-3 relative RMS, to FP16 2.1e-4 (measured).
+    func precisionProblems(
+        _ metric: Metric, tolerance: Double, numerics: Numerics
+    ) -> [Verification.Problem] {
+        var problems: [Verification.Problem] = []
+        let floor = ["float32": 0, "bfloat16": 1.7e-3, "float16": 2.1e-4][contract.computeDType]
+        let limit = metric == .relativePower ? tolerance.squareRoot() : tolerance
+        if floor.map({ $0 > limit }) ?? true {
+            problems.append(
+                .init(
+                    kind: .precision,
+                    message:
+                        "golden was computed in \(contract.computeDType.printable), whose rounding alone "
+                        + "costs more than the tolerance; capture it in float32"))
+        }
+        if contract.numerics != numerics.rawValue {
+            problems.append(
+                .init(
+                    kind: .precision,
+                    message:
+                        "golden was recorded with numerics \(contract.numerics.printable), this run "
+                        + "has \(numerics.rawValue); choose with --numerics"))
+        }
+        return problems
+    }
+
     /// Names of the activations in the file, without prefix.
     var activationNames: [String] {
         source.tensors.compactMap {
@@ -110,6 +169,7 @@ extension Golden.Contract {
             throw missing("weights.digest")
         }
         guard let dtype = json["compute_dtype"]?.string else { throw missing("compute_dtype") }
+        guard let numerics = json["numerics"]?.string else { throw missing("numerics") }
         guard let list = json["activations"]?.array else { throw missing("activations") }
         var activations: [(name: String, shape: [Int])] = []
         for item in list {
@@ -125,7 +185,8 @@ extension Golden.Contract {
         }
         let producer = json["producer"]?.members ?? []
         self.init(
-            weightsDigest: digest, computeDType: dtype, activations: activations,
+            weightsDigest: digest, computeDType: dtype, numerics: numerics,
+            activations: activations,
             producer: producer.map { "\($0.key) \($0.value.string ?? "?")" }.joined(separator: ", ")
         )
     }

@@ -1,3 +1,4 @@
+import Foundation
 import SanaModel
 
 /// The outcome of comparing one model with one golden.
@@ -23,6 +24,8 @@ struct Verification: Sendable {
             case misshapen
             /// The golden was recorded from other weights.
             case stale
+            /// The golden was computed in a precision that cannot meet the tolerance.
+            case precision
         }
         let kind: Kind
         let message: String
@@ -39,6 +42,7 @@ struct Verification: Sendable {
     /// The model's output; `nil` when its shape differs from the golden's.
     let output: Layer?
     let problems: [Problem]
+    let startedAt: Date
     let seconds: Double
 
     var passes: Bool {
@@ -79,7 +83,7 @@ extension Verification {
     static func run(
         _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
     ) throws -> Verification {
-        let start = ContinuousClock.now
+        let (startedAt, start) = (Date(), ContinuousClock.now)
         let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
         let probe = VerifyProbe(golden: golden, metric: metric, tolerance: options.tolerance)
         let context = ForwardContext(workers: workers, numerics: options.numerics, probe: probe)
@@ -87,6 +91,8 @@ extension Verification {
         if let error = probe.error { throw error }
 
         var problems = probe.problems(expected: model.transformer.config.defaultActivations)
+        problems += golden.precisionProblems(
+            metric, tolerance: options.tolerance, numerics: options.numerics)
         if golden.contract.weightsDigest != model.sourceDigest, !options.allowStale {
             problems.append(
                 Problem(
@@ -99,7 +105,7 @@ extension Verification {
         if golden.shape(Golden.outputName) == sample.shape,
             let reference = try golden.values(Golden.outputName)
         {
-            let comparison = Comparison(sample, with: reference)
+            let comparison = Comparison(ErrorSums(sample, with: reference))
             output = Layer(
                 path: Golden.outputPath, comparison: comparison, tolerance: options.tolerance,
                 passes: metric.passes(comparison, tolerance: options.tolerance))
@@ -114,7 +120,8 @@ extension Verification {
             tolerance: options.tolerance,
             compute: model.compute, numerics: options.numerics, layers: probe.layers,
             output: output,
-            problems: problems, seconds: (ContinuousClock.now - start).inSeconds)
+            problems: problems, startedAt: startedAt,
+            seconds: (ContinuousClock.now - start).inSeconds)
     }
 }
 
@@ -161,7 +168,7 @@ final class VerifyProbe: LayerProbe {
         }
         do {
             guard let reference = try golden.values(name) else { return }
-            let comparison = Comparison(activation, with: reference)
+            let comparison = Comparison(ErrorSums(activation, with: reference))
             layers.append(
                 .init(
                     path: path, comparison: comparison, tolerance: tolerance,
@@ -188,14 +195,9 @@ final class VerifyProbe: LayerProbe {
                     kind: .extra,
                     message:
                         "\($0.printable) is in the golden, but the model makes no such activation")
-            } + misshapen
-    }
-}
-
-extension Duration {
-    /// The duration as a number of seconds.
-    var inSeconds: Double {
-        let (seconds, attoseconds) = components
-        return Double(seconds) + Double(attoseconds) * 1e-18
+            }
+            + golden.unknownNames.map {
+                .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
+            } + golden.contradictedShapes(among: Set(layers.map(\.path))) + misshapen
     }
 }

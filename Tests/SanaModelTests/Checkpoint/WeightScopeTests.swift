@@ -62,6 +62,23 @@ struct WeightScopeTests {
         #expect { try scope.finish() } throws: { ($0 as? BindingError)?.mismatched.count == 1 }
     }
 
+    /// The widest configuration that is allowed, and no weights: nothing of its size may be
+    /// allocated.
+    @Test func checkOfNamesAllocatesNothing() throws {
+        let source = try source { _ in }
+        var config = SanaConfig()
+        (config.numAttentionHeads, config.attentionHeadDim, config.crossAttentionDim) = (
+            4096, 16, 65536
+        )
+        (config.mlpRatio, config.numLayers) = (64, 1024)
+        for build in [
+            { try SanaTransformer2DModel.check(config, source: source, label: "m") },
+            { _ = try SanaTransformer2DModel(config, source: source, label: "m") },
+        ] {
+            #expect { try build() } throws: { ($0 as? BindingError)?.missing.count ?? 0 > 19_000 }
+        }
+    }
+
     @Test func emptyCheckpointMissesEverythingAndDoesNotCrash() throws {
         let source = try source { _ in }
         var config = SanaConfig()

@@ -1,0 +1,39 @@
+import SanaModel
+
+/// Golden files that a command was given.
+enum Reference {
+    /// Folders replaced by the goldens in them, sorted; `*` in the last part of a path stands for
+    /// any characters.
+    ///
+    /// - Throws: `FileError` when nothing is there.
+    static func expand(_ paths: [String]) throws -> [String] {
+        try paths.flatMap { path -> [String] in
+            if path.isFolder { return try goldens(in: path, matching: "*") }
+            let name = path.lastPathComponent
+            guard name.contains("*") else {
+                guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
+                return [path]
+            }
+            let matches = try goldens(in: path.parentFolder, matching: name)
+            guard !matches.isEmpty else { throw FileError(.open, path, code: ENOENT) }
+            return matches
+        }
+    }
+
+    private static func goldens(
+        in folder: String, matching pattern: String
+    ) throws -> [String] {
+        try folder.folderEntries()
+            .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".safetensors.zst") }
+            .filter { fnmatch(pattern, $0, 0) == 0 }
+            .map { folder.appendingPath($0) }
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

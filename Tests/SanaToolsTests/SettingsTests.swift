@@ -1,0 +1,49 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+struct SettingsTests {
+    @Test func referencesExpandFoldersAndPatterns() throws {
+        let folder = try TemporaryFolder()
+        for name in ["b.safetensors", "a.safetensors", "c.safetensors.zst", "notes.txt"] {
+            try folder.write(name, [])
+        }
+        let all = ["a.safetensors", "b.safetensors", "c.safetensors.zst"].map { folder($0) }
+        #expect(try Reference.expand([folder.path]) == all)
+        #expect(try Reference.expand([folder("*.zst")]) == [all[2]])
+        #expect(try Reference.expand([all[1], all[0]]) == [all[1], all[0]])
+        #expect(throws: FileError.self) { try Reference.expand([folder("d*")]) }
+        #expect(throws: FileError.self) { try Reference.expand([folder("d")]) }
+    }
+
+    @Test func latentSizesAreReadStrictly() {
+        #expect(LatentSize(argument: "16x24") == LatentSize(height: 16, width: 24))
+        for text in ["16", "0x3", "3x", "x3", "1x2x3", "5000x1", "-1x2", "ax2"] {
+            #expect(LatentSize(argument: text) == nil, "\(text)")
+        }
+    }
+
+    @Test func commitIsFoundWhereverGitKeepsIt() throws {
+        let folder = try TemporaryFolder()
+        func write(_ path: String, _ text: String) throws {
+            try FileManager.default.createFolder(folder(path).parentFolder)
+            try folder.write(path, Array(text.utf8))
+        }
+        try write("repo/.git/HEAD", "ref: refs/heads/main\n")
+        #expect(GitCommit.checkedOut(from: folder("repo/deep")) == nil)
+        try write("repo/.git/packed-refs", "# pack-refs\naaaa refs/heads/main\nbbbb refs/heads/x\n")
+        #expect(GitCommit.checkedOut(from: folder("repo/deep")) == "aaaa")
+        try write("repo/.git/refs/heads/main", "cccc\n")
+        #expect(GitCommit.checkedOut(from: folder("repo")) == "cccc")
+        // A worktree: its own HEAD, the references of the main one.
+        try write("tree/.git", "gitdir: ../repo/.git/worktrees/tree\n")
+        try write("repo/.git/worktrees/tree/HEAD", "ref: refs/heads/main\n")
+        try write("repo/.git/worktrees/tree/commondir", "../..\n")
+        #expect(GitCommit.checkedOut(from: folder("tree/src")) == "cccc")
+        try write("repo/.git/HEAD", "dddd\n")
+        #expect(GitCommit.checkedOut(from: folder("repo")) == "dddd")
+    }
+}
