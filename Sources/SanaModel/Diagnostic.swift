@@ -75,7 +75,14 @@ public struct FileError: DiagnosticError {
         "\(path.printable): cannot \(operation.rawValue): \(String(cString: strerror(code)))"
     }
     public var remedy: String? {
-        category == .noInput ? "check the path; nothing exists there" : nil
+        switch code {
+        case ENOENT, ENOTDIR: operation == .open ? "check the path; nothing exists there" : nil
+        case EACCES, EPERM, EROFS: "check the permissions of the file and its folder"
+        case ENOSPC, EDQUOT: "free space on the disk, or write elsewhere"
+        case EFBIG: "raise the limit on file sizes (ulimit -f)"
+        case ELOOP: "the link leads in a circle; give the file itself"
+        default: nil
+        }
     }
 }
 

@@ -48,7 +48,7 @@ enum Main {
         do {
             try command.run()
         } catch let error as any DiagnosticError {
-            Console.talk("sana-tools: error: \(error.fullMessage)")
+            Console.report(error)
             SanaToolsCommand.exit(withError: ExitCode(error.category.exitCode))
         } catch let error
             where error is ExitCode || SanaToolsCommand.exitCode(for: error) != .failure
@@ -76,6 +76,7 @@ enum Main {
             sigaddset(&unblocked, number)
             let previous = signal(number) { number in
                 PendingOutputs.removeAll()
+                ChildProcess.forward(number)
                 signal(number, SIG_DFL)
                 raise(number)
             }

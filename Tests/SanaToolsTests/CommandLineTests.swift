@@ -286,7 +286,8 @@ struct CommandLineTests {
     /// A stand-in for Python that shows how it was called and what it was fed.
     @Test func captureHandsItsOptionsAndScriptToPython() throws {
         let python = try folder.write(
-            "python", Array("#!/bin/sh\necho \"$@\"\ncat > script.py\nexit ${CODE:-0}\n".utf8))
+            "python",
+            Array("#!/bin/sh\necho \"$@\"\ncat > script.py\ncp \(goldens) g.safetensors\n".utf8))
         #expect(chmod(python, 0o755) == 0)
         let result = try run(
             "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python", python,
@@ -299,6 +300,36 @@ struct CommandLineTests {
                 + "--timestep 3,700 --detail full --force\n")
         let script = String(decoding: try fileBytes(folder("script.py")), as: UTF8.self)
         #expect(script.contains("sana-reference"))
+    }
+
+    @Test func captureThatLeavesNoGoldenIsOurFault() throws {
+        for program in ["/bin/true", "/bin/false"] {
+            let result = try run(
+                "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python", program)
+            #expect(result.code == 70)
+        }
+    }
+
+    @Test func brokenModelDoesNotHideTheResultsOfOthers() throws {
+        try folder.write("bad.safetensors", Array("<html>".utf8))
+        let result = try run(
+            "verify", "bad.safetensors", "fixtures/sana-digits", "--reference", goldens,
+            "--reference",
+            "fixtures/goldens/tiny-plain.safetensors", "--format", "json")
+        #expect(result.code == 65 && result.talk.contains("bad.safetensors"))
+        // The model against its own golden, and against one whose inputs do not fit it.
+        #expect(result.json?.array?.compactMap { $0["verdict"]?.string } == ["pass", "fail"])
+    }
+
+    @Test func pipesAndFoldersInPlaceOfFilesAreBadData() throws {
+        #expect(mkfifo(folder("pipe.safetensors"), 0o600) == 0)
+        for path in ["pipe.safetensors", "/dev/zero", "fixtures"] {
+            let result = try run("verify", "fixtures/sana-digits", "--reference", path)
+            #expect(result.code == (path == "fixtures" ? 64 : 65), "\(path): \(result.talk)")
+        }
+        #expect(mkfifo(folder("pipe.safetensors.zst"), 0o600) == 0)
+        #expect(try run("unpack", "pipe.safetensors.zst").code == 65)
+        #expect(try run("unpack", "fixtures/sana-digits").code == 65)
     }
 
     @Test func captureNamesAMissingInterpreter() throws {

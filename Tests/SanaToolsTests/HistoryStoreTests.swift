@@ -105,6 +105,14 @@ struct HistoryStoreTests {
         #expect(
             category(try folder.write("text.sqlite", Array(repeating: 65, count: 5000))) == .badData
         )
+        let foreign = folder("foreign.sqlite")
+        try DatabaseQueue(path: foreign).write { try $0.execute(sql: "CREATE TABLE foo (y)") }
+        #expect(category(foreign) == .badData)
+        #expect(throws: HistoryError.self) { try HistoryStore(path: foreign, creating: true) }
+        try DatabaseQueue(path: foreign).read {
+            let tables = try String.fetchAll($0, sql: "SELECT name FROM sqlite_master")
+            #expect(tables == ["foo"])
+        }
         let newer = folder("newer.sqlite")
         _ = try HistoryStore(path: newer, creating: true)
         try DatabaseQueue(path: newer).write {

@@ -65,7 +65,7 @@ struct ProjectFileTests {
             ArchiveName.path(model: "m", dtype: "fp16", output: "x.safetensors.zst")
                 == "x.safetensors.zst")
         #expect(
-            ArchiveName.path(model: "..", dtype: "fp16", output: nil)
-                == "model-fp16.safetensors.zst")
+            ArchiveName.path(model: "/a/b/..", dtype: "fp16", output: nil)
+                == "a-fp16.safetensors.zst")
     }
 }

@@ -47,7 +47,11 @@ struct ReportTests {
         let modules = config.modules(batch: 1, height: 8, width: 8, captionTokens: 12)
         #expect(profile.layers.map(\.module.path) == modules.map(\.path))
         let blocks = profile.layers.filter { $0.module.kind == "SanaTransformerBlock" }
-        #expect(blocks.count == 4 && blocks.reduce(0) { $0 + $1.share } < 1.05)
+        #expect(blocks.count == 4 && blocks.allSatisfy { $0.share > 0 })
+        for pass in 0..<3 {
+            let inside = blocks.reduce(0) { $0 + $1.timing.samples[pass] }
+            #expect(inside <= profile.total.samples[pass])
+        }
         let fields = profile.json
         for key in ["layers", "total", "peak_rss_bytes", "canary_gflops", "threads", "compute"] {
             #expect(fields[key] != nil)

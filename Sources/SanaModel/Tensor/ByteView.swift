@@ -13,7 +13,7 @@ public struct ByteView: Sendable {
 
     /// Maps the file at `path` for reading. Pages are loaded as they are touched.
     ///
-    /// - Throws: `FileError`; a folder or device is refused.
+    /// - Throws: `FileError`; `BadDataError` for a folder, pipe or device.
     public init(mapping path: String) throws {
         // Without O_NONBLOCK a named pipe would hang here until someone writes to it.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -22,8 +22,11 @@ public struct ByteView: Sendable {
         var status = stat()
         guard fstat(descriptor, &status) == 0 else { throw FileError(.read, path, code: errno) }
         guard status.st_mode & S_IFMT == S_IFREG else {
-            throw FileError(
-                .read, path, code: status.st_mode & S_IFMT == S_IFDIR ? EISDIR : EINVAL)
+            throw BadDataError(
+                file: path,
+                reason: status.st_mode & S_IFMT == S_IFDIR
+                    ? "is a folder, not a file" : "is a pipe or device, not a regular file",
+                remedy: "give a regular file")
         }
         let count = Int(status.st_size)
         guard count > 0 else {

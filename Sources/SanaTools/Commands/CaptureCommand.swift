@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import SanaModel
+import Synchronization
 
 /// `sana-tools capture`
 struct CaptureCommand: ParsableCommand {
@@ -81,11 +82,13 @@ struct CaptureCommand: ParsableCommand {
         process.arguments = [python, "-"] + arguments(folder: folder)
         let script = Pipe()
         process.standardInput = script
+        defer { ChildProcess.current.store(0, ordering: .relaxed) }
         do { try process.run() } catch {
             throw UsageError(
                 "cannot run \(python.printable): \(error.localizedDescription)",
                 remedy: "name an interpreter with --python")
         }
+        ChildProcess.current.store(process.processIdentifier, ordering: .relaxed)
         // The interpreter may end without reading the script; its exit code says why.
         try? script.fileHandleForWriting.write(contentsOf: Data(PackageResources.capture_py))
         try? script.fileHandleForWriting.close()
@@ -95,10 +98,18 @@ struct CaptureCommand: ParsableCommand {
                 throw UsageError(
                     "no interpreter '\(python.printable)'", remedy: "name one with --python")
             }
-            // Python ends with 1 on an exception of its own, which is no failed check.
-            let isDesigned = process.terminationReason == .exit && process.terminationStatus != 1
+            // Only the script's own codes have a meaning here; Python ends with 1 on any exception.
+            let isDesigned =
+                process.terminationReason == .exit
+                && [64, 65, 66, 69, 73].contains(process.terminationStatus)
             throw isDesigned ? ExitCode(process.terminationStatus) : ExitCode.internalError
         }
+        guard output.pathExists else {
+            Console.talk(
+                "sana-tools: internal error: \(python.printable) ended well and wrote no golden")
+            throw ExitCode.internalError
+        }
+        _ = try Golden(path: output)
     }
 
     private func arguments(folder: String) -> [String] {

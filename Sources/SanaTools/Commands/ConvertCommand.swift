@@ -64,6 +64,13 @@ struct ConvertCommand: ParsableCommand {
         guard let path = model ?? project?.model else { throw ProjectFile.noModel }
         let targets = try self.targets(isProject ? project : nil)
         let folder = output ?? (isProject ? project?.output : nil)
+        if let folder, !folder.hasSuffix(ArchiveName.suffix),
+            folder.hasSuffix(".zst") || folder.hasSuffix(".safetensors")
+        {
+            throw UsageError(
+                "--output \(folder.printable) is neither a folder nor a \(ArchiveName.suffix) file",
+                remedy: "name the archive …\(ArchiveName.suffix)")
+        }
         let outputs = targets.map {
             ArchiveName.path(model: path, dtype: $0.rawValue, output: folder)
         }
@@ -122,7 +129,10 @@ struct ConvertCommand: ParsableCommand {
     }
 
     private func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
-        guard dtype.isEmpty else { return dtype }
+        guard dtype.isEmpty else {
+            return dtype.enumerated().filter { !dtype.prefix($0.offset).contains($0.element) }.map(
+                \.element)
+        }
         guard let project, !project.dtypes.isEmpty else {
             throw UsageError("no --dtype given", remedy: "choose fp16 or int8")
         }

@@ -7,7 +7,7 @@ struct InspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Show what a checkpoint holds, and what is wrong with it.",
         discussion: """
-            Reads headers and configuration only. Exit code 1 when tensors and configuration contradict each other, \
+            Reads headers and configuration only, values with --digest. Exit code 1 when tensors and configuration contradict each other, \
             65 when a file cannot be read at all.
 
             EXAMPLES
@@ -22,7 +22,8 @@ struct InspectCommand: ParsableCommand {
         completion: .file())
     var model: String?
 
-    @Flag(help: "Hash the weights and show their digest.")
+    @Flag(
+        help: "Read all values: check an archive's hashes, show the digest of the source weights.")
     var digest = false
 
     @OptionGroup var modelOptions: ModelOptions

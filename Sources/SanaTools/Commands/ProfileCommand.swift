@@ -57,8 +57,8 @@ struct ProfileCommand: ParsableCommand {
 
     func validate() throws {
         if size != nil, latent != nil { throw ValidationError("give --size or --latent, not both") }
-        if let size, !(32...16384).contains(size) {
-            throw ValidationError("--size must lie in 32...16384")
+        if let size, !(32...16384).contains(size) || size % 32 != 0 {
+            throw ValidationError("--size must be a multiple of 32 in 32...16384")
         }
         guard (1...1000).contains(repetitions), (0...1000).contains(warmup) else {
             throw ValidationError("--repeat must lie in 1...1000 and --warmup in 0...1000")

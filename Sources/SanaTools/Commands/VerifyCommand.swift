@@ -77,21 +77,33 @@ struct VerifyCommand: ParsableCommand {
         let progress = ProgressLine("verify")
         defer { progress.finish() }
         var results: [Verification] = []
+        // What cannot be read is told after the results of all that can.
+        var failures: [any DiagnosticError] = []
         for (index, path) in models.enumerated() {
-            let model = try modelOptions.open(path).load(workers: workers)
-            for (number, reference) in references.enumerated() {
-                progress.update(
-                    index * references.count + number, of: models.count * references.count)
-                let golden = try Golden(path: reference)
-                let result = try Verification.run(model, golden, options, workers: workers)
-                try store?.record(.verification(result, model, golden.inputs, workers))
-                results.append(result)
-            }
+            do {
+                let model = try modelOptions.open(path).load(workers: workers)
+                for (number, reference) in references.enumerated() {
+                    progress.update(
+                        index * references.count + number, of: models.count * references.count)
+                    do {
+                        let golden = try Golden(path: reference)
+                        let result = try Verification.run(model, golden, options, workers: workers)
+                        try store?.record(.verification(result, model, golden.inputs, workers))
+                        results.append(result)
+                    } catch let error as any DiagnosticError { failures.append(error) }
+                }
+            } catch let error as any DiagnosticError { failures.append(error) }
         }
         progress.finish()
-        try format.show(
-            json: .oneOrMany(results.map(\.json)), text: text(results),
-            markdown: results.map(\.markdown).joined(separator: "\n"))
+        if !results.isEmpty {
+            try format.show(
+                json: .oneOrMany(results.map(\.json)), text: text(results),
+                markdown: results.map { $0.markdown(allLayers: !summary) }.joined(separator: "\n"))
+        }
+        if let last = failures.last {
+            for failure in failures.dropLast() { Console.report(failure) }
+            throw last
+        }
         guard results.allSatisfy(\.passes) else { throw ExitCode.checkFailed }
     }
 

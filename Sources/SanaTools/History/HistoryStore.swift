@@ -16,21 +16,35 @@ struct HistoryStore: Sendable {
     init(path: String, creating: Bool) throws {
         self.path = path
         if creating {
-            try FileManager.default.createFolder(path.parentFolder)
+            do {
+                try FileManager.default.createFolder(path.parentFolder)
+            } catch let error as FileError {
+                throw HistoryError.cannotWrite(path, reason: error.description)
+            }
         } else if !path.pathExists {
             throw FileError(.open, path, code: ENOENT)
         }
         var configuration = Configuration()
         configuration.busyMode = .timeout(30)
         configuration.foreignKeysEnabled = true
-        configuration.journalMode = .wal
+        configuration.readonly = !creating
+        if creating { configuration.journalMode = .wal }
+        let migrator = Schema.migrator
         do {
             queue = try DatabaseQueue(path: path, configuration: configuration)
-            let migrator = Schema.migrator
-            guard try queue.read({ try !migrator.hasBeenSuperseded($0) }) else {
-                throw HistoryError.newerSchema(path)
+            try queue.read { db in
+                guard try !migrator.hasBeenSuperseded(db) else {
+                    throw HistoryError.newerSchema(path)
+                }
+                // Never write into, or read from, a database that is somebody else's.
+                let tables = try String.fetchAll(
+                    db, sql: "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
+                let isNew = creating && tables.isEmpty
+                guard try isNew || !migrator.appliedMigrations(db).isEmpty else {
+                    throw HistoryError.notDatabase(path, reason: "it is no history of sana-tools")
+                }
             }
-            try migrator.migrate(queue)
+            if creating { try migrator.migrate(queue) }
         } catch let error as DatabaseError {
             throw HistoryError(error, path)
         }
@@ -192,6 +206,7 @@ struct RunSummary: Codable, FetchableRecord, Sendable {
     let verdict: String?
     /// Error of the output in a verification.
     let outputRelativeRms: Double?
+    let outputRelativePower: Double?
     /// Median latency of the forward in a profile.
     let totalMedianNs: Double?
     let toolVersion: String
@@ -208,6 +223,8 @@ struct RunSummary: Codable, FetchableRecord, Sendable {
             run.metric, run.tolerance, run.verdict, run.tool_version, run.git_commit,
             (SELECT relative_rms FROM layer_result WHERE run_id = run.id AND path = '\(Golden.outputPath)')
                 AS output_relative_rms,
+            (SELECT relative_power FROM layer_result WHERE run_id = run.id AND path = '\(Golden.outputPath)')
+                AS output_relative_power,
             (SELECT median_ns FROM layer_result WHERE run_id = run.id AND path = '\(Profile.totalPath)')
                 AS total_median_ns
         FROM run JOIN model ON model.id = run.model_id JOIN machine ON machine.id = run.machine_id

@@ -41,7 +41,7 @@ struct Inspection: Sendable {
 }
 
 extension Inspection {
-    /// Reads headers and configuration, never values unless the digest is asked for.
+    /// Reads headers and configuration; with `digest` also all values, those of an archive against its hashes.
     ///
     /// Defects that make the files unreadable are thrown; contradictions between readable parts are
     /// problems.
@@ -58,6 +58,9 @@ extension Inspection {
                     remedy:
                         "download the folder \(component.name.printable)/ if the pipeline is to run from here"
                 ))
+        }
+        if digest, case .archive(let archive) = model.kind, archive.manifest != nil {
+            try archive.verify(using: workers)
         }
         return Inspection(
             model: model, components: components, groups: groups(model.source.tensors),

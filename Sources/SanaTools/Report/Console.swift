@@ -27,6 +27,11 @@ enum Console {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
 
+    /// Tells of an error, with what to do next.
+    static func report(_ error: any DiagnosticError) {
+        talk("sana-tools: error: \(error.fullMessage)")
+    }
+
     /// Whether stderr is a terminal, where progress may be drawn.
     static let stderrIsTerminal = isatty(2) == 1
 }

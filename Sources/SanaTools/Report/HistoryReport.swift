@@ -13,6 +13,7 @@ extension RunSummary {
             "peak_rss_bytes": .int(peakRssBytes), "metric": .text(metric),
             "tolerance": .double(tolerance), "verdict": .text(verdict),
             "output_relative_rms": .double(outputRelativeRms),
+            "output_relative_power": .double(outputRelativePower),
             "total_median_ns": .double(totalMedianNs), "tool_version": .string(toolVersion),
             "git_commit": .text(gitCommit),
         ])
@@ -21,7 +22,10 @@ extension RunSummary {
     /// Verdict of a verification, latency of a profile.
     private var outcome: String {
         if let verdict {
-            return verdict + (outputRelativeRms.map { ", output \(Format.scientific($0))" } ?? "")
+            let isPower = metric == Metric.relativePower.rawValue
+            let error = (isPower ? outputRelativePower : outputRelativeRms).map(Format.scientific)
+            return verdict.printable
+                + (error.map { ", output \(isPower ? "power" : "RMS") \($0)" } ?? "")
         }
         return totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
     }

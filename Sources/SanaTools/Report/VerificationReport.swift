@@ -40,13 +40,13 @@ extension Verification {
         return lines.joined(separator: "\n") + "\n\n" + table.text + "\n"
     }
 
-    var markdown: String {
+    func markdown(allLayers: Bool) -> String {
         let first = firstOutOfTolerance.map { " First out of tolerance: `\($0)`." } ?? ""
         let list = problems.map { "- \($0.kind.rawValue): \($0.message)" }.joined(separator: "\n")
         return "### \(passes ? "✅" : "❌") `\(model.printable)` against `\(reference.printable)`\n\n"
             + "`\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute \(compute), numerics "
             + "\(numerics.rawValue).\(first)\n\n\(list.isEmpty ? "" : list + "\n\n")"
-            + table(allLayers: true).markdown + "\n"
+            + table(allLayers: allLayers).markdown + "\n"
     }
 
     private func table(allLayers: Bool) -> TextTable {
@@ -65,7 +65,9 @@ extension Verification {
                 Format.scientific(comparison.relativePower), Format.scientific(comparison.maxAbs),
                 Format.scientific(1 - comparison.cosine),
                 comparison.sqnrDecibels.map { Format.decimal($0, digits: 1) } ?? "exact",
-                (layer.passes ? "" : "FAIL") + (layer.path == worst ? " ← largest" : ""),
+                (layer.passes ? "" : "FAIL")
+                    + (comparison.nonfinite > 0 ? " \(comparison.nonfinite) values not finite" : "")
+                    + (layer.path == worst ? " ← largest" : ""),
             ])
         }
         return table

@@ -129,7 +129,10 @@ enum ArchiveName {
         let folder = output ?? "."
         guard !folder.hasSuffix(suffix) else { return folder }
         var stem = model.lastPathComponent
-        if stem == "." || stem == ".." || stem == "/" { stem = "model" }
+        if stem == "." || stem == ".." {
+            stem = URL(fileURLWithPath: model).standardizedFileURL.path.lastPathComponent
+        }
+        if stem.isEmpty || stem == "/" { stem = "model" }
         for ending in [suffix, ".safetensors"] where stem.hasSuffix(ending) {
             stem = String(stem.dropLast(ending.count))
         }

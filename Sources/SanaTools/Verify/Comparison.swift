@@ -5,13 +5,13 @@ import SanaModel
 /// Every statistic is computed; `Metric` names the one that a tolerance bounds. Sums run in fp64 in
 /// a fixed order.
 struct Comparison: Sendable, Equatable {
-    /// ‖a − r‖₂² / ‖r‖₂²; infinite when only `r` is zero.
+    /// ‖a − r‖₂² / ‖r‖₂²; infinite when only `r` is zero, or when a value is not finite.
     let relativePower: Double
-    /// max |a − r|
+    /// max |a − r|; infinite when a value is not finite.
     let maxAbs: Double
     /// a · r / (‖a‖ ‖r‖); 1 when both are zero.
     let cosine: Double
-    /// Elements where `a` or `r` is NaN or infinite; they enter no other statistic.
+    /// Elements where `a` or `r` is NaN or infinite.
     let nonfinite: Int
 
     /// ‖a − r‖₂ / ‖r‖₂
@@ -21,10 +21,12 @@ struct Comparison: Sendable, Equatable {
 
     init(_ sums: ErrorSums) {
         let (error, signal) = (sums.squaredDifference, sums.squaredReference)
-        relativePower = error == 0 ? 0 : error / signal
-        maxAbs = sums.maxDifference
+        let isFinite = sums.nonfinite == 0
+        relativePower = !isFinite ? .infinity : error == 0 ? 0 : error / signal
+        maxAbs = isFinite ? sums.maxDifference : .infinity
         let norms = (sums.squaredActual * signal).squareRoot()
-        cosine = norms > 0 ? sums.product / norms : sums.squaredActual == signal ? 1 : 0
+        cosine =
+            !isFinite ? 0 : norms > 0 ? sums.product / norms : sums.squaredActual == signal ? 1 : 0
         nonfinite = sums.nonfinite
     }
 }

@@ -56,6 +56,7 @@ struct Golden {
         }
         self.path = path
         self.source = source
+        guard metadata["contract"] != nil else { throw bad("metadata has no contract") }
         do throws(JSONError) {
             contract = try Contract(JSONScanner.parse(metadata["contract"] ?? ""))
         } catch {
@@ -167,6 +168,9 @@ extension Golden.Contract {
         func missing(_ what: String) -> JSONError { JSONError(offset: 0, reason: "no \(what)") }
         guard let digest = json["weights"]?["digest"]?.string else {
             throw missing("weights.digest")
+        }
+        guard json["model_class"]?.string == SanaConfig.className else {
+            throw missing("model_class \"\(SanaConfig.className)\"")
         }
         guard let dtype = json["compute_dtype"]?.string else { throw missing("compute_dtype") }
         guard let numerics = json["numerics"]?.string else { throw missing("numerics") }

@@ -78,8 +78,9 @@ extension Verification {
     ///
     /// Activations are compared in place and dropped, so memory does not grow with their number.
     ///
-    /// - Throws: `InputError` when the golden's inputs do not fit the model, or an error of reading
-    ///   the golden.
+    /// Inputs that do not fit the model are a problem of the result.
+    ///
+    /// - Throws: an error of reading the golden.
     static func run(
         _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
     ) throws -> Verification {
@@ -87,7 +88,20 @@ extension Verification {
         let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
         let probe = VerifyProbe(golden: golden, metric: metric, tolerance: options.tolerance)
         let context = ForwardContext(workers: workers, numerics: options.numerics, probe: probe)
-        let sample = try model.transformer.forward(golden.inputs, context)
+        let sample: DenseTensor
+        do throws(InputError) {
+            sample = try model.transformer.forward(golden.inputs, context)
+        } catch {
+            return Verification(
+                model: model.label, reference: golden.path, metric: metric,
+                tolerance: options.tolerance, compute: model.compute, numerics: options.numerics,
+                layers: [], output: nil,
+                problems: [
+                    Problem(
+                        kind: .misshapen,
+                        message: "the golden's inputs do not fit the model: \(error.description)")
+                ], startedAt: startedAt, seconds: (ContinuousClock.now - start).inSeconds)
+        }
         if let error = probe.error { throw error }
 
         var problems = probe.problems(expected: model.transformer.config.defaultActivations)
