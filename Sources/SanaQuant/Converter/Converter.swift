@@ -27,7 +27,8 @@ public enum Converter {
     ///
     /// The source is read once (int8 weights twice: scales come first). The bytes written depend on
     /// the source, the options and the version of zstd, not on the number of threads. Memory is
-    /// bounded by a few dozen frames.
+    /// bounded by a few dozen frames, whatever the size of the model: pages of the source are let
+    /// go as soon as they are used.
     ///
     /// - Parameter progress: called with the bytes of converted content so far and in all.
     /// - Throws: `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The
@@ -88,9 +89,8 @@ public enum Converter {
             let inexact = try workers.map(tensors.count) { index in
                 guard tensors[index].dtype == .bf16 else { return 0 }
                 let scratch = Codec.Scratch()
-                return try checkpoint.source.bytes(of: tensors[index]).withUnsafeBytes {
-                    Codec.inexactHalves(inBF16: $0, scratch)
-                }
+                return Codec.inexactHalves(
+                    inBF16: try checkpoint.source.bytes(of: tensors[index]), scratch)
             }
             let names = Set(zip(tensors, inexact).filter { $0.1 > 0 }.map(\.0.name))
             rules =
