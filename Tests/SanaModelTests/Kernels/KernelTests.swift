@@ -114,7 +114,7 @@ struct KernelTests {
 
     @Test(arguments: lengths + [70001])
     func roundingIsMeasuredAlikeByAllSetsAndByDefinition(_ n: Int) {
-        let old = values(n)
+        let old = values(n).enumerated().map { $0 % 13 == 2 ? 0 : $1 }
         // Every seventh value is flushed, every fifth is unchanged, others lose digits.
         let new = old.enumerated().map { index, value in
             index % 7 == 3 ? -0.0 : index % 5 == 1 ? value : Float(Float16(value))
