@@ -311,6 +311,49 @@ static void compare(const float *actual, const float *reference, size_t n, sk_co
     }
 }
 
+// Eight elements: their errors in fp64, and their counters, which are as narrow as the values so
+// that both are whole vectors.
+typedef struct {
+    double difference[DOUBLE_LANES], reference[DOUBLE_LANES], maximum[DOUBLE_LANES];
+    uint32_t changed[DOUBLE_LANES], clipped[DOUBLE_LANES], flushed[DOUBLE_LANES];
+} rounding_lanes;
+
+static inline void measure_lane(float actual, float reference, uint32_t limit, int j,
+                                rounding_lanes *lanes) {
+    double r = reference, d = (double)actual - r, magnitude = fabs(d);
+    lanes->difference[j] += d * d;
+    lanes->reference[j] += r * r;
+    lanes->maximum[j] = magnitude > lanes->maximum[j] ? magnitude : lanes->maximum[j];
+    // Magnitudes order as integers; the shift drops the sign, so that both zeros are one number.
+    uint32_t new = as_bits(actual) << 1, old = as_bits(reference) << 1;
+    lanes->changed[j] += new != old;
+    lanes->clipped[j] += old > limit;
+    lanes->flushed[j] += new == 0 && old != 0;
+}
+
+static void measure_rounding(const float *actual, const float *reference, float limit, size_t n,
+                             sk_rounding *sums) {
+    uint32_t doubled = as_bits(limit) << 1;
+    for (size_t start = 0; start < n; start += 1 << 16) {
+        size_t end = n - start < 1 << 16 ? n : start + (1 << 16), i = start;
+        rounding_lanes lanes = {0};
+        for (; i + DOUBLE_LANES <= end; i += DOUBLE_LANES)
+            for (int j = 0; j < DOUBLE_LANES; j++)
+                measure_lane(actual[i + j], reference[i + j], doubled, j, &lanes);
+        for (int j = 0; i < end; i++, j++)
+            measure_lane(actual[i], reference[i], doubled, j, &lanes);
+        for (int j = 0; j < DOUBLE_LANES; j++) {
+            double maximum = lanes.maximum[j];
+            sums->squared_difference += lanes.difference[j];
+            sums->squared_reference += lanes.reference[j];
+            sums->max_difference = maximum > sums->max_difference ? maximum : sums->max_difference;
+            sums->changed += lanes.changed[j];
+            sums->clipped += lanes.clipped[j];
+            sums->flushed += lanes.flushed[j];
+        }
+    }
+}
+
 static const sk_kernels SK_TABLE = {
     .name = SK_NAME,
     .widen_bf16 = widen_bf16,
@@ -336,4 +379,5 @@ static const sk_kernels SK_TABLE = {
     .softmax = softmax,
     .depthwise3x3_row = depthwise3x3_row,
     .compare = compare,
+    .measure_rounding = measure_rounding,
 };

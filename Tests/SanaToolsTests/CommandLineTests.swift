@@ -271,6 +271,38 @@ struct CommandLineTests {
         #expect(fromArchive.json?["compute"]?.string == "w8a16")
     }
 
+    @Test func rulesDecideBeforeTheBuiltInOnesAndExplainSaysSo() throws {
+        let rule = #"transformer_blocks\.[01]\..*attn2.*weight=keep"#
+        let query = "transformer_blocks.1.attn2.to_q.weight"
+        let converted = try run(
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--rule", rule, "--rule",
+            "proj_out.weight=int8", "--output", "x.safetensors.zst", "--format", "json")
+        #expect(converted.code == 0, "\(converted.talk)")
+        let tensors = converted.json?["tensors"]?.array ?? []
+        func type(_ name: String) -> String? {
+            tensors.first { $0["name"]?.string == name }?["to"]?.string
+        }
+        #expect(type(query) == "BF16" && type("proj_out.weight") == "I8")
+        #expect(type("transformer_blocks.2.attn2.to_q.weight") == "I8")
+        let verified = try run("verify", "x.safetensors.zst", "--reference", goldens)
+        #expect(verified.code == 0, "\(verified.talk)")
+        let explained = try run(
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--rule", rule, "--explain", query
+        )
+        #expect(explained.code == 0 && explained.output.contains("decided by rule '\(rule)'"))
+        let builtIn = try run(
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--explain", "proj_out.weight")
+        #expect(builtIn.output.contains("decided by built-in rule: output head"))
+        for arguments in [
+            ["--rule", "(=keep"], ["--rule", "a=int4"], ["--rule", "nothing=keep"],
+            ["--explain", "nothing"],
+        ] {
+            let refused = try run(
+                ["convert", "fixtures/sana-digits", "--dtype", "int8", "--output", "y"] + arguments)
+            #expect(refused.code == 64 && refused.talk.contains("'\(arguments[1])'"))
+        }
+    }
+
     @Test func dryRunWritesNothing() throws {
         let result = try run("convert", "--dry-run")
         #expect(result.code == 0 && result.output.contains("output head"))

@@ -16,6 +16,7 @@ struct ProjectFileTests {
             """
             model: models/a
             dtype: [fp16, int8]
+            rules: [".*attn2.*=fp16", proj_out.weight=keep]
             output: out
             references: [goldens/*.safetensors, /abs/g.safetensors]
             tolerance: 1e-3
@@ -24,6 +25,7 @@ struct ProjectFileTests {
             """)
         #expect(project.model == folder("models/a"))
         #expect(project.dtypes == ["fp16", "int8"])
+        #expect(project.rules.map(\.text) == [".*attn2.*=fp16", "proj_out.weight=keep"])
         #expect(project.output == folder("out"))
         #expect(project.references == [folder("goldens/*.safetensors"), "/abs/g.safetensors"])
         #expect(project.tolerance == 1e-3)
@@ -44,7 +46,7 @@ struct ProjectFileTests {
 
     @Test(arguments: [
         "modle: x", "model: [a]", "tolerance: much", "tolerance: -1", "tolerance: .nan",
-        "resolution: 0",
+        "resolution: 0", "rules: [a=int4]", "rules: '(=keep'",
         "resolution: 1e9", "- a", "model: a\nmodel: b", "model: {", "&a [*a]", "dtype: {a: b}",
         "\u{0}",
     ])

@@ -29,6 +29,16 @@ typedef struct {
     uint64_t nonfinite;         // elements where a or r is NaN or infinite
 } sk_comparison;
 
+/// Sums over the converted values measured so far; zero it first.
+typedef struct {
+    double squared_difference;  // sum of (a - r)^2
+    double squared_reference;   // sum of r^2
+    double max_difference;      // max |a - r|
+    uint64_t changed;           // elements where a and r are not the same number
+    uint64_t clipped;           // elements where |r| is above the limit
+    uint64_t flushed;           // elements where a is zero and r is not
+} sk_rounding;
+
 typedef struct {
     /// "portable" or "avx2".
     const char *name;
@@ -88,6 +98,9 @@ typedef struct {
 
     /// Adds the comparison of n elements to `sums`.
     void (*compare)(const float *actual, const float *reference, size_t n, sk_comparison *sums);
+    /// Adds what conversion did to n elements to `sums`; values and limit must be finite.
+    void (*measure_rounding)(const float *actual, const float *reference, float limit, size_t n,
+                             sk_rounding *sums);
 } sk_kernels;
 
 /// Plain C for any processor.

@@ -37,9 +37,7 @@ public struct ByteView: Sendable {
         guard let address, address != MAP_FAILED else {
             throw FileError(.map, path, code: errno)
         }
-        let memory = ByteMemory(UnsafeRawPointer(address), count) {
-            munmap(UnsafeMutableRawPointer(mutating: $0), $1)
-        }
+        let memory = ByteMemory(UnsafeRawPointer(address), count, isMapping: true)
         self.init(memory: memory, range: 0..<count)
     }
 
@@ -51,9 +49,7 @@ public struct ByteView: Sendable {
         count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) throws -> Void
     ) rethrows {
         let address = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
-        memory = ByteMemory(UnsafeRawPointer(address), count) { pointer, _ in
-            UnsafeMutableRawPointer(mutating: pointer).deallocate()
-        }
+        memory = ByteMemory(UnsafeRawPointer(address), count, isMapping: false)
         range = 0..<count
         try fill(UnsafeMutableRawBufferPointer(start: address, count: count))
     }
@@ -84,6 +80,12 @@ public struct ByteView: Sendable {
         try body(UnsafeRawBufferPointer(start: memory.address + range.lowerBound, count: count))
     }
 
+    /// Gives back the physical memory of these bytes where they are mapped from a file; the next
+    /// touch reads them from the file again. Does nothing to bytes that were allocated.
+    ///
+    /// Safe at any time, while others read the same bytes too: only time is lost then.
+    public func releasePages() { memory.releasePages(range) }
+
     /// The address of the first byte, valid as long as this view or a copy of it lives.
     var address: UnsafeRawPointer { memory.address + range.lowerBound }
 }
@@ -92,16 +94,30 @@ public struct ByteView: Sendable {
 private final class ByteMemory: @unchecked Sendable {
     let address: UnsafeRawPointer
     private let count: Int
-    private let release: @Sendable (UnsafeRawPointer, Int) -> Void
+    /// Whether the bytes are a read-only mapping of a file; otherwise they were allocated.
+    private let isMapping: Bool
 
-    init(
-        _ address: UnsafeRawPointer, _ count: Int,
-        release: @escaping @Sendable (UnsafeRawPointer, Int) -> Void
-    ) {
-        self.address = address
-        self.count = count
-        self.release = release
+    init(_ address: UnsafeRawPointer, _ count: Int, isMapping: Bool) {
+        (self.address, self.count, self.isMapping) = (address, count, isMapping)
     }
 
-    deinit { release(address, count) }
+    deinit {
+        let address = UnsafeMutableRawPointer(mutating: address)
+        if isMapping { munmap(address, count) } else { address.deallocate() }
+    }
+
+    /// Bytes that Linux maps at once around a page that is touched. Releasing whole runs drops
+    /// those that a neighbour's first touch mapped behind our back.
+    private static let mappedRun: UInt = 64 << 10
+
+    func releasePages(_ range: Range<Int>) {
+        guard isMapping, !range.isEmpty else { return }
+        let (run, first) = (Self.mappedRun, UInt(bitPattern: address))
+        let start = max(first, (first + UInt(range.lowerBound)) / run * run)
+        let end = min(
+            first + UInt(count), (first + UInt(range.upperBound) + run - 1) / run * run)
+        // Mappings begin with a page and runs are whole pages, so `start` is one's first byte. The
+        // pages are never written to: dropping one loses nothing, so a refusal is of no interest.
+        madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
+    }
 }

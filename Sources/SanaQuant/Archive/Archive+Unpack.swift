@@ -70,10 +70,7 @@ extension Archive {
     /// A decoded frame on its way to the output.
     private struct UnpackedFrame {
         let index: Int
-        let memory: RawMemory
-        let count: Int
-
-        var content: UnsafeMutableRawBufferPointer { memory.first(count) }
+        let content: UnsafeMutableRawBufferPointer
     }
 
     /// Bytes that the largest frame unpacks to, the header's aside.
@@ -84,21 +81,35 @@ extension Archive {
     /// Content decoded before it is written, in bytes; twice that is held.
     private static let batchByteCount = 48 << 20
 
+    /// Frames in the order of the file, grouped into runs of about `batchByteCount`.
+    private var batches: [Range<Int>] {
+        var batches: [Range<Int>] = []
+        var (start, size) = (0, 0)
+        for index in frames.indices {
+            size += frames[index].contentByteCount
+            guard size >= Self.batchByteCount || index == frames.count - 1 else { continue }
+            batches.append(start..<index + 1)
+            (start, size) = (index + 1, 0)
+        }
+        return batches
+    }
+
     /// Decodes a batch of frames while the one before is hashed and written.
     private func restore(
         to output: OutputFile, workers: WorkerPool, progress: ((Int, Int) -> Void)?
     ) throws {
-        let memories = MemoryPool(byteCount: largestFrameByteCount)
+        let batches = self.batches
+        let size = batches.reduce(0) { size, batch in
+            max(size, batch.reduce(0) { $0 + Arena.footprint(frames[$1].contentByteCount) })
+        }
+        let arenas = [Arena(byteCount: size), Arena(byteCount: size)]
         var hash = SHA256()
         var finished: [UnpackedFrame] = []
-        repeat {
-            var batch: [UnpackedFrame] = []
-            var next = finished.last.map { $0.index + 1 } ?? 0
-            var size = 0
-            while next < frames.count, size < Self.batchByteCount {
-                let count = frames[next].contentByteCount
-                batch.append(.init(index: next, memory: memories.take(count), count: count))
-                (next, size) = (next + 1, size + count)
+        for step in 0...batches.count {
+            let arena = arenas[step % 2]
+            arena.reset()
+            let batch = (step < batches.count ? batches[step] : 0..<0).map {
+                UnpackedFrame(index: $0, content: arena.take(frames[$0].contentByteCount))
             }
             _ = try workers.map(2 + batch.count) { task in
                 switch task {
@@ -107,12 +118,11 @@ extension Archive {
                 default: try decode(batch[task - 2].index, into: batch[task - 2].content)
                 }
             }
-            for frame in finished { memories.give(frame.memory) }
             if let last = finished.last {
                 progress?(frames[last.index].contentEnd, contentByteCount)
             }
             finished = batch
-        } while !finished.isEmpty
+        }
         guard let manifest else { return }
         guard Array(hash.finalize()).hexadecimal == manifest.contentSHA256 else {
             throw ArchiveError(path, .hash(of: "the content"))

@@ -143,14 +143,17 @@ struct FrameReader {
     let frames: [Archive.Frame]
     let decoders: FreeList<FrameDecoder>
 
-    /// Decodes one frame into `target`, which has exactly its size.
+    /// Decodes one frame into `target`, which has exactly its size, and lets go of its pages: most
+    /// readers take every frame once.
     ///
     /// - Throws: `ArchiveError.Rule`.
     func decode(_ index: Int, into target: UnsafeMutableRawBufferPointer) throws {
         let frame = frames[index]
+        let bytes = file.slice(frame.offset, frame.byteCount)
+        defer { bytes.releasePages() }
         do {
             try decoders.with { decoder in
-                try file.slice(frame.offset, frame.byteCount).withUnsafeBytes {
+                try bytes.withUnsafeBytes {
                     try decoder.decode($0, checksum: frame.checksum, into: target)
                 }
             }

@@ -46,14 +46,19 @@ enum Codec {
 
     /// Number of BF16 values that fp16 does not hold exactly: those below 2⁻¹⁷ with more digits
     /// than are left there, and those beyond 65504. NaN does not count.
-    static func inexactHalves(inBF16 source: UnsafeRawBufferPointer, _ scratch: Scratch) -> Int {
-        guard let start = source.baseAddress else { return 0 }
-        let count = source.count / 2
-        return stride(from: 0, to: count, by: blockCount).reduce(0) { total, first in
-            let length = min(blockCount, count - first)
-            kernels.widen_bf16(start + first * 2, scratch.reference.pointer, length)
-            return total + kernels.inexact_f16(scratch.reference.pointer, length)
+    ///
+    /// Pages of the source are let go behind the count.
+    static func inexactHalves(inBF16 source: ByteView, _ scratch: Scratch) -> Int {
+        var total = 0
+        source.stream { bytes in
+            guard let start = bytes.baseAddress else { return }
+            for first in stride(from: 0, to: bytes.count / 2, by: blockCount) {
+                let count = min(blockCount, bytes.count / 2 - first)
+                kernels.widen_bf16(start + first * 2, scratch.reference.pointer, count)
+                total += kernels.inexact_f16(scratch.reference.pointer, count)
+            }
         }
+        return total
     }
 
     /// Converts between float types: to nearest even, saturating at the largest finite number.
@@ -91,23 +96,31 @@ enum Codec {
     // MARK: int8
 
     /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
-    /// by.
+    /// by. Pages of the source are let go behind it.
     ///
-    /// - Throws: `NonFiniteValue`.
+    /// - Throws: `NonFiniteValue`, the element counted from the tensor's first.
     static func rowScales(
-        of source: UnsafeRawBufferPointer, _ dtype: DType, rows: Int, _ scratch: Scratch
+        of source: ByteView, _ dtype: DType, rows: Int, _ scratch: Scratch
     ) throws(NonFiniteValue) -> FloatBuffer {
         let scales = FloatBuffer(count: rows)
-        let columns = source.count / (dtype.bitWidth / 8) / max(rows, 1)
-        for row in 0..<rows {
-            var maximum: Float = 0
-            for column in stride(from: 0, to: columns, by: blockCount) {
-                let count = min(blockCount, columns - column)
-                maximum = max(
-                    maximum, try widen(source, dtype, row * columns + column, count, scratch))
+        let width = dtype.bitWidth / 8
+        let columns = source.count / width / max(rows, 1)
+        var (first, row, column, maximum) = (0, 0, 0, Float(0))
+        try source.stream { (bytes) throws(NonFiniteValue) in
+            let end = bytes.count / width
+            var element = 0
+            while element < end {
+                let count = min(blockCount, columns - column, end - element)
+                do throws(NonFiniteValue) {
+                    maximum = max(maximum, try widen(bytes, dtype, element, count, scratch))
+                } catch { throw NonFiniteValue(element: first + error.element) }
+                (element, column) = (element + count, column + count)
+                guard column == columns else { continue }
+                let scale = maximum / 127
+                scales.pointer[row] = scale > 0 && (1 / scale).isFinite ? scale : 1
+                (row, column, maximum) = (row + 1, 0, 0)
             }
-            let scale = maximum / 127
-            scales.pointer[row] = scale > 0 && (1 / scale).isFinite ? scale : 1
+            first += end
         }
         return scales
     }

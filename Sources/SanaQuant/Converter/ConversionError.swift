@@ -4,7 +4,7 @@ import SanaModel
 public struct ConversionError: DiagnosticError, Equatable {
     public enum Problem: Sendable, Equatable {
         case sourceIsQuantized(tensor: String, target: ConversionTarget)
-        case notConvertible(tensor: String, shape: [Int])
+        case notConvertible(tensor: String, shape: [Int], rule: String)
         case nameTaken(tensor: String, name: String)
         case nothingToConvert(ConversionTarget)
         case nonFinite(tensor: String, element: Int)
@@ -39,8 +39,8 @@ public struct ConversionError: DiagnosticError, Equatable {
         switch problem {
         case .sourceIsQuantized(let tensor, let target):
             "tensor '\(tensor.printable)' is int8 already; making \(target.rawValue) of it would not bring its values back"
-        case .notConvertible(let tensor, let shape):
-            "tensor '\(tensor.printable)' of shape \(shape) cannot be converted as its rule asks"
+        case .notConvertible(let tensor, let shape, let rule):
+            "tensor '\(tensor.printable)' of shape \(shape) cannot be converted as \(rule) asks"
         case .nameTaken(let tensor, let name):
             "the scale of '\(tensor.printable)' would be called '\(name.printable)', which is taken"
         case .nothingToConvert(let target): "no tensor would become \(target.rawValue)"

@@ -12,7 +12,6 @@ final class ConversionPipeline {
     private let output: OutputFile
     private let workers: WorkerPool
     private let encoders: FreeList<FrameEncoder>
-    private let memories: MemoryPool
     private let fileHashes: FileHashes
     private var contentHash = SHA256()
     /// Bytes written.
@@ -24,7 +23,6 @@ final class ConversionPipeline {
         (self.work, self.output, self.workers) = (work, output, workers)
         let (level, file) = (work.options.level, work.file)
         encoders = FreeList { try FrameEncoder(level: level, file: file) }
-        memories = MemoryPool(byteCount: FrameEncoder.bound(work.options.chunkByteCount))
         fileHashes = FileHashes(files)
     }
 
@@ -33,9 +31,15 @@ final class ConversionPipeline {
     /// Writes all frames with content.
     func run(progress: ((Int, Int) -> Void)?) throws {
         let batches = self.batches
+        let size = batches.reduce(0) { max($0, $1.reduce(0) { $0 + $1.footprint }) }
+        let arenas = [Arena(byteCount: size), Arena(byteCount: size)]
         var completed = 0
         for step in -1...batches.count {
             let finished = step > 0 ? batches[step - 1] : []
+            if batches.indices.contains(step) {
+                arenas[step % 2].reset()
+                for frame in batches[step] { frame.place(in: arenas[step % 2]) }
+            }
             var tasks: [() throws -> Void] = []
             if step > 0 {
                 let fraction = (step, batches.count)
@@ -57,9 +61,10 @@ final class ConversionPipeline {
         }
     }
 
-    /// Frames grouped so that a batch holds some frames a thread, and not too many small ones.
+    /// Frames grouped so that a batch holds some frames a thread, and not too many small ones. Two
+    /// batches are held at a time, before and after compression.
     private var batches: [[FrameJob]] {
-        let limit = (8 + 2 * workers.threadCount) * work.options.chunkByteCount
+        let limit = min(8 + 2 * workers.threadCount, 16) * work.options.chunkByteCount
         var batches: [[FrameJob]] = []
         var (batch, size): ([FrameJob], Int) = ([], 0)
         for frame in work.frames {
@@ -104,7 +109,7 @@ final class ConversionPipeline {
             let range = tensor.sourceRange(
                 frames[frames.startIndex].range.lowerBound..<frames[end - 1].range.upperBound)
             tasks.append {
-                tensor.source.bytes.slice(range.lowerBound, range.count).withUnsafeBytes {
+                tensor.source.bytes.slice(range.lowerBound, range.count).stream {
                     tensor.source.hash.update(bufferPointer: $0)
                 }
             }
@@ -121,10 +126,10 @@ final class ConversionPipeline {
             }
             guard let content = frame.content else { return }
             try content.withUnsafeBytes { bytes in
-                let target = memories.take(FrameEncoder.bound(bytes.count))
-                let count = try encoder.encode(bytes, into: target.bytes, file: work.file)
-                (frame.compressed, frame.compressedCount) = (target, count)
-                frame.checksum = ZstdFrame.checksum(of: UnsafeRawBufferPointer(target.first(count)))
+                let count = try encoder.encode(bytes, into: frame.compressed, file: work.file)
+                frame.compressedCount = count
+                frame.checksum = ZstdFrame.checksum(
+                    of: UnsafeRawBufferPointer(frame.compressed).part(0, count))
             }
         }
     }
@@ -143,9 +148,7 @@ final class ConversionPipeline {
             frame.statistics.addUnchanged(range.count * 8 / source.info.dtype.bitWidth)
             return
         }
-        let memory = memories.take(range.count)
-        let target = memory.first(range.count)
-        frame.content = .memory(memory, count: range.count)
+        guard case .memory(let target) = frame.content else { return }
         if tensor.isScale {
             target.copyMemory(
                 from: .init(
@@ -153,6 +156,8 @@ final class ConversionPipeline {
                     count: range.count))
             return
         }
+        let part = tensor.sourceRange(range)
+        defer { source.releasePages(part) }
         frame.statistics = try source.bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
             if tensor.info.dtype == .i8 {
                 return try Codec.quantize(
@@ -160,7 +165,6 @@ final class ConversionPipeline {
                     columns: source.info.elementCount / source.info.shape[0], scales: source.scales,
                     target, scratch)
             }
-            let part = tensor.sourceRange(range)
             return try Codec.cast(
                 bytes.part(part.lowerBound, part.count), from: source.info.dtype, target,
                 to: tensor.info.dtype, scratch)
@@ -184,24 +188,23 @@ final class ConversionPipeline {
 
     private func write(_ frames: [FrameJob]) throws {
         for frame in frames {
-            guard let compressed = frame.compressed else { continue }
-            try output.write(UnsafeRawBufferPointer(compressed.first(frame.compressedCount)))
+            try output.write(
+                UnsafeRawBufferPointer(frame.compressed).part(0, frame.compressedCount))
             byteCount += frame.compressedCount
         }
     }
 
-    /// Frees what a written frame held and joins its statistics to the tensor's.
+    /// Lets go of what a written frame held and joins its statistics to the tensor's.
     private func recycle(_ frame: FrameJob) {
         if let tensor = frame.tensor, !tensor.isScale {
             tensor.source.statistics.merge(frame.statistics)
+            if tensor.isCopy { tensor.source.releasePages(frame.range) }
             if frame.range.upperBound == tensor.info.byteCount {
                 if tensor.isCopy { tensor.source.hash = tensor.hash }
                 tensor.source.release()
             }
         }
-        if case .memory(let memory, _) = frame.content { memories.give(memory) }
-        if let compressed = frame.compressed { memories.give(compressed) }
-        (frame.content, frame.compressed) = (nil, nil)
+        frame.content = nil
     }
 
     // MARK: Manifest

@@ -94,9 +94,12 @@ final class SourceTensor {
         isPrepared = true
         bytes = try source.bytes(of: info)
         guard decision.conversion == .int8PerChannel else { return }
-        scales = try bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
-            try Codec.rowScales(of: bytes, info.dtype, rows: info.shape[0], scratch)
-        }
+        scales = try Codec.rowScales(of: bytes, info.dtype, rows: info.shape[0], scratch)
+    }
+
+    /// Lets go of the pages behind the values `range`, in bytes.
+    func releasePages(_ range: Range<Int>) {
+        bytes.slice(range.lowerBound, range.count).releasePages()
     }
 
     /// Lets go of the values; the scales stay.
@@ -134,15 +137,14 @@ final class FrameJob {
     /// The bytes before compression.
     enum Content {
         case view(ByteView)
-        case memory(RawMemory, count: Int)
+        case memory(UnsafeMutableRawBufferPointer)
 
         func withUnsafeBytes<Result>(
             _ body: (UnsafeRawBufferPointer) throws -> Result
         ) rethrows -> Result {
             switch self {
             case .view(let bytes): try bytes.withUnsafeBytes(body)
-            case .memory(let memory, let count):
-                try body(UnsafeRawBufferPointer(memory.first(count)))
+            case .memory(let memory): try body(UnsafeRawBufferPointer(memory))
             }
         }
     }
@@ -152,12 +154,26 @@ final class FrameJob {
     /// Bytes of the tensor.
     let range: Range<Int>
     var content: Content?
-    var compressed: RawMemory?
+    /// Room for the frame after compression, and how much of it is used.
+    var compressed = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     var compressedCount = 0
     var checksum: UInt32 = 0
     var statistics = ConversionStatistics()
 
     init(_ tensor: OutputTensor?, _ range: Range<Int>, _ content: Content?) {
         (self.tensor, self.range, self.content) = (tensor, range, content)
+    }
+
+    /// Memory that `place(in:)` takes.
+    var footprint: Int {
+        (tensor?.isCopy ?? true ? 0 : Arena.footprint(range.count))
+            + Arena.footprint(FrameEncoder.bound(range.count))
+    }
+
+    /// Takes memory for the content, unless it is a view of the source, and for what it is
+    /// compressed to.
+    func place(in arena: Arena) {
+        if let tensor, !tensor.isCopy { content = .memory(arena.take(range.count)) }
+        compressed = arena.take(FrameEncoder.bound(range.count))
     }
 }

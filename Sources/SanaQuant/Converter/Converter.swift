@@ -6,6 +6,8 @@ public enum Converter {
     /// How to convert.
     public struct Options: Sendable {
         public var target: ConversionTarget
+        /// Rules of the user, which come before the target's own.
+        public var rules: [UserRule] = []
         /// Whether fp16 may round BF16 tensors that it cannot hold exactly; otherwise these stay
         /// BF16.
         public var allowsRounding = false
@@ -27,10 +29,11 @@ public enum Converter {
     ///
     /// The source is read once (int8 weights twice: scales come first). The bytes written depend on
     /// the source, the options and the version of zstd, not on the number of threads. Memory is
-    /// bounded by a few dozen frames.
+    /// bounded by a few dozen frames, whatever the size of the model: pages of the source are let
+    /// go as soon as they are used.
     ///
     /// - Parameter progress: called with the bytes of converted content so far and in all.
-    /// - Throws: `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The
+    /// - Throws: `RuleError`, `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The
     ///   output appears complete or not at all, and what was there before stays.
     public static func convert(
         checkpoint: Checkpoint, to path: String, options: Options, workers: WorkerPool,
@@ -78,19 +81,19 @@ public enum Converter {
     /// For fp16 this reads the BF16 tensors: one that holds a value which fp16 would change is
     /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits.
     ///
-    /// - Throws: `ConversionError`, and errors of the source.
+    /// - Throws: `RuleError`, `ConversionError`, and errors of the source.
     public static func plan(
         for checkpoint: Checkpoint, options: Options, workers: WorkerPool
     ) throws -> ConversionPlan {
         let tensors = checkpoint.source.tensors
+        let userRules = try UserRule.conversionRules(options.rules, for: tensors)
         var rules = ConversionRule.builtIn(for: options.target)
         if options.target == .fp16, !options.allowsRounding {
             let inexact = try workers.map(tensors.count) { index in
                 guard tensors[index].dtype == .bf16 else { return 0 }
                 let scratch = Codec.Scratch()
-                return try checkpoint.source.bytes(of: tensors[index]).withUnsafeBytes {
-                    Codec.inexactHalves(inBF16: $0, scratch)
-                }
+                return Codec.inexactHalves(
+                    inBF16: try checkpoint.source.bytes(of: tensors[index]), scratch)
             }
             let names = Set(zip(tensors, inexact).filter { $0.1 > 0 }.map(\.0.name))
             rules =
@@ -101,7 +104,7 @@ public enum Converter {
                 ] + rules
         }
         return try ConversionPlan(
-            tensors, target: options.target, rules: rules, file: checkpoint.path)
+            tensors, target: options.target, rules: userRules + rules, file: checkpoint.path)
     }
 
     private static func verify(_ output: OutputFile, workers: WorkerPool) throws {
@@ -142,12 +145,13 @@ public struct ConversionResult: Sendable {
 }
 
 extension ConversionPlan {
-    /// The model's `config.json`, which for int8 tells diffusers (through SDNQ) what is quantized.
+    /// The model's `config.json`, which with int8 tensors tells diffusers (through SDNQ) what is
+    /// quantized.
     ///
     /// The list of modules that are not must be complete, or diffusers builds int8 layers for float
     /// weights.
     func config(_ config: JSONValue, layout: ContentLayout) -> JSONValue {
-        guard target == .int8 else { return config }
+        guard layout.tensors.contains(where: { $0.dtype == .i8 }) else { return config }
         let kept = layout.tensors.filter { $0.dtype != .i8 && $0.name.hasSuffix(".weight") }
         return config.setting(
             "quantization_config",

@@ -23,7 +23,7 @@ final class FileHashes {
         while file < files.count {
             let bytes = files[file].fileBytes
             let count = min(bytes.count - offset, goal - done)
-            bytes.slice(offset, count).withUnsafeBytes { hash.update(bufferPointer: $0) }
+            bytes.slice(offset, count).stream { hash.update(bufferPointer: $0) }
             (offset, done) = (offset + count, done + count)
             guard offset == bytes.count else { return }
             records.append(
@@ -32,29 +32,5 @@ final class FileHashes {
                     sha256: Array(hash.finalize()).hexadecimal))
             (file, offset, hash) = (file + 1, 0, SHA256())
         }
-    }
-}
-
-/// Buffers of one size that go from batch to batch, so that their pages are touched once.
-final class MemoryPool: Sendable {
-    private let byteCount: Int
-    private let list: FreeList<RawMemory>
-
-    init(byteCount: Int) {
-        self.byteCount = byteCount
-        list = FreeList { RawMemory(count: byteCount) }
-    }
-
-    /// Memory for at least `count` bytes; small and oversized requests get their own.
-    func take(_ count: Int) -> RawMemory {
-        guard (byteCount / 4...byteCount).contains(count), let memory = try? list.take() else {
-            return RawMemory(count: count)
-        }
-        return memory
-    }
-
-    /// Returns memory that is no longer used.
-    func give(_ memory: RawMemory) {
-        if memory.count == byteCount { list.give(memory) }
     }
 }

@@ -8,6 +8,8 @@ public struct ConversionPlan: Sendable, Equatable {
         public let conversion: TensorConversion
         /// Text of the rule that decided.
         public let reason: String
+        /// The user's rule that decided, as written; `nil` for rules of our own.
+        public let userRule: String?
         /// The tensor or tensors it becomes; for int8 the weight, then its scale.
         public let outputs: [TensorInfo]
 
@@ -48,7 +50,9 @@ public struct ConversionPlan: Sendable, Equatable {
             let conversion = rule?.conversion ?? .keep
             guard let outputs = conversion.outputs(of: tensor) else {
                 throw ConversionError(
-                    file, .notConvertible(tensor: tensor.name, shape: tensor.shape))
+                    file,
+                    .notConvertible(
+                        tensor: tensor.name, shape: tensor.shape, rule: rule?.reason ?? ""))
             }
             if let taken = outputs.first(where: {
                 $0.name != tensor.name && names.contains($0.name)
@@ -58,7 +62,8 @@ public struct ConversionPlan: Sendable, Equatable {
             decisions.append(
                 Decision(
                     tensor: tensor, conversion: conversion,
-                    reason: rule?.reason ?? "no rule matches", outputs: outputs))
+                    reason: rule?.reason ?? "no rule matches", userRule: rule?.userRule,
+                    outputs: outputs))
         }
         let touched = decisions.contains {
             $0.conversion != .keep || $0.tensor.dtype == target.dtype
@@ -78,7 +83,10 @@ extension TensorConversion {
             guard tensor.dtype.isFloatWeight, dtype.isFloatWeight else { return nil }
             return TensorInfo(name: tensor.name, dtype: dtype, shape: tensor.shape).map { [$0] }
         case .int8PerChannel:
-            guard tensor.dtype.isFloatWeight, tensor.elementCount > 0, tensor.shape.count >= 2,
+            // A matrix, or a 1×1 convolution, which is one.
+            guard tensor.dtype.isFloatWeight, tensor.elementCount > 0,
+                tensor.shape.count == 2 || tensor.shape.count == 4,
+                tensor.shape.dropFirst(2).allSatisfy({ $0 == 1 }),
                 let name = scaleName(of: tensor.name),
                 let weight = TensorInfo(name: tensor.name, dtype: .i8, shape: tensor.shape),
                 let scale = TensorInfo(

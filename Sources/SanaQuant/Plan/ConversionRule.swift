@@ -7,12 +7,15 @@ public struct ConversionRule {
     public let conversion: TensorConversion
     /// Why, for the reader of the plan.
     public let reason: String
+    /// The user's rule as written; `nil` for rules of our own.
+    public let userRule: String?
 
     public init(
-        _ conversion: TensorConversion, reason: String,
+        _ conversion: TensorConversion, reason: String, userRule: String? = nil,
         matches: @escaping (TensorInfo) -> Bool
     ) {
-        (self.matches, self.conversion, self.reason) = (matches, conversion, reason)
+        (self.matches, self.conversion) = (matches, conversion)
+        (self.reason, self.userRule) = (reason, userRule)
     }
 
     /// The rules for `target`. The last one matches every tensor.

@@ -13,6 +13,9 @@ struct ConvertCommand: ParsableCommand {
             everything else in its own type. fp16 of a BF16 checkpoint is exact: a tensor with values that fp16 would \
             change (below 2⁻¹⁷ or beyond 65504) stays BF16, unless --allow-rounding.
 
+            --rule decides before these rules do: the first one whose regular expression matches the whole name of a \
+            tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
+
             Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
             replaced. zstd -d restores a standard safetensors file from the archive.
 
@@ -21,6 +24,8 @@ struct ConvertCommand: ParsableCommand {
               sana-tools convert path/to/repo --dtype int8 --output archives
               sana-tools convert path/to/repo --dtype fp16 --output model.safetensors.zst --force
               sana-tools convert path/to/repo --dtype int8 --dry-run
+              sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
+              sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
             """)
 
     @Argument(
@@ -30,6 +35,18 @@ struct ConvertCommand: ParsableCommand {
 
     @Option(help: "Type of the converted weights: fp16, int8, bf16 or fp32. Repeatable.")
     var dtype: [ConversionTarget] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Type of the tensors whose name the expression matches. Repeatable; the first match wins (default: rules in sana-tools.yaml).",
+            valueName: "regex=type"))
+    var rule: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "Show what becomes of one tensor and which rule decides, and write nothing.",
+            valueName: "tensor"))
+    var explain: String?
 
     @Option(
         help: ArgumentHelp(
@@ -63,6 +80,9 @@ struct ConvertCommand: ParsableCommand {
         let isProject = model == nil
         guard let path = model ?? project?.model else { throw ProjectFile.noModel }
         let targets = try self.targets(isProject ? project : nil)
+        let rules =
+            rule.isEmpty
+            ? (isProject ? project?.rules : nil) ?? [] : try rule.map { try UserRule($0) }
         let folder = output ?? (isProject ? project?.output : nil)
         if let folder, !folder.hasSuffix(ArchiveName.suffix),
             folder.hasSuffix(".zst") || folder.hasSuffix(".safetensors")
@@ -89,6 +109,7 @@ struct ConvertCommand: ParsableCommand {
         let workers = threads.makePool()
         let options = targets.map { target in
             var options = Converter.Options(target: target)
+            options.rules = rules
             options.allowsRounding = allowRounding
             options.level = level
             options.verifyWrite = !noVerifyWrite
@@ -97,10 +118,11 @@ struct ConvertCommand: ParsableCommand {
             options.tool = "sana-tools \(SanaToolsCommand.version)"
             return options
         }
-        if dryRun {
+        if dryRun || explain != nil {
             let plans = try options.map {
                 try Converter.plan(for: checkpoint, options: $0, workers: workers)
             }
+            if let explain { return try show(explain, in: plans) }
             return try format.show(
                 json: .oneOrMany(plans.map(\.json)),
                 text: plans.map { $0.text }.joined(separator: "\n\n"),
@@ -144,6 +166,21 @@ struct ConvertCommand: ParsableCommand {
             }
             return target
         }
+    }
+
+    /// Shows what the plans do to the tensor `name`.
+    private func show(_ name: String, in plans: [ConversionPlan]) throws {
+        let decisions = plans.compactMap { plan in
+            plan.decisions.first { $0.tensor.name == name }.map { (plan.target, $0) }
+        }
+        guard decisions.count == plans.count else {
+            throw UsageError(
+                "no tensor is called '\(name.printable)'",
+                remedy: "'sana-tools convert --dry-run --format json' lists the names")
+        }
+        let lines = decisions.map { "\($0.0.rawValue): \($0.1.explanation)" }
+            .joined(separator: "\n")
+        try format.show(json: .oneOrMany(decisions.map(\.1.json)), text: lines, markdown: lines)
     }
 }
 

@@ -66,14 +66,7 @@ extension ConversionPlan {
         .fields([
             "dtype": .string(target.rawValue), "bytes_before": .int(bytesBefore),
             "bytes_after": .int(bytesAfter),
-            "tensors": .array(
-                decisions.map {
-                    .fields([
-                        "name": .string($0.tensor.name), "from": .string($0.tensor.dtype.rawValue),
-                        "to": .string($0.outputs[0].dtype.rawValue), "reason": .string($0.reason),
-                        "bytes_before": .int($0.bytesBefore), "bytes_after": .int($0.bytesAfter),
-                    ])
-                }),
+            "tensors": .array(decisions.map(\.json)),
         ])
     }
 
@@ -109,5 +102,27 @@ extension ConversionPlan {
             ])
         }
         return table
+    }
+}
+
+extension ConversionPlan.Decision {
+    var json: JSONValue {
+        .fields([
+            "name": .string(tensor.name), "from": .string(tensor.dtype.rawValue),
+            "to": .string(outputs[0].dtype.rawValue), "reason": .string(reason),
+            "rule": .text(userRule),
+            "bytes_before": .int(bytesBefore), "bytes_after": .int(bytesAfter),
+        ])
+    }
+
+    /// What becomes of the tensor, and which rule decided, in a few lines.
+    var explanation: String {
+        """
+        \(tensor.name.printable), \(tensor.dtype.rawValue) \(tensor.shape), \
+        \(TensorRole(of: tensor).rawValue)
+          becomes \(outputs.map { "\($0.dtype.rawValue) \($0.name.printable)" }.joined(separator: " and ")), \
+        \(Format.bytes(bytesBefore)) → \(Format.bytes(bytesAfter)) before compression
+          decided by \(userRule == nil ? "built-in rule: \(reason)" : reason)
+        """
     }
 }

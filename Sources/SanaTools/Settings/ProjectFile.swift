@@ -1,5 +1,6 @@
 import Foundation
 import SanaModel
+import SanaQuant
 import Yams
 
 /// `sana-tools.yaml`: what the commands do when they are called without arguments.
@@ -14,6 +15,8 @@ struct ProjectFile {
     var model: String?
     /// Types that convert makes.
     var dtypes: [String] = []
+    /// Rules that come before convert's own.
+    var rules: [UserRule] = []
     /// Folder, or one `.safetensors.zst` file, that convert writes.
     var output: String?
     /// Golden files, folders or patterns.
@@ -73,6 +76,12 @@ struct ProjectFile {
             switch name {
             case "model": model = resolved(try required(value.string, "a path"))
             case "dtype": dtypes = try strings()
+            case "rules":
+                rules = try strings().map { text in
+                    do throws(RuleError) { return try UserRule(text) } catch {
+                        throw bad(error.description, error.remedy)
+                    }
+                }
             case "output": output = resolved(try required(value.string, "a path"))
             case "references": references = try strings().map(resolved)
             case "tolerance":
@@ -91,7 +100,8 @@ struct ProjectFile {
             default:
                 throw bad(
                     "unknown key '\(name.printable)'",
-                    "keys are model, dtype, output, references, tolerance, database, resolution")
+                    "keys are model, dtype, rules, output, references, tolerance, database, "
+                        + "resolution")
             }
         }
     }

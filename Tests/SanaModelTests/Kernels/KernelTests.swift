@@ -112,6 +112,46 @@ struct KernelTests {
         }
     }
 
+    @Test(arguments: lengths + [70001])
+    func roundingIsMeasuredAlikeByAllSetsAndByDefinition(_ n: Int) {
+        let old = values(n).enumerated().map { $0 % 13 == 2 ? 0 : $1 }
+        // Every seventh value is flushed, every fifth is unchanged, others lose digits.
+        let new = old.enumerated().map { index, value in
+            index % 7 == 3 ? -0.0 : index % 5 == 1 ? value : Float(Float16(value))
+        }
+        func measure(_ set: sk_kernels) -> sk_rounding {
+            var sums = sk_rounding()
+            // In two parts: sums go on.
+            let half = n / 2
+            set.measure_rounding(new, old, 25, half, &sums)
+            new.withUnsafeBufferPointer { new in
+                old.withUnsafeBufferPointer { old in
+                    guard let new = new.baseAddress, let old = old.baseAddress else { return }
+                    set.measure_rounding(new + half, old + half, 25, n - half, &sums)
+                }
+            }
+            return sums
+        }
+        let sums = measure(Self.portable)
+        for other in Self.others.map(measure) {
+            #expect(other.squared_difference.bitPattern == sums.squared_difference.bitPattern)
+            #expect(other.squared_reference.bitPattern == sums.squared_reference.bitPattern)
+            #expect(other.max_difference == sums.max_difference)
+            #expect(other.changed == sums.changed)
+            #expect(other.clipped == sums.clipped)
+            #expect(other.flushed == sums.flushed)
+        }
+        let differences = zip(new, old).map { Double($0) - Double($1) }
+        let error = differences.reduce(0) { $0 + $1 * $1 }
+        let power = old.reduce(0) { $0 + Double($1) * Double($1) }
+        #expect(abs(sums.squared_difference - error) <= 1e-12 * error)
+        #expect(abs(sums.squared_reference - power) <= 1e-12 * power)
+        #expect(sums.max_difference == differences.map(abs).max() ?? 0)
+        #expect(sums.changed == zip(new, old).count { $0 != $1 })
+        #expect(sums.clipped == old.count { abs($0) > 25 })
+        #expect(sums.flushed == zip(new, old).count { $0 == 0 && $1 != 0 })
+    }
+
     @Test(arguments: [(1, 1), (1, 5), (2, 16), (3, 17), (8, 640)])
     func depthwiseRowsAgreeAndMatchPlainConvolution(_ width: Int, _ channels: Int) {
         let rows = (0..<3).map { values(width * channels, seed: $0) }

@@ -24,7 +24,7 @@ import Testing
         let memory = RawMemory(count: count ?? values.count - first)
         let scratch = Codec.Scratch()
         let scales = try values.withUnsafeBytes {
-            try Codec.rowScales(of: $0, .f32, rows: rows, scratch)
+            try Codec.rowScales(of: ByteView($0), .f32, rows: rows, scratch)
         }
         let statistics = try values.withUnsafeBytes {
             try Codec.quantize(

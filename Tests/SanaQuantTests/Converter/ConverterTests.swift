@@ -209,6 +209,20 @@ import Testing
         #expect(try fileBytes(tiny.folder("out.safetensors.zst")) == [1, 2, 3])
     }
 
+    /// A mapped file stays in memory until it is let go of: converting 9.6 GB of weights would take
+    /// 9.6 GB.
+    @Test(arguments: [ConversionTarget.int8, .fp16, .fp32])
+    func pagesOfSourceAndArchiveAreLetGo(target: ConversionTarget) throws {
+        let (folder, source, archive, _) = try convertDigits(target)
+        let file = source.files[0].fileBytes
+        #expect(try #require(residentByteCount(ofMapping: file)) <= 512 << 10)
+        let workers = WorkerPool(threadCount: 2)
+        try archive.verify(using: workers)
+        #expect(try #require(residentByteCount(ofMapping: archive.file)) <= 512 << 10)
+        try archive.unpack(to: folder("unpacked.safetensors"), workers: workers)
+        #expect(try #require(residentByteCount(ofMapping: archive.file)) <= 512 << 10)
+    }
+
     @Test func optionsOutOfRangeAreRefused() throws {
         let tiny = try TinyCheckpoint()
         for (level, chunk) in [(0, 32), (20, 32), (1, 0), (1, 12), (1, 16 << 20)] {

@@ -1,0 +1,135 @@
+import Foundation
+import SanaModel
+
+/// A rule as a user writes it, `REGEX=TYPE`: what becomes of the tensors whose whole name the
+/// regular expression matches.
+///
+/// TYPE is `int8`, `fp16`, `bf16`, `fp32` or `keep`. Rules come before the built-in ones and the
+/// first that matches decides, also where fp16 then rounds.
+public struct UserRule: Sendable {
+    /// As written.
+    public let text: String
+    /// `nil` for `keep`.
+    let target: ConversionTarget?
+    private let pattern: NSRegularExpression
+
+    /// Longest rule accepted, in UTF-8 bytes.
+    private static let maximumByteCount = 1000
+    /// Most progress reports of one match before it is given up: about a tenth of a second, while
+    /// reasonable expressions are through before the first one. By itself the matcher gives up
+    /// after several thousand, and then it says that there is no match.
+    private static let progressLimit = 500
+
+    /// - Parameter text: the type follows the last `=`.
+    /// - Throws: `RuleError`.
+    public init(_ text: String) throws(RuleError) {
+        guard text.utf8.count <= Self.maximumByteCount else { throw RuleError(text, .tooLong) }
+        guard let separator = text.lastIndex(of: "="), separator > text.startIndex else {
+            throw RuleError(text, .noType)
+        }
+        let type = String(text[text.index(after: separator)...])
+        target = ConversionTarget(rawValue: type)
+        guard target != nil || type == "keep" else { throw RuleError(text, .type(type)) }
+        // Alone first, so that an unbalanced parenthesis cannot close ours.
+        let expression = String(text[..<separator])
+        guard (try? NSRegularExpression(pattern: expression)) != nil,
+            let whole = try? NSRegularExpression(pattern: "\\A(?:\(expression))\\z")
+        else { throw RuleError(text, .pattern) }
+        (self.text, pattern) = (text, whole)
+    }
+
+    /// The rules of a plan that do what `rules` say of `tensors`.
+    ///
+    /// - Throws: `RuleError` when a rule decides nothing, or when matching takes too long, which
+    ///   some expressions do on harmless names.
+    static func conversionRules(
+        _ rules: [UserRule], for tensors: [TensorInfo]
+    ) throws(RuleError) -> [ConversionRule] {
+        var decided: [Set<String>] = rules.map { _ in [] }
+        for tensor in tensors {
+            for (index, rule) in rules.enumerated() where try rule.matches(tensor.name) {
+                decided[index].insert(tensor.name)
+                break
+            }
+        }
+        if let unused = decided.firstIndex(where: \.isEmpty) {
+            throw RuleError(rules[unused].text, .unused)
+        }
+        return zip(rules, decided).flatMap { rule, names in
+            let matches: (TensorInfo) -> Bool = { names.contains($0.name) }
+            let written = "rule '\(rule.text.printable)'"
+            guard let target = rule.target else {
+                return [
+                    ConversionRule(.keep, reason: written, userRule: rule.text, matches: matches)
+                ]
+            }
+            let conversion: TensorConversion =
+                target == .int8 ? .int8PerChannel : .cast(target.dtype)
+            return [
+                ConversionRule(.keep, reason: written, userRule: rule.text) {
+                    matches($0) && $0.dtype == target.dtype
+                },
+                ConversionRule(
+                    conversion, reason: written, userRule: rule.text, matches: matches),
+            ]
+        }
+    }
+
+    private func matches(_ name: String) throws(RuleError) -> Bool {
+        var (isMatch, isOver, reports) = (false, false, 0)
+        pattern.enumerateMatches(
+            in: name, options: .reportProgress, range: NSRange(name.startIndex..., in: name)
+        ) { result, flags, stop in
+            isMatch = isMatch || result != nil
+            reports += 1
+            isOver = isOver || flags.contains(.internalError) || reports > Self.progressLimit
+            if isMatch || isOver { stop.pointee = true }
+        }
+        guard isMatch || !isOver else { throw RuleError(text, .tooSlow(tensor: name)) }
+        return isMatch
+    }
+}
+
+/// A rule that cannot be followed.
+public struct RuleError: DiagnosticError, Equatable {
+    public enum Problem: Sendable, Equatable {
+        case tooLong
+        case noType
+        case type(String)
+        case pattern
+        case tooSlow(tensor: String)
+        case unused
+    }
+
+    /// The rule as written.
+    public let rule: String
+    public let problem: Problem
+
+    init(_ rule: String, _ problem: Problem) { (self.rule, self.problem) = (rule, problem) }
+
+    public var category: DiagnosticCategory { .usage }
+
+    public var description: String {
+        let reason =
+            switch problem {
+            case .tooLong: "is too long"
+            case .noType: "is not REGEX=TYPE"
+            case .type(let type): "has the unknown type '\(type.printable)'"
+            case .pattern: "is not a regular expression"
+            case .tooSlow(let tensor): "takes too long to match '\(tensor.printable)'"
+            case .unused: "decides about no tensor"
+            }
+        return "rule '\(rule.printable)' \(reason)"
+    }
+
+    public var remedy: String? {
+        switch problem {
+        case .tooLong, .noType, .type:
+            "write REGEX=TYPE with TYPE int8, fp16, bf16, fp32 or keep, such as '.*attn2.*weight=fp16'"
+        case .pattern: "quote it for the shell, and escape ( ) [ ] . * + ? as \\( or \\."
+        case .tooSlow: "avoid repetitions inside repetitions, such as (a+)+"
+        case .unused:
+            "it must match a whole name that no earlier rule matches; 'convert --dry-run --format json' lists names"
+        }
+    }
+}
