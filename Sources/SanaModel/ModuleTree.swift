@@ -7,8 +7,6 @@ public struct ModuleInfo: Sendable, Equatable {
     /// Operations of its matrix products and convolutions, a multiply-add counting two;
     /// element-wise passes count none.
     public let operations: Int
-    /// Whether it has no children here.
-    public let isLeaf: Bool
 }
 
 extension SanaConfig {
@@ -28,7 +26,7 @@ extension SanaConfig {
             _ path: String, _ rows: Int, _ input: Int, _ output: Int, _ kind: String = "Linear"
         ) -> Int {
             let operations = 2 * rows * input * output
-            list.append(ModuleInfo(path: path, kind: kind, operations: operations, isLeaf: true))
+            list.append(ModuleInfo(path: path, kind: kind, operations: operations))
             return operations
         }
         /// A module whose operations are its children's and `extra` of its own.
@@ -36,7 +34,7 @@ extension SanaConfig {
             let index = list.count
             let operations = children() + extra
             list.insert(
-                ModuleInfo(path: path, kind: kind, operations: operations, isLeaf: false), at: index
+                ModuleInfo(path: path, kind: kind, operations: operations), at: index
             )
             return operations
         }
@@ -61,7 +59,7 @@ extension SanaConfig {
             linear("caption_projection.linear_1", captions, captionChannels, dim)
                 + linear("caption_projection.linear_2", captions, dim, dim)
         }
-        list.append(ModuleInfo(path: "caption_norm", kind: "RMSNorm", operations: 0, isLeaf: true))
+        list.append(ModuleInfo(path: "caption_norm", kind: "RMSNorm", operations: 0))
         for index in 0..<numLayers {
             let block = "transformer_blocks.\(index)"
             _ = parent(block, "SanaTransformerBlock") {
@@ -88,18 +86,9 @@ extension SanaConfig {
             }
         }
         list.append(
-            ModuleInfo(path: "norm_out", kind: "SanaModulatedNorm", operations: 0, isLeaf: true))
+            ModuleInfo(path: "norm_out", kind: "SanaModulatedNorm", operations: 0))
         _ = linear("proj_out", tokens, dim, patchSize * patchSize * outChannels)
         return list
-    }
-
-    /// Operations of a whole forward: those of the modules that no other contains.
-    public static func operations(_ modules: [ModuleInfo]) -> Int {
-        let blocks = "transformer_blocks."
-        return modules.filter {
-            $0.path.hasPrefix(blocks)
-                ? !$0.path.dropFirst(blocks.count).contains(".") : !$0.path.contains(".")
-        }.reduce(0) { $0 + $1.operations }
     }
 
     /// Module paths that every golden holds, in execution order: `REFERENCE`'s default set.
@@ -112,5 +101,16 @@ extension SanaConfig {
             "patch_embed", "time_embed.0", "time_embed.1", "caption_projection", "caption_norm",
         ]
             + blocks + ["norm_out", "proj_out"]
+    }
+}
+
+extension [ModuleInfo] {
+    /// Operations of a whole forward: those of the modules that no other contains.
+    public var totalOperations: Int {
+        let blocks = "transformer_blocks."
+        return filter {
+            $0.path.hasPrefix(blocks)
+                ? !$0.path.dropFirst(blocks.count).contains(".") : !$0.path.contains(".")
+        }.reduce(0) { $0 + $1.operations }
     }
 }

@@ -155,7 +155,7 @@ struct ForwardTests {
         let sizes = [(small, 1.1e12), (SanaConfig(), 2.9e12)]
         for (config, expected) in sizes {
             let modules = config.modules(batch: 1, height: 32, width: 32, captionTokens: 300)
-            let operations = Double(SanaConfig.operations(modules))
+            let operations = Double(modules.totalOperations)
             #expect(abs(operations - expected) < 0.05e12 * 1.5, "\(operations)")
             #expect(Set(modules.map(\.path)).count == modules.count)
         }

@@ -42,7 +42,7 @@ struct HistoryStoreTests {
             ]))
         let (run, layers) = try store.run(nil)
         #expect(
-            run.id == id && run.kind == "profile" && run.height == 8 && run.captionTokens == 300)
+            run.joined.id == id && run.run.kind == "profile" && run.run.captionTokens == 300)
         #expect(layers.map(\.path) == ["b", "a"])
         #expect(layers[0].samples == 3 && layers[0].medianNs == 20)
         #expect(layers[1].relativePower == 0.1 && layers[1].verdict == "fail")
@@ -66,7 +66,7 @@ struct HistoryStoreTests {
         for (table, count) in [("machine", "1"), ("model", "1"), ("layer", "1"), ("run", "3")] {
             #expect(try values("SELECT COUNT(*) FROM \(table)") == [count])
         }
-        #expect(try store.runs(limit: 2).map(\.id) == [3, 2])
+        #expect(try store.runs(limit: 2).map(\.joined.id) == [3, 2])
     }
 
     @Test func runThatFailsHalfWayLeavesNothing() throws {

@@ -75,8 +75,8 @@ public final class WorkerPool: @unchecked Sendable {
     /// Calls `body(index, worker)` once for every index below `count` and returns when all are
     /// done.
     ///
-    /// `worker` is below `threadCount` and no two calls that run at the same time share it. Not
-    /// reentrant.
+    /// `worker` is below `threadCount` and no two calls that run at the same time share it. One
+    /// caller at a time, and none from inside a loop: the pool traps rather than mix two loops.
     public func run(_ count: Int, _ body: (_ index: Int, _ worker: Int) -> Void) {
         guard count > 1, !threads.isEmpty else {
             for index in 0..<max(count, 0) { body(index, 0) }
@@ -84,6 +84,7 @@ public final class WorkerPool: @unchecked Sendable {
         }
         withoutActuallyEscaping(body) { body in
             pthread_mutex_lock(mutex)
+            precondition(loop == nil, "two loops at once on one WorkerPool")
             next.store(0, ordering: .relaxed)
             loop = (count, body)
             running = threads.count

@@ -49,9 +49,11 @@ public struct Activation: Sendable {
                             source[pixel * channels + first + channel]
                     }
                 }
-                body(
-                    (image * channels + first) * pixels,
-                    UnsafeBufferPointer(start: scratch.pointer, count: count * pixels))
+                withExtendedLifetime(scratch) {
+                    body(
+                        (image * channels + first) * pixels,
+                        UnsafeBufferPointer(start: scratch.pointer, count: count * pixels))
+                }
             }
         }
     }

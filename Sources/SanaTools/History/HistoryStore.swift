@@ -114,7 +114,7 @@ struct HistoryStore: Sendable {
                         SELECT path, samples, median_ns, relative_rms, relative_power, max_abs, cosine, sqnr_db,
                             tolerance, layer_result.verdict
                         FROM layer_result JOIN layer USING (path) WHERE run_id = ? ORDER BY layer.id
-                        """, arguments: [run.id])
+                        """, arguments: [run.joined.id])
                 return (run, layers)
             }
         }
@@ -181,53 +181,44 @@ extension AccuracyRow {
     }
 }
 
-/// A run as lists show it.
-struct RunSummary: Codable, FetchableRecord, Sendable {
-    let id: Int64
-    let uuid: String
-    let kind: String
-    let startedAt: String
-    let model: String
-    let dtype: String
-    let digest: String
-    let machine: String
-    let reference: String?
-    let threads: Int
-    let compute: String
-    let numerics: String
-    let batch: Int
-    let height: Int
-    let width: Int
-    let captionTokens: Int
-    let canaryGflops: Double?
-    let peakRssBytes: Int
-    let metric: String?
-    let tolerance: Double?
-    let verdict: String?
-    /// Error of the output in a verification.
-    let outputRelativeRms: Double?
-    let outputRelativePower: Double?
-    /// Median latency of the forward in a profile.
-    let totalMedianNs: Double?
-    let toolVersion: String
-    let gitCommit: String?
+/// A run as lists show it: its row, and what other tables know of it.
+struct RunSummary: FetchableRecord, Sendable {
+    let run: RunRow
+    let joined: Joined
 
-    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
-        .convertFromSnakeCase
+    /// Columns of other tables.
+    struct Joined: Codable, FetchableRecord, Sendable {
+        /// Number of the run.
+        let id: Int64
+        let dtype: String
+        let digest: String
+        /// Fingerprint of the machine.
+        let machine: String
+        /// Errors of the output in a verification.
+        let outputRelativeRms: Double?
+        let outputRelativePower: Double?
+        /// Median latency of the forward in a profile.
+        let totalMedianNs: Double?
+
+        static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
+            .convertFromSnakeCase
+        }
+    }
+
+    init(row: Row) throws {
+        run = try RunRow(row: row)
+        joined = try Joined(row: row)
     }
 
     static let sql = """
-        SELECT run.id, run.uuid, run.kind, run.started_at, run.model_path AS model, model.dtype, model.digest,
-            machine.fingerprint AS machine, run.reference, run.threads, run.compute, run.numerics,
-            run.batch, run.height, run.width, run.caption_tokens, run.canary_gflops, run.peak_rss_bytes,
-            run.metric, run.tolerance, run.verdict, run.tool_version, run.git_commit,
-            (SELECT relative_rms FROM layer_result WHERE run_id = run.id AND path = '\(Golden.outputPath)')
-                AS output_relative_rms,
-            (SELECT relative_power FROM layer_result WHERE run_id = run.id AND path = '\(Golden.outputPath)')
-                AS output_relative_power,
-            (SELECT median_ns FROM layer_result WHERE run_id = run.id AND path = '\(Profile.totalPath)')
-                AS total_median_ns
+        SELECT run.*, model.dtype, model.digest, machine.fingerprint AS machine,
+            output.relative_rms AS output_relative_rms,
+            output.relative_power AS output_relative_power, total.median_ns AS total_median_ns
         FROM run JOIN model ON model.id = run.model_id JOIN machine ON machine.id = run.machine_id
+        LEFT JOIN layer_result AS output
+            ON output.run_id = run.id AND output.path = '\(Golden.outputPath)'
+        LEFT JOIN layer_result AS total
+            ON total.run_id = run.id AND total.path = '\(Profile.totalPath)'
         """
 }
 

@@ -83,7 +83,7 @@ extension Profile {
         return Profile(
             model: model.label, compute: model.compute, numerics: options.numerics, sizes: sizes,
             threads: workers.threadCount, layers: layers, total: timing,
-            operations: SanaConfig.operations(modules), canaryGFLOPS: rate,
+            operations: modules.totalOperations, canaryGFLOPS: rate,
             peakRSSBytes: Machine.peakResidentBytes, startedAt: startedAt,
             seconds: (clock.now - start).inSeconds)
     }

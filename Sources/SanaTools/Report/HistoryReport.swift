@@ -4,40 +4,45 @@ import SanaModel
 extension RunSummary {
     var json: JSONValue {
         .fields([
-            "id": .int(Int(id)), "uuid": .string(uuid), "kind": .string(kind),
-            "started_at": .string(startedAt), "model": .string(model), "dtype": .string(dtype),
-            "digest": .string(digest), "machine": .string(machine), "reference": .text(reference),
-            "threads": .int(threads), "compute": .string(compute), "numerics": .string(numerics),
-            "batch": .int(batch), "height": .int(height), "width": .int(width),
-            "caption_tokens": .int(captionTokens), "canary_gflops": .double(canaryGflops),
-            "peak_rss_bytes": .int(peakRssBytes), "metric": .text(metric),
-            "tolerance": .double(tolerance), "verdict": .text(verdict),
-            "output_relative_rms": .double(outputRelativeRms),
-            "output_relative_power": .double(outputRelativePower),
-            "total_median_ns": .double(totalMedianNs), "tool_version": .string(toolVersion),
-            "git_commit": .text(gitCommit),
+            "id": .int(Int(joined.id)), "uuid": .string(run.uuid), "kind": .string(run.kind),
+            "started_at": .string(run.startedAt), "model": .string(run.modelPath),
+            "dtype": .string(joined.dtype),
+            "digest": .string(joined.digest), "machine": .string(joined.machine),
+            "reference": .text(run.reference),
+            "threads": .int(run.threads), "compute": .string(run.compute),
+            "numerics": .string(run.numerics),
+            "batch": .int(run.batch), "height": .int(run.height), "width": .int(run.width),
+            "caption_tokens": .int(run.captionTokens), "canary_gflops": .double(run.canaryGflops),
+            "peak_rss_bytes": .int(run.peakRssBytes), "metric": .text(run.metric),
+            "tolerance": .double(run.tolerance), "verdict": .text(run.verdict),
+            "output_relative_rms": .double(joined.outputRelativeRms),
+            "output_relative_power": .double(joined.outputRelativePower),
+            "total_median_ns": .double(joined.totalMedianNs),
+            "tool_version": .string(run.toolVersion),
+            "git_commit": .text(run.gitCommit),
         ])
     }
 
     /// Verdict of a verification, latency of a profile.
     private var outcome: String {
-        if let verdict {
-            let isPower = metric == Metric.relativePower.rawValue
-            let error = (isPower ? outputRelativePower : outputRelativeRms).map(Format.scientific)
+        if let verdict = run.verdict {
+            let isPower = run.metric == Metric.relativePower.rawValue
+            let error = (isPower ? joined.outputRelativePower : joined.outputRelativeRms).map(
+                Format.scientific)
             return verdict.printable
                 + (error.map { ", output \(isPower ? "power" : "RMS") \($0)" } ?? "")
         }
-        return totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
+        return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
     }
 
     var text: String {
         """
-        run \(id), \(kind.printable) of \(model.printable) at \(startedAt.printable): \(outcome)
-        \(dtype.printable) weights \(String(digest.prefix(12)).printable), compute \
-        \(compute.printable), numerics \(numerics.printable), \
-        latent \(height)×\(width), batch \(batch), \(captionTokens) caption tokens
-        machine \(machine.printable), \(threads) threads, peak memory \(Format.bytes(peakRssBytes)), sana-tools \
-        \(toolVersion.printable), commit \(gitCommit.map { String($0.prefix(12)).printable } ?? "none")
+        run \(joined.id), \(run.kind.printable) of \(run.modelPath.printable) at \(run.startedAt.printable): \(outcome)
+        \(joined.dtype.printable) weights \(String(joined.digest.prefix(12)).printable), compute \
+        \(run.compute.printable), numerics \(run.numerics.printable), \
+        latent \(run.height)×\(run.width), batch \(run.batch), \(run.captionTokens) caption tokens
+        machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
+        \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """
     }
 
@@ -47,11 +52,13 @@ extension RunSummary {
             ("dtype", .left),
             ("latent", .right), ("batch", .right), ("threads", .right), ("outcome", .left),
         ])
-        for run in runs {
+        for summary in runs {
+            let run = summary.run
             table.append([
-                "\(run.id)", run.startedAt.printable, run.kind.printable, run.model.printable,
-                run.dtype.printable,
-                "\(run.height)×\(run.width)", "\(run.batch)", "\(run.threads)", run.outcome,
+                "\(summary.joined.id)", run.startedAt.printable, run.kind.printable,
+                run.modelPath.printable, summary.joined.dtype.printable,
+                "\(run.height)×\(run.width)",
+                "\(run.batch)", "\(run.threads)", summary.outcome,
             ])
         }
         return table
