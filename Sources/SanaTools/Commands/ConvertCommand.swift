@@ -120,6 +120,8 @@ struct ConvertCommand: ParsableCommand {
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
         _ = try SanaTransformer2DModel(checkpoint.config(), source: checkpoint.source, label: path)
+        // It reads the small tensors, and around each the kernel maps up to 2 MB of the file.
+        for file in checkpoint.files { file.fileBytes.releasePages() }
         if let folder, !folder.hasSuffix(ArchiveName.suffix) {
             try FileManager.default.createFolder(folder)
         }
