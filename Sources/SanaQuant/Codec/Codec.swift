@@ -98,6 +98,9 @@ enum Codec {
     /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
     /// by. Pages of the source are let go behind it.
     ///
+    /// Smaller scales that clip a row's largest values lower the squared error of the weights by
+    /// one or two per cent, but raised that of sana-digits' output on every golden, so none are tried.
+    ///
     /// - Throws: `NonFiniteValue`, the element counted from the tensor's first.
     static func rowScales(
         of source: ByteView, _ dtype: DType, rows: Int, _ scratch: Scratch
