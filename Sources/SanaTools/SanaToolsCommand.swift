@@ -47,19 +47,26 @@ enum Main {
         }
         do {
             try command.run()
+            end(.success)
         } catch let error as any DiagnosticError {
             Console.report(error)
-            SanaToolsCommand.exit(withError: ExitCode(error.category.exitCode))
-        } catch let error
-            where error is ExitCode || SanaToolsCommand.exitCode(for: error) != .failure
-        {
-            // A verdict, or the parser's own request for help.
+            end(ExitCode(error.category.exitCode))
+        } catch let code as ExitCode {
+            end(code)
+        } catch let error where SanaToolsCommand.exitCode(for: error) != .failure {
+            // The parser's own request for help.
             SanaToolsCommand.exit(withError: error)
         } catch {
             Console.talk("sana-tools: internal error: \(error)")
-            SanaToolsCommand.exit(withError: ExitCode.internalError)
+            end(.internalError)
         }
     }
+
+    /// Ends the process at once, all output being written.
+    ///
+    /// The exit handler of OpenBLAS joins threads that never started where address space is limited
+    /// (`ulimit -v`), and would wait for ever.
+    private static func end(_ code: ExitCode) -> Never { _exit(code.rawValue) }
 
     /// An interrupted command leaves nothing half-written, and ends as the signal would have ended
     /// it.
