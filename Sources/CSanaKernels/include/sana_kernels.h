@@ -6,8 +6,7 @@
 // therefore give the same bits.
 //
 // Rules that hold for all of them: `n` counts elements and may be 0; pointers need no alignment;
-// inputs and outputs may be the same array where the parameter is not const, and do not overlap
-// otherwise.
+// inputs and outputs of equal length may be the same array, and do not overlap otherwise.
 #ifndef SANA_KERNELS_H
 #define SANA_KERNELS_H
 

@@ -4,7 +4,7 @@ struct Timesteps {
     static let channels = 256
     let path: String
 
-    /// e^(−ln 10000 · i / 128) in fp32, bit for bit as torch computes it.
+    /// e^(−ln 10000 · i / 128) in fp32, as torch 2.13 computes it.
     static let frequencies: [Float] = (0..<channels / 2).map { index in
         let exponent = -Float(9.210340371976184) * Float(index) / Float(channels / 2)
         let frequency = Float(exp(Double(exponent)))

@@ -27,7 +27,8 @@ public enum Converter {
 
     /// Converts every tensor of `checkpoint` and writes the archive `path`.
     ///
-    /// The source is read once (int8 weights twice: scales come first). The bytes written depend on
+    /// The source is read once (int8 weights and, for fp16, BF16 tensors
+    /// twice: scales and exactness come first). The bytes written depend on
     /// the source, the options and the version of zstd, not on the number of threads. Memory is
     /// bounded by a few dozen frames, whatever the size of the model: pages of the source are let
     /// go as soon as they are used.

@@ -1,6 +1,6 @@
 import SanaModel
 
-/// What a conversion will do to every tensor, decided before any value is read.
+/// What a conversion will do to every tensor, decided before anything is written.
 public struct ConversionPlan: Sendable, Equatable {
     /// What becomes of one tensor, and why.
     public struct Decision: Sendable, Equatable {
