@@ -55,7 +55,6 @@ public enum Converter {
         let plan = try plan(for: checkpoint, options: options, workers: workers)
         let work = try ConversionWork(
             plan, source: checkpoint.source, options: options, file: label)
-        try OutputFile.checkAbsent(path, replaceExisting: options.replaceExisting)
 
         let output = try OutputFile(path, replaceExisting: options.replaceExisting)
         let pipeline = ConversionPipeline(
@@ -68,13 +67,11 @@ public enum Converter {
         if options.verifyWrite { try verify(output, workers: workers) }
         try output.commit()
 
-        let elapsed = start.duration(to: clock.now)
         let filesByteCount = checkpoint.files.reduce(0) { $0 + $1.fileBytes.count }
         return ConversionResult(
             output: path, bytesIn: filesByteCount > 0 ? filesByteCount : plan.bytesBefore,
             bytesOut: pipeline.byteCount, tensors: work.reports, manifest: manifest,
-            seconds: Double(elapsed.components.seconds)
-                + Double(elapsed.components.attoseconds) * 1e-18)
+            seconds: start.duration(to: clock.now).inSeconds)
     }
 
     /// What `convert` will do to every tensor.

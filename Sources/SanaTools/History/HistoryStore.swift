@@ -187,7 +187,7 @@ struct RunSummary: FetchableRecord, Sendable {
     let joined: Joined
 
     /// Columns of other tables.
-    struct Joined: Codable, FetchableRecord, Sendable {
+    struct Joined: HistoryColumns {
         /// Number of the run.
         let id: Int64
         let dtype: String
@@ -199,10 +199,6 @@ struct RunSummary: FetchableRecord, Sendable {
         let outputRelativePower: Double?
         /// Median latency of the forward in a profile.
         let totalMedianNs: Double?
-
-        static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
-            .convertFromSnakeCase
-        }
     }
 
     init(row: Row) throws {
@@ -223,7 +219,7 @@ struct RunSummary: FetchableRecord, Sendable {
 }
 
 /// A row of the view `layer_result`.
-struct LayerResult: Codable, FetchableRecord, Sendable {
+struct LayerResult: HistoryColumns {
     let path: String
     let samples: Int?
     let medianNs: Double?
@@ -234,10 +230,6 @@ struct LayerResult: Codable, FetchableRecord, Sendable {
     let sqnrDb: Double?
     let tolerance: Double?
     let verdict: String?
-
-    static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
-        .convertFromSnakeCase
-    }
 }
 
 /// Trouble with the history's database.

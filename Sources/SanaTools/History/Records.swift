@@ -1,13 +1,19 @@
 import Foundation
 import GRDB
 
-/// A row of a table: columns in snake case, properties in camel case.
-protocol HistoryRow: Codable, FetchableRecord, MutablePersistableRecord {}
+/// What a query gives: columns in snake case, properties in camel case.
+protocol HistoryColumns: Codable, FetchableRecord, Sendable {}
 
-extension HistoryRow {
+extension HistoryColumns {
     static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
         .convertFromSnakeCase
     }
+}
+
+/// A row of a table.
+protocol HistoryRow: HistoryColumns, MutablePersistableRecord {}
+
+extension HistoryRow {
     static var databaseColumnEncodingStrategy: DatabaseColumnEncodingStrategy {
         .convertToSnakeCase
     }

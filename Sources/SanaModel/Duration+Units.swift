@@ -1,12 +1,12 @@
 extension Duration {
     /// The duration as a number of seconds.
-    var inSeconds: Double {
+    public var inSeconds: Double {
         let (seconds, attoseconds) = components
         return Double(seconds) + Double(attoseconds) * 1e-18
     }
 
     /// The duration in whole nanoseconds.
-    var inNanoseconds: Int {
+    public var inNanoseconds: Int {
         let (seconds, attoseconds) = components
         return Int(seconds) * 1_000_000_000 + Int(attoseconds / 1_000_000_000)
     }
