@@ -2,26 +2,32 @@
 # make test      set up everything and run the tests
 # make install   build and install the binary and shell completions below PREFIX
 # make lint      check the code's format
+# make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
+# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO (an hour, 30 GB of disk)
 # make interop   check archives against Python's readers (installs packages into VENV)
 
 PREFIX ?= /usr/local
 DESTDIR ?=
 VENV ?= .venv
+FUZZ_SECONDS ?= 60
+BENCH ?= .build/bench
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
-.PHONY: demo test install lint interop setup build clean
+.PHONY: demo test install lint fuzz bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
 	$(BINARY) verify --tolerance 1e-3 --summary
+	$(BINARY) verify fixtures/sana-digits reports/archives/*.zst --tolerance 1e-3 --summary --pictures reports/samples.png \
+	    --trajectory fixtures/trajectories/sana-digits-dpm-20.safetensors
 	$(BINARY) profile
 	$(BINARY) history list
 	@$(BINARY) verify --tolerance 1e-3 --no-record --format markdown > reports/verify.md
 	@$(BINARY) profile --leaves --no-record --format markdown > reports/profile.md
 	@echo
 	@echo "sana-digits was converted to fp16 and int8, verified layer by layer against diffusers and profiled."
-	@echo "Reports:  reports/verify.md  reports/profile.md"
+	@echo "Reports:  reports/verify.md  reports/profile.md  reports/samples.png"
 	@echo "Archives: reports/archives   History: reports/sana-tools.sqlite"
 
 test: setup
@@ -46,6 +52,26 @@ install: build
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+fuzz: setup
+	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz
+	for parser in safetensors archive; do \
+	    mkdir -p .build/fuzz/corpus/$$parser && .build/fuzz/release/sana-fuzz $$parser \
+	        .build/fuzz/corpus/$$parser fixtures/fuzz/$$parser -artifact_prefix=.build/fuzz/$$parser- \
+	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=2 -malloc_limit_mb=256 -rss_limit_mb=1024 \
+	        -print_final_stats=1 || exit 1; \
+	done
+
+bench: build
+	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement fixtures/requirements.txt --requirement fixtures/requirements-bench.txt
+	mkdir -p $(BENCH)
+	test -e $(BENCH)/sana-0.6b || $(VENV)/bin/python fixtures/make_random.py 0.6b $(BENCH)/sana-0.6b
+	test -e $(BENCH)/sana-1.6b || $(VENV)/bin/python fixtures/make_random.py 1.6b $(BENCH)/sana-1.6b
+	$(BINARY) kernels --format markdown > reports/kernels.md
+	$(VENV)/bin/python fixtures/bench_conversion.py $(BENCH)/sana-1.6b --binary $(BINARY) --output reports/conversion
+	$(VENV)/bin/python fixtures/bench_forward.py --model $(BENCH)/sana-0.6b --model $(BENCH)/sana-1.6b \
+	    --binary $(BINARY) --output reports/benchmark
 
 interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)

@@ -4,10 +4,18 @@ import PackageDescription
 /// C kernels are compiled at -O3 in every configuration: the test suite runs whole forwards.
 let kernelSettings: [CSetting] = [.unsafeFlags(["-O3", "-ffp-contract=off"])]
 
-let swiftSettings: [SwiftSetting] = [
-    .treatAllWarnings(as: .error),
-    .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
-]
+/// `make fuzz` builds with libFuzzer's coverage and the address sanitizer.
+let isFuzzing = Context.environment["SANA_FUZZ"] != nil
+let sanitizers = ["-sanitize=fuzzer,address"]
+/// gold cannot read the debug information; lld would drop the coverage counters as unused.
+let fuzzLinkerFlags =
+    sanitizers + ["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "nostart-stop-gc"]
+
+let swiftSettings: [SwiftSetting] =
+    [
+        .treatAllWarnings(as: .error),
+        .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+    ] + (isFuzzing ? [.unsafeFlags(sanitizers)] : [])
 
 let package = Package(
     name: "sana-tools",
@@ -18,6 +26,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
     targets: [
@@ -44,9 +53,13 @@ let package = Package(
                 "SanaQuant", "SanaModel",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
+                .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            resources: [.embedInCode("Capture/capture.py")],
+            resources: [
+                .embedInCode("Capture/capture.py"),
+                .embedInCode("Report/Page/report.mustache"),
+            ],
             swiftSettings: swiftSettings),
         .target(
             name: "SanaTestSupport",
@@ -70,3 +83,15 @@ let package = Package(
             swiftSettings: swiftSettings),
     ]
 )
+
+if isFuzzing {
+    package.targets += [
+        .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
+        .executableTarget(
+            name: "sana-fuzz",
+            dependencies: ["CLibFuzzer", "SanaQuant", "SanaModel"],
+            path: "Tests/Fuzz/SanaFuzz",
+            swiftSettings: swiftSettings,
+            linkerSettings: [.unsafeFlags(fuzzLinkerFlags)]),
+    ]
+}

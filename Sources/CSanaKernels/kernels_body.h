@@ -281,34 +281,69 @@ static void depthwise3x3_row(const float *above, const float *row, const float *
     }
 }
 
+// Eight elements: their sums, which elements differ most, and magnitudes.
+typedef struct {
+    double difference[DOUBLE_LANES], reference[DOUBLE_LANES], actual[DOUBLE_LANES],
+        product[DOUBLE_LANES], absolute[DOUBLE_LANES], maximum[DOUBLE_LANES],
+        max_actual[DOUBLE_LANES], max_reference[DOUBLE_LANES];
+    uint64_t index[DOUBLE_LANES], nonfinite[DOUBLE_LANES];
+} comparison_lanes;
+
+static inline void compare_lane(float actual, float reference, uint64_t index, size_t j,
+                                comparison_lanes *lanes) {
+    uint32_t exponent = 0xFFu << 23;
+    int finite = (as_bits(actual) & exponent) != exponent && (as_bits(reference) & exponent) != exponent;
+    double a = finite ? (double)actual : 0.0, r = finite ? (double)reference : 0.0;
+    double d = a - r, magnitude = finite ? fabs(d) : (double)INFINITY;
+    lanes->difference[j] += d * d;
+    lanes->reference[j] += r * r;
+    lanes->actual[j] += a * a;
+    lanes->product[j] += a * r;
+    lanes->absolute[j] += fabs(d);
+    lanes->index[j] = magnitude > lanes->maximum[j] ? index : lanes->index[j];
+    lanes->maximum[j] = magnitude > lanes->maximum[j] ? magnitude : lanes->maximum[j];
+    lanes->max_actual[j] = fabs(a) > lanes->max_actual[j] ? fabs(a) : lanes->max_actual[j];
+    lanes->max_reference[j] = fabs(r) > lanes->max_reference[j] ? fabs(r) : lanes->max_reference[j];
+    lanes->nonfinite[j] += finite ? 0 : 1;
+}
+
+static inline double larger(double a, double b) { return a > b ? a : b; }
+
 static void compare(const float *actual, const float *reference, size_t n, sk_comparison *sums) {
-    double difference[DOUBLE_LANES] = {0}, ref[DOUBLE_LANES] = {0}, act[DOUBLE_LANES] = {0},
-           product[DOUBLE_LANES] = {0}, maximum[DOUBLE_LANES] = {0};
-    uint64_t nonfinite[DOUBLE_LANES] = {0};
-    for (size_t i = 0; i < n; i += DOUBLE_LANES) {
-        size_t count = n - i < DOUBLE_LANES ? n - i : DOUBLE_LANES;
-        for (size_t j = 0; j < count; j++) {
-            uint32_t exponent = 0xFFu << 23;
-            int finite = (as_bits(actual[i + j]) & exponent) != exponent &&
-                         (as_bits(reference[i + j]) & exponent) != exponent;
-            double a = finite ? (double)actual[i + j] : 0.0, r = finite ? (double)reference[i + j] : 0.0;
-            double d = a - r, magnitude = d < 0 ? -d : d;
-            difference[j] += d * d;
-            ref[j] += r * r;
-            act[j] += a * a;
-            product[j] += a * r;
-            maximum[j] = magnitude > maximum[j] ? magnitude : maximum[j];
-            nonfinite[j] += finite ? 0 : 1;
+    comparison_lanes lanes = {0};
+    uint64_t first = sums->count;
+    size_t i = 0;
+    for (; i + DOUBLE_LANES <= n; i += DOUBLE_LANES)
+        for (size_t j = 0; j < DOUBLE_LANES; j++)
+            compare_lane(actual[i + j], reference[i + j], first + i + j, j, &lanes);
+    for (size_t j = 0; i < n; i++, j++) compare_lane(actual[i], reference[i], first + i, j, &lanes);
+    double maximum = 0;
+    uint64_t index = UINT64_MAX;
+    for (int j = 0; j < DOUBLE_LANES; j++) {
+        sums->squared_difference += lanes.difference[j];
+        sums->squared_reference += lanes.reference[j];
+        sums->squared_actual += lanes.actual[j];
+        sums->product += lanes.product[j];
+        sums->absolute_difference += lanes.absolute[j];
+        sums->max_actual = larger(lanes.max_actual[j], sums->max_actual);
+        sums->max_reference = larger(lanes.max_reference[j], sums->max_reference);
+        sums->nonfinite += lanes.nonfinite[j];
+        int is_first = lanes.maximum[j] == maximum && lanes.index[j] < index;
+        if (lanes.maximum[j] > maximum || is_first) {
+            maximum = lanes.maximum[j];
+            index = lanes.index[j];
         }
     }
-    for (int j = 0; j < DOUBLE_LANES; j++) {
-        sums->squared_difference += difference[j];
-        sums->squared_reference += ref[j];
-        sums->squared_actual += act[j];
-        sums->product += product[j];
-        sums->max_difference = maximum[j] > sums->max_difference ? maximum[j] : sums->max_difference;
-        sums->nonfinite += nonfinite[j];
+    if (maximum > sums->max_difference) {
+        sums->max_difference = maximum;
+        sums->max_index = index;
     }
+    sums->count += n;
+}
+
+static void difference_histogram(const float *actual, const float *reference, size_t n,
+                                 uint32_t *bins) {
+    for (size_t i = 0; i < n; i++) bins[(as_bits(actual[i] - reference[i]) & 0x7FFFFFFFu) >> 16]++;
 }
 
 // Eight elements: their errors in fp64, and their counters, which are as narrow as the values so
@@ -354,6 +389,108 @@ static void measure_rounding(const float *actual, const float *reference, float 
     }
 }
 
+static void split_plane(const void *source, int plane, uint8_t *target, size_t n) {
+    int shift = 8 * plane;
+    for (size_t i = 0; i < n; i++) target[i] = (uint8_t)(load16(source, i) >> shift);
+}
+
+static void join_planes(const uint8_t *low, const uint8_t *high, void *target, size_t n) {
+    for (size_t i = 0; i < n; i++) store16(target, i, (uint16_t)(low[i] | high[i] << 8));
+}
+
+// The scale of a token, and what its values are multiplied by; 0 where all become 0.
+static float token_scale_of(const float *x, size_t n, float *inverse) {
+    float maximum = absolute_maximum(x, n), factor = 127.0f / maximum;
+    int divides = maximum > 0.0f && factor <= 3.0e38f && maximum <= 3.4028234664e38f;
+    *inverse = divides ? factor : 0.0f;
+    if (divides) return maximum / 127.0f;
+    return (as_bits(maximum) >> 23) == 0xFFu ? as_float(0x7FC00000u) : 0.0f;
+}
+
+static inline int32_t token_value(float x, float inverse) {
+    float value = x * inverse;
+    value = value < -127.0f ? -127.0f : value;
+    value = value > 127.0f ? 127.0f : value;
+    return rounded_integer(value + ROUNDER);
+}
+
+// One token's sums turned into floats; the order of operations is part of the result.
+static inline void scale_sums(const int32_t *sums, size_t rows, float token_scale,
+                              const float *row_scale, const float *bias, float *y) {
+    for (size_t r = 0; r < rows; r++) {
+        float value = (float)sums[r] * token_scale * row_scale[r];
+        y[r] = bias ? value + bias[r] : value;
+    }
+}
+
+#ifndef SK_HAS_OWN_I8
+// Rows (output channels) that stand side by side in a panel [rows / 16][columns / 2][16][2], rows
+// and columns rounded up and padded with zeros. A token is int16, padded to an even count.
+enum { PACKED_ROWS = 16 };
+
+static size_t token_bytes(size_t columns) { return (columns + 1) / 2 * 4; }
+
+static size_t panel_bytes(size_t rows, size_t columns) {
+    return (rows + PACKED_ROWS - 1) / PACKED_ROWS * PACKED_ROWS * ((columns + 1) / 2 * 2);
+}
+
+static float quantize_token(const float *x, size_t n, void *token) {
+    int16_t *q = token;
+    float inverse, scale = token_scale_of(x, n, &inverse);
+    if (n % 2) q[n] = 0;
+    if (inverse == 0.0f) {
+        memset(q, 0, n * sizeof *q);
+        return scale;
+    }
+    for (size_t i = 0; i < n; i++) q[i] = (int16_t)token_value(x[i], inverse);
+    return scale;
+}
+
+static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel) {
+    int8_t *packed = panel;
+    size_t pairs = (columns + 1) / 2;
+    for (size_t first = 0; first < rows; first += PACKED_ROWS) {
+        size_t count = rows - first < PACKED_ROWS ? rows - first : PACKED_ROWS;
+        const int8_t *block = weights + first * columns;
+        if (count < PACKED_ROWS) memset(packed, 0, pairs * 2 * PACKED_ROWS);
+        for (size_t p = 0; p < columns / 2; p++)
+            for (size_t r = 0; r < count; r++)
+                memcpy(packed + (p * PACKED_ROWS + r) * 2, block + r * columns + 2 * p, 2);
+        if (columns % 2)
+            for (size_t r = 0; r < count; r++) {
+                int8_t *last = packed + ((pairs - 1) * PACKED_ROWS + r) * 2;
+                last[0] = block[r * columns + columns - 1];
+                last[1] = 0;
+            }
+        packed += pairs * 2 * PACKED_ROWS;
+    }
+}
+
+#ifndef SK_MULTIPLY_I8
+#define SK_MULTIPLY_I8 multiply_i8
+static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
+                        size_t rows, const float *token_scale, const float *row_scale,
+                        const float *bias, float *y, size_t stride) {
+    const int16_t *x = tokens;
+    size_t pairs = (columns + 1) / 2;
+    for (size_t t = 0; t < count; t++)
+        for (size_t first = 0; first < rows; first += PACKED_ROWS) {
+            const int8_t *block = (const int8_t *)panel + first * 2 * pairs;
+            int32_t sums[PACKED_ROWS] = {0};
+            for (size_t p = 0; p < pairs; p++)
+                for (size_t r = 0; r < PACKED_ROWS; r++) {
+                    const int8_t *w = block + (p * PACKED_ROWS + r) * 2;
+                    const int16_t *v = x + (t * pairs + p) * 2;
+                    sums[r] += (int32_t)v[0] * w[0] + (int32_t)v[1] * w[1];
+                }
+            size_t width = rows - first < PACKED_ROWS ? rows - first : PACKED_ROWS;
+            scale_sums(sums, width, token_scale[t], row_scale + first, bias ? bias + first : NULL,
+                       y + t * stride + first);
+        }
+}
+#endif
+#endif
+
 static const sk_kernels SK_TABLE = {
     .name = SK_NAME,
     .widen_bf16 = widen_bf16,
@@ -363,6 +500,8 @@ static const sk_kernels SK_TABLE = {
     .narrow_bf16 = narrow_bf16,
     .inexact_f16 = inexact_f16,
     .quantize_i8 = quantize_i8,
+    .split_plane = split_plane,
+    .join_planes = join_planes,
     .absolute_maximum = absolute_maximum,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
@@ -379,5 +518,11 @@ static const sk_kernels SK_TABLE = {
     .softmax = softmax,
     .depthwise3x3_row = depthwise3x3_row,
     .compare = compare,
+    .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,
+    .quantize_token = quantize_token,
+    .token_bytes = token_bytes,
+    .panel_bytes = panel_bytes,
+    .pack_i8 = pack_i8,
+    .multiply_i8 = SK_MULTIPLY_I8,
 };

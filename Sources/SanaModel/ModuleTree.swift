@@ -7,6 +7,9 @@ public struct ModuleInfo: Sendable, Equatable {
     /// Operations of its matrix products and convolutions, a multiply-add counting two;
     /// element-wise passes count none.
     public let operations: Int
+    /// Bytes of fp32 activations that its products and convolutions must read and write, each once;
+    /// element-wise passes count none, weights neither.
+    public let activationBytes: Int
 }
 
 extension SanaConfig {
@@ -24,26 +27,28 @@ extension SanaConfig {
         /// A linear map applied to `rows` rows.
         func linear(
             _ path: String, _ rows: Int, _ input: Int, _ output: Int, _ kind: String = "Linear"
-        ) -> Int {
-            let operations = 2 * rows * input * output
-            list.append(ModuleInfo(path: path, kind: kind, operations: operations))
-            return operations
+        ) -> Work {
+            add(path, kind, Work(2 * rows * input * output, floats: rows * (input + output)))
+        }
+        func add(_ path: String, _ kind: String, _ work: Work) -> Work {
+            list.append(ModuleInfo(path, kind, work))
+            return work
         }
         /// A module whose operations are its children's and `extra` of its own.
-        func parent(_ path: String, _ kind: String, extra: Int = 0, _ children: () -> Int) -> Int {
+        func parent(
+            _ path: String, _ kind: String, extra: Work = Work(0, floats: 0), _ children: () -> Work
+        ) -> Work {
             let index = list.count
-            let operations = children() + extra
-            list.insert(
-                ModuleInfo(path: path, kind: kind, operations: operations), at: index
-            )
-            return operations
+            let work = children() + extra
+            list.insert(ModuleInfo(path, kind, work), at: index)
+            return work
         }
         let dim = innerDim
         _ = parent("patch_embed", "PatchEmbed") {
             linear("patch_embed.proj", tokens, inChannels * patchSize * patchSize, dim, "Conv2d")
         }
         let embedderPath = guidanceEmbeds ? "time_embed" : "time_embed.emb"
-        func embedder(_ path: String) -> Int {
+        func embedder(_ path: String) -> Work {
             linear(path + ".linear_1", batch, Timesteps.channels, dim)
                 + linear(path + ".linear_2", batch, dim, dim)
         }
@@ -52,24 +57,28 @@ extension SanaConfig {
             guidanceEmbeds ? "SanaCombinedTimestepGuidanceEmbeddings" : "AdaLayerNormSingle"
         ) {
             embedder(embedderPath + ".timestep_embedder")
-                + (guidanceEmbeds ? embedder("time_embed.guidance_embedder") : 0)
+                + (guidanceEmbeds ? embedder("time_embed.guidance_embedder") : Work(0, floats: 0))
                 + linear("time_embed.linear", batch, dim, 6 * dim)
         }
         _ = parent("caption_projection", "PixArtAlphaTextProjection") {
             linear("caption_projection.linear_1", captions, captionChannels, dim)
                 + linear("caption_projection.linear_2", captions, dim, dim)
         }
-        list.append(ModuleInfo(path: "caption_norm", kind: "RMSNorm", operations: 0))
+        _ = add("caption_norm", "RMSNorm", Work(0, floats: 2 * captions * dim))
         for index in 0..<numLayers {
             let block = "transformer_blocks.\(index)"
             _ = parent(block, "SanaTransformerBlock") {
-                let headProducts = 4 * tokens * dim * attentionHeadDim + 4 * tokens * dim
+                let headProducts = Work(
+                    4 * tokens * dim * attentionHeadDim + 4 * tokens * dim,
+                    floats: 4 * tokens * dim)
                 let attn1 = parent(block + ".attn1", "Attention", extra: headProducts) {
-                    ["to_q", "to_k", "to_v", "to_out.0"].reduce(0) {
+                    ["to_q", "to_k", "to_v", "to_out.0"].reduce(Work(0, floats: 0)) {
                         $0 + linear(block + ".attn1." + $1, tokens, dim, dim)
                     }
                 }
-                let scores = 4 * tokens * captionTokens * crossInnerDim
+                let scores = Work(
+                    4 * tokens * captionTokens * crossInnerDim,
+                    floats: 2 * (tokens + captions) * crossInnerDim)
                 let attn2 = parent(block + ".attn2", "Attention", extra: scores) {
                     linear(block + ".attn2.to_q", tokens, dim, crossInnerDim)
                         + linear(block + ".attn2.to_k", captions, crossAttentionDim, crossInnerDim)
@@ -79,14 +88,15 @@ extension SanaConfig {
                 let hidden = ffHiddenDim
                 let ff = parent(block + ".ff", "GLUMBConv") {
                     linear(block + ".ff.conv_inverted", tokens, dim, 2 * hidden, "Conv2d")
-                        + linear(block + ".ff.conv_depth", tokens, 9, 2 * hidden, "Conv2d")
+                        + add(
+                            block + ".ff.conv_depth", "Conv2d",
+                            Work(2 * tokens * 9 * 2 * hidden, floats: 4 * tokens * hidden))
                         + linear(block + ".ff.conv_point", tokens, hidden, dim, "Conv2d")
                 }
                 return attn1 + attn2 + ff
             }
         }
-        list.append(
-            ModuleInfo(path: "norm_out", kind: "SanaModulatedNorm", operations: 0))
+        _ = add("norm_out", "SanaModulatedNorm", Work(0, floats: 2 * tokens * dim))
         _ = linear("proj_out", tokens, dim, patchSize * patchSize * outChannels)
         return list
     }
@@ -104,6 +114,26 @@ extension SanaConfig {
     }
 }
 
+extension SanaConfig {
+    /// Shapes of `defaultActivations` in diffusers' layout, in their order.
+    public func defaultShapes(
+        batch: Int, height: Int, width: Int, captionTokens: Int
+    ) -> [(path: String, shape: [Int])] {
+        let (rows, columns) = (height / patchSize, width / patchSize)
+        return defaultActivations.map { path in
+            switch path {
+            case "time_embed.0": (path, [batch, 6 * innerDim])
+            case "time_embed.1": (path, [batch, innerDim])
+            case "caption_projection", "caption_norm": (path, [batch, captionTokens, innerDim])
+            case "proj_out":
+                (path, [batch, rows * columns, patchSize * patchSize * outChannels])
+            case let path where path.hasSuffix(".ff"): (path, [batch, innerDim, rows, columns])
+            default: (path, [batch, rows * columns, innerDim])
+            }
+        }
+    }
+}
+
 extension [ModuleInfo] {
     /// Operations of a whole forward: those of the modules that no other contains.
     public var totalOperations: Int {
@@ -112,5 +142,24 @@ extension [ModuleInfo] {
             $0.path.hasPrefix(blocks)
                 ? !$0.path.dropFirst(blocks.count).contains(".") : !$0.path.contains(".")
         }.reduce(0) { $0 + $1.operations }
+    }
+}
+
+/// What a module computes and moves.
+private struct Work {
+    let operations: Int
+    let floats: Int
+
+    init(_ operations: Int, floats: Int) { (self.operations, self.floats) = (operations, floats) }
+
+    static func + (left: Work, right: Work) -> Work {
+        Work(left.operations + right.operations, floats: left.floats + right.floats)
+    }
+}
+
+extension ModuleInfo {
+    fileprivate init(_ path: String, _ kind: String, _ work: Work) {
+        self.init(
+            path: path, kind: kind, operations: work.operations, activationBytes: 4 * work.floats)
     }
 }

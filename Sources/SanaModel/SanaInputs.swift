@@ -27,6 +27,22 @@ public struct SanaInputs: Sendable {
         self.controlnetBlockSamples = controlnetBlockSamples
     }
 
+    /// Every input `count` times over, one batch after the other.
+    public func repeated(_ count: Int) -> SanaInputs {
+        return SanaInputs(
+            hiddenStates: hiddenStates.repeated(count),
+            encoderHiddenStates: encoderHiddenStates.repeated(count),
+            timestep: timestep.repeated(count),
+            guidance: guidance.map { $0.repeated(count) },
+            encoderAttentionMask: encoderAttentionMask.map { $0.repeated(count) },
+            controlnetBlockSamples: controlnetBlockSamples.map { $0.repeated(count) })
+    }
+
+    /// Checks every shape against a model's configuration.
+    ///
+    /// - Throws: `InputError` for the first that does not fit.
+    public func check(for config: SanaConfig) throws(InputError) { _ = try sizes(for: config) }
+
     /// Checked sizes of a forward.
     struct Sizes {
         let grid: TokenGrid

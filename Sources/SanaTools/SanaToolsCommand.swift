@@ -22,16 +22,19 @@ struct SanaToolsCommand: ParsableCommand {
               sana-tools convert path/to/repo --dtype int8 --output archives
               sana-tools verify archives/repo-int8.safetensors.zst --reference golden.safetensors
               sana-tools profile path/to/repo --size 1024
+              sana-tools diff path/to/repo archives/repo-int8.safetensors.zst --tolerance 2e-2
               sana-tools history list
 
             EXIT CODES
-              0 good, 1 a check failed, 64 usage, 65 bad data, 66 no such input, 69 Python packages
+              0 good, 1 a check failed, 3 a check decides nothing, 64 usage, 65 bad data, 66 no such input, 69 Python packages
               are missing (capture), 70 internal error, 73 cannot create output, 74 input/output error
             """,
         version: version,
         subcommands: [
-            InspectCommand.self, ConvertCommand.self, UnpackCommand.self, VerifyCommand.self,
-            ProfileCommand.self, HistoryCommand.self, CaptureCommand.self,
+            InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
+            DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
+            HistoryCommand.self,
+            CaptureCommand.self, KernelsCommand.self,
         ])
 }
 
@@ -119,6 +122,8 @@ extension DiagnosticCategory {
 extension ExitCode {
     /// A check failed: out of tolerance, a regression, a lint error.
     static let checkFailed = ExitCode(1)
+    /// A check that decides nothing.
+    static let inconclusive = ExitCode(3)
     /// Our fault.
     static let internalError = ExitCode(70)
 }

@@ -11,10 +11,24 @@ public struct DoctoredCheckpoint {
 
     /// Copies `config.json` and the one weights file of `fixture`, a folder below `fixtures/`.
     public init(_ fixture: String) throws {
+        try self.init(copying: Fixtures.path + "/" + fixture)
+    }
+
+    /// Copies `config.json` and the one weights file of a component folder.
+    public init(copying path: String) throws {
         folder = try TemporaryFolder()
         for name in ["config.json", "diffusion_pytorch_model.safetensors"] {
-            try folder.write(name, fileBytes(Fixtures.path + "/" + fixture + "/" + name))
+            try folder.write(name, fileBytes(path + "/" + name))
         }
+    }
+
+    /// The raw values of a tensor.
+    public func bytes(_ tensor: String) throws -> [UInt8] {
+        let file = try SafetensorsFile(content: ByteView(fileBytes(weights)), path: weights)
+        guard let info = file.info(tensor) else {
+            throw BadDataError(file: weights, reason: "no tensor '\(tensor)'")
+        }
+        return try file.bytes(of: info).withUnsafeBytes { Array($0) }
     }
 
     /// Overwrites bytes of a tensor from its element `element` on.

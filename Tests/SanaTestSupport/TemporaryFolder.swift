@@ -26,8 +26,11 @@ public final class TemporaryFolder: Sendable {
     }
 
     /// Names in the folder, hidden ones included, sorted.
-    public var entries: [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+    public var entries: [String] { entries("") }
+
+    /// Names in the folder `name` of it, hidden ones included, sorted.
+    public func entries(_ name: String) -> [String] {
+        ((try? FileManager.default.contentsOfDirectory(atPath: self(name))) ?? []).sorted()
     }
 }
 

@@ -7,55 +7,24 @@ import Testing
 
 /// The built binary, as its users call it.
 struct CommandLineTests {
-    private let folder: TemporaryFolder
+    private let program: BuiltProgram
+    private var folder: TemporaryFolder { program.folder }
 
-    /// A copy of the repository's own project: fixtures linked, `sana-tools.yaml` as it stands.
+    /// The repository's own project: fixtures linked, `sana-tools.yaml` as it stands.
     init() throws {
-        folder = try TemporaryFolder()
+        program = try BuiltProgram()
         let root = URL(fileURLWithPath: Fixtures.path).deletingLastPathComponent()
-        let manager = FileManager.default
-        try manager.createSymbolicLink(
-            atPath: folder("fixtures"), withDestinationPath: Fixtures.path)
-        try manager.copyItem(
+        try FileManager.default.copyItem(
             atPath: root.appendingPathComponent("sana-tools.yaml").path,
             toPath: folder("sana-tools.yaml"))
     }
 
-    private struct Outcome {
-        let code: Int32
-        let output: String
-        let talk: String
-        var json: JSONValue? { try? JSONScanner.parse(output) }
+    private func run(_ arguments: String...) throws -> BuiltProgram.Outcome {
+        try program.run(arguments)
     }
 
-    private func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
-
-    private var binary: URL { Bundle.main.bundleURL.appendingPathComponent("sana-tools") }
-
-    private func run(_ arguments: [String]) throws -> Outcome { try finish(launch(arguments)) }
-
-    /// Starts the binary in the folder, its output going to files: nothing to drain while it runs.
-    private func launch(_ arguments: [String], output: FileHandle? = nil) throws -> Process {
-        let process = Process()
-        process.executableURL = binary
-        process.arguments = arguments
-        process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
-        let files = try [folder("stdout"), folder("stderr")].map { path in
-            try Data().write(to: URL(fileURLWithPath: path))
-            return try #require(FileHandle(forWritingAtPath: path))
-        }
-        (process.standardOutput, process.standardError) = (output ?? files[0], files[1])
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        return process
-    }
-
-    private func finish(_ process: Process) throws -> Outcome {
-        process.waitUntilExit()
-        return Outcome(
-            code: process.terminationStatus,
-            output: String(decoding: try fileBytes(folder("stdout")), as: UTF8.self),
-            talk: String(decoding: try fileBytes(folder("stderr")), as: UTF8.self))
+    private func run(_ arguments: [String]) throws -> BuiltProgram.Outcome {
+        try program.run(arguments)
     }
 
     private let goldens = "fixtures/goldens/sana-digits-b2-t999.safetensors"
@@ -177,69 +146,29 @@ struct CommandLineTests {
     }
 
     @Test func fullDiskOnStdoutIsAnErrorAndAClosedPipeIsNone() throws {
-        let full = try launch(
+        let full = try program.launch(
             ["inspect", "fixtures/sana-digits"], output: FileHandle(forWritingAtPath: "/dev/full"))
-        #expect(try finish(full).code == 74)
+        #expect(try program.finish(full).code == 74)
         let pipe = Pipe()
         try pipe.fileHandleForReading.close()
-        let closed = try launch(
+        let closed = try program.launch(
             ["inspect", "fixtures/sana-digits"], output: pipe.fileHandleForWriting)
-        let outcome = try finish(closed)
+        let outcome = try program.finish(closed)
         #expect(outcome.code == 0 && outcome.talk.isEmpty)
     }
 
-    @Test func interruptedConversionLeavesNothing() throws {
-        let sizes =
-            #"{"num_layers":0,"num_attention_heads":16,"attention_head_dim":256,"#
-            + #""cross_attention_dim":4096,"caption_channels":16384}"#
-        try folder.write("config.json", Array(sizes.utf8))
-        let header = largeHeader
-        let path = try folder.write("large.safetensors", header.bytes)
-        #expect(truncate(path, off_t(header.bytes.count + header.dataByteCount)) == 0)
-        let process = try launch([
-            "convert", "large.safetensors", "--dtype", "fp16", "--output", "out.safetensors.zst",
-        ])
-        let temporary = folder(".out.safetensors.zst.tmp-\(process.processIdentifier)")
-        while process.isRunning, !FileManager.default.fileExists(atPath: temporary) {
-            usleep(1000)
+    @Test func kernelsAreMeasuredInEveryWay() throws {
+        let outcome = try run("kernels", "--repeat", "1", "--format", "json")
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        let products = try #require(outcome.json?["products"]?.array)
+        #expect(products.count == 6)
+        for product in products {
+            let rates = product["gflops"]?.members ?? []
+            #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8"])
+            #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
+            #expect((product["blas_gflops"]?.double ?? 0) > 0)
         }
-        // Not SIGINT, which a test run in the background inherits as ignored.
-        process.terminate()
-        let outcome = try finish(process)
-        #expect(process.terminationReason == .uncaughtSignal && outcome.code == SIGTERM)
-        #expect(folder.entries.filter { $0.contains("out.safetensors") } == [])
-    }
-
-    /// The header of a model with a caption projection of 268 MB and next to nothing else.
-    private var largeHeader: (bytes: [UInt8], dataByteCount: Int) {
-        let (dim, captions) = (4096, 16384)
-        var shapes: [(String, [Int])] = [
-            ("patch_embed.proj.weight", [dim, 32, 1, 1]), ("caption_norm.weight", [dim]),
-            ("caption_projection.linear_1.weight", [dim, captions]),
-            ("caption_projection.linear_2.weight", [dim, dim]),
-            ("time_embed.emb.timestep_embedder.linear_1.weight", [dim, 256]),
-            ("time_embed.emb.timestep_embedder.linear_2.weight", [dim, dim]),
-            ("time_embed.linear.weight", [6 * dim, dim]), ("scale_shift_table", [2, dim]),
-            ("proj_out.weight", [32, dim]),
-        ]
-        let plain: Set = ["caption_norm.weight", "scale_shift_table"]
-        for (name, shape) in shapes where !plain.contains(name) {
-            shapes.append((name.replacingOccurrences(of: ".weight", with: ".bias"), [shape[0]]))
-        }
-        var offset = 0
-        let members = shapes.map { name, shape in
-            let bytes = 4 * shape.reduce(1, *)
-            defer { offset += bytes }
-            return JSONValue.Member(
-                name,
-                .object([
-                    .init("dtype", .string("F32")),
-                    .init("shape", .array(shape.map(JSONValue.int))),
-                    .init("data_offsets", .array([.int(offset), .int(offset + bytes)])),
-                ]))
-        }
-        let json = Array(JSONValue.object(members).text().utf8)
-        return (littleEndianBytes(UInt64(json.count)) + json, offset)
+        #expect((outcome.json?["passes"]?.array ?? []).count == 4)
     }
 
     @Test func existingOutputIsKeptWithoutForce() throws {
@@ -309,7 +238,9 @@ struct CommandLineTests {
         #expect(!FileManager.default.fileExists(atPath: folder("reports")))
     }
 
-    @Test(arguments: ["inspect", "convert", "unpack", "verify", "profile", "history", "capture"])
+    @Test(arguments: [
+        "inspect", "convert", "unpack", "verify", "tune", "profile", "history", "capture",
+    ])
     func everyCommandHasHelpWithExamples(_ command: String) throws {
         let result = try run(command, "--help")
         #expect(result.code == 0 && result.output.contains("EXAMPLES\n  sana-tools \(command)"))
@@ -332,6 +263,25 @@ struct CommandLineTests {
                 + "--timestep 3,700 --detail full --force\n")
         let script = String(decoding: try fileBytes(folder("script.py")), as: UTF8.self)
         #expect(script.contains("sana-reference"))
+    }
+
+    @Test func captureOfATrajectoryHandsOnItsOptionsAndChecksTheResult() throws {
+        let trajectory = "fixtures/trajectories/sana-digits-dpm-short-3.safetensors"
+        for (file, code) in [(trajectory, Int32(0)), (goldens, 65)] {
+            let python = try folder.write(
+                "python", Array("#!/bin/sh\necho \"$@\"\ncp \(file) t.safetensors\n".utf8))
+            #expect(chmod(python, 0o755) == 0)
+            let result = try run(
+                "capture", "fixtures/sana-digits", "--output", "t.safetensors", "--python", python,
+                "--trajectory", "--steps", "3", "--guidance-scale", "2.5", "--scheduler",
+                "fixtures/sana-digits/scheduler", "--compute-dtype", "float32")
+            #expect(result.code == code, "\(result.talk)")
+            #expect(
+                result.output
+                    == "- fixtures/sana-digits/transformer --output t.safetensors --compute-dtype float32 "
+                    + "--steps 3 --guidance-scale 2.5 --scheduler fixtures/sana-digits/scheduler "
+                    + "--trajectory\n")
+        }
     }
 
     @Test func captureThatLeavesNoGoldenIsOurFault() throws {

@@ -24,7 +24,7 @@ struct HistoryStoreTests {
         Comparison(
             ErrorSums(
                 DenseTensor(shape: [actual.count], values: FloatBuffer(actual)),
-                with: FloatBuffer(reference)))
+                with: FloatBuffer(reference)), shape: [actual.count])
     }
 
     /// The first column of a query, read as any user of SQLite would.
@@ -58,6 +58,51 @@ struct HistoryStoreTests {
             comparison: comparison([1, .nan], [0, 1]), tolerance: 1e-3, passes: false)
         try store.record(record(.verify, layers: [.init(path: "a", accuracy: accuracy)]))
         #expect(try store.run(1).1[0].relativeRms == nil)
+    }
+
+    @Test func ownAndInheritedErrorsAndTheCauseAreKept() throws {
+        let store = try HistoryStore(path: path, creating: true)
+        let isolated = Verification.Layer.Isolated(own: 0.25, local: 0, inherited: 0.5, gain: 2)
+        let accuracy = RunRecord.Accuracy(
+            comparison: comparison([1, 2], [1, 3]), tolerance: 1e-3, passes: false,
+            isolated: isolated)
+        var record = record(.verify, layers: [.init(path: "a", accuracy: accuracy)])
+        (record.verdict, record.cause) = (.inconclusive, "a")
+        try store.record(record)
+        let (run, layers) = try store.run(nil)
+        #expect(run.run.cause == "a" && run.run.verdict == "inconclusive")
+        #expect(layers[0].ownRelativeRms == 0.25 && layers[0].inheritedRelativeRms == 0.5)
+        let columns = "gain || ' ' || golden_max_abs || ' ' || mean_abs || ' ' || max_abs_index"
+        #expect(try values("SELECT \(columns) FROM accuracy") == ["2.0 3.0 0.5 [1]"])
+        #expect(try values("SELECT gain FROM layer_result") == ["2.0"])
+    }
+
+    /// A database of the first schema, with a run in it, is brought up to date and loses nothing.
+    @Test func databaseOfTheFirstSchemaIsMigrated() throws {
+        try FileManager.default.createFolder(folder("deep"))
+        let queue = try DatabaseQueue(path: path)
+        try Schema.migrator.migrate(queue, upTo: "1 runs")
+        try queue.write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO machine VALUES (1, 'f', 'c', 2, 3, 's', 'i');
+                    INSERT INTO model VALUES (1, 'd', 'BF16', 'm');
+                    INSERT INTO layer VALUES (1, 'a');
+                    INSERT INTO run VALUES (7, 'u', 'verify', '2026-01-01T00:00:00Z', '0.1.0', NULL,
+                        1, 1, 'm', 'g', 2, 'fp32', 'fp32', 1, 8, 8, 12, NULL, 5, 'relative_rms', 1e-3,
+                        'fail', 0.5);
+                    INSERT INTO accuracy VALUES (7, 1, 0.5, 0.25, 1, 0.9, 6, 0, NULL, NULL, 1e-3, 'fail');
+                    """)
+        }
+        try queue.close()
+        let store = try HistoryStore(path: path, creating: true)
+        let (run, layers) = try store.run(7)
+        #expect(run.run.verdict == "fail" && run.run.cause == nil && run.run.seconds == 0.5)
+        #expect(layers.map(\.relativeRms) == [0.5])
+        var record = record(.trajectory, layers: [])
+        record.verdict = .pass
+        #expect(try store.record(record) == 8)
+        #expect(try values("PRAGMA foreign_key_check").isEmpty)
     }
 
     @Test func machineModelAndLayerRowsAreShared() throws {

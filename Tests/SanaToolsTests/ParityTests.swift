@@ -26,7 +26,7 @@ struct ParityTests {
         _ path: String, _ golden: String, tolerance: Double, allowStale: Bool = false
     ) throws -> Verification {
         var options = Verification.Options()
-        (options.tolerance, options.allowStale) = (tolerance, allowStale)
+        (options.tolerances.base, options.allowStale) = (tolerance, allowStale)
         return try Verification.run(
             load(path), Golden(path: Fixtures.path + "/goldens/" + golden), options,
             workers: WorkerPool(threadCount: 2))
@@ -75,7 +75,7 @@ struct ParityTests {
     func everyLayerIsWithinRoundingOfDiffusers(_ model: String, _ golden: String) throws {
         let result = try Self.verify(Fixtures.path + "/" + model, golden, tolerance: 2e-6)
         #expect(result.problems == [])
-        #expect(result.passes, "\(result.text(allLayers: false))")
+        #expect(result.passes, "\(result.text(.init(allLayers: false)))")
         #expect(result.layers.count >= 9)
         #expect(result.output != nil)
     }

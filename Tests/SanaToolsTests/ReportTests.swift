@@ -58,9 +58,18 @@ struct ReportTests {
         }
         #expect(
             fields["layers"]?.array?.first?.members?.map(\.key)
-                == ["path", "kind", "median_ns", "p95_ns", "share", "gflops", "samples_ns"])
+                == [
+                    "path", "kind", "median_ns", "p95_ns", "share", "gflops", "samples_ns",
+                    "cpu_ns", "mad_ns",
+                    "interval_ns", "operations", "bytes", "gbytes_per_second", "attainable_gflops",
+                ])
         #expect(
-            fields["total"]?.members?.map(\.key) == ["median_ns", "p95_ns", "samples_ns", "gflops"])
+            fields["total"]?.members?.map(\.key)
+                == ["median_ns", "p95_ns", "samples_ns", "gflops", "mad_ns", "interval_ns"])
+        #expect(abs(profile.allocation.values.reduce(0, +) - 1) < 1e-9)
+        #expect(profile.repetitions.allSatisfy { $0.canaryGFLOPS > 0 && $0.cpuNanoseconds > 0 })
+        #expect(profile.loadSeconds > 0 && profile.storedBytes > 2_000_000)
+        #expect(profile.peaks.readBandwidth > 0.1 && profile.peaks.int8GOPS > 0.1)
     }
 
     @Test func syntheticSizesAreBounded() {

@@ -48,7 +48,7 @@ struct VerificationTests {
     ) throws -> Verification {
         let workers = WorkerPool(threadCount: 1)
         var options = Verification.Options()
-        (options.tolerance, options.allowStale) = (tolerance, allowStale)
+        (options.tolerances.base, options.allowStale) = (tolerance, allowStale)
         return try Verification.run(
             OpenedModel.open(model).load(workers: workers), Golden(path: golden), options,
             workers: workers)
@@ -93,6 +93,84 @@ struct VerificationTests {
         })
         let result = try verify(path)
         #expect(result.problems.map(\.kind) == [.misshapen] && !result.passes)
+    }
+
+    @Test func entriesOutOfExecutionOrderFail() throws {
+        let path = try doctored(metadata: {
+            $0["contract"] = $0["contract"]?
+                .replacingOccurrences(of: "activations.norm_out", with: "activations.swap")
+                .replacingOccurrences(of: "activations.proj_out", with: "activations.norm_out")
+                .replacingOccurrences(of: "activations.swap", with: "activations.proj_out")
+        })
+        let problems = try verify(path).problems.filter { $0.kind == .outOfOrder }
+        #expect(
+            problems.map(\.message) == [
+                "the contract lists proj_out where the model runs norm_out: it is not in execution order"
+            ])
+        let twice = try doctored(metadata: {
+            $0["contract"] = $0["contract"]?.replacingOccurrences(
+                of: "activations.patch_embed", with: "activations.norm_out")
+        })
+        #expect(try verify(twice).problems.contains { $0.message.hasSuffix("norm_out twice") })
+    }
+
+    /// Every defect of a golden is told in words of its own, and each fails the check by itself.
+    @Test func defectsHaveMessagesOfTheirOwn() throws {
+        var messages = Set<String>()
+        let contract: (String, String) -> (inout [String: String]) -> Void = { old, new in
+            { $0["contract"] = $0["contract"]?.replacingOccurrences(of: old, with: new) }
+        }
+        let isHit: (TensorInfo) -> Bool = { $0.name == "activations.caption_norm" }
+        let defects: [(Verification.Problem.Kind, () throws -> String)] = [
+            (.missing, { try doctored { isHit($0) ? nil : ($0.name, $0.shape, $1) } }),
+            (
+                .misshapen,
+                { try doctored { ($0.name, isHit($0) ? $0.shape + [1] : $0.shape, $1) } }
+            ),
+            (.stale, { try doctored(metadata: contract(#""digest":""#, #""digest":"0"#)) }),
+            (.precision, { try doctored(metadata: contract(#""float32""#, #""float16""#)) }),
+            (.precision, { try doctored(metadata: contract(#""fp32""#, #""fp16-clip""#)) }),
+        ]
+        for (kind, make) in defects {
+            let result = try verify(make(), tolerance: 1e-4)
+            #expect(Set(result.problems.map(\.kind)) == [kind] && result.verdict == .fail)
+            #expect(result.layers.count >= 13 && result.layers.allSatisfy(\.passes))
+            messages.formUnion(result.problems.map(\.message))
+        }
+        #expect(messages.count >= 5)
+    }
+
+    /// A golden computed in 16 bits cannot tell errors of its own size from the model's.
+    @Test func errorsOfTheSizeOfTheGoldensRoundingAreInconclusive() throws {
+        // The last bits of the float32 output cut away, as BF16 would.
+        func cut(_ mask: UInt8, dtype: String) throws -> String {
+            let bare = try doctored { tensor, bytes in
+                let isHit = tensor.name == "activations.norm_out"
+                return (
+                    tensor.name, tensor.shape,
+                    isHit
+                        ? bytes.enumerated().map { $0 % 4 < 2 ? 0 : $0 % 4 == 2 ? $1 & mask : $1 }
+                        : bytes
+                )
+            }
+            let file = try SafetensorsFile(path: bare)
+            var builder = SafetensorsBuilder()
+            for tensor in file.tensors {
+                let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+                builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
+            }
+            builder.metadata = Dictionary(
+                uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+            builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
+                of: #""compute_dtype":"float32""#, with: #""compute_dtype":"\#(dtype)""#)
+            return try folder.write("cut.safetensors", builder.file)
+        }
+        let result = try verify(cut(0xFC, dtype: "bfloat16"), tolerance: 2e-3)
+        #expect(result.firstOutOfTolerance == "norm_out" && result.problems.isEmpty)
+        #expect(result.verdict == .inconclusive)
+        #expect(try verify(cut(0xFC, dtype: "float32"), tolerance: 2e-3).verdict == .fail)
+        #expect(try verify(cut(0x80, dtype: "bfloat16"), tolerance: 2e-3).verdict == .fail)
+        #expect(try verify(cut(0xFC, dtype: "bfloat16"), tolerance: 0.1).verdict == .pass)
     }
 
     @Test func misspeltInputIsNotLeftOutSilently() throws {
@@ -160,15 +238,19 @@ struct VerificationTests {
 
     @Test func statisticsFollowTheirDefinitions() {
         let actual = DenseTensor(shape: [4], values: FloatBuffer([3, 0, 4, 1]))
-        let comparison = Comparison(ErrorSums(actual, with: FloatBuffer([3, 0, 0, 1])))
+        let comparison = Comparison(
+            ErrorSums(actual, with: FloatBuffer([3, 0, 0, 1])), shape: [2, 2])
         #expect(abs(comparison.relativePower - 1.6) < 1e-12)
         #expect(abs(comparison.relativeRMS - 1.6.squareRoot()) < 1e-12)
-        #expect(comparison.maxAbs == 4)
+        #expect(comparison.maxAbs == 4 && comparison.maxAbsIndex == [1, 0])
+        #expect(comparison.meanAbs == 1 && comparison.p99Abs == 4)
+        #expect(comparison.goldenMaxAbs == 3 && comparison.fp16Headroom == 65504 / 4)
+        #expect(abs(comparison.goldenRMS - 2.5.squareRoot()) < 1e-12)
         #expect(abs(comparison.cosine - 10 / (26.0 * 10).squareRoot()) < 1e-12)
         #expect(abs((comparison.sqnrDecibels ?? 0) + 10 * log10(1.6)) < 1e-12)
-        let same = Comparison(ErrorSums(actual, with: actual.values))
+        let same = Comparison(ErrorSums(actual, with: actual.values), shape: [4])
         #expect(same.relativeRMS == 0 && same.sqnrDecibels == nil && same.cosine == 1)
-        let zero = Comparison(ErrorSums(actual, with: FloatBuffer(count: 4)))
+        let zero = Comparison(ErrorSums(actual, with: FloatBuffer(count: 4)), shape: [4])
         #expect(zero.relativeRMS == .infinity)
         #expect(!Metric.relativeRMS.passes(zero, tolerance: 1e30))
     }

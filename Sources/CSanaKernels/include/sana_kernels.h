@@ -17,16 +17,24 @@
 extern "C" {
 #endif
 
-/// Sums over the elements compared so far; zero it first. NaN or infinite differences count in
-/// `nonfinite` alone.
+/// Sums over the elements compared so far; zero it first. Elements where a or r is NaN or infinite
+/// enter `nonfinite` and, as an infinite difference, `max_difference`; no other sum.
 typedef struct {
-    double squared_difference;  // sum of (a - r)^2
-    double squared_reference;   // sum of r^2
-    double squared_actual;      // sum of a^2
-    double product;             // sum of a * r
-    double max_difference;      // max |a - r|
-    uint64_t nonfinite;         // elements where a or r is NaN or infinite
+    double squared_difference;   // sum of (a - r)^2
+    double squared_reference;    // sum of r^2
+    double squared_actual;       // sum of a^2
+    double product;              // sum of a * r
+    double absolute_difference;  // sum of |a - r|
+    double max_difference;       // max |a - r|
+    double max_actual;           // max |a|
+    double max_reference;        // max |r|
+    uint64_t max_index;          // the first element with the largest difference
+    uint64_t nonfinite;          // elements where a or r is NaN or infinite
+    uint64_t count;              // elements compared
 } sk_comparison;
+
+/// Bins of difference_histogram.
+enum { SK_HISTOGRAM_BINS = 1 << 15 };
 
 /// Sums over the converted values measured so far; zero it first.
 typedef struct {
@@ -39,7 +47,7 @@ typedef struct {
 } sk_rounding;
 
 typedef struct {
-    /// "portable" or "avx2".
+    /// "portable", "avx2" or "avx512vnni".
     const char *name;
 
     // Conversions. 16-bit values are raw little-endian bits at any address.
@@ -55,6 +63,10 @@ typedef struct {
     /// target = clamp(round(source * inverse_scale), -127, 127), ties to even; source must be
     /// finite.
     void (*quantize_i8)(const float *source, float inverse_scale, int8_t *target, size_t n);
+    /// Byte `plane` of every 16-bit value: 0 for the low ones, 1 for the high ones.
+    void (*split_plane)(const void *source, int plane, uint8_t *target, size_t n);
+    /// The 16-bit values whose low and high bytes these are.
+    void (*join_planes)(const uint8_t *low, const uint8_t *high, void *target, size_t n);
     /// max |x|; NaN where any element is NaN.
     float (*absolute_maximum)(const float *x, size_t n);
 
@@ -95,18 +107,45 @@ typedef struct {
                              size_t channels, const float *weight, const float *bias,
                              const float *zeros, float *y);
 
-    /// Adds the comparison of n elements to `sums`.
+    /// Adds the comparison of n elements to `sums`; runs of one tensor go in their order.
     void (*compare)(const float *actual, const float *reference, size_t n, sk_comparison *sums);
+    /// Counts |a - r| in bins of 1/128 of an octave: bin b holds floats whose bits >> 16 are b.
+    void (*difference_histogram)(const float *actual, const float *reference, size_t n,
+                                 uint32_t *bins);
     /// Adds what conversion did to n elements to `sums`; values and limit must be finite.
     void (*measure_rounding)(const float *actual, const float *reference, float limit, size_t n,
                              sk_rounding *sums);
+
+    // Products of int8 weights with int8 activations. Sums are exact in int32 up to 2^17 columns,
+    // hence the same from every instruction set; how tokens and weights lie in memory is each
+    // one's own affair.
+    /// Bytes of a token, and of a panel of weights.
+    size_t (*token_bytes)(size_t columns);
+    size_t (*panel_bytes)(size_t rows, size_t columns);
+    /// q = round(x * 127 / max|x|), ties to even. Returns the scale max|x| / 127: 0 (and q = 0)
+    /// where it is too small to divide by, NaN (and q = 0) where x is not finite.
+    float (*quantize_token)(const float *x, size_t columns, void *token);
+    /// Packs weights [rows, columns] of -127...127.
+    void (*pack_i8)(const int8_t *weights, size_t rows, size_t columns, void *panel);
+    /// y[t * stride + r] = (sum over columns of tokens[t] * panel[r]) * token_scale[t] *
+    /// row_scale[r] + bias[r]; bias may be NULL.
+    void (*multiply_i8)(const void *tokens, size_t count, size_t columns, const void *panel,
+                        size_t rows, const float *token_scale, const float *row_scale,
+                        const float *bias, float *y, size_t stride);
 } sk_kernels;
+
+/// The bin that holds the value at `rank`, counted from 1, of a difference_histogram; the last bin
+/// when there are fewer values.
+size_t sk_histogram_bin(const uint32_t *bins, uint64_t rank);
 
 /// Plain C for any processor.
 const sk_kernels *sk_kernels_portable(void);
 
 /// AVX2; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx2(void);
+
+/// AVX-512 with VNNI; NULL on processors without it and on other architectures.
+const sk_kernels *sk_kernels_avx512(void);
 
 /// The fastest set this processor runs.
 const sk_kernels *sk_kernels_best(void);

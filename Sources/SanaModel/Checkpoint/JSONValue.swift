@@ -43,6 +43,12 @@ public enum JSONValue: Sendable, Equatable {
     /// An integer as a JSON number.
     public static func int(_ value: Int) -> JSONValue { .number(String(value)) }
 
+    /// A number in the shortest digits that read back as the same, or `null` where JSON has none.
+    public static func double(_ value: Double?) -> JSONValue {
+        guard let value, value.isFinite else { return .null }
+        return .number("\(value)")
+    }
+
     /// The object with `key` set to `value`: replaced in place, or appended.
     public func setting(_ key: String, to value: JSONValue) -> JSONValue {
         guard case .object(var members) = self else { return self }

@@ -27,10 +27,27 @@ extension String {
     /// Whether a file or folder exists here, links followed.
     public var pathExists: Bool { access(self, F_OK) == 0 }
 
+    /// Whether a symbolic link stands here, whatever it leads to.
+    public var isLink: Bool {
+        var status = stat()
+        return lstat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
+    }
+
     /// Whether a folder exists here, links followed.
     public var isFolder: Bool {
         var status = stat()
         return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// The absolute path with all links followed; parts that do not exist are kept as they are.
+    public var resolvedPath: String {
+        if let resolved = realpath(self, nil) {
+            defer { free(resolved) }
+            return String(cString: resolved)
+        }
+        let path = count > 1 && hasSuffix("/") ? String(dropLast()) : self
+        guard path == self, parentFolder != self else { return path.resolvedPath }
+        return parentFolder.resolvedPath.appendingPath(lastPathComponent)
     }
 
     /// Names in this folder, sorted.

@@ -77,7 +77,7 @@ public struct ShardSet: TensorSource {
     }
 
     /// Whether `name` names a file in the same folder and nothing else.
-    static func isBareFileName(_ name: String) -> Bool {
+    public static func isBareFileName(_ name: String) -> Bool {
         !name.isEmpty && name != "." && name != ".." && name.utf8.count <= 255
             && !name.utf8.contains {
                 $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") || $0 < 0x20

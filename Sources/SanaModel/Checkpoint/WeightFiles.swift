@@ -14,6 +14,8 @@ public struct WeightFiles: Sendable, Equatable {
 
     /// File name that diffusers gives a model's weights, without variant and extension.
     public static let stem = "diffusion_pytorch_model"
+    /// File name of the index of its shards.
+    public static let indexName = stem + ".safetensors.index.json"
 
     /// All sets of weights among the file names of a folder, plain names first.
     ///
@@ -59,6 +61,17 @@ public struct WeightFiles: Sendable, Equatable {
                     remedy: "choose one with --variant, or give the file itself as MODEL")
         }
         return only
+    }
+
+    /// Whether a file of this name holds weights without a variant: a single file, an index, or a
+    /// shard.
+    public static func isPlainWeights(_ name: String) -> Bool {
+        if variant(of: name) == "" { return true }
+        let parts = name.dropFirst(stem.count).split(
+            separator: "-", omittingEmptySubsequences: false)
+        return name.hasPrefix(stem + "-") && parts.count == 4 && parts[2] == "of"
+            && parts[1].allSatisfy(\.isNumber) && parts[3].hasSuffix(".safetensors")
+            && parts[3].dropLast(".safetensors".count).allSatisfy(\.isNumber)
     }
 
     /// The variant in a file name, empty for the plain name; `nil` when the name is not one of

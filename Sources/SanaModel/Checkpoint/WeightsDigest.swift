@@ -12,10 +12,18 @@ public enum WeightsDigest {
         _ source: any TensorSource, workers: WorkerPool
     ) throws -> String {
         let tensors = source.tensors
-        let digests = try workers.map(tensors.count) { index in
-            try sha256(source.bytes(of: tensors[index]))
+        let hashes = tensors.map { _ in ContentHash() }
+        // Two at a time, of about the same length.
+        let order = tensors.indices.sorted { tensors[$0].byteCount > tensors[$1].byteCount }
+        _ = try workers.map((order.count + 1) / 2) { index in
+            let chains = try order[2 * index..<min(2 * index + 2, order.count)].map {
+                var chain = HashChain(hashes[$0])
+                chain.append(try source.bytes(of: tensors[$0]), releases: true)
+                return chain
+            }
+            HashChain.run(Array(chains.prefix(1)), Array(chains.dropFirst()))
         }
-        return combine(zip(tensors, digests).map { ($0, $1) })
+        return combine(zip(tensors, hashes).map { (info: $0, digest: $1.digest) })
     }
 
     /// Joins the digests of single tensors.
@@ -33,13 +41,11 @@ public enum WeightsDigest {
         return Array(hash.finalize()).hexadecimal
     }
 
-    /// SHA-256 of raw bytes, 32 of them.
+    /// SHA-256 of raw bytes, 32 of them. Pages of a mapped file are let go behind it.
     public static func sha256(_ bytes: ByteView) -> [UInt8] {
-        bytes.withUnsafeBytes { bytes in
-            var hash = SHA256()
-            hash.update(bufferPointer: bytes)
-            return Array(hash.finalize())
-        }
+        let hash = ContentHash()
+        hash.update(releasing: bytes)
+        return hash.digest
     }
 }
 

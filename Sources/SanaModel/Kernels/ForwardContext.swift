@@ -6,6 +6,18 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
     case fp16Clip = "fp16-clip"
 }
 
+/// How int8 weights meet activations. Float weights always meet them in fp32.
+public enum Compute: String, Sendable, CaseIterable, Codable {
+    /// Weights are dequantized a panel at a time into fp32 products.
+    case w8a16
+    /// Activations are rounded to int8 with one scale a token; sums are exact in int32, and scales
+    /// and bias are applied in fp32.
+    case w8a8
+
+    /// What is used where nobody chooses.
+    public static let standard = Compute.w8a16
+}
+
 /// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
 ///
 /// Buffers are made on first use and kept, so a second forward of the same sizes allocates next to
@@ -15,13 +27,19 @@ public final class ForwardContext {
     public let workers: WorkerPool
     /// Arithmetic to mirror.
     public let numerics: Numerics
+    /// How int8 weights meet activations.
+    public let compute: Compute
     /// Watches the forward; held strongly.
     public let probe: (any LayerProbe)?
 
     private var buffers: [String: FloatBuffer] = [:]
 
-    public init(workers: WorkerPool, numerics: Numerics = .fp32, probe: (any LayerProbe)? = nil) {
-        (self.workers, self.numerics, self.probe) = (workers, numerics, probe)
+    public init(
+        workers: WorkerPool, numerics: Numerics = .fp32, compute: Compute = .standard,
+        probe: (any LayerProbe)? = nil
+    ) {
+        (self.workers, self.numerics, self.compute) = (workers, numerics, compute)
+        self.probe = probe
     }
 
     /// Runs a module under the probe.

@@ -6,6 +6,9 @@ private let panelRows = 192
 /// Tokens that one task computes when there are few panels.
 private let tokenBlock = 512
 
+/// Columns whose products of two values up to 127 add up within int32.
+private let largestExactSum = 1 << 17
+
 extension ForwardContext {
     /// y = x · weightᵀ + bias for `x` `[tokens, in]` and `y` `[tokens, out]`.
     ///
@@ -14,6 +17,12 @@ extension ForwardContext {
     func multiply(_ x: Matrix, _ weight: Weight, bias: FloatBuffer?, into y: Matrix) {
         precondition(
             x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows)
+        if compute == .w8a8, case .int8(let bytes, let scale) = weight.storage,
+            weight.columns <= largestExactSum
+        {
+            multiplyInt8(x, bytes, scale: scale, bias: bias, into: y)
+            return
+        }
         let panels = (weight.rows + panelRows - 1) / panelRows
         let rowsPerTask = panels >= 8 ? max(x.rows, 1) : tokenBlock
         let blocks = (x.rows + rowsPerTask - 1) / rowsPerTask
@@ -35,6 +44,48 @@ extension ForwardContext {
                 CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(channels.count),
                 Int32(x.columns), 1, x.row(start), Int32(x.columns), panel, Int32(weight.columns),
                 bias == nil ? 0 : 1, output, Int32(y.columns))
+        }
+    }
+}
+
+extension ForwardContext {
+    /// y = (q_x · q_wᵀ) · scale of the token · scale of the row + bias, with `x` rounded to int8
+    /// per token.
+    ///
+    /// Integer sums are exact, so neither tiles nor instruction sets show in the result.
+    ///
+    /// - Parameter bytes: int8 weights `[out, in]`.
+    private func multiplyInt8(
+        _ x: Matrix, _ bytes: ByteView, scale: FloatBuffer, bias: FloatBuffer?, into y: Matrix
+    ) {
+        let kernels = Kernels.best
+        let (tokenBytes, panelBytes) = (
+            kernels.token_bytes(x.columns), kernels.panel_bytes(panelRows, x.columns)
+        )
+        let rounded = matrix("int8.tokens", rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
+        let tokenScale = matrix("int8.scales", rows: 1, columns: x.rows)
+        workers.run((x.rows + 31) / 32) { task, _ in
+            for row in task * 32..<min((task + 1) * 32, x.rows) {
+                tokenScale.pointer[row] = kernels.quantize_token(
+                    x.row(row), x.columns,
+                    UnsafeMutableRawPointer(rounded.pointer) + row * tokenBytes)
+            }
+        }
+        let panels = (y.columns + panelRows - 1) / panelRows
+        let rowsPerTask = panels >= 8 ? max(x.rows, 1) : tokenBlock
+        let blocks = (x.rows + rowsPerTask - 1) / rowsPerTask
+        let scratch = scratch(floatsPerWorker: (panelBytes + 3) / 4)
+        workers.run(panels * blocks) { task, worker in
+            let first = task / blocks * panelRows
+            let channels = min(panelRows, y.columns - first)
+            let start = task % blocks * rowsPerTask
+            let weights = (bytes.address + first * x.columns).assumingMemoryBound(to: Int8.self)
+            kernels.pack_i8(weights, channels, x.columns, scratch[worker])
+            kernels.multiply_i8(
+                UnsafeRawPointer(rounded.pointer) + start * tokenBytes,
+                min(rowsPerTask, x.rows - start), x.columns, scratch[worker], channels,
+                tokenScale.pointer + start, scale.pointer + first,
+                bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns)
         }
     }
 }

@@ -6,8 +6,16 @@ extension ByteView {
     /// Widening is exact.
     public func widened(from dtype: DType) -> FloatBuffer? {
         guard dtype.isFloatWeight else { return nil }
+        let buffer = FloatBuffer(count: count / (dtype.bitWidth / 8))
+        widen(from: dtype, into: buffer)
+        return buffer
+    }
+
+    /// Writes the values of a float tensor as fp32 to the start of `buffer`, which must have room
+    /// for them; a caller that reads many tensors keeps one buffer.
+    public func widen(from dtype: DType, into buffer: FloatBuffer) {
         let elements = count / (dtype.bitWidth / 8)
-        let buffer = FloatBuffer(count: elements)
+        precondition(dtype.isFloatWeight && elements <= buffer.count)
         switch dtype {
         case .bf16: Kernels.best.widen_bf16(address, buffer.pointer, elements)
         case .f16: Kernels.best.widen_f16(address, buffer.pointer, elements)
@@ -15,6 +23,5 @@ extension ByteView {
             UnsafeMutableRawPointer(buffer.pointer).copyMemory(
                 from: address, byteCount: elements * MemoryLayout<Float>.stride)
         }
-        return buffer
     }
 }

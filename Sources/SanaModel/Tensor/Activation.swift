@@ -26,6 +26,36 @@ public struct Activation: Sendable {
         }
     }
 
+    /// The images of one of `parts` equal shares of the batch; `parts` divides the batch.
+    public func part(_ index: Int, of parts: Int) -> Activation {
+        let rows = values.rows / parts
+        let layout: Layout =
+            switch layout {
+            case .tokens(let batch): .tokens(batch: batch / parts)
+            case .vectors: .vectors
+            case .image(let batch, let height, let width):
+                .image(batch: batch / parts, height: height, width: width)
+            }
+        return Activation(values.rows(index * rows, rows), layout)
+    }
+
+    /// Overwrites the values with as many in diffusers' layout.
+    public func assign(_ source: FloatBuffer) {
+        precondition(source.count >= values.count)
+        guard case .image(let batch, let height, let width) = layout else {
+            values.pointer.update(from: source.pointer, count: values.count)
+            return
+        }
+        let (pixels, channels) = (height * width, values.columns)
+        for image in 0..<batch {
+            let planes = source.pointer + image * pixels * channels
+            for pixel in 0..<pixels {
+                let row = values.row(image * pixels + pixel)
+                for channel in 0..<channels { row[channel] = planes[channel * pixels + pixel] }
+            }
+        }
+    }
+
     /// Calls `body` with runs of values in diffusers' element order: the index of the first
     /// element, the values.
     ///

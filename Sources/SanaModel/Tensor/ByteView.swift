@@ -43,12 +43,11 @@ public struct ByteView: Sendable {
 
     /// Allocates `count` bytes, 64-byte aligned, and lets `fill` write them.
     ///
-    /// Memory of a megabyte or more is untouched until written, so a wrong `count` costs address
-    /// space only.
+    /// See `AlignedMemory`: a wrong `count` costs address space only.
     public init(
         count: Int, filledBy fill: (UnsafeMutableRawBufferPointer) throws -> Void
     ) rethrows {
-        let address = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1), alignment: 64)
+        let address = AlignedMemory.allocate(byteCount: count)
         memory = ByteMemory(UnsafeRawPointer(address), count, isMapping: false)
         range = 0..<count
         try fill(UnsafeMutableRawBufferPointer(start: address, count: count))
@@ -90,6 +89,23 @@ public struct ByteView: Sendable {
     var address: UnsafeRawPointer { memory.address + range.lowerBound }
 }
 
+extension ByteView {
+    /// Bytes that `stream` hands out at once; whole elements of every type.
+    private static let stretchByteCount = 4 << 20
+
+    /// Calls `body` with the bytes in order, a stretch at a time, and lets go of the pages behind
+    /// it: files larger than memory pass through.
+    public func stream<Failure: Error>(
+        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) {
+        for start in stride(from: 0, to: count, by: Self.stretchByteCount) {
+            let part = slice(start, min(Self.stretchByteCount, count - start))
+            defer { part.releasePages() }
+            try part.withUnsafeBytes(body)
+        }
+    }
+}
+
 /// The owner behind byte views. Immutable after creation, hence sendable.
 private final class ByteMemory: @unchecked Sendable {
     let address: UnsafeRawPointer
@@ -103,7 +119,7 @@ private final class ByteMemory: @unchecked Sendable {
 
     deinit {
         let address = UnsafeMutableRawPointer(mutating: address)
-        if isMapping { munmap(address, count) } else { address.deallocate() }
+        if isMapping { munmap(address, count) } else { AlignedMemory.deallocate(address) }
     }
 
     /// Bytes that Linux maps at once around a page that is touched. Releasing whole runs drops

@@ -15,4 +15,22 @@ public struct DenseTensor: Sendable {
     }
 
     public var count: Int { shape.reduce(1, *) }
+
+    /// One of `parts` equal shares of the first dimension, copied.
+    public func part(_ index: Int, of parts: Int) -> DenseTensor {
+        let share = DenseTensor(shape: [shape[0] / parts] + shape.dropFirst())
+        share.values.pointer.update(
+            from: values.pointer + index * share.count, count: share.count)
+        return share
+    }
+
+    /// The tensor `count` times over along its first dimension, copied.
+    public func repeated(_ count: Int) -> DenseTensor {
+        let result = DenseTensor(shape: [shape[0] * count] + shape.dropFirst())
+        for index in 0..<count {
+            (result.values.pointer + index * self.count).update(
+                from: values.pointer, count: self.count)
+        }
+        return result
+    }
 }

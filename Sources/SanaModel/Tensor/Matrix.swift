@@ -12,7 +12,7 @@ public final class FloatBuffer: @unchecked Sendable {
     public init(count: Int) {
         self.count = count
         let bytes = max(count, 1) * MemoryLayout<Float>.stride
-        pointer = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64)
+        pointer = AlignedMemory.allocate(byteCount: bytes)
             .bindMemory(to: Float.self, capacity: max(count, 1))
         pointer.initialize(repeating: 0, count: max(count, 1))
     }
@@ -23,7 +23,7 @@ public final class FloatBuffer: @unchecked Sendable {
         for (index, value) in values.enumerated() { pointer[index] = value }
     }
 
-    deinit { UnsafeMutableRawPointer(pointer).deallocate() }
+    deinit { AlignedMemory.deallocate(UnsafeMutableRawPointer(pointer)) }
 
     /// The values, copied.
     public var values: [Float] { Array(UnsafeBufferPointer(start: pointer, count: count)) }

@@ -1,40 +1,57 @@
-import Crypto
 import SanaModel
 
 extension Archive {
     /// Decodes every tensor and compares its hash with the manifest's.
     ///
-    /// Takes one frame of memory a thread.
+    /// Takes two frames of memory a thread.
     /// - Throws: `ArchiveError`: a broken frame, the first tensor whose hash differs, or no
     ///   manifest.
     public func verify(using workers: WorkerPool) throws {
         guard let manifest else { throw ArchiveError(path, .noManifest) }
         let largest = largestFrameByteCount
-        let buffers = FreeList { RawMemory(count: largest) }
-        _ = try workers.map(manifest.tensors.count) { index in
-            let tensor = manifest.tensors[index]
-            var hash = SHA256()
-            try buffers.with { buffer in
-                for frame in tensor.firstFrame..<tensor.firstFrame + tensor.frameCount {
-                    let content = buffer.first(frames[frame].contentByteCount)
-                    try decode(frame, into: content)
-                    hash.update(bufferPointer: UnsafeRawBufferPointer(content))
-                }
-            }
-            guard Array(hash.finalize()).hexadecimal == tensor.sha256 else {
-                throw ArchiveError(path, .hash(of: "tensor '\(tensor.name)'"))
-            }
+        let buffers = FreeList { RawMemory(count: 2 * largest) }
+        // Two tensors at a time, of about the same length: two hashes cost little more than one.
+        let order = tensors.indices.sorted { tensors[$0].byteCount > tensors[$1].byteCount }
+        _ = try workers.map((order.count + 1) / 2) { index in
+            let pair = order[2 * index..<min(2 * index + 2, order.count)]
+            try buffers.with { try verify(pair.map { manifest.tensors[$0] }, $0) }
         }
     }
 
-    /// Restores the safetensors file, byte for byte, checked against the manifest's hash where
-    /// there is one.
+    /// Decodes and hashes one or two tensors side by side.
+    ///
+    /// - Parameter buffer: memory for two frames.
+    private func verify(_ tensors: [Manifest.Tensor], _ buffer: RawMemory) throws {
+        let hashes = tensors.map { _ in ContentHash() }
+        let slot = buffer.count / 2
+        for step in 0..<(tensors.map(\.frameCount).max() ?? 0) {
+            var chains: [HashChain] = []
+            for (lane, tensor) in tensors.enumerated() where step < tensor.frameCount {
+                let frame = tensor.firstFrame + step
+                let content = UnsafeMutableRawBufferPointer(
+                    rebasing: buffer.bytes[
+                        lane * slot..<lane * slot + frames[frame].contentByteCount])
+                try decode(frame, into: content)
+                var chain = HashChain(hashes[lane])
+                chain.append(UnsafeRawBufferPointer(content))
+                chains.append(chain)
+            }
+            HashChain.run(Array(chains.prefix(1)), Array(chains.dropFirst()))
+        }
+        for (tensor, hash) in zip(tensors, hashes) where hash.digest.hexadecimal != tensor.sha256 {
+            throw ArchiveError(path, .hash(of: "tensor '\(tensor.name)'"))
+        }
+    }
+
+    /// Restores the safetensors file, byte for byte, checked against the manifest's hashes where
+    /// there are any. Byte planes are joined: the file is the one that a plain archive holds.
     ///
     /// - Parameters:
     ///   - path: a `.safetensors` file, or a folder that gets `diffusion_pytorch_model.safetensors`
     ///     and `config.json` and that diffusers then loads.
     ///   - progress: called with the bytes restored so far and in all.
-    /// - Returns: the files written.
+    /// - Returns: the files written. Other weights in the folder, which would contradict them, are
+    ///   removed where replacing is allowed.
     /// - Throws: `ArchiveError`, `FileError`, `OutputExistsError`; nothing is left under a final
     ///   name then.
     @discardableResult
@@ -50,7 +67,11 @@ extension Archive {
         }
         guard let manifest else { throw ArchiveError(self.path, .noManifest) }
         let isNew = mkdir(path, 0o777) == 0
-        if !isNew && !path.isFolder { throw FileError(.create, path, code: errno) }
+        let code = errno
+        if !isNew && !path.isFolder { throw FileError(.create, path, code: code) }
+        let stale = try StaleWeights(
+            in: path, writing: [WeightFiles.stem + ".safetensors"],
+            replaceExisting: replaceExisting, sources: [self.path])
         do {
             let names = [WeightFiles.stem + ".safetensors", "config.json"]
             let files = try names.map {
@@ -59,6 +80,7 @@ extension Archive {
             try restore(to: files[0], workers: workers, progress: progress)
             try files[1].write(Array((manifest.config.text(indent: 2) + "\n").utf8))
             for file in files { try file.commit() }
+            try stale.remove()
             return files.map(\.path)
         } catch {
             // Removes the folder only while it is empty.
@@ -67,9 +89,9 @@ extension Archive {
         }
     }
 
-    /// A decoded frame on its way to the output.
-    private struct UnpackedFrame {
-        let index: Int
+    /// A decoded piece on its way to the output.
+    private struct UnpackedPiece {
+        let piece: Piece
         let content: UnsafeMutableRawBufferPointer
     }
 
@@ -81,50 +103,53 @@ extension Archive {
     /// Content decoded before it is written, in bytes; twice that is held.
     private static let batchByteCount = 48 << 20
 
-    /// Frames in the order of the file, grouped into runs of about `batchByteCount`.
-    private var batches: [Range<Int>] {
-        var batches: [Range<Int>] = []
-        var (start, size) = (0, 0)
-        for index in frames.indices {
-            size += frames[index].contentByteCount
-            guard size >= Self.batchByteCount || index == frames.count - 1 else { continue }
-            batches.append(start..<index + 1)
-            (start, size) = (index + 1, 0)
+    /// Runs of pieces of about `batchByteCount`.
+    private static func batches(_ pieces: [Piece]) -> [ArraySlice<Piece>] {
+        var batches: [ArraySlice<Piece>] = []
+        var start = 0
+        for index in pieces.indices {
+            guard
+                pieces[index].end - pieces[start].offset >= batchByteCount
+                    || index == pieces.count - 1
+            else { continue }
+            batches.append(pieces[start...index])
+            start = index + 1
         }
         return batches
     }
 
-    /// Decodes a batch of frames while the one before is hashed and written.
+    /// Decodes a batch of pieces while the one before is hashed and written.
     private func restore(
         to output: OutputFile, workers: WorkerPool, progress: ((Int, Int) -> Void)?
     ) throws {
-        let batches = self.batches
+        // The hash of the content is that of the planes, not of what they are joined to.
+        if !split.isEmpty, manifest != nil { try verify(using: workers) }
+        let pieces = self.pieces
+        let batches = Self.batches(pieces)
         let size = batches.reduce(0) { size, batch in
-            max(size, batch.reduce(0) { $0 + Arena.footprint(frames[$1].contentByteCount) })
+            max(size, batch.reduce(0) { $0 + Arena.footprint($1.byteCount) })
         }
         let arenas = [Arena(byteCount: size), Arena(byteCount: size)]
-        var hash = SHA256()
-        var finished: [UnpackedFrame] = []
+        let hash = ContentHash()
+        var finished: [UnpackedPiece] = []
         for step in 0...batches.count {
             let arena = arenas[step % 2]
             arena.reset()
-            let batch = (step < batches.count ? batches[step] : 0..<0).map {
-                UnpackedFrame(index: $0, content: arena.take(frames[$0].contentByteCount))
+            let batch = (step < batches.count ? batches[step] : []).map {
+                UnpackedPiece(piece: $0, content: arena.take($0.byteCount))
             }
             _ = try workers.map(2 + batch.count) { task in
                 switch task {
-                case 0: for frame in finished { hash.update(bufferPointer: .init(frame.content)) }
-                case 1: for frame in finished { try output.write(.init(frame.content)) }
-                default: try decode(batch[task - 2].index, into: batch[task - 2].content)
+                case 0: for piece in finished { hash.update(.init(piece.content)) }
+                case 1: for piece in finished { try output.write(.init(piece.content)) }
+                default: try decode(batch[task - 2].piece, into: batch[task - 2].content)
                 }
             }
-            if let last = finished.last {
-                progress?(frames[last.index].contentEnd, contentByteCount)
-            }
+            if let last = finished.last { progress?(last.piece.end, pieces.last?.end ?? 0) }
             finished = batch
         }
-        guard let manifest else { return }
-        guard Array(hash.finalize()).hexadecimal == manifest.contentSHA256 else {
+        guard let manifest, split.isEmpty else { return }
+        guard hash.digest.hexadecimal == manifest.contentSHA256 else {
             throw ArchiveError(path, .hash(of: "the content"))
         }
     }

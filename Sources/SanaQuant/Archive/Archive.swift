@@ -7,9 +7,14 @@ import SanaModel
 /// frame is checked when it is decoded. A `.zst` file without a table opens too, by a scan of its
 /// frames, and has no manifest.
 public struct Archive: TensorSource {
+    /// How the files are called.
+    public static let suffix = ".safetensors.zst"
+
     /// Path it was opened from.
     public let path: String
-    /// Header of the safetensors file inside.
+    /// Every tensor in its own type, in the order of the data.
+    public let tensors: [TensorInfo]
+    /// Header of the safetensors file inside, as it is stored.
     public let header: SafetensorsHeader
     /// Length field and JSON header of that file, as they stand in it.
     public let headerBytes: ByteView
@@ -23,6 +28,10 @@ public struct Archive: TensorSource {
     let file: ByteView
     let frames: [Frame]
     let decoders: FreeList<FrameDecoder>
+    /// Names of the tensors that are stored as byte planes.
+    let split: Set<String>
+    /// The frames of every tensor; empty without a seek table.
+    private(set) var framesByTensor: [Range<Int>] = []
     private let indexByName: [String: Int]
 
     /// Where a frame lies in the archive and what it holds.
@@ -36,9 +45,6 @@ public struct Archive: TensorSource {
 
         var contentEnd: Int { contentOffset + contentByteCount }
     }
-
-    /// Metadata that marks tensors stored as byte planes, which this version cannot join.
-    private static let planesMetadataKey = "sana_tools.planes16"
 
     /// Opens the archive at `path`.
     ///
@@ -73,26 +79,28 @@ public struct Archive: TensorSource {
                 json: bytes.part(8, start - 8), dataByteCount: index.contentByteCount - start,
                 file: path)
         }
-        let archive = Archive(
-            path: path, header: header, headerBytes: headerBytes,
+        let (tensors, split) = try Planes16.tensors(of: header)
+        var archive = Archive(
+            path: path, tensors: tensors, header: header, headerBytes: headerBytes,
             manifest: try index.manifest(in: file),
             contentByteCount: index.contentByteCount, file: file, frames: index.frames,
-            decoders: decoders,
+            decoders: decoders, split: split,
             indexByName: Dictionary(
                 uniqueKeysWithValues: header.tensors.enumerated().map { ($1.name, $0) }))
-        guard !header.metadata.contains(where: { $0.key == planesMetadataKey }) else {
-            throw ArchiveError.Rule.profile("planes16")
+        guard table != nil || split.isEmpty else {
+            throw ArchiveError.Rule.planes("a file that has one needs a seek table")
         }
-        if table != nil { try archive.checkLayout() }
+        if table != nil { archive.framesByTensor = try archive.checkLayout() }
         return archive
     }
 
     private init(
-        path: String, header: SafetensorsHeader, headerBytes: ByteView, manifest: Manifest?,
-        contentByteCount: Int, file: ByteView, frames: [Frame], decoders: FreeList<FrameDecoder>,
-        indexByName: [String: Int]
+        path: String, tensors: [TensorInfo], header: SafetensorsHeader, headerBytes: ByteView,
+        manifest: Manifest?, contentByteCount: Int, file: ByteView, frames: [Frame],
+        decoders: FreeList<FrameDecoder>, split: Set<String>, indexByName: [String: Int]
     ) {
         (self.path, self.header, self.headerBytes) = (path, header, headerBytes)
+        (self.tensors, self.split) = (tensors, split)
         (self.manifest, self.contentByteCount) = (manifest, contentByteCount)
         (self.file, self.frames, self.decoders) = (file, frames, decoders)
         self.indexByName = indexByName
@@ -123,8 +131,10 @@ public struct Archive: TensorSource {
     }
 
     /// Checks frames and manifest against the header.
-    private func checkLayout() throws(ArchiveError.Rule) {
-        var next = 1
+    ///
+    /// - Returns: the frames of every tensor.
+    private func checkLayout() throws(ArchiveError.Rule) -> [Range<Int>] {
+        var (next, ranges): (Int, [Range<Int>]) = (1, [])
         for (index, tensor) in header.tensors.enumerated() {
             let first = next
             let start = headerBytes.count + header.dataOffsets[index]
@@ -134,6 +144,8 @@ public struct Archive: TensorSource {
             guard frames[next - 1].contentEnd == start + tensor.byteCount else {
                 throw .tensorBoundary(tensor: tensor.name)
             }
+            ranges.append(first..<next)
+            if split.contains(tensor.name) { try checkPlanes(tensor, first..<next) }
             guard let manifest else { continue }
             guard index < manifest.tensors.count, manifest.tensors[index].name == tensor.name else {
                 throw .contradiction("tensor \(index) is '\(tensor.name)'")
@@ -142,13 +154,18 @@ public struct Archive: TensorSource {
             guard entry.firstFrame == first, entry.frameCount == next - first else {
                 throw .contradiction("frames of '\(tensor.name)' are \(first)..<\(next)")
             }
-            for frame in frames[first..<next].dropLast() {
-                guard frame.contentByteCount == manifest.chunkByteCount else {
+            // The last frame of a tensor, or of a plane, is shorter.
+            let plane = (next - first) / (split.contains(tensor.name) ? 2 : 1)
+            for index in first..<next where (index - first + 1) % plane != 0 {
+                guard frames[index].contentByteCount == manifest.chunkByteCount else {
                     throw .contradiction("frames of '\(tensor.name)' are not of chunk_bytes")
                 }
             }
         }
-        guard let manifest else { return }
+        guard let manifest else { return ranges }
+        guard (manifest.profile == Manifest.planesProfile) == !split.isEmpty else {
+            throw .contradiction("profile is '\(manifest.profile)'")
+        }
         guard manifest.tensors.count == header.tensors.count else {
             throw .contradiction("\(header.tensors.count) tensors are there")
         }
@@ -158,13 +175,23 @@ public struct Archive: TensorSource {
         guard manifest.headerSHA256 == WeightsDigest.sha256(headerBytes).hexadecimal else {
             throw .contradiction("header_sha256 is not that of the header")
         }
+        return ranges
+    }
+
+    /// Checks that both planes of a tensor are cut alike.
+    private func checkPlanes(
+        _ tensor: TensorInfo, _ range: Range<Int>
+    ) throws(ArchiveError.Rule) {
+        let half = range.count / 2
+        let sizes = frames[range].map(\.contentByteCount)
+        guard range.count % 2 == 0, sizes.prefix(half) == sizes.suffix(half) else {
+            throw .planes("frames of '\(tensor.name)' do not end with a plane")
+        }
     }
 
     // MARK: Tensors
 
-    public var tensors: [TensorInfo] { header.tensors }
-
-    public func info(_ name: String) -> TensorInfo? { indexByName[name].map { header.tensors[$0] } }
+    public func info(_ name: String) -> TensorInfo? { indexByName[name].map { tensors[$0] } }
 
     /// Decodes the frames of a tensor.
     ///
@@ -173,7 +200,8 @@ public struct Archive: TensorSource {
         guard let index = indexByName[tensor.name] else {
             throw ArchiveError(path, .noTensor(tensor.name))
         }
-        return try read(contentRange(ofTensor: index))
+        let stored = try read(contentRange(ofTensor: index))
+        return split.contains(tensor.name) ? Planes16.join(stored) : stored
     }
 
     /// Decodes the whole archive once, into one allocation, checking the rules of every frame.
@@ -181,12 +209,14 @@ public struct Archive: TensorSource {
     /// - Throws: `ArchiveError`; also when the machine has less memory than that takes.
     public func resident(using workers: WorkerPool) throws -> any TensorSource {
         try checkMemory(contentByteCount)
-        let content = try ByteView(count: contentByteCount) { target in
+        let pieces = self.pieces
+        let count = pieces.last?.end ?? 0
+        let content = try ByteView(count: count) { target in
             nonisolated(unsafe) let target = target
-            _ = try workers.map(frames.count) { index in
-                let frame = frames[index]
+            _ = try workers.map(pieces.count) { index in
                 try decode(
-                    index, into: .init(rebasing: target[frame.contentOffset..<frame.contentEnd]))
+                    pieces[index],
+                    into: .init(rebasing: target[pieces[index].offset..<pieces[index].end]))
             }
         }
         return try SafetensorsFile(content: content, path: path)

@@ -27,6 +27,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case format(String)
         case version(String)
         case profile(String)
+        case planes(String)
         case contradiction(String)
         case noManifest
         // Values.
@@ -84,6 +85,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .version(let version):
             "archive is of version \(version.printable), this program reads 1.x"
         case .profile(let name): "profile \"\(name.printable)\" is not supported"
+        case .planes(let what): "list of byte planes is wrong: \(what.printable)"
         case .contradiction(let what): "manifest contradicts the file: \(what.printable)"
         case .noManifest: "archive has no manifest"
         case .hash(let name): "SHA-256 of \(name.printable) is not the one in the manifest"

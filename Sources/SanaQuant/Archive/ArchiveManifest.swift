@@ -22,14 +22,17 @@ extension Archive {
 
         public static let formatName = "sana-tools.safetensors-zst"
         public static let plainProfile = "plain"
+        public static let planesProfile = "planes16"
         public static let majorVersion = 1
+        /// 1 since `quantization_record`.
+        public static let minorVersion = 1
 
         /// Program that wrote the archive.
         public var tool: String
-        /// `plain`: frames hold the tensors as they are.
+        /// `plain`: frames hold the tensors as they are; `planes16`: 16-bit ones split into planes.
         public var profile = plainProfile
         /// Major and minor version of the format.
-        public var version = [majorVersion, 0]
+        public var version = [majorVersion, minorVersion]
         /// Size and SHA-256 of the safetensors file that unpacking restores.
         public var contentByteCount: Int
         public var contentSHA256: String
@@ -45,6 +48,9 @@ extension Archive {
         public var config: JSONValue
         /// `quantization_config`; `nil` for float weights.
         public var quantization: JSONValue?
+        /// What the conversion did to the values of every source tensor, an object for each; `nil`
+        /// in archives of version 1.0.
+        public var quantizationRecord: JSONValue?
         /// `WeightsDigest` of the source.
         public var weightsDigest: String
         /// Type that most of the source's bytes had.
@@ -65,50 +71,68 @@ extension Archive {
 extension Archive.Manifest {
     /// The text that stands in the archive: sorted keys, no white space.
     var text: String {
-        JSONValue.object([
-            .init("format", .string(Self.formatName)),
-            .init("version", .array(version.map(JSONValue.int))),
-            .init("profile", .string(profile)),
-            .init("tool", .string(tool)),
-            .init(
-                "content",
-                .object([
-                    .init("size", .int(contentByteCount)), .init("sha256", .string(contentSHA256)),
-                    .init("header_sha256", .string(headerSHA256)),
-                ])),
-            .init("chunk_bytes", .int(chunkByteCount)),
-            .init(
-                "zstd",
-                .object([.init("version", .string(zstdVersion)), .init("level", .int(zstdLevel))])),
-            .init(
-                "tensors",
-                .array(
-                    tensors.map {
-                        .array([
-                            .string($0.name), .int($0.firstFrame), .int($0.frameCount),
-                            .string($0.sha256),
-                        ])
-                    })),
-            .init("root", .string(root)),
-            .init("config", config),
-            .init("quantization", quantization ?? .null),
-            .init(
-                "source",
-                .object([
-                    .init("weights_digest", .string(weightsDigest)),
-                    .init("dtype", .string(sourceDType)),
-                    .init(
-                        "files",
-                        .array(
-                            sourceFiles.map {
-                                .object([
-                                    .init("name", .string($0.name)),
-                                    .init("size", .int($0.byteCount)),
-                                    .init("sha256", .string($0.sha256)),
-                                ])
-                            })),
-                ])),
-        ]).text(sortedKeys: true)
+        json.setting(Self.hashKey, to: .string(Self.hash(of: json))).text(sortedKeys: true)
+    }
+
+    /// Key of the manifest's own hash, since version 1.1.
+    private static let hashKey = "manifest_sha256"
+
+    /// SHA-256 of the text without its own hash.
+    private static func hash(of json: JSONValue) -> String {
+        WeightsDigest.sha256(ByteView(Array(json.text(sortedKeys: true).utf8))).hexadecimal
+    }
+
+    private var json: JSONValue {
+        JSONValue.object(
+            [
+                .init("format", .string(Self.formatName)),
+                .init("version", .array(version.map(JSONValue.int))),
+                .init("profile", .string(profile)),
+                .init("tool", .string(tool)),
+                .init(
+                    "content",
+                    .object([
+                        .init("size", .int(contentByteCount)),
+                        .init("sha256", .string(contentSHA256)),
+                        .init("header_sha256", .string(headerSHA256)),
+                    ])),
+                .init("chunk_bytes", .int(chunkByteCount)),
+                .init(
+                    "zstd",
+                    .object([
+                        .init("version", .string(zstdVersion)), .init("level", .int(zstdLevel)),
+                    ])),
+                .init(
+                    "tensors",
+                    .array(
+                        tensors.map {
+                            .array([
+                                .string($0.name), .int($0.firstFrame), .int($0.frameCount),
+                                .string($0.sha256),
+                            ])
+                        })),
+                .init("root", .string(root)),
+                .init("config", config),
+                .init("quantization", quantization ?? .null),
+            ] + (quantizationRecord.map { [.init("quantization_record", $0)] } ?? []) + [
+                .init(
+                    "source",
+                    .object([
+                        .init("weights_digest", .string(weightsDigest)),
+                        .init("dtype", .string(sourceDType)),
+                        .init(
+                            "files",
+                            .array(
+                                sourceFiles.map {
+                                    .object([
+                                        .init("name", .string($0.name)),
+                                        .init("size", .int($0.byteCount)),
+                                        .init("sha256", .string($0.sha256)),
+                                    ])
+                                })),
+                    ]))
+            ]
+        )
     }
 
     /// Reads the manifest and checks it against itself; unknown keys are ignored.
@@ -127,7 +151,9 @@ extension Archive.Manifest {
             throw .version(version.map(String.init).joined(separator: "."))
         }
         profile = try root.string("profile")
-        guard profile == Self.plainProfile else { throw .profile(profile) }
+        guard [Self.plainProfile, Self.planesProfile].contains(profile) else {
+            throw .profile(profile)
+        }
         tool = try root.string("tool")
         let content = try root.object("content")
         contentByteCount = try content.count("size")
@@ -147,6 +173,9 @@ extension Archive.Manifest {
         config = try root.object("config").json
         let quantization = try root.value("quantization")
         self.quantization = quantization == .null ? nil : quantization
+        if json["quantization_record"] != nil {
+            quantizationRecord = .array(try root.array("quantization_record"))
+        }
         let source = try root.object("source")
         weightsDigest = try source.sha256("weights_digest")
         sourceDType = try source.string("dtype")
@@ -158,6 +187,12 @@ extension Archive.Manifest {
         }
         guard try root.sha256("root") == self.root else {
             throw .contradiction("root is not the hash of its hashes")
+        }
+        if json[Self.hashKey] != nil {
+            let rest = (json.members ?? []).filter { $0.key != Self.hashKey }
+            guard try root.sha256(Self.hashKey) == Self.hash(of: .object(rest)) else {
+                throw .contradiction("\(Self.hashKey) is not the hash of the rest")
+            }
         }
         guard quantization == config["quantization_config"] ?? .null else {
             throw .contradiction("quantization differs from the config's quantization_config")

@@ -21,29 +21,15 @@ extension [UInt8] {
     }
 }
 
-extension ByteView {
-    /// Bytes that `stream` hands out at once; whole elements of every type.
-    static let stretchByteCount = 4 << 20
-
-    /// Calls `body` with the bytes in order, a stretch at a time, and lets go of the pages behind
-    /// it: files larger than memory pass through.
-    func stream<Failure: Error>(
-        _ body: (UnsafeRawBufferPointer) throws(Failure) -> Void
-    ) throws(Failure) {
-        for start in stride(from: 0, to: count, by: Self.stretchByteCount) {
-            let part = slice(start, min(Self.stretchByteCount, count - start))
-            defer { part.releasePages() }
-            try part.withUnsafeBytes(body)
-        }
-    }
-}
-
 /// Memory that several threads fill in turn, never at the same time.
 final class RawMemory: @unchecked Sendable {
     let bytes: UnsafeMutableRawBufferPointer
 
-    init(count: Int) { bytes = .allocate(byteCount: count, alignment: 64) }
-    deinit { bytes.deallocate() }
+    init(count: Int) {
+        bytes = .init(start: AlignedMemory.allocate(byteCount: count), count: count)
+    }
+
+    deinit { bytes.baseAddress.map(AlignedMemory.deallocate) }
 
     var count: Int { bytes.count }
 

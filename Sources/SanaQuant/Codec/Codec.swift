@@ -18,6 +18,8 @@ enum Codec {
     final class Scratch: @unchecked Sendable {
         fileprivate let reference = FloatBuffer(count: blockCount)
         fileprivate let actual = FloatBuffer(count: blockCount)
+        /// A block of 16-bit values.
+        fileprivate let halves = RawMemory(count: 2 * blockCount)
     }
 
     /// Largest finite number of a float type.
@@ -93,6 +95,60 @@ enum Codec {
         return statistics
     }
 
+    /// Converts to a 16-bit type and keeps one byte of every value.
+    ///
+    /// - Parameters:
+    ///   - plane: 0 for the low bytes, 1 for the high ones.
+    ///   - target: as many bytes as there are values.
+    /// - Returns: what conversion did to the values, the same for both planes.
+    /// - Throws: `NonFiniteValue`, the element counted from `source`.
+    static func castPlane(
+        _ plane: Int, _ source: UnsafeRawBufferPointer, from: DType,
+        _ target: UnsafeMutableRawBufferPointer, to: DType, mustBeFinite: Bool, _ scratch: Scratch
+    ) throws(NonFiniteValue) -> ConversionStatistics {
+        var statistics = ConversionStatistics()
+        guard let start = target.baseAddress?.assumingMemoryBound(to: UInt8.self) else {
+            return statistics
+        }
+        let width = from.bitWidth / 8
+        for first in stride(from: 0, to: target.count, by: blockCount) {
+            let count = min(blockCount, target.count - first)
+            let values = source.part(first * width, count * width)
+            do throws(NonFiniteValue) {
+                if from == to {
+                    if mustBeFinite { try checkFinite(values, from, scratch) }
+                    statistics.addUnchanged(count)
+                } else {
+                    statistics.merge(
+                        try cast(
+                            values, from: from, scratch.halves.first(2 * count), to: to, scratch))
+                }
+            } catch { throw NonFiniteValue(element: first + error.element) }
+            let halves =
+                from == to ? values.baseAddress : UnsafeRawPointer(scratch.halves.bytes.baseAddress)
+            if let halves { kernels.split_plane(halves, Int32(plane), start + first, count) }
+        }
+        return statistics
+    }
+
+    /// Number of values that are NaN or infinite; 0 for types that are no float weights. Pages of
+    /// the source are let go behind the count.
+    static func nonFiniteCount(in source: ByteView, _ dtype: DType, _ scratch: Scratch) -> Int {
+        guard dtype.isFloatWeight else { return 0 }
+        let (values, width) = (scratch.reference.pointer, dtype.bitWidth / 8)
+        var total = 0
+        source.stream { bytes in
+            guard let start = bytes.baseAddress else { return }
+            for first in stride(from: 0, to: bytes.count / width, by: blockCount) {
+                let count = min(blockCount, bytes.count / width - first)
+                widen(start + first * width, dtype, values, count)
+                guard !kernels.absolute_maximum(values, count).isFinite else { continue }
+                total += (0..<count).count { !values[$0].isFinite }
+            }
+        }
+        return total
+    }
+
     // MARK: int8
 
     /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
@@ -119,7 +175,9 @@ enum Codec {
                 } catch { throw NonFiniteValue(element: first + error.element) }
                 (element, column) = (element + count, column + count)
                 guard column == columns else { continue }
-                let scale = maximum / 127
+                var scale = maximum / 127
+                // The product must not round up to infinity.
+                if !(scale * 127).isFinite { scale = scale.nextDown }
                 scales.pointer[row] = scale > 0 && (1 / scale).isFinite ? scale : 1
                 (row, column, maximum) = (row + 1, 0, 0)
             }

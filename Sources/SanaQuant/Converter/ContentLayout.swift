@@ -1,6 +1,7 @@
 import SanaModel
 
-/// The safetensors file inside an archive: its tensors in order and its header.
+/// A safetensors file to be written, inside an archive or plain: its tensors in order and its
+/// header.
 struct ContentLayout {
     /// In the order of their data.
     let tensors: [TensorInfo]
@@ -10,7 +11,9 @@ struct ContentLayout {
     /// Orders tensors bytewise by name, which puts `X.scale` beside `X.weight`. Tensors that would
     /// leave the next one unaligned come last, widest elements first, so every tensor starts at a
     /// multiple of its element size.
-    init(_ tensors: [TensorInfo]) {
+    ///
+    /// - Parameter metadata: of the file, beside the `format` that Python's readers look for.
+    init(_ tensors: [TensorInfo], metadata: [JSONValue.Member] = []) {
         func rank(_ tensor: TensorInfo) -> Int {
             tensor.byteCount % 8 == 0 ? 0 : 64 - tensor.dtype.bitWidth
         }
@@ -19,7 +22,8 @@ struct ContentLayout {
                 ? $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) : rank($0) < rank($1)
         }
         var members = [
-            JSONValue.Member("__metadata__", .object([.init("format", .string("pt"))]))
+            JSONValue.Member(
+                "__metadata__", .object([.init("format", .string("pt"))] + metadata))
         ]
         var offset = 0
         for tensor in self.tensors {
@@ -38,5 +42,27 @@ struct ContentLayout {
         json += Array(repeating: UInt8(ascii: " "), count: (8 - json.count % 8) % 8)
         let length = UInt64(json.count)
         headerBytes = (0..<8).map { UInt8(truncatingIfNeeded: length >> (8 * $0)) } + json
+    }
+
+    /// Bytes of the file.
+    var byteCount: Int { tensors.reduce(headerBytes.count) { $0 + $1.byteCount } }
+
+    /// Tensors dealt out to files of at most `maximumByteCount` bytes of values, in the order of
+    /// their names. A tensor that is larger has a file of its own; what one source tensor becomes
+    /// stays together.
+    static func shards(_ groups: [[TensorInfo]], maximumByteCount: Int) -> [ContentLayout] {
+        var (shards, size): ([[TensorInfo]], Int) = ([[]], 0)
+        for group in groups.sorted(by: {
+            $0[0].name.utf8.lexicographicallyPrecedes($1[0].name.utf8)
+        }) {
+            let count = group.reduce(0) { $0 + $1.byteCount }
+            if size + count > maximumByteCount, !shards[shards.count - 1].isEmpty {
+                shards.append([])
+                size = 0
+            }
+            shards[shards.count - 1] += group
+            size += count
+        }
+        return shards.map { ContentLayout($0) }
     }
 }

@@ -12,6 +12,9 @@ public struct ConversionError: DiagnosticError, Equatable {
         case level(Int)
         case chunkByteCount(Int)
         case tooManyFrames(Int)
+        case tooManyShards(Int)
+        case shardsInOneFile(Int)
+        case outputIsSource
         case headerTooLong(Int)
         case compression(String)
         case readBack(String)
@@ -27,7 +30,9 @@ public struct ConversionError: DiagnosticError, Equatable {
 
     public var category: DiagnosticCategory {
         switch problem {
-        case .level, .chunkByteCount, .nothingToConvert: .usage
+        case .level, .chunkByteCount, .nothingToConvert, .tooManyShards, .shardsInOneFile,
+            .outputIsSource, .notConvertible:
+            .usage
         case .compression, .readBack: .inputOutput
         default: .badData
         }
@@ -52,6 +57,10 @@ public struct ConversionError: DiagnosticError, Equatable {
             "frames of \(count) bytes: must be a multiple of 8 in \(ArchiveLimits.chunkByteCounts)"
         case .tooManyFrames(let count):
             "\(count) frames are over the format's limit of \(ArchiveLimits.frameCount)"
+        case .tooManyShards(let count):
+            "\(count) shards are over the limit of \(ConversionWork.maximumFileCount)"
+        case .shardsInOneFile(let count): "one file cannot hold \(count) shards"
+        case .outputIsSource: "is what would be converted"
         case .headerTooLong(let count):
             "the safetensors header of \(count) bytes is over the limit of \(SafetensorsHeader.maximumByteCount)"
         case .compression(let text): "zstd failed: \(text)"
@@ -66,9 +75,13 @@ public struct ConversionError: DiagnosticError, Equatable {
             "fp16 would change a value in each tensor; round them with --allow-rounding, or use another --dtype"
         case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
         case .nonFinite:
-            "restore the checkpoint from its repository, or train it again: it computes NaN"
-        case .nameTaken, .notConvertible: "rename the tensor, or keep it by a rule"
+            "restore the checkpoint from its repository, or keep such tensors as they are with --allow-nonfinite"
+        case .nameTaken: "rename the tensor, or keep it by a rule"
+        case .notConvertible: "narrow the rule to tensors that can become that"
         case .tooManyFrames: "use larger frames"
+        case .tooManyShards: "raise --max-shard-size"
+        case .shardsInOneFile: "give a folder as --output, or raise --max-shard-size"
+        case .outputIsSource: "choose another --output"
         case .readBack: "check the disk and the memory of this machine"
         default: nil
         }

@@ -1,29 +1,34 @@
 import CZstd
-import Crypto
 import SanaModel
 
 /// Converts, compresses, hashes and writes, a batch of frames at a time.
 ///
 /// Step k runs side by side: the frames of batch k are converted and compressed, batch k − 1 is
-/// hashed and written, and the scales for batch k + 1 are found. Hashes that must see bytes in
-/// order are one task each, so they overlap with compression and with one another.
+/// hashed and written, and the scales for batch k + 1 are found. Hashes see bytes in order, so they
+/// are chains that run beside compression and beside one another.
 final class ConversionPipeline {
     private let work: ConversionWork
-    private let output: OutputFile
+    private let outputs: [OutputFile]
     private let workers: WorkerPool
     private let encoders: FreeList<FrameEncoder>
     private let fileHashes: FileHashes
-    private var contentHash = SHA256()
+    private let contentHashes: [ContentHash]
     /// Bytes written.
     private(set) var byteCount = 0
 
+    /// Whether frames are compressed on their way.
+    private var compresses: Bool { work.options.container == .archive }
+
+    /// - Parameter outputs: parallel to the work's layouts.
     init(
-        _ work: ConversionWork, files: [SafetensorsFile], output: OutputFile, workers: WorkerPool
+        _ work: ConversionWork, files: [SafetensorsFile], outputs: [OutputFile],
+        workers: WorkerPool
     ) {
-        (self.work, self.output, self.workers) = (work, output, workers)
+        (self.work, self.outputs, self.workers) = (work, outputs, workers)
         let (level, file) = (work.options.level, work.file)
         encoders = FreeList { try FrameEncoder(level: level, file: file) }
         fileHashes = FileHashes(files)
+        contentHashes = outputs.map { _ in ContentHash() }
     }
 
     // MARK: Steps
@@ -31,24 +36,28 @@ final class ConversionPipeline {
     /// Writes all frames with content.
     func run(progress: ((Int, Int) -> Void)?) throws {
         let batches = self.batches
-        let size = batches.reduce(0) { max($0, $1.reduce(0) { $0 + $1.footprint }) }
+        let size = batches.reduce(0) {
+            max($0, $1.reduce(0) { $0 + $1.footprint(compresses: compresses) })
+        }
         let arenas = [Arena(byteCount: size), Arena(byteCount: size)]
         var completed = 0
         for step in -1...batches.count {
             let finished = step > 0 ? batches[step - 1] : []
             if batches.indices.contains(step) {
                 arenas[step % 2].reset()
-                for frame in batches[step] { frame.place(in: arenas[step % 2]) }
+                for frame in batches[step] {
+                    frame.place(in: arenas[step % 2], compresses: compresses)
+                }
             }
             var tasks: [() throws -> Void] = []
             if step > 0 {
-                let fraction = (step, batches.count)
-                tasks.append { self.fileHashes.advance(to: fraction) }
-                tasks.append { finished.forEach { $0.update(&self.contentHash) } }
                 tasks.append { try self.write(finished) }
+                let chains =
+                    fileHashes.chains(to: (step, batches.count)) + contentChains(finished)
+                    + tensorChains(finished)
+                tasks += HashChain.tasks(chains, count: workers.threadCount)
             }
             if step + 1 < batches.count { tasks += preparations(batches[step + 1]) }
-            tasks += tensorHashes(finished)
             if batches.indices.contains(step) {
                 tasks += batches[step].map { frame in { try self.encode(frame) } }
             }
@@ -93,10 +102,17 @@ final class ConversionPipeline {
         }
     }
 
-    /// Continues the hashes of the tensors that a batch holds parts of, one task per tensor and
+    /// Continues the hashes of the files with the frames of a batch.
+    private func contentChains(_ batch: [FrameJob]) -> [HashChain] {
+        var chains = contentHashes.map { HashChain($0) }
+        for frame in batch { frame.append(to: &chains[frame.file]) }
+        return chains
+    }
+
+    /// Continues the hashes of the tensors that a batch holds parts of, one chain per tensor and
     /// side.
-    private func tensorHashes(_ batch: [FrameJob]) -> [() throws -> Void] {
-        var tasks: [() throws -> Void] = []
+    private func tensorChains(_ batch: [FrameJob]) -> [HashChain] {
+        var chains: [HashChain] = []
         var start = 0
         while start < batch.count {
             var end = start + 1
@@ -104,17 +120,22 @@ final class ConversionPipeline {
             let frames = batch[start..<end]
             start = end
             guard let tensor = frames.first?.tensor else { continue }
-            tasks.append { frames.forEach { $0.update(&tensor.hash) } }
+            var chain = HashChain(tensor.hash)
+            frames.forEach { $0.append(to: &chain) }
+            chains.append(chain)
             guard !tensor.isCopy, !tensor.isScale else { continue }
-            let range = tensor.sourceRange(
-                frames[frames.startIndex].range.lowerBound..<frames[end - 1].range.upperBound)
-            tasks.append {
-                tensor.source.bytes.slice(range.lowerBound, range.count).stream {
-                    tensor.source.hash.update(bufferPointer: $0)
-                }
+            // The second plane is made from the same values as the first.
+            let ranges = frames.filter { tensor.plane($0.range) == 0 }.map {
+                tensor.sourceRange($0.range)
             }
+            guard let first = ranges.first, let last = ranges.last else { continue }
+            var source = HashChain(tensor.source.hash)
+            source.append(
+                tensor.source.bytes.slice(first.lowerBound, last.upperBound - first.lowerBound),
+                releases: true)
+            chains.append(source)
         }
-        return tasks
+        return chains
     }
 
     private func encode(_ frame: FrameJob) throws {
@@ -124,7 +145,7 @@ final class ConversionPipeline {
                     try convert(frame, of: tensor, encoder.scratch)
                 }
             }
-            guard let content = frame.content else { return }
+            guard compresses, let content = frame.content else { return }
             try content.withUnsafeBytes { bytes in
                 let count = try encoder.encode(bytes, into: frame.compressed, file: work.file)
                 frame.compressedCount = count
@@ -142,10 +163,12 @@ final class ConversionPipeline {
         if tensor.isCopy {
             let bytes = source.bytes.slice(range.lowerBound, range.count)
             frame.content = .view(bytes)
-            try bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
-                try Codec.checkFinite(bytes, source.info.dtype, scratch)
+            if source.mustBeFinite {
+                try bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
+                    try Codec.checkFinite(bytes, source.info.dtype, scratch)
+                }
             }
-            frame.statistics.addUnchanged(range.count * 8 / source.info.dtype.bitWidth)
+            frame.statistics.addUnchanged(tensor.elements(range).count)
             return
         }
         guard case .memory(let target) = frame.content else { return }
@@ -158,17 +181,25 @@ final class ConversionPipeline {
         }
         let part = tensor.sourceRange(range)
         defer { source.releasePages(part) }
-        frame.statistics = try source.bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
-            if tensor.info.dtype == .i8 {
+        var statistics = try source.bytes.withUnsafeBytes { bytes throws(NonFiniteValue) in
+            if tensor.plain.dtype == .i8 {
                 return try Codec.quantize(
                     bytes, source.info.dtype, from: range.lowerBound,
                     columns: source.info.elementCount / source.info.shape[0], scales: source.scales,
                     target, scratch)
             }
+            let values = bytes.part(part.lowerBound, part.count)
+            if tensor.isSplit {
+                return try Codec.castPlane(
+                    tensor.plane(range), values, from: source.info.dtype, target,
+                    to: tensor.plain.dtype, mustBeFinite: source.mustBeFinite, scratch)
+            }
             return try Codec.cast(
-                bytes.part(part.lowerBound, part.count), from: source.info.dtype, target,
-                to: tensor.info.dtype, scratch)
+                values, from: source.info.dtype, target, to: tensor.plain.dtype, scratch)
         }
+        // Both planes of a tensor tell of the same values.
+        if tensor.plane(range) > 0 { statistics = ConversionStatistics() }
+        frame.statistics = statistics
     }
 
     /// Turns the codec's complaint into one that names the tensor.
@@ -179,7 +210,7 @@ final class ConversionPipeline {
             var element = value.element
             // int8 counts from the tensor's first element already.
             if let frame, let tensor = frame.tensor, source.decision.conversion != .int8PerChannel {
-                element += frame.range.lowerBound * 8 / tensor.info.dtype.bitWidth
+                element += tensor.elements(frame.range).lowerBound
             }
             throw ConversionError(
                 work.file, .nonFinite(tensor: source.info.name, element: element))
@@ -188,7 +219,12 @@ final class ConversionPipeline {
 
     private func write(_ frames: [FrameJob]) throws {
         for frame in frames {
-            try output.write(
+            guard compresses else {
+                try frame.content?.withUnsafeBytes { try outputs[frame.file].write($0) }
+                byteCount += frame.range.count
+                continue
+            }
+            try outputs[frame.file].write(
                 UnsafeRawBufferPointer(frame.compressed).part(0, frame.compressedCount))
             byteCount += frame.compressedCount
         }
@@ -209,11 +245,22 @@ final class ConversionPipeline {
 
     // MARK: Manifest
 
-    /// The manifest; all frames must have been written.
+    /// SHA-256 of every output tensor, in the order of `work.outputs`; all frames must have been
+    /// written.
+    var tensorHashes: [String] {
+        work.outputs.map { $0.hash.digest.hexadecimal }
+    }
+
+    /// SHA-256 of every safetensors file, in the order of the layouts.
+    var fileDigests: [String] { contentHashes.map { $0.digest.hexadecimal } }
+
+    /// `WeightsDigest` of the source.
+    var sourceDigest: String {
+        WeightsDigest.combine(work.sources.map { (info: $0.info, digest: $0.hash.digest) })
+    }
+
+    /// The manifest of an archive; all frames must have been written.
     func manifest(options: Converter.Options, config: JSONValue) -> Archive.Manifest {
-        let digests = work.sources.map { source -> (info: TensorInfo, digest: [UInt8]) in
-            (source.info, Array(source.hash.finalize()))
-        }
         var bytesByType: [DType: Int] = [:]
         for source in work.sources {
             bytesByType[source.info.dtype, default: 0] += source.info.byteCount
@@ -221,25 +268,29 @@ final class ConversionPipeline {
         let commonest = bytesByType.max {
             ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue)
         }
+        let layout = work.layouts[0]
         return Archive.Manifest(
-            tool: options.tool, contentByteCount: work.contentByteCount,
-            contentSHA256: Array(contentHash.finalize()).hexadecimal,
-            headerSHA256: WeightsDigest.sha256(ByteView(work.layout.headerBytes)).hexadecimal,
+            tool: options.tool,
+            profile: work.outputs.contains(where: \.isSplit)
+                ? Archive.Manifest.planesProfile : Archive.Manifest.plainProfile,
+            contentByteCount: work.contentByteCount, contentSHA256: fileDigests[0],
+            headerSHA256: WeightsDigest.sha256(ByteView(layout.headerBytes)).hexadecimal,
             chunkByteCount: options.chunkByteCount,
             zstdVersion: String(cString: ZSTD_versionString()),
             zstdLevel: options.level,
-            tensors: work.outputs.map {
+            tensors: zip(work.outputs, tensorHashes).map {
                 .init(
                     name: $0.info.name, firstFrame: $0.firstFrame, frameCount: $0.frameCount,
-                    sha256: Array($0.hash.finalize()).hexadecimal)
+                    sha256: $1)
             },
             config: config,
             quantization: config["quantization_config"].flatMap { $0 == .null ? nil : $0 },
-            weightsDigest: WeightsDigest.combine(digests),
+            quantizationRecord: .array(work.reports.map(\.json)),
+            weightsDigest: sourceDigest,
             sourceDType: commonest?.key.rawValue ?? "", sourceFiles: fileHashes.records)
     }
 
-    /// Writes the manifest's frame and the seek table.
+    /// Writes the manifest's frame and the seek table of an archive.
     func finish(_ manifest: Archive.Manifest) throws {
         let frame = FrameIndex.manifestFrame(manifest)
         var entries = work.frames.map {
@@ -252,15 +303,19 @@ final class ConversionPipeline {
                 compressed: UInt32(frame.count), decompressed: 0, checksum: FrameIndex.emptyChecksum
             ))
         let table = SeekTable(entries: entries).encoded
-        try output.write(frame)
-        try output.write(table)
+        try outputs[0].write(frame)
+        try outputs[0].write(table)
         byteCount += frame.count + table.count
     }
 }
 
 extension FrameJob {
     /// Appends the content to a hash.
-    fileprivate func update(_ hash: inout SHA256) {
-        content?.withUnsafeBytes { hash.update(bufferPointer: $0) }
+    fileprivate func append(to chain: inout HashChain) {
+        switch content {
+        case .view(let bytes): chain.append(bytes)
+        case .memory(let memory): chain.append(UnsafeRawBufferPointer(memory))
+        case nil: break
+        }
     }
 }

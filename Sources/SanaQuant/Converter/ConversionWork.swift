@@ -1,4 +1,3 @@
-import Crypto
 import SanaModel
 
 /// Everything a conversion will touch: source tensors, output tensors and the frames these are cut
@@ -6,57 +5,79 @@ import SanaModel
 ///
 /// Each object is written by one task at a time; the pipeline's steps order them.
 struct ConversionWork {
-    let layout: ContentLayout
+    /// One per file: an archive's content, or shards.
+    let layouts: [ContentLayout]
     let sources: [SourceTensor]
-    /// Parallel to `layout.tensors`.
+    /// In the order of the layouts.
     let outputs: [OutputTensor]
-    /// In the order of the archive, the header's first.
+    /// In the order of the files, the header's first in each.
     let frames: [FrameJob]
+    /// Output tensors in their own types, in the order they have in a plain file.
+    let tensors: [TensorInfo]
+    /// Bytes of the safetensors files.
+    let contentByteCount: Int
     let options: Converter.Options
     /// The checkpoint, for messages.
     let file: String
+
+    /// Most files that one conversion writes, since all are open until the end.
+    static let maximumFileCount = 500
 
     /// - Throws: `ConversionError` when the format's limits do not hold it.
     init(
         _ plan: ConversionPlan, source: any TensorSource, options: Converter.Options, file: String
     ) throws(ConversionError) {
-        layout = ContentLayout(plan.decisions.flatMap(\.outputs))
-        guard layout.headerBytes.count <= ArchiveLimits.headerFrameByteCount else {
-            throw ConversionError(
-                file, .headerTooLong(layout.headerBytes.count - SafetensorsHeader.lengthByteCount))
+        (self.options, self.file) = (options, file)
+        let plain = plan.decisions.flatMap(\.outputs)
+        let split = options.planes16 ? plain.filter { Planes16.stored($0) != nil } : []
+        switch options.container {
+        case .archive:
+            layouts = [
+                ContentLayout(
+                    plain.map { options.planes16 ? Planes16.stored($0) ?? $0 : $0 },
+                    metadata: split.isEmpty ? [] : [Planes16.metadata(split)])
+            ]
+            tensors = split.isEmpty ? layouts[0].tensors : ContentLayout(plain).tensors
+        case .safetensors(let maximum):
+            layouts = ContentLayout.shards(plan.decisions.map(\.outputs), maximumByteCount: maximum)
+            tensors = layouts.flatMap(\.tensors)
+            guard layouts.count <= Self.maximumFileCount else {
+                throw ConversionError(file, .tooManyShards(layouts.count))
+            }
+        }
+        for layout in layouts {
+            guard layout.headerBytes.count <= ArchiveLimits.headerFrameByteCount else {
+                throw ConversionError(
+                    file,
+                    .headerTooLong(layout.headerBytes.count - SafetensorsHeader.lengthByteCount))
+            }
         }
         sources = plan.decisions.map { SourceTensor($0, source: source) }
-        var outputByName: [String: OutputTensor] = [:]
+        var ownerByName: [String: (source: SourceTensor, plain: TensorInfo)] = [:]
         for (decision, source) in zip(plan.decisions, sources) {
-            for info in decision.outputs {
-                outputByName[info.name] = OutputTensor(info, of: source)
+            for info in decision.outputs { ownerByName[info.name] = (source, info) }
+        }
+        var (outputs, frames): ([OutputTensor], [FrameJob]) = ([], [])
+        for (index, layout) in layouts.enumerated() {
+            let header = layout.headerBytes
+            frames.append(FrameJob(nil, 0..<header.count, .view(ByteView(header)), file: index))
+            for stored in layout.tensors {
+                guard let owner = ownerByName[stored.name] else { continue }
+                let output = OutputTensor(stored, plain: owner.plain, of: owner.source)
+                outputs.append(output)
+                output.firstFrame = frames.count
+                for range in output.frameRanges(chunkByteCount: options.chunkByteCount) {
+                    frames.append(FrameJob(output, range, nil, file: index))
+                }
+                output.frameCount = frames.count - output.firstFrame
             }
         }
-        outputs = layout.tensors.compactMap { outputByName[$0.name] }
-        let chunk = options.chunkByteCount
-        let count = outputs.reduce(1) { $0 + ($1.info.byteCount + chunk - 1) / chunk }
         // The table lists the manifest's frame too.
-        guard count < ArchiveLimits.frameCount else {
-            throw ConversionError(file, .tooManyFrames(count))
+        guard options.container != .archive || frames.count < ArchiveLimits.frameCount else {
+            throw ConversionError(file, .tooManyFrames(frames.count))
         }
-        let header = layout.headerBytes
-        var frames = [FrameJob(nil, 0..<header.count, .view(ByteView(header)))]
-        for output in outputs {
-            output.firstFrame = frames.count
-            for start in stride(from: 0, to: output.info.byteCount, by: chunk) {
-                frames.append(
-                    FrameJob(output, start..<min(start + chunk, output.info.byteCount), nil))
-            }
-            output.frameCount = frames.count - output.firstFrame
-        }
-        self.frames = frames
-        self.options = options
-        self.file = file
-    }
-
-    /// Bytes of the safetensors file inside.
-    var contentByteCount: Int {
-        outputs.reduce(layout.headerBytes.count) { $0 + $1.info.byteCount }
+        (self.outputs, self.frames) = (outputs, frames)
+        contentByteCount = layouts.reduce(0) { $0 + $1.byteCount }
     }
 
     /// What became of every source tensor.
@@ -64,7 +85,9 @@ struct ConversionWork {
         sources.map {
             ConversionResult.Tensor(
                 name: $0.info.name, from: $0.info.dtype, to: $0.decision.outputs[0].dtype,
-                reason: $0.decision.reason, statistics: $0.statistics)
+                reason: $0.decision.reason, nonFinite: $0.decision.nonFiniteCount,
+                fp16Inexact: $0.decision.fp16InexactCount,
+                statistics: $0.statistics)
         }
     }
 }
@@ -77,10 +100,12 @@ final class SourceTensor {
     /// Scales of the rows, for int8.
     private(set) var scales = FloatBuffer(count: 0)
     private var isPrepared = false
-    var hash = SHA256()
+    var hash = ContentHash()
     var statistics = ConversionStatistics()
 
     var info: TensorInfo { decision.tensor }
+    /// Whether NaN or infinity among the values ends the conversion.
+    var mustBeFinite: Bool { decision.nonFiniteCount == 0 }
 
     init(_ decision: ConversionPlan.Decision, source: any TensorSource) {
         (self.decision, self.source) = (decision, source)
@@ -106,33 +131,64 @@ final class SourceTensor {
     func release() { bytes = ByteView([]) }
 }
 
-/// A tensor of the archive.
+/// A tensor of the output.
 final class OutputTensor {
+    /// As the file lists it.
     let info: TensorInfo
+    /// In its own type, which differs where it is split into planes.
+    let plain: TensorInfo
     let source: SourceTensor
     /// Whether this is the scale that goes with an int8 weight.
     let isScale: Bool
     var firstFrame = 0
     var frameCount = 0
-    var hash = SHA256()
+    var hash = ContentHash()
 
-    init(_ info: TensorInfo, of source: SourceTensor) {
-        (self.info, self.source) = (info, source)
+    init(_ info: TensorInfo, plain: TensorInfo, of source: SourceTensor) {
+        (self.info, self.plain, self.source) = (info, plain, source)
         isScale = info.name != source.info.name
     }
 
-    /// Whether the bytes, and hence their hash, are those of the source.
-    var isCopy: Bool { source.decision.conversion == .keep }
+    /// Whether the values are stored as two planes of bytes.
+    var isSplit: Bool { info.dtype != plain.dtype }
 
-    /// The source's bytes that the output's bytes `range` are made from.
+    /// Whether the bytes, and hence their hash, are those of the source.
+    var isCopy: Bool { source.decision.conversion == .keep && !isSplit }
+
+    /// The bytes of each frame: pieces of a chunk, and none over the border of two planes.
+    func frameRanges(chunkByteCount chunk: Int) -> [Range<Int>] {
+        let plane = isSplit ? info.byteCount / 2 : info.byteCount
+        return (0..<(isSplit ? 2 : 1)).flatMap { index in
+            stride(from: 0, to: plane, by: chunk).map {
+                index * plane + $0..<index * plane + min($0 + chunk, plane)
+            }
+        }
+    }
+
+    /// Which plane a frame lies in; 0 for tensors that are not split.
+    func plane(_ range: Range<Int>) -> Int {
+        isSplit && range.lowerBound >= info.byteCount / 2 ? 1 : 0
+    }
+
+    /// The elements that the bytes `range` of a frame hold, or hold a byte of.
+    func elements(_ range: Range<Int>) -> Range<Int> {
+        if isSplit {
+            let start = plane(range) * (info.byteCount / 2)
+            return range.lowerBound - start..<range.upperBound - start
+        }
+        return range.lowerBound * 8 / info.dtype.bitWidth..<range.upperBound * 8
+            / info.dtype.bitWidth
+    }
+
+    /// The source's bytes that the bytes `range` of a frame are made from.
     func sourceRange(_ range: Range<Int>) -> Range<Int> {
         if isCopy { return range }
-        let (from, to) = (source.info.dtype.bitWidth, info.dtype.bitWidth)
-        return range.lowerBound / (to / 8) * (from / 8)..<range.upperBound / (to / 8) * (from / 8)
+        let (elements, width) = (elements(range), source.info.dtype.bitWidth / 8)
+        return elements.lowerBound * width..<elements.upperBound * width
     }
 }
 
-/// One frame of the archive: which bytes it holds, and what has become of them so far.
+/// One frame: which bytes of the output it holds, and what has become of them so far.
 final class FrameJob {
     /// The bytes before compression.
     enum Content {
@@ -149,6 +205,8 @@ final class FrameJob {
         }
     }
 
+    /// Index of the file it goes to.
+    let file: Int
     /// `nil` for the header's frame.
     let tensor: OutputTensor?
     /// Bytes of the tensor.
@@ -160,20 +218,20 @@ final class FrameJob {
     var checksum: UInt32 = 0
     var statistics = ConversionStatistics()
 
-    init(_ tensor: OutputTensor?, _ range: Range<Int>, _ content: Content?) {
-        (self.tensor, self.range, self.content) = (tensor, range, content)
+    init(_ tensor: OutputTensor?, _ range: Range<Int>, _ content: Content?, file: Int) {
+        (self.tensor, self.range, self.content, self.file) = (tensor, range, content, file)
     }
 
-    /// Memory that `place(in:)` takes.
-    var footprint: Int {
+    /// Memory that `place(in:compresses:)` takes.
+    func footprint(compresses: Bool) -> Int {
         (tensor?.isCopy ?? true ? 0 : Arena.footprint(range.count))
-            + Arena.footprint(FrameEncoder.bound(range.count))
+            + (compresses ? Arena.footprint(FrameEncoder.bound(range.count)) : 0)
     }
 
     /// Takes memory for the content, unless it is a view of the source, and for what it is
     /// compressed to.
-    func place(in arena: Arena) {
+    func place(in arena: Arena, compresses: Bool) {
         if let tensor, !tensor.isCopy { content = .memory(arena.take(range.count)) }
-        compressed = arena.take(FrameEncoder.bound(range.count))
+        if compresses { compressed = arena.take(FrameEncoder.bound(range.count)) }
     }
 }

@@ -1,23 +1,45 @@
 import CZstd
 import SanaModel
 
-/// Makes an archive of a checkpoint.
+/// How converted tensors are packed.
+public enum Container: Sendable, Equatable {
+    /// One zstd-packed `.safetensors.zst`.
+    case archive
+    /// Plain safetensors files of at most so many bytes of values each; a tensor that is larger has
+    /// a file of its own.
+    case safetensors(maximumShardByteCount: Int)
+}
+
+/// Where a conversion goes.
+public enum Destination: Sendable, Equatable {
+    /// One file: an archive, or a safetensors file whatever its size.
+    case file(String)
+    /// A component's folder, which gets the weights under diffusers' names and `config.json`.
+    case folder(String)
+}
+
+/// Makes an archive or safetensors files of a checkpoint.
 public enum Converter {
     /// How to convert.
     public struct Options: Sendable {
         public var target: ConversionTarget
+        public var container = Container.archive
+        /// Whether an archive splits 16-bit tensors into planes of low and high bytes.
+        public var planes16 = false
         /// Rules of the user, which come before the target's own.
         public var rules: [UserRule] = []
         /// Whether fp16 may round BF16 tensors that it cannot hold exactly; otherwise these stay
         /// BF16.
         public var allowsRounding = false
+        /// Whether a tensor may hold NaN or infinity; it is then kept as it is.
+        public var allowsNonFinite = false
         /// zstd level, 1…19. Weights gain next to nothing above 1.
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
         public var chunkByteCount = 4 << 20
         /// Whether an existing output may be replaced.
         public var replaceExisting = false
-        /// Whether every tensor is decoded and its hash compared before the archive gets its name.
+        /// Whether every tensor is decoded and its hash compared before the output gets its name.
         public var verifyWrite = true
         /// Program name and version for the manifest.
         public var tool = "sana-tools"
@@ -25,7 +47,7 @@ public enum Converter {
         public init(target: ConversionTarget) { self.target = target }
     }
 
-    /// Converts every tensor of `checkpoint` and writes the archive `path`.
+    /// Converts every tensor of `source` and writes `destination`.
     ///
     /// The source is read once (int8 weights and, for fp16, BF16 tensors
     /// twice: scales and exactness come first). The bytes written depend on
@@ -34,112 +56,197 @@ public enum Converter {
     /// go as soon as they are used.
     ///
     /// - Parameter progress: called with the bytes of converted content so far and in all.
-    /// - Throws: `RuleError`, `ConversionError`, `OutputExistsError`, `FileError`, and errors of the source. The
-    ///   output appears complete or not at all, and what was there before stays.
+    /// - Throws: `RuleError`, `ConversionError`, `OutputExistsError`, `FileError`, and errors of the
+    ///   source. Each output file appears complete or not at all, and what was there before stays.
     public static func convert(
-        checkpoint: Checkpoint, to path: String, options: Options, workers: WorkerPool,
-        progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
+        _ source: ConversionSource, to destination: Destination, options: Options,
+        workers: WorkerPool, progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
     ) throws -> ConversionResult {
+        let staged = try stage(
+            source, to: destination, options: options, workers: workers, progress: progress)
+        try staged.commit()
+        return staged.result
+    }
+
+    /// Does all of `convert` but giving the files their names, so that several conversions can
+    /// appear together.
+    public static func stage(
+        _ source: ConversionSource, to destination: Destination, options: Options,
+        workers: WorkerPool, progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
+    ) throws -> StagedConversion {
         let clock = ContinuousClock()
         let start = clock.now
-        let label = checkpoint.path
-        guard ZstdFrame.levels.contains(options.level) else {
-            throw ConversionError(label, .level(options.level))
-        }
-        guard ArchiveLimits.chunkByteCounts.contains(options.chunkByteCount),
-            options.chunkByteCount % 8 == 0
-        else { throw ConversionError(label, .chunkByteCount(options.chunkByteCount)) }
-        guard checkpoint.configJSON.members != nil else {
-            throw ConversionError(label, .configNotObject)
-        }
-        let plan = try plan(for: checkpoint, options: options, workers: workers)
+        let plan = try plan(for: source, options: options, workers: workers)
         let work = try ConversionWork(
-            plan, source: checkpoint.source, options: options, file: label)
-
-        let output = try OutputFile(path, replaceExisting: options.replaceExisting)
+            plan, source: source.tensors, options: options, file: source.label)
+        let paths = try destination.weightPaths(count: work.layouts.count, options.container)
+        let read = Set(source.files.map(\.path.resolvedPath))
+        if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
+            throw ConversionError(path, .outputIsSource)
+        }
+        var stale: StaleWeights?
+        if case .folder(let folder) = destination {
+            let written = paths.map(\.lastPathComponent)
+            stale = try StaleWeights(
+                in: folder,
+                writing: written + (paths.count > 1 ? [WeightFiles.indexName] : []),
+                replaceExisting: options.replaceExisting, sources: source.files.map(\.path))
+        }
+        let outputs = try paths.map {
+            try OutputFile($0, replaceExisting: options.replaceExisting)
+        }
         let pipeline = ConversionPipeline(
-            work, files: checkpoint.files, output: output, workers: workers)
+            work, files: source.files, outputs: outputs, workers: workers)
         try pipeline.run(progress: progress)
-        let config = plan.config(checkpoint.configJSON, layout: work.layout)
-        let manifest = pipeline.manifest(options: options, config: config)
-        try pipeline.finish(manifest)
-        try output.sync()
-        if options.verifyWrite { try verify(output, workers: workers) }
-        try output.commit()
 
-        let filesByteCount = checkpoint.files.reduce(0) { $0 + $1.fileBytes.count }
-        return ConversionResult(
-            output: path, bytesIn: filesByteCount > 0 ? filesByteCount : plan.bytesBefore,
-            bytesOut: pipeline.byteCount, tensors: work.reports, manifest: manifest,
+        let config = source.config.map { plan.config($0, tensors: work.tensors) }
+        var manifest: Archive.Manifest?
+        if options.container == .archive {
+            manifest = pipeline.manifest(options: options, config: config ?? .object([]))
+            if let manifest { try pipeline.finish(manifest) }
+        }
+        for output in outputs { try output.sync() }
+        if options.verifyWrite {
+            try readBack(outputs, pipeline.tensorHashes, options.container, workers: workers)
+        }
+        var (all, opens) = (outputs, outputs[0].path)
+        if case .folder(let folder) = destination {
+            func add(_ name: String, _ document: JSONValue) throws -> String {
+                let file = try OutputFile(
+                    folder.appendingPath(name), replaceExisting: options.replaceExisting)
+                try file.write(Array((document.text(indent: 2) + "\n").utf8))
+                all.append(file)
+                return file.path
+            }
+            if work.layouts.count > 1 {
+                opens = try add(WeightFiles.indexName, index(work, paths))
+            }
+            if let config { _ = try add("config.json", config) }
+        }
+        let filesByteCount = source.files.reduce(0) { $0 + $1.fileBytes.count }
+        let result = ConversionResult(
+            output: opens,
+            files: zip(paths, pipeline.fileDigests).map {
+                .init(path: $0, contentSHA256: $1)
+            },
+            bytesIn: filesByteCount > 0 ? filesByteCount : plan.bytesBefore,
+            bytesOut: pipeline.byteCount, tensors: work.reports,
+            sourceDigest: manifest?.weightsDigest ?? pipeline.sourceDigest, manifest: manifest,
             seconds: start.duration(to: clock.now).inSeconds)
+        return StagedConversion(result: result, outputs: all, stale: stale)
     }
 
     /// What `convert` will do to every tensor.
     ///
     /// For fp16 this reads the BF16 tensors: one that holds a value which fp16 would change is
-    /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits.
+    /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits. With
+    /// `allowsNonFinite` it reads all tensors.
     ///
     /// - Throws: `RuleError`, `ConversionError`, and errors of the source.
     public static func plan(
-        for checkpoint: Checkpoint, options: Options, workers: WorkerPool
+        for source: ConversionSource, options: Options, workers: WorkerPool
     ) throws -> ConversionPlan {
-        let tensors = checkpoint.source.tensors
-        let userRules = try UserRule.conversionRules(options.rules, for: tensors)
-        var rules = ConversionRule.builtIn(for: options.target)
-        if options.target == .fp16, !options.allowsRounding {
-            let inexact = try workers.map(tensors.count) { index in
-                guard tensors[index].dtype == .bf16 else { return 0 }
-                let scratch = Codec.Scratch()
-                return Codec.inexactHalves(
-                    inBF16: try checkpoint.source.bytes(of: tensors[index]), scratch)
+        try check(options, source)
+        let tensors = source.tensors.tensors
+        func survey(
+            _ count: @Sendable (TensorInfo, ByteView, Codec.Scratch) -> Int
+        ) throws -> [String: Int] {
+            let counts = try workers.map(tensors.count) { index in
+                count(tensors[index], try source.tensors.bytes(of: tensors[index]), .init())
             }
-            let names = Set(zip(tensors, inexact).filter { $0.1 > 0 }.map(\.0.name))
-            rules =
-                [
-                    ConversionRule(.keep, reason: "exact: fp16 would change some of its values") {
-                        names.contains($0.name)
-                    }
-                ] + rules
+            return Dictionary(
+                zip(tensors.map(\.name), counts).filter { $0.1 > 0 }, uniquingKeysWith: max)
         }
+        let userRules = try UserRule.conversionRules(options.rules, for: tensors)
+        var rules = source.rules(for: options.target)
+        var inexact: [String: Int] = [:]
+        if options.target == .fp16, !options.allowsRounding {
+            inexact = try survey { tensor, bytes, scratch in
+                tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes, scratch) : 0
+            }
+            rules = [.keepExact(Set(inexact.keys))] + rules
+        }
+        let nonFinite =
+            options.allowsNonFinite
+            ? try survey { Codec.nonFiniteCount(in: $1, $0.dtype, $2) } : [:]
         return try ConversionPlan(
-            tensors, target: options.target, rules: userRules + rules, file: checkpoint.path)
+            tensors, target: options.target, rules: userRules + rules, nonFinite: nonFinite,
+            fp16Inexact: inexact, mayBeEmpty: !source.isSanaTransformer, file: source.label)
     }
 
-    private static func verify(_ output: OutputFile, workers: WorkerPool) throws {
+    private static func check(_ options: Options, _ source: ConversionSource) throws {
+        guard ZstdFrame.levels.contains(options.level) else {
+            throw ConversionError(source.label, .level(options.level))
+        }
+        guard ArchiveLimits.chunkByteCounts.contains(options.chunkByteCount),
+            options.chunkByteCount % 8 == 0
+        else { throw ConversionError(source.label, .chunkByteCount(options.chunkByteCount)) }
+        guard source.config?.members != nil || source.config == nil else {
+            throw ConversionError(source.label, .configNotObject)
+        }
+    }
+
+    /// The index that joins shards, as huggingface_hub writes it.
+    private static func index(_ work: ConversionWork, _ paths: [String]) -> JSONValue {
+        let shards = zip(work.layouts, paths).flatMap { layout, path in
+            layout.tensors.map { JSONValue.Member($0.name, .string(path.lastPathComponent)) }
+        }
+        let total = work.tensors.reduce(0) { $0 + $1.byteCount }
+        return .object([
+            .init("metadata", .object([.init("total_size", .int(total))])),
+            .init(
+                "weight_map",
+                .object(shards.sorted { $0.key.utf8.lexicographicallyPrecedes($1.key.utf8) })),
+        ])
+    }
+
+    /// Reads every tensor back from the disk's cache and compares its hash.
+    private static func readBack(
+        _ outputs: [OutputFile], _ hashes: [String], _ container: Container, workers: WorkerPool
+    ) throws {
         do {
-            try Archive(path: output.temporaryPath).verify(using: workers)
+            guard container != .archive else {
+                return try Archive(path: outputs[0].temporaryPath).verify(using: workers)
+            }
+            var first = 0
+            for output in outputs {
+                let file = try SafetensorsFile(path: output.temporaryPath)
+                let expected = hashes[first..<first + file.tensors.count]
+                first += file.tensors.count
+                let actual = try workers.map(file.tensors.count) {
+                    WeightsDigest.sha256(try file.bytes(of: file.tensors[$0])).hexadecimal
+                }
+                for (tensor, (old, new)) in zip(file.tensors, zip(expected, actual))
+                where old != new {
+                    throw BadDataError(
+                        file: output.path, reason: "SHA-256 of '\(tensor.name.printable)' differs")
+                }
+            }
         } catch let error as any DiagnosticError {
-            throw ConversionError(output.path, .readBack(error.description))
+            throw ConversionError(outputs[0].path, .readBack(error.description))
         }
     }
 }
 
-/// What a conversion did.
-public struct ConversionResult: Sendable {
-    /// How a source tensor came out.
-    public struct Tensor: Sendable {
-        public let name: String
-        public let from: DType
-        public let to: DType
-        /// Why the tensor was converted or kept.
-        public let reason: String
-        public let statistics: ConversionStatistics
+extension Destination {
+    /// The paths of the files that will hold the weights.
+    ///
+    /// - Throws: `ConversionError` when one file is asked for and several are needed.
+    fileprivate func weightPaths(count: Int, _ container: Container) throws -> [String] {
+        switch self {
+        case .file(let path):
+            guard count == 1 else { throw ConversionError(path, .shardsInOneFile(count)) }
+            return [path]
+        case .folder(let folder):
+            let stem = folder.appendingPath(WeightFiles.stem)
+            if container == .archive { return [stem + Archive.suffix] }
+            guard count > 1 else { return [stem + ".safetensors"] }
+            func digits(_ number: Int) -> String {
+                String(repeating: "0", count: max(0, 5 - String(number).count)) + String(number)
+            }
+            return (1...count).map { "\(stem)-\(digits($0))-of-\(digits(count)).safetensors" }
+        }
     }
-
-    /// Path of the archive.
-    public let output: String
-    /// Bytes of the source files.
-    public let bytesIn: Int
-    /// Bytes of the archive.
-    public let bytesOut: Int
-    /// One per source tensor, in the order of the source.
-    public let tensors: [Tensor]
-    /// What the archive says of itself; the source's digest is in it.
-    public let manifest: Archive.Manifest
-    public let seconds: Double
-
-    /// How many times smaller the output is.
-    public var ratio: Double { Double(bytesIn) / Double(max(bytesOut, 1)) }
 }
 
 extension ConversionPlan {
@@ -148,9 +255,11 @@ extension ConversionPlan {
     ///
     /// The list of modules that are not must be complete, or diffusers builds int8 layers for float
     /// weights.
-    func config(_ config: JSONValue, layout: ContentLayout) -> JSONValue {
-        guard layout.tensors.contains(where: { $0.dtype == .i8 }) else { return config }
-        let kept = layout.tensors.filter { $0.dtype != .i8 && $0.name.hasSuffix(".weight") }
+    ///
+    /// - Parameter tensors: of the output, in its order.
+    func config(_ config: JSONValue, tensors: [TensorInfo]) -> JSONValue {
+        guard tensors.contains(where: { $0.dtype == .i8 }) else { return config }
+        let kept = tensors.filter { $0.dtype != .i8 && $0.name.hasSuffix(".weight") }
         return config.setting(
             "quantization_config",
             to: .object([

@@ -14,7 +14,8 @@ import Synchronization
 /// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file
 /// rather than `O_TMPFILE`, because replacing takes a rename from a name and not every file system
 /// has nameless files. A file that is dropped without `commit()` is removed; for signals see
-/// `PendingOutputs`.
+/// `PendingOutputs`. What a killed process left is removed by the next one that writes the same
+/// file: a writer holds a lock on its temporary file, which ends with the process.
 public final class OutputFile {
     /// The final path.
     public let path: String
@@ -34,19 +35,48 @@ public final class OutputFile {
         replacesExisting = replaceExisting
         temporaryPath = path.parentFolder.appendingPath(
             ".\(path.lastPathComponent).tmp-\(getpid())")
+        Self.removeAbandoned(beside: path)
         registration = PendingOutputs.add(temporaryPath)
-        let flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC
-        descriptor = open(temporaryPath, flags, 0o666)
-        if descriptor < 0, errno == EEXIST, unlink(temporaryPath) == 0 {
-            // Left by a process that had the same id and was killed.
-            descriptor = open(temporaryPath, flags, 0o666)
-        }
+        descriptor = Self.createLocked(temporaryPath)
         guard descriptor >= 0 else {
             let code = errno
             PendingOutputs.remove(registration)
             throw FileError(.create, path, code: code)
         }
         isPending = true
+    }
+
+    /// Creates a file and locks it.
+    ///
+    /// - Returns: the descriptor, or a negative number with `errno` set.
+    private static func createLocked(_ path: String) -> Int32 {
+        while true {
+            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+            guard descriptor >= 0 else { return descriptor }
+            // Waits for one that looks whether the file is abandoned. Where a file system has no
+            // locks, none are taken and none are found.
+            while flock(descriptor, LOCK_EX) != 0, errno == EINTR {}
+            var (named, opened) = (stat(), stat())
+            if lstat(path, &named) == 0, fstat(descriptor, &opened) == 0,
+                named.st_ino == opened.st_ino, named.st_dev == opened.st_dev
+            {
+                return descriptor
+            }
+            // Taken for abandoned between its creation and the lock.
+            close(descriptor)
+        }
+    }
+
+    /// Removes temporary files for `path` that no process holds a lock on.
+    private static func removeAbandoned(beside path: String) {
+        let prefix = ".\(path.lastPathComponent).tmp-"
+        for name in (try? path.parentFolder.folderEntries()) ?? [] where name.hasPrefix(prefix) {
+            let file = path.parentFolder.appendingPath(name)
+            let descriptor = open(file, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+            guard descriptor >= 0 else { continue }
+            if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { unlink(file) }
+            close(descriptor)
+        }
     }
 
     deinit {
@@ -116,7 +146,7 @@ public final class OutputFile {
 public enum PendingOutputs {
     struct Registration { fileprivate let slot: Int }
 
-    private static let slotCount = 16
+    private static let slotCount = 1024
     /// `nonisolated(unsafe)`: allocated once and never changed; the slots are atomic.
     nonisolated(unsafe) private static let slots:
         UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>> = {

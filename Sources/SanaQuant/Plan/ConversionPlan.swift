@@ -10,6 +10,10 @@ public struct ConversionPlan: Sendable, Equatable {
         public let reason: String
         /// The user's rule that decided, as written; `nil` for rules of our own.
         public let userRule: String?
+        /// Values that are NaN or infinite and stay as they are, as the user allows.
+        public let nonFiniteCount: Int
+        /// Values that fp16 would change, for which a tensor stays BF16; 0 where that is not why.
+        public let fp16InexactCount: Int
         /// The tensor or tensors it becomes; for int8 the weight, then its scale.
         public let outputs: [TensorInfo]
 
@@ -30,14 +34,25 @@ public struct ConversionPlan: Sendable, Equatable {
     ///
     /// - Parameters:
     ///   - rules: by default the target's own; tensors that none matches are kept.
+    ///   - nonFinite: values that are NaN or infinite, of the tensors that may hold some. These
+    ///     tensors are kept as they are, whatever the rules say.
+    ///   - fp16Inexact: values that fp16 would change, of the tensors that hold some. These stay as
+    ///     they are where no rule of the user speaks of them.
+    ///   - mayBeEmpty: whether a plan that converts nothing is no error, as for one of many files.
     ///   - file: the checkpoint, for messages.
     /// - Throws: `ConversionError` when the source is int8 and the target is not, when two tensors
     ///   would get the same name, or when the plan leaves nothing in the type asked for.
     public init(
         _ tensors: [TensorInfo], target: ConversionTarget, rules: [ConversionRule]? = nil,
-        file: String
+        nonFinite: [String: Int] = [:], fp16Inexact: [String: Int] = [:],
+        mayBeEmpty: Bool = false, file: String
     ) throws(ConversionError) {
-        let rules = rules ?? ConversionRule.builtIn(for: target)
+        let rules =
+            nonFinite.map { name, count in
+                ConversionRule(.keep, reason: "holds \(count) values that are NaN or infinite") {
+                    $0.name == name
+                }
+            } + (rules ?? ConversionRule.builtIn(for: target))
         let names = Set(tensors.map(\.name))
         var decisions: [Decision] = []
         for tensor in tensors {
@@ -63,12 +78,15 @@ public struct ConversionPlan: Sendable, Equatable {
                 Decision(
                     tensor: tensor, conversion: conversion,
                     reason: rule?.reason ?? "no rule matches", userRule: rule?.userRule,
+                    nonFiniteCount: nonFinite[tensor.name] ?? 0,
+                    fp16InexactCount: rule?.keepsExact ?? false
+                        ? fp16Inexact[tensor.name] ?? 0 : 0,
                     outputs: outputs))
         }
         let touched = decisions.contains {
             $0.conversion != .keep || $0.tensor.dtype == target.dtype
         }
-        guard touched else { throw ConversionError(file, .nothingToConvert(target)) }
+        guard touched || mayBeEmpty else { throw ConversionError(file, .nothingToConvert(target)) }
         self.target = target
         self.decisions = decisions
     }

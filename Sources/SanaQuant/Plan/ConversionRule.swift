@@ -9,6 +9,8 @@ public struct ConversionRule {
     public let reason: String
     /// The user's rule as written; `nil` for rules of our own.
     public let userRule: String?
+    /// Whether the rule keeps tensors that fp16 would change.
+    private(set) var keepsExact = false
 
     public init(
         _ conversion: TensorConversion, reason: String, userRule: String? = nil,
@@ -16,6 +18,15 @@ public struct ConversionRule {
     ) {
         (self.matches, self.conversion) = (matches, conversion)
         (self.reason, self.userRule) = (reason, userRule)
+    }
+
+    /// Keeps the tensors `names`, since fp16 would change some of their values.
+    static func keepExact(_ names: Set<String>) -> ConversionRule {
+        var rule = ConversionRule(.keep, reason: "exact: fp16 would change some of its values") {
+            names.contains($0.name)
+        }
+        rule.keepsExact = true
+        return rule
     }
 
     /// The rules for `target`. The last one matches every tensor.

@@ -1,7 +1,8 @@
-"""Records golden activations of a Sana transformer with diffusers.
+"""Records golden activations or trajectories of a Sana transformer with diffusers.
 
-One forward pass in FP32, seen through forward hooks, becomes one safetensors file: the inputs, the output of
-every captured module in execution order, and a contract which names the weights that produced them.
+One forward pass, in FP32 unless told otherwise, seen through forward hooks, becomes one safetensors file: the
+inputs, the output of every captured module in execution order, and a contract which names the weights that
+produced them. With --trajectory, diffusers' SanaPipeline samples, and the latent after each step is kept.
 The same weights, inputs and packages give the same bytes.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import re
 import struct
@@ -46,6 +48,19 @@ CONTROLNET_PREFIX = "controlnet_block_samples."
 
 STEM_MODULES = ("patch_embed", "time_embed", "caption_projection", "caption_norm", "norm_out", "proj_out")
 BLOCK_PARTS = ("", ".attn1", ".attn2", ".ff")
+
+COMPUTE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+TRAJECTORY_INPUTS = ("latents", "prompt_embeds", "prompt_attention_mask")
+NEGATIVE_INPUTS = ("negative_prompt_embeds", "negative_prompt_attention_mask")
+DEFAULT_STEPS = 20
+DEFAULT_GUIDANCE_SCALE = 4.5
+PIXELS_PER_LATENT = 32
+# What released Sana repositories have in scheduler/scheduler_config.json.
+DEFAULT_SCHEDULER = {
+    "_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction",
+    "flow_shift": 3.0, "solver_order": 2, "algorithm_type": "dpmsolver++", "final_sigmas_type": "zero",
+}
 
 Tensors = dict[str, torch.Tensor]
 
@@ -202,8 +217,8 @@ def describe_weights(files: list[Path]) -> dict[str, str]:
     return {"dtype": dominant, "digest": digest.hexdigest()}
 
 
-def load_model(folder: Path, config: dict[str, Any], variant: str | None) -> torch.nn.Module:
-    """The transformer in FP32; a checkpoint that does not fill it exactly is refused."""
+def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
+    """The transformer in `dtype`; a checkpoint that does not fill it exactly is refused."""
     if config.get("_class_name") != "SanaTransformer2DModel":
         raise CaptureError(EXIT_BAD_DATA, f"{folder} holds a {config.get('_class_name')}, not a SanaTransformer2DModel")
     if config.get("quantization_config"):
@@ -212,7 +227,7 @@ def load_model(folder: Path, config: dict[str, Any], variant: str | None) -> tor
     diffusers.utils.logging.disable_progress_bar()
     try:
         model, report = diffusers.SanaTransformer2DModel.from_pretrained(
-            folder, variant=variant, torch_dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            folder, variant=variant, torch_dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"diffusers cannot load {folder}: {first_line(error)}") from None
@@ -335,6 +350,8 @@ def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
 def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, torch.Tensor]:
     """The recorded activations and the sample of one forward pass."""
     recorder = Recorder(model, captured_paths(model, detail))
+    # Timesteps stay as they are: diffusers casts what it makes of them.
+    inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
     arguments = {name: tensor for name, tensor in inputs.items() if not name.startswith(CONTROLNET_PREFIX)}
     residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
     try:
@@ -347,6 +364,91 @@ def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, 
         if not torch.isfinite(tensor).all():
             raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
     return activations, sample.float().contiguous()
+
+
+# MARK: Trajectories
+
+
+def scheduler_config(options: argparse.Namespace) -> dict[str, Any]:
+    """The configuration given, else the repository's own, else that of released Sana repositories."""
+    own = options.model.parent / "scheduler" / "scheduler_config.json"
+    path = options.scheduler or (own if own.exists() else None)
+    if path is None:
+        return dict(DEFAULT_SCHEDULER)
+    config = read_json(path / "scheduler_config.json" if path.is_dir() else path)
+    if not isinstance(config, dict):
+        raise CaptureError(EXIT_BAD_DATA, f"{path} is not an object")
+    return config
+
+
+def make_scheduler(config: dict[str, Any]) -> Any:
+    """One of the schedulers that sana-tools follows."""
+    names = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+    name = config.get("_class_name")
+    if name not in names:
+        raise CaptureError(EXIT_BAD_DATA, f"the scheduler is a {name}, not a {' or '.join(names)}")
+    return getattr(diffusers, name).from_config(config)
+
+
+def trajectory_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """The stored inputs, or ones that depend on the seed, the shapes and the configuration only."""
+    if options.inputs:
+        inputs = stored_inputs(options.inputs)
+    else:
+        made = synthetic_inputs(config, options)
+        empty = torch.zeros_like(made["encoder_hidden_states"])
+        inputs = {
+            "latents": made["hidden_states"],
+            "prompt_embeds": made["encoder_hidden_states"],
+            "prompt_attention_mask": made["encoder_attention_mask"],
+            "negative_prompt_embeds": empty,
+            "negative_prompt_attention_mask": torch.ones(empty.shape[:2]),
+        }
+    order = TRAJECTORY_INPUTS + (NEGATIVE_INPUTS if options.guidance_scale > 1 else ())
+    if missing := [name for name in order if name not in inputs]:
+        raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
+    if unknown := sorted(inputs.keys() - set(TRAJECTORY_INPUTS + NEGATIVE_INPUTS)):
+        raise CaptureError(EXIT_BAD_DATA, f"unknown input: inputs.{unknown[0]}")
+    return {name: inputs[name].contiguous() for name in order}
+
+
+def sample_trajectory(
+    model: torch.nn.Module, scheduler: Any, inputs: Tensors, options: argparse.Namespace
+) -> tuple[Tensors, Any]:
+    """The latent after each step of diffusers' SanaPipeline."""
+    pipeline = diffusers.SanaPipeline(
+        tokenizer=None, text_encoder=None, vae=None, transformer=model, scheduler=scheduler
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    latents: Tensors = {}
+
+    def keep(_pipeline: Any, step: int, _timestep: Any, tensors: Tensors) -> Tensors:
+        latents[f"latents.{step}"] = tensors["latents"].float().contiguous().clone()
+        return {}
+
+    height, width = inputs["latents"].shape[2:]
+    try:
+        pipeline(
+            prompt=None, negative_prompt=None, num_inference_steps=options.steps,
+            guidance_scale=options.guidance_scale, height=height * PIXELS_PER_LATENT,
+            width=width * PIXELS_PER_LATENT, output_type="latent", use_resolution_binning=False,
+            callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["latents"], **inputs,
+        )
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise CaptureError(EXIT_BAD_DATA, f"sampling failed: {first_line(error)}") from None
+    for name, tensor in latents.items():
+        if not torch.isfinite(tensor).all():
+            raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
+    return latents, pipeline.scheduler
+
+
+def finite_json(value: Any) -> Any:
+    """`value` with null for the infinities that diffusers writes and JSON does not know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite_json(item) for key, item in value.items()}
+    return value
 
 
 # MARK: The golden
@@ -404,26 +506,51 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     variant = choose_variant(folder, options.variant)
     weights = describe_weights(weight_files(folder, variant))
     progress(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
-    model = load_model(folder, config, variant)
-    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(dict(model.config), options)
-    inputs = ordered_inputs(inputs, model.config.guidance_embeds)
-    progress("running")
-    activations, sample = run(model, inputs, options.detail)
-
+    model = load_model(folder, config, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
         "model_class": "SanaTransformer2DModel",
         "config": config,
         "weights": weights,
-        "compute_dtype": "float32",
-        "numerics": "fp32",
-        "activations": [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()],
+        "compute_dtype": options.compute_dtype,
+        # In float16, diffusers clips what linear attention puts out.
+        "numerics": "fp16-clip" if options.compute_dtype == "float16" else "fp32",
         "producer": producer,
     }
-    tensors = {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | {"outputs.sample": sample}
-    metadata = {"format": "sana-reference", "version": "1", "contract": compact_json(contract)}
+    progress("running")
+    if options.trajectory:
+        tensors, kind = record_trajectory(model, contract, options), "sana-trajectory"
+    else:
+        tensors, kind = record_forward(model, contract, options), "sana-reference"
+    metadata = {"format": kind, "version": "1", "contract": compact_json(contract)}
     replace_file(output, golden_chunks(tensors, metadata))
-    return {"output": str(output), "activations": len(activations), "producer": producer}
+    recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
+    return {"output": str(output), "activations": recorded, "producer": producer}
+
+
+def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """The tensors of a golden of one forward; completes the contract."""
+    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(dict(model.config), options)
+    inputs = ordered_inputs(inputs, model.config.guidance_embeds)
+    activations, sample = run(model, inputs, options.detail)
+    contract["activations"] = [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()]
+    return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | {"outputs.sample": sample}
+
+
+def record_trajectory(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """The tensors of a golden of one trajectory; completes the contract."""
+    inputs = trajectory_inputs(dict(model.config), options)
+    config = scheduler_config(options)
+    latents, scheduler = sample_trajectory(model, make_scheduler(config), inputs, options)
+    # Names with an underscore are diffusers' own notes, some of them in no fixed order.
+    settings = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+    contract |= {
+        "scheduler": finite_json(settings | {"_class_name": type(scheduler).__name__}),
+        "guidance_scale": options.guidance_scale,
+        "steps": options.steps,
+    }
+    schedule = {"schedule.timesteps": scheduler.timesteps.float(), "schedule.sigmas": scheduler.sigmas.float()}
+    return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | schedule | latents
 
 
 # MARK: The command line
@@ -473,6 +600,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
+    parser.add_argument(
+        "--compute-dtype", choices=tuple(COMPUTE_DTYPES), default="float32", help="precision of weights and forward"
+    )
+    parser.add_argument("--trajectory", action="store_true", help="sample with SanaPipeline and keep every latent")
+    sampling = parser.add_argument_group("trajectories")
+    sampling.add_argument("--steps", type=positive, metavar="N", help=f"steps (default {DEFAULT_STEPS})")
+    sampling.add_argument(
+        "--guidance-scale", type=float, metavar="G", help=f"classifier-free guidance (default {DEFAULT_GUIDANCE_SCALE})"
+    )
+    sampling.add_argument(
+        "--scheduler", type=Path, metavar="PATH", help="scheduler_config.json or its folder (default: the repository's)"
+    )
     made = parser.add_argument_group("synthetic inputs (instead of --inputs)")
     made.add_argument("--seed", type=int, metavar="N", help="seed of the random inputs (default 0)")
     made.add_argument("--latent", type=latent_size, metavar="HxW", help="latent size (default: the sample size)")
@@ -490,6 +629,12 @@ def parse_arguments() -> argparse.Namespace:
     synthetic = ("seed", "latent", "batch", "tokens", "timestep", "guidance")
     if options.inputs and (given := [name for name in synthetic if getattr(options, name) is not None]):
         parser.error(f"--{given[0]} has no effect with --inputs")
+    sampling_only = ("steps", "guidance_scale", "scheduler")
+    if not options.trajectory and (given := [name for name in sampling_only if getattr(options, name) is not None]):
+        parser.error(f"--{given[0].replace('_', '-')} needs --trajectory")
+    options.steps = options.steps or DEFAULT_STEPS
+    if options.guidance_scale is None:
+        options.guidance_scale = DEFAULT_GUIDANCE_SCALE
     return options
 
 

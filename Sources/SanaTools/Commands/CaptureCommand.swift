@@ -12,11 +12,15 @@ struct CaptureCommand: ParsableCommand {
             The one command that needs Python, with torch, diffusers and safetensors. Weights are widened to FP32 and \
             the forward runs in FP32. Inputs come from a file with tensors named inputs.*, or are made from a seed.
 
+            With --trajectory, diffusers' SanaPipeline samples from inputs.latents and inputs.prompt_embeds (with \
+            masks, and negative_ ones for guidance), and the latent after each step is recorded.
+
             EXAMPLES
               sana-tools capture path/to/repo --output golden.safetensors
               sana-tools capture path/to/repo --output golden.safetensors --latent 16x16 --tokens 300 --timestep 500
               sana-tools capture path/to/repo --output golden.safetensors --inputs inputs.safetensors --detail full \\
                 --python ~/venv/bin/python
+              sana-tools capture path/to/repo --output trajectory.safetensors --trajectory --steps 20 --guidance-scale 4.5
             """)
 
     @Argument(
@@ -59,6 +63,28 @@ struct CaptureCommand: ParsableCommand {
 
     @Option(help: "default, or full for every leaf module too.")
     var detail: Detail?
+
+    @Option(
+        help: ArgumentHelp(
+            "Precision of weights and forward: float32, or float16 or bfloat16 to see what those cost.",
+            valueName: "type"))
+    var computeDtype: String?
+
+    @Flag(help: "Record the latents of a whole sampling instead of one forward.")
+    var trajectory = false
+
+    @Option(help: "Steps of a trajectory.")
+    var steps: Int?
+
+    @Option(
+        help: ArgumentHelp("Classifier-free guidance of a trajectory.", valueName: "g"))
+    var guidanceScale: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "scheduler_config.json of a trajectory, or its folder (default: the repository's).",
+            valueName: "path"), completion: .file())
+    var scheduler: String?
 
     @Option(help: "Threads for torch.")
     var threads: Int?
@@ -109,7 +135,11 @@ struct CaptureCommand: ParsableCommand {
                 "sana-tools: internal error: \(python.printable) ended well and wrote no golden")
             throw ExitCode.internalError
         }
-        _ = try Golden(path: output)
+        if trajectory {
+            _ = try TrajectoryGolden(path: output)
+        } else {
+            _ = try Golden(path: output)
+        }
     }
 
     private func arguments(folder: String) -> [String] {
@@ -126,7 +156,12 @@ struct CaptureCommand: ParsableCommand {
         add("timestep", timestep)
         add("guidance", guidance)
         add("detail", detail?.rawValue)
+        add("compute-dtype", computeDtype)
+        add("steps", steps.map { "\($0)" })
+        add("guidance-scale", guidanceScale.map { "\($0)" })
+        add("scheduler", scheduler)
         add("threads", threads.map { "\($0)" })
+        if trajectory { list.append("--trajectory") }
         if force { list.append("--force") }
         return list
     }

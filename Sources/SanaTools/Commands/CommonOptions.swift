@@ -75,3 +75,10 @@ struct ThreadsOption: ParsableArguments {
 }
 
 extension Numerics: ExpressibleByArgument {}
+extension Compute: ExpressibleByArgument {}
+
+/// What `--compute` says of itself.
+enum ComputeHelp {
+    static let text: ArgumentHelp =
+        "For int8 weights: w8a16 dequantizes them, w8a8 rounds activations to int8, too."
+}

@@ -7,7 +7,8 @@ import SanaQuant
 struct ConvertCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "convert",
-        abstract: "Convert a checkpoint's weights into a zstd-packed archive.",
+        abstract:
+            "Convert a checkpoint's weights into a zstd-packed archive or a diffusers repository.",
         discussion: """
             int8 quantizes the attention projections and 1×1 convolutions of the blocks per output channel and keeps \
             everything else in its own type. fp16 of a BF16 checkpoint is exact: a tensor with values that fp16 would \
@@ -16,13 +17,19 @@ struct ConvertCommand: ParsableCommand {
             --rule decides before these rules do: the first one whose regular expression matches the whole name of a \
             tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
 
+            With a repository as MODEL and a folder as --output, the folder becomes a repository: the transformer \
+            converted, model_index.json kept, every other component linked, copied or left out (--components), or \
+            converted itself (--component vae=bf16).
+
             Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
             replaced. zstd -d restores a standard safetensors file from the archive.
 
             EXAMPLES
               sana-tools convert
-              sana-tools convert path/to/repo --dtype int8 --output archives
               sana-tools convert path/to/repo --dtype fp16 --output model.safetensors.zst --force
+              sana-tools convert path/to/repo --dtype int8 --output new-repo --components copy
+              sana-tools convert path/to/repo --dtype fp16 --output new-repo --container safetensors --max-shard-size 2GB
+              sana-tools convert path/to/repo --dtype int8 --output new-repo --component text_encoder=bf16
               sana-tools convert path/to/repo --dtype int8 --dry-run
               sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
               sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
@@ -44,15 +51,38 @@ struct ConvertCommand: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "File of rules, one a line, after those of --rule; 'tune' writes one.",
+            valueName: "file"), completion: .file())
+    var rules: String?
+
+    @Option(
+        help: ArgumentHelp(
             "Show what becomes of one tensor and which rule decides, and write nothing.",
             valueName: "tensor"))
     var explain: String?
 
     @Option(
         help: ArgumentHelp(
-            "A .safetensors.zst file, or a folder for MODEL-DTYPE.safetensors.zst (default: sana-tools.yaml, else the current folder).",
+            "A .safetensors.zst file; for a repository a folder that becomes one; for other models a folder for MODEL-DTYPE.safetensors.zst (default: sana-tools.yaml, else the current folder).",
             valueName: "path"), completion: .file())
     var output: String?
+
+    @Option(help: "archive (.safetensors.zst) or safetensors, as diffusers reads it.")
+    var container = ContainerKind.archive
+
+    @Option(
+        help: ArgumentHelp(
+            "Largest file of --container safetensors, such as 500MB or 2GiB.", valueName: "size"))
+    var maxShardSize: ByteCount?
+
+    @Option(help: "What a new repository has of other components: link, copy or skip.")
+    var components: OtherComponents?
+
+    @Option(
+        help: ArgumentHelp(
+            "One other component's fate: fp16, bf16, fp32, link, copy or skip. Repeatable.",
+            valueName: "name=fate"))
+    var component: [String] = []
 
     @Flag(help: "Replace an existing output.")
     var force = false
@@ -65,62 +95,56 @@ struct ConvertCommand: ParsableCommand {
             "Let fp16 round BF16 tensors that it cannot hold exactly; without this they stay BF16.")
     var allowRounding = false
 
+    @Flag(help: "Keep tensors that hold NaN or infinity as they are, instead of refusing them.")
+    var allowNonfinite = false
+
+    @Flag(
+        help:
+            "Split 16-bit tensors of an archive into planes of low and high bytes, which zstd packs tighter; only sana-tools joins them again."
+    )
+    var planes16 = false
+
     @Option(help: "zstd level, 1 to 19.")
     var level = 1
 
-    @Flag(help: "Do not read the archive back before it gets its name.")
+    @Flag(help: "Do not read the output back before it gets its name.")
     var noVerifyWrite = false
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
 
+    func validate() throws {
+        if planes16, container != .archive {
+            throw ValidationError("--planes16 is for --container archive")
+        }
+        if maxShardSize != nil, container != .safetensors {
+            throw ValidationError("--max-shard-size is for --container safetensors")
+        }
+    }
+
     func run() throws {
         let project = try ProjectFile.find()
         let isProject = model == nil
         guard let path = model ?? project?.model else { throw ProjectFile.noModel }
-        let targets = try self.targets(isProject ? project : nil)
-        let rules =
-            rule.isEmpty
-            ? (isProject ? project?.rules : nil) ?? [] : try rule.map { try UserRule($0) }
-        let folder = output ?? (isProject ? project?.output : nil)
-        if let folder, !folder.hasSuffix(ArchiveName.suffix),
-            folder.hasSuffix(".zst") || folder.hasSuffix(".safetensors")
-        {
+        if let archive = try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder) {
             throw UsageError(
-                "--output \(folder.printable) is neither a folder nor a \(ArchiveName.suffix) file",
-                remedy: "name the archive …\(ArchiveName.suffix)")
-        }
-        let outputs = targets.map {
-            ArchiveName.path(model: path, dtype: $0.rawValue, output: folder)
-        }
-        guard Set(outputs).count == outputs.count else {
-            throw UsageError(
-                "several types cannot go to the one file \(outputs[0].printable)",
-                remedy: "give a folder as --output")
-        }
-        guard !OpenedFile.isArchive(path) else {
-            throw UsageError(
-                "\(path.printable) is an archive already",
+                "\(archive.printable) is an archive already",
                 remedy: "convert from its source, or 'sana-tools unpack' it first")
         }
+        let options = try options(path, isProject ? project : nil)
+        let outputs = ConversionOutputs(
+            model: path, output: output ?? (isProject ? project?.output : nil),
+            container: options[0].container, isSeveral: options.count > 1)
+        try outputs.check()
         let checkpoint = try Checkpoint.open(
             path, subfolder: modelOptions.subfolder, variant: modelOptions.variant)
         let workers = threads.makePool()
-        let options = targets.map { target in
-            var options = Converter.Options(target: target)
-            options.rules = rules
-            options.allowsRounding = allowRounding
-            options.level = level
-            options.verifyWrite = !noVerifyWrite
-            // Outputs that the project file names are the project's own; others need a word.
-            options.replaceExisting = force || (isProject && self.output == nil)
-            options.tool = "sana-tools \(SanaToolsCommand.version)"
-            return options
-        }
+        let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if dryRun || explain != nil {
             let plans = try options.map {
-                try Converter.plan(for: checkpoint, options: $0, workers: workers)
+                try Converter.plan(
+                    for: ConversionSource(checkpoint), options: $0, workers: workers)
             }
             if let explain { return try show(explain, in: plans) }
             return try format.show(
@@ -132,22 +156,89 @@ struct ConvertCommand: ParsableCommand {
         // A model that cannot run is not worth an archive: binding checks every name and shape.
         try SanaTransformer2DModel.check(
             checkpoint.config(), source: checkpoint.source, label: path)
-        if let folder, !folder.hasSuffix(ArchiveName.suffix) {
-            try FileManager.default.createFolder(folder)
-        }
-        var results: [ConversionResult] = []
-        for (options, output) in zip(options, outputs) {
+        var outcomes: [ConversionOutcome] = []
+        for (options, job) in zip(options, jobs) {
             let progress = ProgressLine("convert \(options.target.rawValue)")
             defer { progress.finish() }
-            results.append(
-                try Converter.convert(
-                    checkpoint: checkpoint, to: output, options: options, workers: workers,
-                    progress: { progress.update($0, of: $1) }))
+            outcomes.append(
+                try job.run(workers: workers) { progress.update($0, of: $1) })
         }
         try format.show(
-            json: .oneOrMany(results.map(\.json)),
-            text: results.map(\.text).joined(separator: "\n\n"),
-            markdown: results.map(\.table.markdown).joined(separator: "\n\n"))
+            json: .oneOrMany(outcomes.map(\.json)),
+            text: outcomes.map(\.text).joined(separator: "\n\n"),
+            markdown: outcomes.map(\.result.table.markdown).joined(separator: "\n\n"))
+    }
+
+    /// The options of every conversion.
+    private func options(
+        _ path: String, _ project: ProjectFile?
+    ) throws -> [Converter.Options] {
+        let given = try rule.map { try UserRule($0) } + (rules.map { try RuleFile.read($0) } ?? [])
+        let rules = given.isEmpty ? project?.rules ?? [] : given
+        return try targets(project).map { target in
+            var options = Converter.Options(target: target)
+            if container == .safetensors {
+                options.container = .safetensors(
+                    maximumShardByteCount: maxShardSize?.bytes ?? Self.defaultShardByteCount)
+            }
+            options.planes16 = planes16
+            options.rules = rules
+            options.allowsRounding = allowRounding
+            options.allowsNonFinite = allowNonfinite
+            options.level = level
+            options.verifyWrite = !noVerifyWrite
+            // Outputs that the project file names are the project's own; others need a word.
+            options.replaceExisting = force || (project != nil && output == nil)
+            options.tool = "sana-tools \(SanaToolsCommand.version)"
+            return options
+        }
+    }
+
+    /// diffusers' own `max_shard_size`.
+    private static let defaultShardByteCount = 10_000_000_000
+
+    /// One conversion: of the whole repository when MODEL is one and a folder is to hold it.
+    private func job(
+        _ checkpoint: Checkpoint, _ path: String, _ outputs: ConversionOutputs,
+        _ options: Converter.Options, _ workers: WorkerPool
+    ) throws -> ConversionJob {
+        let dtype = options.target.rawValue
+        guard output != nil, outputs.isFolder, Repository.exists(path) else {
+            guard components == nil, component.isEmpty else {
+                throw UsageError(
+                    "--components and --component need a repository as MODEL and a folder as --output",
+                    remedy: "give the folder that holds \(Repository.indexName)")
+            }
+            var options = options
+            let destination = outputs.destination(dtype)
+            if case .file = destination, container == .safetensors, maxShardSize == nil {
+                options.container = .safetensors(maximumShardByteCount: .max)
+            }
+            return .weights(checkpoint, destination, options)
+        }
+        return .repository(
+            try RepositoryConverter(
+                Repository(path: path), checkpoint, to: outputs.folder(dtype),
+                treatment: (components ?? .link).treatment, exceptions: exceptions(),
+                options: options, workers: workers))
+    }
+
+    /// The components that `--component` names.
+    private func exceptions() throws -> [String: ComponentTreatment] {
+        var exceptions: [String: ComponentTreatment] = [:]
+        for text in component {
+            let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
+            let treatment =
+                parts.last.flatMap(OtherComponents.init(rawValue:))?.treatment
+                ?? parts.last.flatMap(ConversionTarget.init(rawValue:)).map { .convert($0) }
+            guard parts.count == 2, let treatment, treatment != .convert(.int8) else {
+                throw UsageError(
+                    "--component \(text.printable) is not NAME=fp16|bf16|fp32|link|copy|skip",
+                    remedy: "for example --component vae=bf16")
+            }
+            exceptions[parts[0]] = treatment
+        }
+        return exceptions
     }
 
     private func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
@@ -185,3 +276,21 @@ struct ConvertCommand: ParsableCommand {
 }
 
 extension ConversionTarget: ExpressibleByArgument {}
+
+/// `--container`
+enum ContainerKind: String, ExpressibleByArgument, CaseIterable {
+    case archive, safetensors
+}
+
+/// `--components`
+enum OtherComponents: String, ExpressibleByArgument, CaseIterable {
+    case link, copy, skip
+
+    var treatment: ComponentTreatment {
+        switch self {
+        case .link: .link
+        case .copy: .copy
+        case .skip: .skip
+        }
+    }
+}

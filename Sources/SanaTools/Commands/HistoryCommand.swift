@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import SanaModel
 
 /// Where runs are recorded.
@@ -31,6 +32,18 @@ struct DatabaseOption: ParsableArguments {
     func open() throws -> HistoryStore {
         try HistoryStore(path: path(try ProjectFile.find()), creating: false)
     }
+
+    /// The database to change, which must be there.
+    func openForWriting() throws -> HistoryStore {
+        let path = path(try ProjectFile.find())
+        guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
+        return try HistoryStore(path: path, creating: true)
+    }
+
+    /// The database to add to; made where it is absent.
+    func openOrCreate() throws -> HistoryStore {
+        try HistoryStore(path: path(try ProjectFile.find()), creating: true)
+    }
 }
 
 /// `sana-tools history`
@@ -45,9 +58,14 @@ struct HistoryCommand: ParsableCommand {
             EXAMPLES
               sana-tools history list
               sana-tools history show 12 --format json
+              sana-tools history gate --baseline release
+              sana-tools history report --output report.html
               sqlite3 reports/sana-tools.sqlite 'SELECT * FROM layer_result LIMIT 5'
             """,
-        subcommands: [List.self, Show.self], defaultSubcommand: List.self)
+        subcommands: [
+            List.self, Show.self, Compare.self, GateCommand.self, BaselineCommand.self, Merge.self,
+            Export.self, Prune.self, Report.self,
+        ], defaultSubcommand: List.self)
 
     /// `sana-tools history list`
     struct List: ParsableCommand {

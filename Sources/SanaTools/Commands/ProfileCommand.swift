@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaQuant
 
 /// `sana-tools profile`
 struct ProfileCommand: ParsableCommand {
@@ -8,19 +9,26 @@ struct ProfileCommand: ParsableCommand {
         abstract: "Time every layer of the forward.",
         discussion: """
             Without MODEL, sana-tools.yaml names the model and the resolution. The rate of a fixed matrix \
-            product, taken between the forwards, tells a slow host from a slow model.
+            product, taken between the forwards, tells a slow host from a slow model; with --gate it says whether \
+            the model got slower since the last runs, or since a baseline.
 
             EXAMPLES
               sana-tools profile
               sana-tools profile path/to/repo --size 1024 --repeat 10
               sana-tools profile model-int8.safetensors.zst --latent 16x24 --batch 2 --format json
+              sana-tools profile path/to/repo --reference golden.safetensors --trace forward.json
+              sana-tools profile --gate --baseline release
+              sana-tools profile a.safetensors.zst b.safetensors.zst c.safetensors.zst --shard 2/3
+
+            EXIT CODES
+              0 good; with --gate 1 regress, 3 inconclusive
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file or archive.", valueName: "model"),
-        completion: .file())
-    var model: String?
+            "Repository, folder, .safetensors file or archive; several are profiled in turn.",
+            valueName: "model"), completion: .file())
+    var models: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -31,11 +39,17 @@ struct ProfileCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Size of the latent, in place of --size.", valueName: "HxW"))
     var latent: LatentSize?
 
-    @Option(help: "Images in a batch.")
-    var batch = 1
+    @Option(help: "Images in a batch (default: 1).")
+    var batch: Int?
 
-    @Option(help: "Caption tokens.")
-    var tokens = 300
+    @Option(help: "Caption tokens (default: 300).")
+    var tokens: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Golden whose inputs to run, in place of sizes.", valueName: "golden"),
+        completion: .file())
+    var reference: String?
 
     @Option(name: .customLong("repeat"), help: "Forwards that are timed.")
     var repetitions = 5
@@ -47,9 +61,23 @@ struct ProfileCommand: ParsableCommand {
         help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
     var numerics = Numerics.fp32
 
+    @Option(help: ComputeHelp.text)
+    var compute = Compute.standard
+
     @Flag(help: "Show every module, not only blocks and their parts.")
     var leaves = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Write the timeline of one more forward, which Perfetto opens.", valueName: "json"),
+        completion: .file())
+    var trace: String?
+
+    @Flag(help: "Judge the runs by those before them, as 'history gate' does.")
+    var gate = false
+
+    @OptionGroup var gateArguments: GateArguments
+    @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
@@ -57,6 +85,11 @@ struct ProfileCommand: ParsableCommand {
 
     func validate() throws {
         if size != nil, latent != nil { throw ValidationError("give --size or --latent, not both") }
+        if reference != nil, size != nil || latent != nil || batch != nil || tokens != nil {
+            throw ValidationError(
+                "--reference has the sizes: leave out --size, --latent, --batch, --tokens")
+        }
+        if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
         if let size, !(32...16384).contains(size) || size % 32 != 0 {
             throw ValidationError("--size must be a multiple of 32 in 32...16384")
         }
@@ -67,28 +100,78 @@ struct ProfileCommand: ParsableCommand {
 
     func run() throws {
         let project = try ProjectFile.find()
-        guard let path = model ?? project?.model else { throw ProjectFile.noModel }
+        var paths = models
+        if paths.isEmpty {
+            guard let model = project?.model else { throw ProjectFile.noModel }
+            paths = [model]
+        }
+        guard trace == nil || paths.count == 1 else {
+            throw UsageError(
+                "--trace takes one model, and there are \(paths.count)",
+                remedy: "name the one whose timeline to write")
+        }
+        let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
+        let (workers, store) = (threads.makePool(), try history.open(project))
+        var (profiles, runs): ([Profile], [Int64]) = ([], [])
+        for (_, path) in mine {
+            let profile = try profile(path, project, workers, store)
+            profiles.append(profile.result)
+            if let run = profile.run { runs.append(run) }
+        }
+        let judgements =
+            try gate && !runs.isEmpty
+            ? store.map { try gateArguments.gate($0).judge(runs) } : nil
+        try show(profiles, judgements)
+        try judgements?.throwVerdict()
+    }
+
+    private func profile(
+        _ path: String, _ project: ProjectFile?, _ workers: WorkerPool, _ store: HistoryStore?
+    ) throws -> (result: Profile, run: Int64?) {
         let opened = try modelOptions.open(path)
-        let side = size ?? (model == nil ? project?.resolution : nil)
-        let latent =
-            latent ?? side.map { LatentSize(height: $0 / 32, width: $0 / 32) }
-            ?? LatentSize(height: opened.config.sampleSize, width: opened.config.sampleSize)
-        let sizes = RunSizes(
-            batch: batch, height: latent.height, width: latent.width, captionTokens: tokens)
-        let inputs = try SyntheticInputs.make(sizes, for: opened.config)
-        let workers = threads.makePool()
-        let store = try history.open(project)
+        let inputs = try inputs(opened, project)
         let loaded = try opened.load(workers: workers)
         let options = Profile.Options(
-            warmup: warmup, repetitions: repetitions, numerics: numerics)
+            warmup: warmup, repetitions: repetitions, numerics: numerics, compute: compute)
         let progress = ProgressLine("profile")
         defer { progress.finish() }
         let profile = try Profile.run(
             loaded, inputs, options, workers: workers, progress: { progress.update($0, of: $1) })
-        progress.finish()
-        try store?.record(.profile(profile, loaded, inputs, workers))
+        if let trace {
+            let timeline = try ExecutionTrace.record(loaded, inputs, options, workers: workers)
+            let file = try OutputFile(trace, replaceExisting: true)
+            try file.write(Array((timeline.json.text() + "\n").utf8))
+            try file.commit()
+        }
+        return (profile, try store?.record(.profile(profile, loaded, inputs, workers)))
+    }
+
+    /// A golden's inputs, or made ones of the size asked for.
+    private func inputs(_ opened: OpenedModel, _ project: ProjectFile?) throws -> SanaInputs {
+        if let reference { return try Golden(path: reference).inputs }
+        let side = size ?? (models.isEmpty ? project?.resolution : nil)
+        let latent =
+            latent ?? side.map { LatentSize(height: $0 / 32, width: $0 / 32) }
+            ?? LatentSize(height: opened.config.sampleSize, width: opened.config.sampleSize)
+        let sizes = RunSizes(
+            batch: batch ?? 1, height: latent.height, width: latent.width,
+            captionTokens: tokens ?? 300)
+        return try SyntheticInputs.make(sizes, for: opened.config)
+    }
+
+    private func show(_ profiles: [Profile], _ judgements: [Gate.Judgement]?) throws {
+        if profiles.isEmpty { return }
+        var documents = profiles.map(\.json)
+        if let judgements {
+            for (index, item) in judgements.enumerated() where index < documents.count {
+                documents[index] = documents[index].setting("gate", to: item.json)
+            }
+        }
+        let gate =
+            judgements.map { "\n\n" + (format.format == .text ? $0.text : $0.markdown) } ?? ""
         try format.show(
-            json: profile.json, text: profile.text(leaves: leaves),
-            markdown: profile.markdown(leaves: leaves))
+            json: .oneOrMany(documents),
+            text: profiles.map { $0.text(leaves: leaves) }.joined(separator: "\n\n") + gate,
+            markdown: profiles.map { $0.markdown(leaves: leaves) }.joined(separator: "\n\n") + gate)
     }
 }

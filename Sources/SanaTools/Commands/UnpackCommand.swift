@@ -17,7 +17,9 @@ struct UnpackCommand: ParsableCommand {
             """)
 
     @Argument(
-        help: ArgumentHelp("The .safetensors.zst file.", valueName: "archive"), completion: .file())
+        help: ArgumentHelp(
+            "The .safetensors.zst file, or a repository that has its weights in one.",
+            valueName: "archive"), completion: .file())
     var archive: String
 
     @Option(
@@ -33,7 +35,7 @@ struct UnpackCommand: ParsableCommand {
     @OptionGroup var threads: ThreadsOption
 
     func run() throws {
-        let opened = try Archive(path: archive)
+        let opened = try Archive(path: OpenedModel.archivePath(archive) ?? archive)
         let name = archive.lastPathComponent
         let target =
             output
@@ -51,7 +53,7 @@ struct UnpackCommand: ParsableCommand {
         try format.show(
             json: .fields([
                 "archive": .string(archive), "files": .array(files.map { .string($0) }),
-                "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.contentByteCount),
+                "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.restoredByteCount),
                 "seconds": .double(seconds),
             ]), text: list.joined(separator: "\n"),
             markdown: list.map { "* `\($0)`" }.joined(separator: "\n"))

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaQuant
 
 /// `sana-tools verify`
 struct VerifyCommand: ParsableCommand {
@@ -11,12 +12,29 @@ struct VerifyCommand: ParsableCommand {
             made of it are verified too.
 
             The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights and the relative error \
-            power ‖a−r‖²/‖r‖² for int8 weights; --metric overrides.
+            power ‖a−r‖²/‖r‖² for int8 weights; --metric overrides. What fails is told with the layer that \
+            causes it: --isolated runs every layer on the golden's own input, too, and so tells its own error \
+            from what it inherits.
+
+            A trajectory is a whole sampling, recorded by 'capture --trajectory': the same sampler runs from the \
+            same latent and prompts, and the latent after each step is compared.
 
             EXAMPLES
               sana-tools verify --tolerance 1e-3
               sana-tools verify path/to/repo --reference golden.safetensors --tolerance 2e-6
               sana-tools verify a.safetensors.zst b.safetensors.zst --reference goldens --format json
+              sana-tools verify path/to/repo --reference goldens --isolated --junit verify.xml
+              sana-tools verify model-int8.safetensors.zst --reference goldens --layer-tolerance '*.attn1=2e-3'
+              sana-tools verify path/to/repo --reference goldens --calibrate tolerances.json
+              sana-tools verify a-*.safetensors.zst --reference goldens --gate --shard 1/4
+              sana-tools verify path/to/repo --reference goldens --tolerances tolerances.json
+
+              sana-tools verify path/to/repo a-fp16.safetensors.zst a-int8.safetensors.zst \\
+                --trajectory trajectory.safetensors --tolerance 1e-2 --pictures samples.png
+
+            EXIT CODES
+              0 all within tolerance, 1 a comparison failed, 3 none failed and at least one decides nothing,
+              65 a model or golden is bad data
             """)
 
     @Argument(
@@ -31,8 +49,19 @@ struct VerifyCommand: ParsableCommand {
         completion: .file())
     var reference: [String] = []
 
-    @Option(help: "Largest error that passes (default: sana-tools.yaml, else 1e-3).")
-    var tolerance: Double?
+    @Option(
+        help: ArgumentHelp(
+            "Trajectory to follow, or a folder of them. Repeatable.", valueName: "path"),
+        completion: .file())
+    var trajectory: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "PNG of what every model sampled below what diffusers did, for latents that are pixels.",
+            valueName: "file"), completion: .file())
+    var pictures: String?
+
+    @OptionGroup var tolerances: ToleranceOptions
 
     @Option(help: "relative_rms or relative_power (default: by the type of the weights).")
     var metric: Metric?
@@ -41,70 +70,118 @@ struct VerifyCommand: ParsableCommand {
         help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
     var numerics = Numerics.fp32
 
+    @Option(help: ComputeHelp.text)
+    var compute = Compute.standard
+
+    @Flag(
+        inversion: .prefixedNo,
+        help:
+            "Run layers on golden inputs, too, in up to four times the time (default: where the model is small)."
+    )
+    var isolated: Bool?
+
     @Flag(help: "Accept goldens that were recorded from other weights.")
     var allowStale = false
 
     @Flag(help: "Show failing layers, the worst and the output only.")
     var summary = false
 
+    @Flag(help: "Show every statistic of a layer; --format json always has them.")
+    var wide = false
+
+    @Option(help: "Format of the results on stdout.")
+    var format = VerificationFormat.text
+
+    @Option(
+        help: ArgumentHelp("Write the results as JUnit XML, too.", valueName: "file"),
+        completion: .file())
+    var junit: String?
+
+    @Flag(help: "Judge the runs by those before them, too, as 'history gate' does.")
+    var gate = false
+
+    @OptionGroup var gateArguments: GateArguments
+    @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
-    @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
     @OptionGroup var history: HistoryOptions
 
-    func validate() throws {
-        if let tolerance, !(tolerance >= 0 && tolerance.isFinite) {
-            throw ValidationError("--tolerance must be a non-negative number")
-        }
+    enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
+        case text, json, markdown, junit
     }
 
     func run() throws {
         let project = try ProjectFile.find()
-        let models = try models.isEmpty ? projectModels(project) : models
-        let references = try Reference.expand(
-            reference.isEmpty && self.models.isEmpty ? project?.references ?? [] : reference)
-        guard !references.isEmpty else {
+        let paths = try models.isEmpty ? projectModels(project) : models
+        let references = try self.references(project)
+        guard tolerances.calibrate == nil || paths.count == 1 else {
+            throw UsageError(
+                "--calibrate takes one model, and there are \(paths.count)",
+                remedy: "name the one whose tolerances to write")
+        }
+        if gate, history.noRecord {
+            throw UsageError("--gate needs the runs recorded", remedy: "leave out --no-record")
+        }
+        let options = try options(project)
+        let store = try history.open(project)
+        let batch = VerificationBatch(
+            options: options, workers: threads.makePool(), store: store,
+            open: modelOptions.open, shard: shard.shard)
+        var outcome = try batch.run(paths, references)
+        if gate, let store, !outcome.runs.isEmpty {
+            outcome.judgements = try gateArguments.gate(store).judge(outcome.runs)
+        }
+        if let unused = options.tolerances.unused(outcome.paths).first, !outcome.results.isEmpty {
+            throw UsageError(
+                "layer tolerance '\(unused.text.printable)' matches no layer",
+                remedy: "'sana-tools verify --format json' lists the paths")
+        }
+        try show(outcome)
+        if let path = tolerances.calibrate, outcome.failures.isEmpty {
+            try calibrate(path, outcome.results)
+            return
+        }
+        if let last = outcome.failures.last {
+            for failure in outcome.failures.dropLast() { Console.report(failure.error) }
+            throw last.error
+        }
+        switch max(outcome.verdict, outcome.judgements.verdict) {
+        case .pass: break
+        case .inconclusive: throw ExitCode.inconclusive
+        case .fail: throw ExitCode.checkFailed
+        }
+    }
+
+    /// Goldens and trajectories, those of the project where neither models nor any are named.
+    private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
+        let own = models.isEmpty && reference.isEmpty && trajectory.isEmpty ? project : nil
+        let forwards = try Reference.expand(reference + (own?.references ?? []))
+        let samplings = try Reference.expand(trajectory + (own?.trajectories ?? []))
+        guard !forwards.isEmpty || !samplings.isEmpty else {
             throw UsageError(
                 "no reference to compare with",
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'")
         }
-        var options = Verification.Options()
-        options.tolerance = tolerance ?? project?.tolerance ?? options.tolerance
-        (options.metric, options.numerics, options.allowStale) = (metric, numerics, allowStale)
+        guard pictures == nil || !samplings.isEmpty else {
+            throw UsageError(
+                "--pictures shows what was sampled, and there is no --trajectory",
+                remedy: "record one with 'sana-tools capture --trajectory'")
+        }
+        return forwards.map { .forward($0) } + samplings.map { .trajectory($0) }
+    }
 
-        let workers = threads.makePool()
-        let store = try history.open(project)
-        let progress = ProgressLine("verify")
-        defer { progress.finish() }
-        var results: [Verification] = []
-        // What cannot be read is told after the results of all that can.
-        var failures: [any DiagnosticError] = []
-        for (index, path) in models.enumerated() {
-            do {
-                let model = try modelOptions.open(path).load(workers: workers)
-                for (number, reference) in references.enumerated() {
-                    progress.update(
-                        index * references.count + number, of: models.count * references.count)
-                    do {
-                        let golden = try Golden(path: reference)
-                        let result = try Verification.run(model, golden, options, workers: workers)
-                        try store?.record(.verification(result, model, golden.inputs, workers))
-                        results.append(result)
-                    } catch let error as any DiagnosticError { failures.append(error) }
-                }
-            } catch let error as any DiagnosticError { failures.append(error) }
+    private func options(_ project: ProjectFile?) throws -> Verification.Options {
+        var options = Verification.Options()
+        options.tolerances = try tolerances.make(project, isProject: models.isEmpty)
+        options.metric = metric ?? options.tolerances.calibrated?.metric
+        if let calibrated = options.tolerances.calibrated, calibrated.metric != options.metric {
+            throw UsageError(
+                "the file of tolerances is in \(calibrated.metric.rawValue), --metric is another",
+                remedy: "leave --metric out, or calibrate with it")
         }
-        progress.finish()
-        if !results.isEmpty {
-            try format.show(
-                json: .oneOrMany(results.map(\.json)), text: text(results),
-                markdown: results.map { $0.markdown(allLayers: !summary) }.joined(separator: "\n"))
-        }
-        if let last = failures.last {
-            for failure in failures.dropLast() { Console.report(failure) }
-            throw last
-        }
-        guard results.allSatisfy(\.passes) else { throw ExitCode.checkFailed }
+        (options.numerics, options.compute) = (numerics, compute)
+        (options.allowStale, options.isolated) = (allowStale, isolated)
+        return options
     }
 
     /// The project's model, and what convert made of it.
@@ -113,13 +190,102 @@ struct VerifyCommand: ParsableCommand {
         return [model] + project.existingArchives
     }
 
-    private func text(_ results: [Verification]) -> String {
-        let failed = results.filter { !$0.passes }.count
-        let verdict =
-            failed == 0
-            ? "PASS: \(results.count) of \(results.count) comparisons within tolerance"
-            : "FAIL: \(failed) of \(results.count) comparisons out of tolerance"
-        return (results.map { $0.text(allLayers: !summary) } + [verdict]).joined(separator: "\n")
+    private func show(_ outcome: VerificationBatch.Outcome) throws {
+        if let junit { try outcome.junit.write(junit) }
+        if let pictures { try draw(outcome, pictures) }
+        if format == .junit { return try Console.data(outcome.junit.text) }
+        guard !outcome.results.isEmpty else { return }
+        let detail = Verification.Detail(allLayers: !summary, isWide: wide)
+        switch format {
+        case .text: try Console.data(outcome.text(detail))
+        case .json: try Console.data(outcome.json.text(indent: 2))
+        case .markdown: try Console.data(outcome.markdown(detail))
+        case .junit: break
+        }
+    }
+
+    private func draw(_ outcome: VerificationBatch.Outcome, _ path: String) throws {
+        guard let sheet = outcome.pictures else {
+            Console.talk("sana-tools: no pictures: nothing was sampled, or latents are not pixels")
+            return
+        }
+        let file = try OutputFile(path, replaceExisting: true)
+        try file.write(sheet.image.file)
+        try file.commit()
+        let rows = sheet.labels.map(\.printable).joined(separator: ", ")
+        Console.talk("sana-tools: \(path.printable) shows, from the top: \(rows)")
+    }
+
+    /// Writes what the results needed, times the margin.
+    private func calibrate(_ path: String, _ results: [Verification]) throws {
+        let problems = results.flatMap(\.problems)
+        guard problems.isEmpty, results.allSatisfy({ $0.output != nil }),
+            let calibration = Calibration(results, margin: tolerances.margin)
+        else {
+            Console.talk(
+                "sana-tools: error: no tolerances were written: a golden does not fit the model, or values are not finite"
+            )
+            throw ExitCode.checkFailed
+        }
+        try calibration.write(path, order: results.flatMap { $0.compared.map(\.path) })
+        Console.talk(
+            "sana-tools: wrote tolerances of \(calibration.layers.count) layers to \(path.printable)"
+        )
+    }
+}
+
+/// What layers may differ by.
+struct ToleranceOptions: ParsableArguments {
+    @Option(help: "Largest error that passes (default: sana-tools.yaml, else 1e-3).")
+    var tolerance: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Tolerance of the layers whose path a pattern matches. Repeatable; the first match wins.",
+            valueName: "glob=t"))
+    var layerTolerance: [String] = []
+
+    @Option(
+        name: .customLong("tolerances"),
+        help: ArgumentHelp(
+            "Tolerances of single layers, as --calibrate wrote them.", valueName: "file"),
+        completion: .file())
+    var calibration: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Write per-layer tolerances: what this model needs on this machine, times --margin.",
+            valueName: "file"), completion: .file())
+    var calibrate: String?
+
+    @Option(help: "Factor on the relative RMS that --calibrate leaves.")
+    var margin = 2.0
+
+    func validate() throws {
+        if let tolerance, !(tolerance >= 0 && tolerance.isFinite) {
+            throw ValidationError("--tolerance must be a non-negative number")
+        }
+        guard margin >= 1, margin.isFinite else {
+            throw ValidationError("--margin must be a number from 1 on")
+        }
+        if let text = layerTolerance.first(where: { LayerTolerance($0) == nil }) {
+            throw ValidationError(
+                "--layer-tolerance '\(text.printable)': \(LayerTolerance.remedy)")
+        }
+    }
+
+    /// - Parameter isProject: whether the project's model is verified, which its layers' tolerances
+    ///   belong to.
+    /// - Throws: what reading the file of tolerances throws.
+    func make(_ project: ProjectFile?, isProject: Bool) throws -> Tolerances {
+        let own = isProject ? project : nil
+        var result = Tolerances()
+        result.base = tolerance ?? project?.tolerance ?? result.base
+        result.rules =
+            layerTolerance.compactMap(LayerTolerance.init) + (own?.layerTolerances ?? [])
+        let file = calibration ?? (calibrate == nil ? own?.calibration : nil)
+        result.calibrated = try file.map { try Calibration(path: $0) }
+        return result
     }
 }
 

@@ -8,7 +8,7 @@ import SanaModel
 /// so a run that dies leaves nothing.
 struct HistoryStore: Sendable {
     let path: String
-    private let queue: DatabaseQueue
+    let queue: DatabaseQueue
 
     /// Opens the database, making it and its folder when asked to.
     ///
@@ -31,8 +31,8 @@ struct HistoryStore: Sendable {
         if creating { configuration.journalMode = .wal }
         let migrator = Schema.migrator
         do {
-            queue = try DatabaseQueue(path: path, configuration: configuration)
-            try queue.read { db in
+            let file = try DatabaseQueue(path: path, configuration: configuration)
+            try file.read { db in
                 guard try !migrator.hasBeenSuperseded(db) else {
                     throw HistoryError.newerSchema(path)
                 }
@@ -44,10 +44,19 @@ struct HistoryStore: Sendable {
                     throw HistoryError.notDatabase(path, reason: "it is no history of sana-tools")
                 }
             }
-            if creating { try migrator.migrate(queue) }
+            if creating { try migrator.migrate(file) }
+            queue = try file.read(migrator.hasCompletedMigrations) ? file : Self.migratedCopy(file)
         } catch let error as DatabaseError {
             throw HistoryError(error, path)
         }
+    }
+
+    /// The content of a file of an older schema that is only to be read, brought up to date in memory.
+    private static func migratedCopy(_ file: DatabaseQueue) throws -> DatabaseQueue {
+        let copy = try DatabaseQueue()
+        try file.backup(to: copy)
+        try Schema.migrator.migrate(copy)
+        return copy
     }
 
     /// Stores a run with all its layers.
@@ -68,13 +77,27 @@ struct HistoryStore: Sendable {
                 var run = RunRow(record, machine: machine, model: model)
                 try run.insert(db)
                 let runID = db.lastInsertedRowID
+                for (index, item) in (record.profile?.repetitions ?? []).enumerated() {
+                    var row = RepetitionRow(
+                        runId: runID, repetition: index, canaryGflops: item.canaryGFLOPS,
+                        canaryCpuGflops: item.canaryCPUGFLOPS, otherLoad: item.otherLoad)
+                    try row.insert(db)
+                }
                 for layer in record.layers {
                     let layerID = try Self.find(
                         LayerRow.filter(Column("path") == layer.path),
                         orInsert: LayerRow(path: layer.path), db)
                     for (repetition, ns) in layer.samples.enumerated() {
                         var row = LatencySampleRow(
-                            runId: runID, layerId: layerID, repetition: repetition, ns: ns)
+                            runId: runID, layerId: layerID, repetition: repetition, ns: ns,
+                            cpuNs: repetition < layer.cpu.count ? layer.cpu[repetition] : nil)
+                        try row.insert(db)
+                    }
+                    if let work = layer.work {
+                        var row = LayerWorkRow(
+                            runId: runID, layerId: layerID, kind: work.kind,
+                            operations: work.operations, bytes: work.bytes,
+                            attainableGflops: work.attainableGFLOPS)
                         try row.insert(db)
                     }
                     if let accuracy = layer.accuracy {
@@ -112,7 +135,7 @@ struct HistoryStore: Sendable {
                     db,
                     sql: """
                         SELECT path, samples, median_ns, relative_rms, relative_power, max_abs, cosine, sqnr_db,
-                            tolerance, layer_result.verdict
+                            own_relative_rms, inherited_relative_rms, tolerance, layer_result.verdict
                         FROM layer_result JOIN layer USING (path) WHERE run_id = ? ORDER BY layer.id
                         """, arguments: [run.joined.id])
                 return (run, layers)
@@ -120,7 +143,7 @@ struct HistoryStore: Sendable {
         }
     }
 
-    private func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
+    func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
         do {
             return try body()
         } catch let error as DatabaseError {
@@ -143,7 +166,7 @@ struct HistoryStore: Sendable {
     }
 
     /// The key of the row that `request` finds, or of `row` once it is inserted.
-    private static func find<Row: NumberedRow>(
+    static func find<Row: NumberedRow>(
         _ request: QueryInterfaceRequest<Row>, orInsert row: Row, _ db: Database
     ) throws -> Int64 {
         if let found = try request.fetchOne(db)?.id { return found }
@@ -164,7 +187,12 @@ extension RunRow {
             height: record.sizes.height, width: record.sizes.width,
             captionTokens: record.sizes.captionTokens, canaryGflops: record.canaryGFLOPS,
             peakRssBytes: record.peakRSSBytes, metric: record.metric, tolerance: record.tolerance,
-            verdict: record.verdict, seconds: record.seconds)
+            verdict: record.verdict?.rawValue, seconds: record.seconds, cause: record.cause,
+            loadSeconds: record.profile?.loadSeconds, storedBytes: record.storedBytes,
+            int8Gops: record.profile?.peaks.int8GOPS,
+            readBandwidth: record.profile?.peaks.readBandwidth,
+            probeOverhead: record.profile?.probeOverhead,
+            warnings: record.profile?.warnings.joined(separator: "\n"))
     }
 }
 
@@ -176,8 +204,14 @@ extension AccuracyRow {
             runId: run, layerId: layer, relativeRms: finite(comparison.relativeRMS),
             relativePower: finite(comparison.relativePower), maxAbs: finite(comparison.maxAbs),
             cosine: finite(comparison.cosine), sqnrDb: finite(comparison.sqnrDecibels),
-            nonfinite: comparison.nonfinite, ownRelativeRms: nil, inheritedRelativeRms: nil,
-            tolerance: accuracy.tolerance, verdict: accuracy.passes ? "pass" : "fail")
+            nonfinite: comparison.nonfinite, ownRelativeRms: finite(accuracy.isolated?.own),
+            inheritedRelativeRms: finite(accuracy.isolated?.inherited),
+            tolerance: accuracy.tolerance, verdict: accuracy.passes ? "pass" : "fail",
+            gain: accuracy.isolated?.gain, maxAbsIndex: "\(comparison.maxAbsIndex)",
+            meanAbs: finite(comparison.meanAbs), p99Abs: finite(comparison.p99Abs),
+            goldenRms: finite(comparison.goldenRMS),
+            goldenMaxAbs: finite(comparison.goldenMaxAbs),
+            fp16Headroom: finite(comparison.fp16Headroom))
     }
 }
 
@@ -228,6 +262,8 @@ struct LayerResult: HistoryColumns {
     let maxAbs: Double?
     let cosine: Double?
     let sqnrDb: Double?
+    let ownRelativeRms: Double?
+    let inheritedRelativeRms: Double?
     let tolerance: Double?
     let verdict: String?
 }
@@ -239,6 +275,7 @@ enum HistoryError: DiagnosticError {
     case cannotWrite(String, reason: String)
     case failed(String, reason: String)
     case noSuchRun(String, Int64?)
+    case noSuchBaseline(String, String)
 
     init(_ error: DatabaseError, _ path: String) {
         let reason = error.message ?? "SQLite error \(error.resultCode.rawValue)"
@@ -257,7 +294,7 @@ enum HistoryError: DiagnosticError {
         case .newerSchema, .notDatabase: .badData
         case .cannotWrite: .cannotCreate
         case .failed: .inputOutput
-        case .noSuchRun: .noInput
+        case .noSuchRun, .noSuchBaseline: .noInput
         }
     }
 
@@ -265,6 +302,8 @@ enum HistoryError: DiagnosticError {
         switch self {
         case .newerSchema(let path):
             "\(path.printable): history was written by a newer sana-tools"
+        case .noSuchBaseline(let path, let name):
+            "\(path.printable): no baseline '\(name.printable)'"
         case .notDatabase(let path, let reason):
             "\(path.printable): not a usable history database: \(reason)"
         case .cannotWrite(let path, let reason):
@@ -282,6 +321,7 @@ enum HistoryError: DiagnosticError {
         case .cannotWrite:
             "choose another file with --db, or leave the run unrecorded with --no-record"
         case .failed: nil
+        case .noSuchBaseline: "'sana-tools history baseline list' shows them"
         case .noSuchRun: "'sana-tools history list' shows the runs"
         }
     }

@@ -32,6 +32,13 @@ struct Machine: Sendable, Equatable {
         return usage.ru_maxrss * 1024
     }
 
+    /// Memory of this process that is resident now; 0 where the system does not tell.
+    static var residentBytes: Int {
+        let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+        let pages = text?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
+        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
+    }
+
     private static func field(_ name: String, in path: String) -> String? {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
         let line = text.split(separator: "\n").first { $0.hasPrefix(name) }

@@ -56,8 +56,8 @@ struct RunRow: NumberedRow {
     let startedAt: String
     let toolVersion: String
     let gitCommit: String?
-    let machineId: Int64
-    let modelId: Int64
+    var machineId: Int64
+    var modelId: Int64
     let modelPath: String
     let reference: String?
     let threads: Int
@@ -73,6 +73,46 @@ struct RunRow: NumberedRow {
     let tolerance: Double?
     let verdict: String?
     let seconds: Double
+    /// The layer that makes a verification fail.
+    let cause: String?
+    let loadSeconds: Double?
+    let storedBytes: Int?
+    let int8Gops: Double?
+    let readBandwidth: Double?
+    let probeOverhead: Double?
+    /// What disturbed timing, a sentence a line.
+    let warnings: String?
+}
+
+/// What the host did at one repetition of a profile.
+struct RepetitionRow: HistoryRow {
+    static let databaseTableName = "repetition"
+    var runId: Int64
+    let repetition: Int
+    let canaryGflops: Double
+    /// For a second of processor time.
+    let canaryCpuGflops: Double
+    let otherLoad: Double?
+}
+
+/// The arithmetic of one layer of a profile.
+struct LayerWorkRow: HistoryRow {
+    static let databaseTableName = "layer_work"
+    var runId: Int64
+    var layerId: Int64
+    let kind: String
+    let operations: Int
+    let bytes: Int
+    let attainableGflops: Double?
+}
+
+/// A run that others are compared with.
+struct BaselineRow: HistoryRow {
+    static let databaseTableName = "baseline"
+    let name: String
+    var runId: Int64
+    /// ISO 8601, UTC.
+    let setAt: String
 }
 
 struct LayerRow: NumberedRow {
@@ -83,16 +123,18 @@ struct LayerRow: NumberedRow {
 
 struct LatencySampleRow: HistoryRow {
     static let databaseTableName = "latency_sample"
-    let runId: Int64
-    let layerId: Int64
+    var runId: Int64
+    var layerId: Int64
     let repetition: Int
     let ns: Int
+    /// Processor time of all threads meanwhile.
+    let cpuNs: Int?
 }
 
 struct AccuracyRow: HistoryRow {
     static let databaseTableName = "accuracy"
-    let runId: Int64
-    let layerId: Int64
+    var runId: Int64
+    var layerId: Int64
     /// `nil` where the value is not finite.
     let relativeRms: Double?
     let relativePower: Double?
@@ -106,4 +148,13 @@ struct AccuracyRow: HistoryRow {
     let inheritedRelativeRms: Double?
     let tolerance: Double
     let verdict: String
+    /// Of the input's error, see `Verification.Layer.Isolated`.
+    let gain: Double?
+    /// As in `[0, 12, 3]`.
+    let maxAbsIndex: String?
+    let meanAbs: Double?
+    let p99Abs: Double?
+    let goldenRms: Double?
+    let goldenMaxAbs: Double?
+    let fp16Headroom: Double?
 }

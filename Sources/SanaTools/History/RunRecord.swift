@@ -3,14 +3,26 @@ import SanaModel
 
 /// What one verify or profile run leaves in the history, independent of how it is stored.
 struct RunRecord: Sendable {
-    enum Kind: String, Sendable { case verify, profile }
+    enum Kind: String, Sendable { case verify, profile, trajectory }
 
     /// What one layer showed.
     struct Layer: Sendable {
         let path: String
         /// Latency of every repetition in nanoseconds; empty for a verification.
         var samples: [Int] = []
+        /// Processor time of each repetition; empty where it is not known.
+        var cpu: [Int] = []
         var accuracy: Accuracy?
+        var work: Work?
+    }
+
+    /// The arithmetic of one layer.
+    struct Work: Sendable {
+        let kind: String
+        let operations: Int
+        let bytes: Int
+        /// What the roofline allows.
+        let attainableGFLOPS: Double?
     }
 
     /// One layer's comparison, see `Comparison`.
@@ -18,6 +30,7 @@ struct RunRecord: Sendable {
         let comparison: Comparison
         let tolerance: Double
         let passes: Bool
+        var isolated: Verification.Layer.Isolated?
     }
 
     let kind: Kind
@@ -33,42 +46,65 @@ struct RunRecord: Sendable {
     var canaryGFLOPS: Double?
     var metric: String?
     var tolerance: Double?
-    var verdict: String?
+    var verdict: Verdict?
+    /// Path of the layer that makes a verification fail.
+    var cause: String?
     let seconds: Double
     let layers: [Layer]
     /// Largest resident memory of the process so far; several models of one command share it.
-    let peakRSSBytes = Machine.peakResidentBytes
+    var peakRSSBytes = Machine.peakResidentBytes
+    /// What a profile measured beside latencies.
+    var profile: Profile?
+    var storedBytes: Int?
 
     static func verification(
-        _ result: Verification, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
+        _ result: Verification, _ model: LoadedModel, _ sizes: RunSizes, _ workers: WorkerPool
     ) -> RunRecord {
-        RunRecord(
-            kind: .verify, startedAt: result.startedAt, model: result.model,
+        var record = RunRecord(
+            kind: result.sampling == nil ? .verify : .trajectory, startedAt: result.startedAt,
+            model: result.model,
             modelDigest: model.sourceDigest, dtype: model.dtype,
             reference: result.reference, compute: result.compute,
             numerics: result.numerics.rawValue,
-            sizes: RunSizes(inputs), threads: workers.threadCount, metric: result.metric.rawValue,
-            tolerance: result.tolerance, verdict: result.verdict, seconds: result.seconds,
-            layers: (result.layers + [result.output].compactMap { $0 }).map {
+            sizes: sizes, threads: workers.threadCount, metric: result.metric.rawValue,
+            tolerance: result.tolerance, verdict: result.verdict,
+            cause: result.attribution?.cause, seconds: result.seconds,
+            layers: result.compared.map {
                 Layer(
                     path: $0.path,
                     accuracy: Accuracy(
-                        comparison: $0.comparison, tolerance: $0.tolerance, passes: $0.passes))
+                        comparison: $0.comparison, tolerance: $0.tolerance, passes: $0.passes,
+                        isolated: $0.isolated))
             })
+        record.storedBytes = model.storedBytes
+        return record
     }
 
     static func profile(
         _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
     ) -> RunRecord {
-        RunRecord(
+        var record = RunRecord(
             kind: .profile, startedAt: result.startedAt, model: result.model,
             modelDigest: model.sourceDigest,
             dtype: model.dtype,
             compute: result.compute, numerics: result.numerics.rawValue, sizes: RunSizes(inputs),
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
             seconds: result.seconds,
-            layers: [Layer(path: Profile.totalPath, samples: result.total.samples)]
-                + result.layers.map { Layer(path: $0.module.path, samples: $0.timing.samples) })
+            layers: [
+                Layer(
+                    path: Profile.totalPath, samples: result.total.samples,
+                    cpu: result.repetitions.map(\.cpuNanoseconds))
+            ]
+                + result.layers.map { layer in
+                    Layer(
+                        path: layer.module.path, samples: layer.timing.samples, cpu: layer.cpu,
+                        work: Work(
+                            kind: layer.module.kind, operations: layer.module.operations,
+                            bytes: layer.bytes, attainableGFLOPS: result.attainable(layer)))
+                })
+        record.peakRSSBytes = result.peakRSSBytes
+        (record.profile, record.storedBytes) = (result, result.storedBytes)
+        return record
     }
 }
 
@@ -87,9 +123,20 @@ struct RunSizes: Sendable, Equatable {
     }
 
     init(_ inputs: SanaInputs) {
-        let latent = inputs.hiddenStates.shape
+        self.init(latent: inputs.hiddenStates.shape, captions: inputs.encoderHiddenStates.shape)
+    }
+
+    init(_ inputs: SanaSampler.Inputs) {
+        self.init(latent: inputs.latents.shape, captions: inputs.promptEmbeds.shape)
+    }
+
+    /// Shapes that a forward refused may have too few dimensions.
+    private init(latent: [Int], captions: [Int]) {
+        func extent(_ shape: [Int], _ index: Int) -> Int {
+            index < shape.count ? shape[index] : 0
+        }
         self.init(
-            batch: latent[0], height: latent[2], width: latent[3],
-            captionTokens: inputs.encoderHiddenStates.shape[1])
+            batch: extent(latent, 0), height: extent(latent, 2), width: extent(latent, 3),
+            captionTokens: extent(captions, 1))
     }
 }

@@ -109,6 +109,110 @@ enum Schema {
                     LEFT JOIN accuracy USING (run_id, layer_id)
                     """)
         }
+        migrator.registerMigration("2 causes", migrate: addCauses)
+        migrator.registerMigration("3 gate", migrate: addGate)
         return migrator
+    }
+
+    /// Adds the kind `trajectory`, the verdict `inconclusive`, what makes a run fail, and the
+    /// statistics that verifications have beside their error.
+    private static func addCauses(_ db: Database) throws {
+        try db.drop(view: "layer_result")
+        // Checks cannot be altered: the table is made anew, as SQLite's manual has it.
+        let definition = try String.fetchOne(
+            db, sql: "SELECT sql FROM sqlite_master WHERE name = 'run' AND type = 'table'")
+        guard let definition else { throw DatabaseError(message: "no table run") }
+        let changed =
+            definition
+            .replacing("\"run\"", with: "\"run_2\"", maxReplacements: 1)
+            .replacing("'verify', 'profile'", with: "'verify', 'profile', 'trajectory'")
+            .replacing("'pass', 'fail'", with: "'pass', 'fail', 'inconclusive'")
+        try db.execute(sql: changed)
+        try db.execute(sql: "INSERT INTO run_2 SELECT * FROM run")
+        try db.drop(table: "run")
+        try db.rename(table: "run_2", to: "run")
+        try db.alter(table: "run") { $0.add(column: "cause", .text) }
+        try db.alter(table: "accuracy") { table in
+            table.add(column: "gain", .double)
+            table.add(column: "max_abs_index", .text)
+            for name in ["mean_abs", "p99_abs", "golden_rms", "golden_max_abs", "fp16_headroom"] {
+                table.add(column: name, .double)
+            }
+        }
+        try db.execute(
+            sql: """
+                CREATE VIEW layer_result AS
+                WITH ranked AS (
+                    SELECT run_id, layer_id, ns,
+                        ROW_NUMBER() OVER (PARTITION BY run_id, layer_id ORDER BY ns) AS place,
+                        COUNT(*) OVER (PARTITION BY run_id, layer_id) AS samples
+                    FROM latency_sample
+                ), latency AS (
+                    SELECT run_id, layer_id, samples, AVG(ns) AS median_ns FROM ranked
+                    WHERE place IN ((samples + 1) / 2, (samples + 2) / 2)
+                    GROUP BY run_id, layer_id
+                ), pair AS (
+                    SELECT run_id, layer_id FROM latency
+                    UNION SELECT run_id, layer_id FROM accuracy
+                )
+                SELECT run.id AS run_id, run.started_at, run.kind, model.name AS model, model.dtype,
+                    model.digest, machine.fingerprint AS machine, run.threads, run.compute,
+                    run.numerics, run.batch, run.height, run.width, run.canary_gflops,
+                    layer.path, latency.samples, latency.median_ns,
+                    accuracy.relative_rms, accuracy.relative_power, accuracy.max_abs,
+                    accuracy.cosine, accuracy.sqnr_db, accuracy.own_relative_rms,
+                    accuracy.inherited_relative_rms, accuracy.gain, accuracy.mean_abs,
+                    accuracy.p99_abs, accuracy.golden_rms, accuracy.golden_max_abs,
+                    accuracy.fp16_headroom, accuracy.tolerance, accuracy.verdict
+                FROM pair
+                JOIN run ON run.id = pair.run_id
+                JOIN layer ON layer.id = pair.layer_id
+                JOIN model ON model.id = run.model_id
+                JOIN machine ON machine.id = run.machine_id
+                LEFT JOIN latency USING (run_id, layer_id)
+                LEFT JOIN accuracy USING (run_id, layer_id)
+                """)
+    }
+
+    /// Adds what a gate and a report need: what the host did at each repetition, the work of each
+    /// layer, named baselines.
+    private static func addGate(_ db: Database) throws {
+        try db.alter(table: "run") { table in
+            table.add(column: "load_seconds", .double)
+            table.add(column: "stored_bytes", .integer)
+            table.add(column: "int8_gops", .double)
+            table.add(column: "read_bandwidth", .double)
+            table.add(column: "probe_overhead", .double)
+            // What disturbed timing, a sentence a line.
+            table.add(column: "warnings", .text)
+        }
+        // Processor time of all threads meanwhile.
+        try db.alter(table: "latency_sample") { $0.add(column: "cpu_ns", .integer) }
+        try db.create(table: "repetition", options: .withoutRowID) { table in
+            table.column("run_id", .integer).notNull().references("run", onDelete: .cascade)
+            table.column("repetition", .integer).notNull()
+            table.column("canary_gflops", .double).notNull().check { $0 > 0 }
+            table.column("canary_cpu_gflops", .double).notNull().check { $0 > 0 }
+            table.column("other_load", .double).check { $0 >= 0 }
+            table.primaryKey(["run_id", "repetition"])
+        }
+        try db.create(table: "layer_work", options: .withoutRowID) { table in
+            table.column("run_id", .integer).notNull().references("run", onDelete: .cascade)
+            table.column("layer_id", .integer).notNull().references("layer")
+            table.column("kind", .text).notNull()
+            table.column("operations", .integer).notNull().check { $0 >= 0 }
+            table.column("bytes", .integer).notNull().check { $0 >= 0 }
+            // What the roofline allows.
+            table.column("attainable_gflops", .double)
+            table.primaryKey(["run_id", "layer_id"])
+        }
+        // A name holds one run of each series that it is the baseline of.
+        try db.create(table: "baseline", options: .withoutRowID) { table in
+            table.column("name", .text).notNull()
+            table.column("run_id", .integer).notNull().references("run", onDelete: .cascade)
+            table.column("set_at", .text).notNull()
+            table.primaryKey(["name", "run_id"])
+        }
+        try db.create(indexOn: "run", columns: ["model_id", "machine_id", "kind"])
     }
 }

@@ -10,13 +10,50 @@ struct Profile: Sendable {
     struct Layer: Sendable {
         let module: ModuleInfo
         let timing: Timing
+        /// Processor time of all threads, in nanoseconds, one for each sample of `timing`.
+        let cpu: [Int]
         /// Part of the forward, by medians; a module contains its children.
         let share: Double
+        /// Bytes of weights as stored, and of activations, that it must move at least.
+        let bytes: Int
+        /// Whether its products are of int8 with int8.
+        let isInt8: Bool
 
         /// Rate of the module's matrix products; `nil` where it has none.
         var gflops: Double? {
             module.operations > 0 && timing.median > 0
                 ? Double(module.operations) / timing.median : nil
+        }
+
+        /// Billions of bytes a second that those bytes make.
+        var bandwidth: Double? { timing.median > 0 ? Double(bytes) / timing.median : nil }
+    }
+
+    /// One timed forward and what the host did meanwhile.
+    struct Repetition: Sendable, Equatable {
+        let nanoseconds: Int
+        /// Rate of the SGEMM canary just before and after it.
+        let canaryGFLOPS: Double
+        /// The same for a second of processor time: what other processes take does not count.
+        let canaryCPUGFLOPS: Double
+        /// Processor time that this process took.
+        let cpuNanoseconds: Int
+        /// Part of all processors that others took, 0...1; `nil` where the system does not tell.
+        let otherLoad: Double?
+    }
+
+    /// The best rates that this machine showed.
+    struct Peaks: Sendable, Equatable {
+        let sgemmGFLOPS: Double
+        let int8GOPS: Double
+        /// Billions of bytes read a second.
+        let readBandwidth: Double
+
+        /// What a roofline allows for `operations` on `bytes`.
+        func attainable(operations: Int, bytes: Int, isInt8: Bool) -> Double {
+            min(
+                isInt8 ? int8GOPS : sgemmGFLOPS,
+                Double(operations) / Double(max(bytes, 1)) * readBandwidth)
         }
     }
 
@@ -28,78 +65,80 @@ struct Profile: Sendable {
     /// In execution order, parents before children.
     let layers: [Layer]
     let total: Timing
+    let repetitions: [Repetition]
     /// Operations of one forward.
     let operations: Int
-    /// Rate of a fixed matrix product, the best measured between the forwards.
-    let canaryGFLOPS: Double
+    let peaks: Peaks
+    /// Time that the probes themselves took, as part of the forward.
+    let probeOverhead: Double
     let peakRSSBytes: Int
+    /// Decoding and binding the weights.
+    let loadSeconds: Double
+    /// Bytes of the weights as stored.
+    let storedBytes: Int
+    /// What disturbs timing, a sentence each.
+    let warnings: [String]
     let startedAt: Date
     let seconds: Double
 
     /// Rate of the whole forward.
     var gflops: Double { Double(operations) / total.median }
+    /// Rate of a fixed matrix product, the best measured between the forwards.
+    var canaryGFLOPS: Double { peaks.sgemmGFLOPS }
+
+    /// What the roofline allows for a layer; `nil` where it has no matrix products.
+    func attainable(_ layer: Layer) -> Double? {
+        guard layer.module.operations > 0 else { return nil }
+        return peaks.attainable(
+            operations: layer.module.operations, bytes: layer.bytes, isInt8: layer.isInt8)
+    }
 }
 
 extension Profile {
-    struct Options: Sendable {
-        var warmup = 1
-        var repetitions = 5
-        var numerics = Numerics.fp32
+    /// What kind of work time goes to.
+    enum Work: String, CaseIterable, Sendable {
+        case gemm, attention, depthwise, elementwise
     }
 
-    /// Times `options.repetitions` forwards after a warm-up, with a canary before each.
+    /// Parts of the forward by kind of work, from medians; they add up to 1.
     ///
-    /// - Throws: `InputError` when the inputs do not fit the model.
-    static func run(
-        _ model: LoadedModel, _ inputs: SanaInputs, _ options: Options, workers: WorkerPool,
-        progress: (Int, Int) -> Void
-    ) throws -> Profile {
-        let clock = ContinuousClock()
-        let (startedAt, start) = (Date(), clock.now)
-        let canary = SGEMMCanary(workers: workers)
-        _ = canary.measure()
-        let probe = ProfileProbe()
-        let context = ForwardContext(workers: workers, numerics: options.numerics, probe: probe)
-        var (total, rate): ([Int], Double) = ([], 0)
-        for pass in 0..<options.warmup + options.repetitions {
-            progress(pass, options.warmup + options.repetitions)
-            rate = max(rate, canary.measure())
-            if pass == options.warmup { probe.samples = [:] }
-            let begin = clock.now
-            _ = try model.transformer.forward(inputs, context)
-            if pass >= options.warmup { total.append((clock.now - begin).inNanoseconds) }
+    /// A module's own time is what its children leave of it: norms, gates and activations in a block
+    /// and its feed-forward, the products between heads in attention.
+    var allocation: [Work: Double] {
+        var own = [Profile.totalPath: total.median]
+        let known = Set(layers.map(\.module.path))
+        for layer in layers { own[layer.module.path] = layer.timing.median }
+        for layer in layers {
+            own[parent(of: layer.module.path, among: known), default: 0] -= layer.timing.median
         }
-        let sizes = RunSizes(inputs)
-        let modules = model.transformer.config.modules(
-            batch: sizes.batch, height: sizes.height, width: sizes.width,
-            captionTokens: sizes.captionTokens)
-        let timing = Timing(samples: total)
-        let layers = modules.compactMap { module in
-            probe.samples[module.path].map { samples in
-                let own = Timing(samples: samples)
-                return Layer(module: module, timing: own, share: own.median / timing.median)
-            }
+        var result = Dictionary(uniqueKeysWithValues: Work.allCases.map { ($0, 0.0) })
+        let works = Dictionary(
+            uniqueKeysWithValues: layers.map { ($0.module.path, $0.module.work) })
+        for (path, nanoseconds) in own {
+            result[works[path] ?? .elementwise, default: 0] += nanoseconds / total.median
         }
-        return Profile(
-            model: model.label, compute: model.compute, numerics: options.numerics, sizes: sizes,
-            threads: workers.threadCount, layers: layers, total: timing,
-            operations: modules.totalOperations, canaryGFLOPS: rate,
-            peakRSSBytes: Machine.peakResidentBytes, startedAt: startedAt,
-            seconds: (clock.now - start).inSeconds)
+        return result
+    }
+
+    /// The nearest module around `path`; the forward itself where there is none.
+    private func parent(of path: String, among known: Set<String>) -> String {
+        var rest = path[...]
+        while let dot = rest.lastIndex(of: ".") {
+            rest = rest[..<dot]
+            if known.contains(String(rest)) { return String(rest) }
+        }
+        return Self.totalPath
     }
 }
 
-/// Takes the time of every module.
-final class ProfileProbe: LayerProbe {
-    /// Nanoseconds of each pass by module path.
-    var samples: [String: [Int]] = [:]
-    private let clock = ContinuousClock()
-    private var running: [ContinuousClock.Instant] = []
-
-    func begin(_ path: String) { running.append(clock.now) }
-
-    func end(_ path: String, _ outputs: [Activation]) {
-        guard let start = running.popLast() else { return }
-        samples[path, default: []].append((clock.now - start).inNanoseconds)
+extension ModuleInfo {
+    /// What a module does beside its children.
+    fileprivate var work: Profile.Work {
+        switch kind {
+        case "Linear": .gemm
+        case "Conv2d": path.hasSuffix(".conv_depth") ? .depthwise : .gemm
+        case "Attention": .attention
+        default: .elementwise
+        }
     }
 }

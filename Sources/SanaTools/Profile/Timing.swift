@@ -3,16 +3,15 @@ struct Timing: Sendable, Equatable {
     /// In the order they were taken; never empty.
     let samples: [Int]
 
-    var median: Double { quantile(0.5) }
+    /// The samples as statistics take them.
+    var values: [Double] { samples.map(Double.init) }
+    var median: Double { values.median }
     var p95: Double { quantile(0.95) }
+    /// Median distance from the median.
+    var mad: Double { values.medianAbsoluteDeviation }
+    /// Holds the median with a confidence of 95 %; `nil` for a single sample.
+    var interval: Interval? { Bootstrap.median(of: values) }
 
     /// Quantile by linear interpolation between the sorted samples.
-    func quantile(_ share: Double) -> Double {
-        let sorted = samples.sorted()
-        let place = share * Double(sorted.count - 1)
-        let below = Int(place)
-        let above = min(below + 1, sorted.count - 1)
-        return Double(sorted[below]) + (place - Double(below))
-            * Double(sorted[above] - sorted[below])
-    }
+    func quantile(_ share: Double) -> Double { values.quantile(share) }
 }

@@ -2,41 +2,82 @@ import SanaModel
 import SanaQuant
 
 /// How conversions and their plans are shown.
-extension ConversionResult {
+extension ConversionOutcome {
     /// The interface that other programs read; field names are kept by tests.
+    var json: JSONValue {
+        var json = result.json
+        if let repository {
+            json = json.setting("repository", to: .string(repository.output))
+                .setting(
+                    "components",
+                    to: .object(
+                        repository.components.map { .init($0.name, .string($0.treatment.name)) })
+                )
+                .setting(
+                    "component_tensors",
+                    to: .object(
+                        components.sorted { $0.key < $1.key }.map {
+                            .init($0.key, .array($0.value.flatMap(\.tensors).map(\.json)))
+                        }))
+        }
+        return json
+    }
+
+    var text: String {
+        guard let repository else { return result.text }
+        let others = repository.components.map { "\($0.name.printable): \($0.treatment.name)" }
+        let converted = components.sorted { $0.key < $1.key }.map { name, results in
+            "\(name.printable): \(ConversionResult.errors(results.flatMap(\.tensors)))"
+        }
+        let summary =
+            "repository \(repository.output.printable)"
+            + (others.isEmpty ? "" : "; " + others.joined(separator: ", "))
+        return ([result.text, summary] + converted).joined(separator: "\n")
+    }
+}
+
+extension ComponentTreatment {
+    var name: String {
+        switch self {
+        case .link: "link"
+        case .copy: "copy"
+        case .skip: "skip"
+        case .convert(let target): target.rawValue
+        }
+    }
+}
+
+extension ConversionResult {
     var json: JSONValue {
         .fields([
             "output": .string(output), "bytes_in": .int(bytesIn), "bytes_out": .int(bytesOut),
             "ratio": .double(ratio), "seconds": .double(seconds),
-            "source_digest": .string(manifest.weightsDigest),
-            "tensors": .array(
-                tensors.map {
+            "source_digest": .string(sourceDigest),
+            "files": .array(
+                files.map {
                     .fields([
-                        "name": .string($0.name), "from": .string($0.from.rawValue),
-                        "to": .string($0.to.rawValue), "reason": .string($0.reason),
-                        "relative_rms": .double($0.statistics.relativeRMS),
-                        "max_error": .double($0.statistics.maxError),
-                        "exact": .bool($0.statistics.isExact),
-                        "clipped": .int($0.statistics.clipped),
-                        "flushed": .int($0.statistics.flushed),
+                        "path": .string($0.path), "content_sha256": .string($0.contentSHA256),
                     ])
                 }),
+            "tensors": .array(tensors.map(\.json)),
         ])
     }
 
     var text: String {
-        let exact = tensors.filter(\.statistics.isExact).count
-        let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
-        let error =
-            exact == tensors.count
-            ? "every value exact"
-            : "\(exact) of \(tensors.count) tensors exact, largest relative RMS "
-                + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in \(worst?.name.printable ?? "")"
         return table.text + "\n\n" + """
-            \(output.printable)
+            \(files.map(\.path.printable).joined(separator: "\n"))
             \(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio \(Format.decimal(ratio)), in \
-            \(Format.decimal(seconds)) s; \(error)
+            \(Format.decimal(seconds)) s; \(Self.errors(tensors))
             """
+    }
+
+    /// How exact tensors came out, in a few words.
+    fileprivate static func errors(_ tensors: [Tensor]) -> String {
+        let exact = tensors.count(where: \.statistics.isExact)
+        guard exact < tensors.count else { return "every value exact" }
+        let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
+        return "\(exact) of \(tensors.count) tensors exact, largest relative RMS "
+            + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in \(worst?.name.printable ?? "")"
     }
 
     /// A row for each tensor whose values changed, and one that counts the others.
@@ -44,18 +85,19 @@ extension ConversionResult {
         var table = TextTable([
             ("tensor", .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
             ("max error", .right), ("clipped", .right), ("flushed", .right),
+            ("NaN or Inf", .right),
         ])
-        let changed = tensors.filter { !$0.statistics.isExact }
+        let changed = tensors.filter { !$0.statistics.isExact || $0.nonFinite > 0 }
         for tensor in changed {
             let statistics = tensor.statistics
             table.append([
                 tensor.name.printable, tensor.from.rawValue, tensor.to.rawValue,
                 Format.scientific(statistics.relativeRMS), Format.scientific(statistics.maxError),
-                "\(statistics.clipped)", "\(statistics.flushed)",
+                "\(statistics.clipped)", "\(statistics.flushed)", "\(tensor.nonFinite)",
             ])
         }
         table.append([
-            "\(tensors.count - changed.count) exact tensors", "", "", "0", "0", "0", "0",
+            "\(tensors.count - changed.count) exact tensors", "", "", "0", "0", "0", "0", "0",
         ])
         return table
     }
@@ -110,7 +152,8 @@ extension ConversionPlan.Decision {
         .fields([
             "name": .string(tensor.name), "from": .string(tensor.dtype.rawValue),
             "to": .string(outputs[0].dtype.rawValue), "reason": .string(reason),
-            "rule": .text(userRule),
+            "rule": .text(userRule), "fp16_inexact": .int(fp16InexactCount),
+            "nonfinite": .int(nonFiniteCount),
             "bytes_before": .int(bytesBefore), "bytes_after": .int(bytesAfter),
         ])
     }
@@ -122,7 +165,8 @@ extension ConversionPlan.Decision {
         \(TensorRole(of: tensor).rawValue)
           becomes \(outputs.map { "\($0.dtype.rawValue) \($0.name.printable)" }.joined(separator: " and ")), \
         \(Format.bytes(bytesBefore)) → \(Format.bytes(bytesAfter)) before compression
-          decided by \(userRule == nil ? "built-in rule: \(reason)" : reason)
+          decided by \(userRule == nil ? "built-in rule: \(reason)" : reason)\
+        \(fp16InexactCount > 0 ? " (\(fp16InexactCount) of \(tensor.elementCount))" : "")
         """
     }
 }

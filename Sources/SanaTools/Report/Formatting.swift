@@ -8,6 +8,14 @@ enum Format {
         value == 0 ? "0" : String(format: "%.2e", value)
     }
 
+    /// Three significant digits that are no less than the value: a tolerance that it keeps.
+    static func roundedUp(_ value: Double) -> String {
+        let text = scientific(value)
+        guard let rounded = Double(text), rounded < value else { return text }
+        let step = pow(10, (log10(value)).rounded(.down) - 2)
+        return scientific(rounded + step)
+    }
+
     static func decimal(_ value: Double, digits: Int = 2) -> String {
         String(format: "%.\(digits)f", value)
     }
@@ -46,14 +54,13 @@ enum Format {
 }
 
 extension JSONValue {
-    /// A number, or `null` where JSON has none for it.
-    static func double(_ value: Double?) -> JSONValue {
-        guard let value, value.isFinite else { return .null }
-        return .number("\(value)")
-    }
-
     /// A string or `null`.
     static func text(_ value: String?) -> JSONValue { value.map { .string($0) } ?? .null }
+
+    /// Both ends, or `null`.
+    static func interval(_ value: Interval?) -> JSONValue {
+        value.map { .array([.double($0.low), .double($0.high)]) } ?? .null
+    }
 
     /// An object in the given order of keys.
     static func fields(_ members: KeyValuePairs<String, JSONValue>) -> JSONValue {

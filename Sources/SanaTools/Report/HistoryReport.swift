@@ -15,6 +15,7 @@ extension RunSummary {
             "caption_tokens": .int(run.captionTokens), "canary_gflops": .double(run.canaryGflops),
             "peak_rss_bytes": .int(run.peakRssBytes), "metric": .text(run.metric),
             "tolerance": .double(run.tolerance), "verdict": .text(run.verdict),
+            "cause": .text(run.cause),
             "output_relative_rms": .double(joined.outputRelativeRms),
             "output_relative_power": .double(joined.outputRelativePower),
             "total_median_ns": .double(joined.totalMedianNs),
@@ -31,6 +32,7 @@ extension RunSummary {
                 Format.scientific)
             return verdict.printable
                 + (error.map { ", output \(isPower ? "power" : "RMS") \($0)" } ?? "")
+                + (run.cause.map { ", cause \($0.printable)" } ?? "")
         }
         return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
     }
@@ -71,23 +73,39 @@ extension LayerResult {
             "path": .string(path), "samples": samples.map { .int($0) } ?? .null,
             "median_ns": .double(medianNs), "relative_rms": .double(relativeRms),
             "relative_power": .double(relativePower), "max_abs": .double(maxAbs),
-            "cosine": .double(cosine), "sqnr_db": .double(sqnrDb), "tolerance": .double(tolerance),
+            "cosine": .double(cosine), "sqnr_db": .double(sqnrDb),
+            "own_relative_rms": .double(ownRelativeRms),
+            "inherited_relative_rms": .double(inheritedRelativeRms),
+            "tolerance": .double(tolerance),
             "verdict": .text(verdict),
         ])
     }
 
     static func table(_ layers: [LayerResult]) -> TextTable {
-        var table = TextTable([
-            ("layer", .left), ("median", .right), ("rel. RMS", .right), ("max abs", .right),
-            ("SQNR dB", .right), ("verdict", .left),
-        ])
+        let isIsolated = layers.contains { $0.ownRelativeRms != nil }
+        let own: [(String, TextTable.Alignment)] = [("own", .right), ("inherited", .right)]
+        var table = TextTable(
+            [("layer", .left), ("median", .right), ("rel. RMS", .right)]
+                + (isIsolated ? own : [])
+                + [("max abs", .right), ("SQNR dB", .right), ("verdict", .left)])
         for layer in layers {
-            table.append([
-                layer.path.printable, layer.medianNs.map(Format.nanoseconds) ?? "",
-                layer.relativeRms.map(Format.scientific) ?? "",
-                layer.maxAbs.map(Format.scientific) ?? "",
-                layer.sqnrDb.map { Format.decimal($0, digits: 1) } ?? "", layer.verdict ?? "",
-            ])
+            func scientific(_ value: Double?) -> String { value.map(Format.scientific) ?? "" }
+            table.append(
+                [
+                    layer.path.printable, layer.medianNs.map(Format.nanoseconds) ?? "",
+                    scientific(layer.relativeRms),
+                ]
+                    + (isIsolated
+                        ? [
+                            scientific(layer.ownRelativeRms),
+                            scientific(layer.inheritedRelativeRms),
+                        ]
+                        : [])
+                    + [
+                        scientific(layer.maxAbs),
+                        layer.sqnrDb.map { Format.decimal($0, digits: 1) } ?? "",
+                        layer.verdict ?? "",
+                    ])
         }
         return table
     }

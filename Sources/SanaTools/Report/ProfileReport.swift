@@ -12,16 +12,41 @@ extension Profile {
             "total": .fields([
                 "median_ns": .double(total.median), "p95_ns": .double(total.p95),
                 "samples_ns": .array(total.samples.map { .int($0) }), "gflops": .double(gflops),
+                "mad_ns": .double(total.mad), "interval_ns": .interval(total.interval),
             ]), "peak_rss_bytes": .int(peakRSSBytes), "canary_gflops": .double(canaryGFLOPS),
-            "layers": .array(
-                layers.map {
+            "load_seconds": .double(loadSeconds), "stored_bytes": .int(storedBytes),
+            "peaks": .fields([
+                "sgemm_gflops": .double(peaks.sgemmGFLOPS), "int8_gops": .double(peaks.int8GOPS),
+                "read_gbytes_per_second": .double(peaks.readBandwidth),
+            ]),
+            "allocation": .object(
+                Work.allCases.map { .init($0.rawValue, .double(allocation[$0])) }),
+            "probe_overhead": .double(probeOverhead),
+            "warnings": .array(warnings.map { .string($0) }),
+            "repetitions": .array(
+                repetitions.map {
                     .fields([
-                        "path": .string($0.module.path), "kind": .string($0.module.kind),
-                        "median_ns": .double($0.timing.median), "p95_ns": .double($0.timing.p95),
-                        "share": .double($0.share), "gflops": .double($0.gflops),
-                        "samples_ns": .array($0.timing.samples.map { .int($0) }),
+                        "canary_gflops": .double($0.canaryGFLOPS),
+                        "canary_cpu_gflops": .double($0.canaryCPUGFLOPS),
+                        "cpu_ns": .int($0.cpuNanoseconds),
+                        "other_load": .double($0.otherLoad),
                     ])
                 }),
+            "layers": .array(layers.map(json)),
+        ])
+    }
+
+    private func json(_ layer: Layer) -> JSONValue {
+        .fields([
+            "path": .string(layer.module.path), "kind": .string(layer.module.kind),
+            "median_ns": .double(layer.timing.median), "p95_ns": .double(layer.timing.p95),
+            "share": .double(layer.share), "gflops": .double(layer.gflops),
+            "samples_ns": .array(layer.timing.samples.map { .int($0) }),
+            "cpu_ns": .array(layer.cpu.map { .int($0) }),
+            "mad_ns": .double(layer.timing.mad), "interval_ns": .interval(layer.timing.interval),
+            "operations": .int(layer.module.operations), "bytes": .int(layer.bytes),
+            "gbytes_per_second": .double(layer.bandwidth),
+            "attainable_gflops": .double(attainable(layer)),
         ])
     }
 
@@ -31,28 +56,45 @@ extension Profile {
     func markdown(leaves: Bool) -> String { heading + "\n\n" + table(leaves: leaves).markdown }
 
     private var heading: String {
-        """
-        \(model.printable): \(Format.nanoseconds(total.median)) a forward (p95 \
-        \(Format.nanoseconds(total.p95)), \(total.samples.count) repetitions), \
-        \(Format.decimal(gflops, digits: 1)) GFLOP/s, \
-        \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \
-        \(Format.decimal(canaryGFLOPS, digits: 1))
-        latent \(sizes.height)×\(sizes.width), batch \(sizes.batch), \(sizes.captionTokens) caption tokens, \
-        compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
-        \(Format.bytes(peakRSSBytes))
-        """
+        let parts = allocation
+        let works = Work.allCases.map { "\($0.rawValue) \(Format.percent(parts[$0] ?? 0))" }
+        return """
+            \(model.printable): \(Format.nanoseconds(total.median)) a forward\(interval) (p95 \
+            \(Format.nanoseconds(total.p95)), \(total.samples.count) repetitions), \
+            \(Format.decimal(gflops, digits: 1)) GFLOP/s, \
+            \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \
+            \(Format.decimal(canaryGFLOPS, digits: 1))
+            latent \(sizes.height)×\(sizes.width), batch \(sizes.batch), \(sizes.captionTokens) caption tokens, \
+            compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
+            \(Format.bytes(peakRSSBytes)), loaded in \(Format.nanoseconds(loadSeconds * 1e9))
+            time: \(works.joined(separator: ", ")); probes \(Format.percent(probeOverhead))
+            peaks: SGEMM \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s, int8 \
+            \(Format.decimal(peaks.int8GOPS, digits: 1)) GOP/s, read \
+            \(Format.decimal(peaks.readBandwidth, digits: 1)) GB/s
+            """ + warnings.map { "\nwarning: \($0)" }.joined()
+    }
+
+    private var interval: String {
+        total.interval.map {
+            " (95 %: \(Format.nanoseconds($0.low)) to \(Format.nanoseconds($0.high)))"
+        } ?? ""
     }
 
     private func table(leaves: Bool) -> TextTable {
         var table = TextTable([
             ("layer", .left), ("kind", .left), ("median", .right), ("p95", .right),
-            ("share", .right), ("GFLOP/s", .right),
+            ("MAD", .right), ("share", .right), ("GFLOP/s", .right), ("GB/s", .right),
+            ("of roof", .right),
         ])
         for layer in layers where leaves || layer.module.isSummary {
+            let roof = attainable(layer).flatMap { roof in layer.gflops.map { $0 / roof } }
             table.append([
                 layer.module.path, layer.module.kind, Format.nanoseconds(layer.timing.median),
-                Format.nanoseconds(layer.timing.p95), Format.percent(layer.share),
+                Format.nanoseconds(layer.timing.p95), Format.nanoseconds(layer.timing.mad),
+                Format.percent(layer.share),
                 layer.gflops.map { Format.decimal($0, digits: 1) } ?? "",
+                layer.bandwidth.map { Format.decimal($0, digits: 1) } ?? "",
+                roof.map(Format.percent) ?? "",
             ])
         }
         return table
@@ -62,7 +104,7 @@ extension Profile {
 extension ModuleInfo {
     /// Whether the module stands in a table without leaves: top-level modules, blocks and their
     /// parts.
-    fileprivate var isSummary: Bool {
+    var isSummary: Bool {
         let depth = path.split(separator: ".").count
         return path.hasPrefix("transformer_blocks") ? depth <= 3 : depth == 1
     }

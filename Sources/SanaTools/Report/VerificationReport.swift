@@ -2,87 +2,232 @@ import SanaModel
 
 /// How verifications are shown.
 extension Verification {
+    /// How much of the table of layers is shown.
+    struct Detail {
+        /// `false`: only failing layers, the cause, the worst and the output.
+        var allLayers = true
+        /// Every statistic.
+        var isWide = false
+    }
+
     /// The interface that other programs read; field names are kept by tests.
     var json: JSONValue {
         .fields([
-            "model": .string(model), "reference": .string(reference), "verdict": .string(verdict),
+            "model": .string(model), "reference": .string(reference),
+            "verdict": .string(verdict.rawValue),
             "metric": .string(metric.rawValue), "tolerance": .double(tolerance),
+            "would_pass_at": .double(wouldPassAt),
             "compute": .string(compute), "numerics": .string(numerics.rawValue),
-            "first_out_of_tolerance": .text(firstOutOfTolerance), "cause": .null,
+            "first_out_of_tolerance": .text(firstOutOfTolerance),
+            "cause": .text(attribution?.cause),
+            "cause_basis": .text(attribution?.basis.rawValue),
+            "other_causes": .array((attribution?.others ?? []).map { .string($0) }),
+            "trajectory": sampling?.json ?? .null,
+            "isolated": .bool(layers.contains { $0.isolated != nil }),
             "problems": .array(
                 problems.map {
                     .fields(["id": .string($0.kind.rawValue), "message": .string($0.message)])
                 }), "seconds": .double(seconds),
-            "layers": .array(layers.map(\.json)), "output": output?.json ?? .null,
+            "layers": .array(layers.map { $0.json(metric) }),
+            "output": output?.json(metric) ?? .null,
         ])
     }
 
-    /// A verdict line, the problems and the table of layers.
+    /// A verdict line, the cause, the problems and the table of layers.
     ///
-    /// - Parameter allLayers: `false` shows the failing layers, the worst and the output alone.
-    func text(allLayers: Bool) -> String {
-        var lines = ["\(verdict.uppercased())  \(model.printable)  against  \(reference.printable)"]
-        lines.append(
+    func text(_ detail: Detail) -> String {
+        var lines = [
+            "\(verdict.rawValue.uppercased())  \(model.printable)  against  \(reference.printable)",
             "      \(metric.rawValue) ≤ \(Format.scientific(tolerance)), compute \(compute), numerics "
-                + "\(numerics.rawValue), \(layers.count) layers in \(Format.decimal(seconds)) s")
+                + "\(numerics.rawValue), \(compared.count) \(unit) in \(Format.decimal(seconds)) s",
+        ]
+        if let sampling { lines.append("      " + sampling.text) }
         if let worst {
+            let error = metric.value(worst.comparison)
             lines.append(
-                "      largest error \(Format.scientific(metric.value(worst.comparison))) at \(worst.path)"
+                "      largest error \(Format.scientific(error)) at \(worst.path.printable)"
                     + (output.map { ", output \(Format.scientific(metric.value($0.comparison)))" }
                         ?? ""))
         }
-        if let first = firstOutOfTolerance {
-            lines.append("      first out of tolerance: \(first)")
-        }
+        lines += explanation.map { "      " + $0 }
         lines += problems.prefix(20).map { "      \($0.kind.rawValue): \($0.message)" }
         if problems.count > 20 { lines.append("      … and \(problems.count - 20) more problems") }
-        let table = table(allLayers: allLayers)
-        return lines.joined(separator: "\n") + "\n\n" + table.text + "\n"
+        return lines.joined(separator: "\n") + "\n\n" + table(detail).text + "\n"
     }
 
-    func markdown(allLayers: Bool) -> String {
-        let first = firstOutOfTolerance.map { " First out of tolerance: `\($0)`." } ?? ""
-        let list = problems.map { "- \($0.kind.rawValue): \($0.message)" }.joined(separator: "\n")
-        return "### \(passes ? "✅" : "❌") `\(model.printable)` against `\(reference.printable)`\n\n"
-            + "`\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute \(compute), numerics "
-            + "\(numerics.rawValue).\(first)\n\n\(list.isEmpty ? "" : list + "\n\n")"
-            + table(allLayers: allLayers).markdown + "\n"
+    func markdown(_ detail: Detail) -> String {
+        let signs: [Verdict: String] = [.pass: "✅", .fail: "❌", .inconclusive: "❔"]
+        let list = (explanation + problems.map { "\($0.kind.rawValue): \($0.message)" })
+            .map { "- " + $0 }.joined(separator: "\n")
+        return
+            "### \(signs[verdict] ?? "") `\(model.printable)` against `\(reference.printable)`\n\n"
+            + "\(verdict.rawValue): `\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute "
+            + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
+            + table(detail).markdown + "\n"
     }
 
-    private func table(allLayers: Bool) -> TextTable {
-        var table = TextTable([
-            ("layer", .left), ("rel. RMS", .right), ("rel. power", .right), ("max abs", .right),
-            ("1 − cosine", .right), ("SQNR dB", .right), ("", .left),
-        ])
+    /// What is counted.
+    private var unit: String { sampling == nil ? "layers" : "steps" }
+
+    /// What is wrong, in sentences; empty when all layers pass.
+    var explanation: [String] {
+        var lines: [String] = []
+        if let attribution, let layer = compared.first(where: { $0.path == attribution.cause }) {
+            lines.append("cause: \(layer.path.printable), \(evidence(layer))")
+            if !attribution.others.isEmpty {
+                let names = attribution.others.prefix(5).map(\.printable).joined(separator: ", ")
+                let rest = attribution.others.count - 5
+                lines.append(
+                    "also out of tolerance by themselves: \(names)"
+                        + (rest > 0 ? " and \(rest) more" : ""))
+            }
+        }
+        if let first = firstOutOfTolerance {
+            lines.append("first out of tolerance: \(first.printable)")
+        }
+        if !compared.allSatisfy(\.passes), let wouldPassAt {
+            lines.append(
+                wouldPassAt.isFinite
+                    ? "would pass at tolerance \(Format.roundedUp(wouldPassAt))"
+                    : "would pass at no tolerance: values are not finite or the golden is zero")
+        }
+        if verdict == .inconclusive {
+            lines.append(
+                "the golden's own 16-bit rounding may be all of this; record it in float32")
+        }
+        if let isolationRefused {
+            lines.append("own errors could not be measured: \(isolationRefused)")
+        }
+        return lines
+    }
+
+    /// Why a layer is the cause.
+    private func evidence(_ layer: Layer) -> String {
+        guard let isolated = layer.isolated else {
+            return "where the error jumps to \(Format.scientific(layer.comparison.relativeRMS)) "
+                + "relative RMS; --isolated measures own errors"
+        }
+        return
+            "own error \(Format.scientific(isolated.own)) relative RMS on golden input, "
+            + "\(Format.scientific(isolated.inherited)) inherited"
+    }
+
+    private func table(_ detail: Detail) -> TextTable {
+        let isIsolated = compared.contains { $0.isolated != nil }
+        let columns = Self.columns.filter { column in
+            switch column.use {
+            case .always: true
+            case .isolated: isIsolated
+            case .wide: detail.isWide
+            case .power: detail.isWide || metric == .relativePower
+            }
+        }
+        var table = TextTable(columns.map { ($0.title, $0.alignment) } + [("", .left)])
         let worst = worst?.path
-        for layer in layers + [output].compactMap({ $0 }) {
+        for layer in compared {
             guard
-                allLayers || !layer.passes || layer.path == worst || layer.path == Golden.outputPath
+                detail.allLayers || !layer.passes || layer.path == worst
+                    || layer.path == attribution?.cause || layer.path == output?.path
             else { continue }
-            let comparison = layer.comparison
-            table.append([
-                layer.path, Format.scientific(comparison.relativeRMS),
-                Format.scientific(comparison.relativePower), Format.scientific(comparison.maxAbs),
-                Format.scientific(1 - comparison.cosine),
-                comparison.sqnrDecibels.map { Format.decimal($0, digits: 1) } ?? "exact",
-                (layer.passes ? "" : "FAIL")
-                    + (comparison.nonfinite > 0 ? " \(comparison.nonfinite) values not finite" : "")
-                    + (layer.path == worst ? " ← largest" : ""),
-            ])
+            table.append(
+                columns.map { $0.cell(layer) } + [remarks(layer, isWorst: layer.path == worst)])
         }
         return table
+    }
+
+    /// One column of the table.
+    private struct Column: Sendable {
+        enum Use { case always, isolated, power, wide }
+        let title: String
+        var alignment = TextTable.Alignment.right
+        var use = Use.always
+        let cell: @Sendable (Layer) -> String
+    }
+
+    private static let columns: [Column] = [
+        Column(title: "layer", alignment: .left) { $0.path.printable },
+        Column(title: "rel. RMS") { Format.scientific($0.comparison.relativeRMS) },
+        Column(title: "own", use: .isolated) {
+            $0.isolated.map { Format.scientific($0.own) } ?? ""
+        },
+        Column(title: "inherited", use: .isolated) {
+            $0.isolated.map { Format.scientific($0.inherited) } ?? ""
+        },
+        Column(title: "gain", use: .isolated) {
+            $0.isolated?.gain.map { Format.decimal($0) } ?? ""
+        },
+        Column(title: "rel. power", use: .power) {
+            Format.scientific($0.comparison.relativePower)
+        },
+        Column(title: "max abs") { Format.scientific($0.comparison.maxAbs) },
+        Column(title: "at", alignment: .left, use: .wide) {
+            "[\($0.comparison.maxAbsIndex.map(String.init).joined(separator: ","))]"
+        },
+        Column(title: "mean", use: .wide) { Format.scientific($0.comparison.meanAbs) },
+        Column(title: "p99", use: .wide) { Format.scientific($0.comparison.p99Abs) },
+        Column(title: "1 − cosine") { Format.scientific(1 - $0.comparison.cosine) },
+        Column(title: "SQNR dB") {
+            $0.comparison.sqnrDecibels.map { Format.decimal($0, digits: 1) } ?? "exact"
+        },
+        Column(title: "golden max", use: .wide) {
+            Format.scientific($0.comparison.goldenMaxAbs)
+        },
+        Column(title: "fp16 room", use: .wide) { layer in
+            let room = layer.comparison.fp16Headroom
+            return room.isFinite ? Format.scientific(room) : ""
+        },
+    ]
+
+    private func remarks(_ layer: Layer, isWorst: Bool) -> String {
+        var remarks: [String] = []
+        if !layer.passes {
+            let value = metric.value(layer.comparison)
+            remarks.append("FAIL")
+            if value.isFinite { remarks.append("would pass at \(Format.roundedUp(value))") }
+        }
+        if layer.tolerance != tolerance {
+            remarks.append("tolerance \(Format.scientific(layer.tolerance))")
+        }
+        if layer.comparison.nonfinite > 0 {
+            remarks.append("\(layer.comparison.nonfinite) values not finite")
+        }
+        if layer.path == attribution?.cause { remarks.append("← cause") }
+        if isWorst { remarks.append("← largest") }
+        return remarks.joined(separator: " ")
+    }
+}
+
+extension Verification.Sampling {
+    fileprivate var text: String {
+        "\(scheduler.printable), \(steps) steps, guidance \(Format.decimal(guidanceScale))"
+    }
+
+    fileprivate var json: JSONValue {
+        .fields([
+            "scheduler": .string(scheduler), "steps": .int(steps),
+            "guidance_scale": .double(guidanceScale),
+        ])
     }
 }
 
 extension Verification.Layer {
-    fileprivate var json: JSONValue {
+    fileprivate func json(_ metric: Metric) -> JSONValue {
         .fields([
             "path": .string(path), "relative_rms": .double(comparison.relativeRMS),
             "relative_power": .double(comparison.relativePower),
-            "max_abs": .double(comparison.maxAbs), "cosine": .double(comparison.cosine),
-            "sqnr_db": .double(comparison.sqnrDecibels), "own_relative_rms": .null,
-            "nonfinite": .int(comparison.nonfinite), "tolerance": .double(tolerance),
-            "verdict": .string(passes ? "pass" : "fail"),
+            "max_abs": .double(comparison.maxAbs),
+            "max_abs_index": .array(comparison.maxAbsIndex.map(JSONValue.int)),
+            "mean_abs": .double(comparison.meanAbs), "p99_abs": .double(comparison.p99Abs),
+            "cosine": .double(comparison.cosine), "sqnr_db": .double(comparison.sqnrDecibels),
+            "own_relative_rms": .double(isolated?.own),
+            "inherited_relative_rms": .double(isolated?.inherited),
+            "gain": .double(isolated?.gain),
+            "nonfinite": .int(comparison.nonfinite), "golden_rms": .double(comparison.goldenRMS),
+            "golden_max_abs": .double(comparison.goldenMaxAbs),
+            "fp16_headroom": .double(comparison.fp16Headroom),
+            "tolerance": .double(tolerance),
+            "would_pass_at": .double(metric.value(comparison)),
+            "verdict": .string((passes ? Verdict.pass : .fail).rawValue),
         ])
     }
 }

@@ -22,6 +22,7 @@ struct OpenedModel: Sendable {
     static func open(
         _ path: String, subfolder: String? = nil, variant: String? = nil
     ) throws -> OpenedModel {
+        let path = try archivePath(path, subfolder: subfolder) ?? path
         if OpenedFile.isArchive(path) {
             let archive = try Archive(path: path)
             let beside = path.parentFolder.appendingPath("config.json")
@@ -44,6 +45,18 @@ struct OpenedModel: Sendable {
         return OpenedModel(
             label: path, configJSON: checkpoint.configJSON, config: try checkpoint.config(),
             source: checkpoint.source, kind: .checkpoint(checkpoint))
+    }
+
+    /// The archive that `path` names, or that a folder has its weights in, as convert makes them;
+    /// `nil` for everything else.
+    static func archivePath(_ path: String, subfolder: String? = nil) throws -> String? {
+        guard path.isFolder else { return OpenedFile.isArchive(path) ? path : nil }
+        let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
+        let archive = folder.appendingPath(WeightFiles.stem + Archive.suffix)
+        guard archive.pathExists,
+            try WeightFiles.candidates(in: folder.folderEntries(), folder: folder).isEmpty
+        else { return nil }
+        return archive
     }
 
     /// Whether any weight is int8.
@@ -71,11 +84,16 @@ struct OpenedModel: Sendable {
     /// - Throws: `BindingError`, or an error of decoding.
     func load(workers: WorkerPool) throws -> LoadedModel {
         let digest = try sourceDigest(workers: workers)
+        let start = ContinuousClock.now
         let resident = try source.resident(using: workers)
+        let transformer = try SanaTransformer2DModel(config, source: resident, label: label)
+        let seconds = (ContinuousClock.now - start).inSeconds
+        let bytes = source.tensors.map { ($0.name, $0.byteCount) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
-            sourceDigest: digest,
-            transformer: try SanaTransformer2DModel(config, source: resident, label: label))
+            sourceDigest: digest, transformer: transformer, loadSeconds: seconds,
+            tensorBytes: Dictionary(bytes) { first, _ in first },
+            int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
     }
 }
 
@@ -88,16 +106,32 @@ struct LoadedModel: Sendable {
     /// See `OpenedModel.sourceDigest`.
     let sourceDigest: String
     let transformer: SanaTransformer2DModel
+    /// Decoding and binding, without the digest.
+    let loadSeconds: Double
+    /// Bytes of the tensors as stored.
+    let tensorBytes: [String: Int]
+    /// Names of the int8 tensors.
+    let int8Tensors: [String]
 
-    /// How weights meet activations: `fp32`, or `w8a16` where int8 weights are dequantized into
-    /// fp32 products.
-    var compute: String { isQuantized ? "w8a16" : "fp32" }
+    /// Whether the module at `path` holds int8 weights.
+    func isInt8(_ path: String) -> Bool { int8Tensors.contains { $0.hasPrefix(path + ".") } }
+
+    /// Bytes of all weights as stored.
+    var storedBytes: Int { tensorBytes.values.reduce(0, +) }
+
+    /// Bytes of the weights of the module at `path`, its children's included.
+    func weightBytes(below path: String) -> Int {
+        tensorBytes.reduce(0) { $0 + ($1.key.hasPrefix(path + ".") ? $1.value : 0) }
+    }
+
+    /// How weights meet activations, for records: `fp32`, or for int8 weights what was chosen.
+    func compute(_ choice: Compute) -> String { isQuantized ? choice.rawValue : "fp32" }
 }
 
 /// Opening files that may be plain safetensors or archives.
 enum OpenedFile {
     /// Whether a path names an archive.
-    static func isArchive(_ path: String) -> Bool { path.hasSuffix(".zst") }
+    static func isArchive(_ path: String) -> Bool { path.hasSuffix(".zst") && !path.isFolder }
 
     /// The tensors and the metadata of a file.
     static func open(_ path: String) throws -> (any TensorSource, [String: String]) {

@@ -21,7 +21,13 @@ struct ProjectFile {
     var output: String?
     /// Golden files, folders or patterns.
     var references: [String] = []
+    /// Trajectories, likewise.
+    var trajectories: [String] = []
     var tolerance: Double?
+    /// Tolerances of layers, `GLOB=T`; the first that matches decides.
+    var layerTolerances: [LayerTolerance] = []
+    /// File of per-layer tolerances that 'verify --calibrate' wrote.
+    var calibration: String?
     /// SQLite file of the history.
     var database: String?
     /// Side of the square image to profile, in pixels.
@@ -84,12 +90,23 @@ struct ProjectFile {
                 }
             case "output": output = resolved(try required(value.string, "a path"))
             case "references": references = try strings().map(resolved)
+            case "trajectories": trajectories = try strings().map(resolved)
             case "tolerance":
                 let number = try required(value.float, "a number")
                 guard number >= 0, number.isFinite else {
                     throw bad("tolerance is negative or not finite")
                 }
                 tolerance = number
+            case "layer_tolerances":
+                layerTolerances = try strings().map { text in
+                    guard let rule = LayerTolerance(text) else {
+                        throw bad(
+                            "layer tolerance '\(text.printable)' is not GLOB=T",
+                            LayerTolerance.remedy)
+                    }
+                    return rule
+                }
+            case "tolerances": calibration = resolved(try required(value.string, "a path"))
             case "database": database = resolved(try required(value.string, "a path"))
             case "resolution":
                 let pixels = try required(value.int, "a whole number of pixels")
@@ -100,8 +117,8 @@ struct ProjectFile {
             default:
                 throw bad(
                     "unknown key '\(name.printable)'",
-                    "keys are model, dtype, rules, output, references, tolerance, database, "
-                        + "resolution")
+                    "keys are model, dtype, rules, output, references, trajectories, tolerance, "
+                        + "layer_tolerances, tolerances, database, resolution")
             }
         }
     }
@@ -129,7 +146,7 @@ struct ProjectFile {
 
 /// Where convert puts an archive.
 enum ArchiveName {
-    static let suffix = ".safetensors.zst"
+    static let suffix = Archive.suffix
     /// Types an archive can be made in.
     static let dtypes = ["fp32", "fp16", "bf16", "int8"]
 

@@ -9,25 +9,57 @@ struct Comparison: Sendable, Equatable {
     let relativePower: Double
     /// max |a − r|; infinite when a value is not finite.
     let maxAbs: Double
+    /// Place of the first element that differs by `maxAbs`, in diffusers' layout.
+    let maxAbsIndex: [Int]
+    /// Mean of |a − r|; infinite when a value is not finite.
+    let meanAbs: Double
+    /// 99 % of all |a − r| are at most this; less than 1 % above the exact quantile.
+    let p99Abs: Double
     /// a · r / (‖a‖ ‖r‖); 1 when both are zero.
     let cosine: Double
     /// Elements where `a` or `r` is NaN or infinite.
     let nonfinite: Int
+    /// Root mean square of `r`.
+    let goldenRMS: Double
+    /// max |r|
+    let goldenMaxAbs: Double
+    /// How often the largest magnitude of `a` and `r` fits into fp16, 65504 / max; below 1 it does
+    /// not. Infinite for zeros.
+    let fp16Headroom: Double
 
     /// ‖a − r‖₂ / ‖r‖₂
     var relativeRMS: Double { relativePower.squareRoot() }
     /// Signal to error in decibels, −10 log₁₀ of the relative power; `nil` when there is no error.
     var sqnrDecibels: Double? { relativePower > 0 ? -10 * log10(relativePower) : nil }
 
-    init(_ sums: ErrorSums) {
+    /// - Parameter shape: of both tensors, in diffusers' layout.
+    init(_ sums: ErrorSums, shape: [Int]) {
         let (error, signal) = (sums.squaredDifference, sums.squaredReference)
         let isFinite = sums.nonfinite == 0
+        let count = Double(max(sums.count, 1))
         relativePower = !isFinite ? .infinity : error == 0 ? 0 : error / signal
-        maxAbs = isFinite ? sums.maxDifference : .infinity
+        maxAbs = sums.maxDifference
+        maxAbsIndex = Self.index(sums.maxIndex, in: shape)
+        meanAbs = isFinite ? sums.absoluteDifference / count : .infinity
+        p99Abs = sums.p99Difference
         let norms = (sums.squaredActual * signal).squareRoot()
         cosine =
             !isFinite ? 0 : norms > 0 ? sums.product / norms : sums.squaredActual == signal ? 1 : 0
         nonfinite = sums.nonfinite
+        goldenRMS = (signal / count).squareRoot()
+        goldenMaxAbs = sums.maxReference
+        fp16Headroom = 65504 / max(sums.maxActual, sums.maxReference)
+    }
+
+    /// The element numbered `flat` in row-major order.
+    private static func index(_ flat: Int, in shape: [Int]) -> [Int] {
+        var rest = flat
+        var index: [Int] = []
+        for extent in shape.reversed() {
+            index.append(rest % max(extent, 1))
+            rest /= max(extent, 1)
+        }
+        return index.reversed()
     }
 }
 
@@ -42,6 +74,14 @@ enum Metric: String, Sendable, CaseIterable {
         switch self {
         case .relativeRMS: comparison.relativeRMS
         case .relativePower: comparison.relativePower
+        }
+    }
+
+    /// The relative RMS that `tolerance` bounds.
+    func relativeRMS(_ tolerance: Double) -> Double {
+        switch self {
+        case .relativeRMS: tolerance
+        case .relativePower: tolerance.squareRoot()
         }
     }
 

@@ -9,8 +9,25 @@ struct Verification: Sendable {
         /// model's output.
         let path: String
         let comparison: Comparison
+        /// In the units of the metric.
         let tolerance: Double
         let passes: Bool
+        /// `nil` unless layers ran on golden inputs, too.
+        var isolated: Isolated?
+
+        /// How the error of a layer arose: relative RMS errors, infinite where a value is not
+        /// finite.
+        struct Isolated: Sendable, Equatable {
+            /// Error of the layer on the golden's input.
+            let own: Double
+            /// The same with golden values for everything captured inside the layer.
+            let local: Double
+            /// What the error of its input changes in the layer's output.
+            let inherited: Double
+            /// `inherited` over the largest relative RMS error among the layer's inputs; `nil` where they are
+            /// exact or not finite.
+            let gain: Double?
+        }
     }
 
     /// A way in which the golden and the model do not belong together.
@@ -22,10 +39,14 @@ struct Verification: Sendable {
             /// An activation in the file that the model does not produce.
             case extra
             case misshapen
+            /// The contract lists activations in another order than the model makes them.
+            case outOfOrder = "out_of_order"
             /// The golden was recorded from other weights.
             case stale
             /// The golden was computed in a precision that cannot meet the tolerance.
             case precision
+            /// A trajectory's timesteps or noise levels are not its scheduler's.
+            case schedule
         }
         let kind: Kind
         let message: String
@@ -34,108 +55,71 @@ struct Verification: Sendable {
     let model: String
     let reference: String
     let metric: Metric
+    /// The tolerance of layers that no rule and no calibration speaks about.
     let tolerance: Double
-    /// How weights met activations: `fp32`, or `w8a16` for dequantized int8 weights.
+    /// How weights met activations: `fp32`, or a `Compute` for int8 weights.
     let compute: String
     let numerics: Numerics
-    let layers: [Layer]
+    var layers: [Layer] = []
     /// The model's output; `nil` when its shape differs from the golden's.
-    let output: Layer?
-    let problems: [Problem]
+    var output: Layer?
+    var problems: [Problem] = []
+    /// What makes it fail; `nil` when it passes, or fails by its problems alone.
+    var attribution: Attribution?
+    /// Why own errors were asked for and could not be had.
+    var isolationRefused: String?
+    /// What was sampled, where the golden is a trajectory; layers are its steps.
+    var sampling: Sampling?
+    /// See `GoldenProvenance.roundingError`.
+    var goldenRounding = 0.0
     let startedAt: Date
-    let seconds: Double
+    var seconds = 0.0
 
-    var passes: Bool {
-        problems.isEmpty && layers.allSatisfy(\.passes) && output?.passes == true
+    /// All that was compared, the output last.
+    var compared: [Layer] { layers + [output].compactMap { $0 } }
+
+    var verdict: Verdict {
+        guard problems.isEmpty, output != nil else { return .fail }
+        let failures = compared.filter { !$0.passes }
+        guard !failures.isEmpty else { return .pass }
+        // Such a golden cannot tell these errors from its own.
+        let limit = goldenRounding * Self.accumulatedRoundings
+        return failures.allSatisfy { $0.comparison.relativeRMS <= limit } ? .inconclusive : .fail
     }
-    var verdict: String { passes ? "pass" : "fail" }
+    var passes: Bool { verdict == .pass }
+
+    /// How many times the rounding of one activation a 16-bit golden's own error is taken to grow
+    /// to along the layers.
+    private static let accumulatedRoundings = 8.0
 
     /// The first layer in execution order that is out of tolerance, the output last.
-    var firstOutOfTolerance: String? {
-        (layers + [output].compactMap { $0 }).first { !$0.passes }?.path
-    }
+    var firstOutOfTolerance: String? { compared.first { !$0.passes }?.path }
 
     /// The layer with the largest error in the metric.
     var worst: Layer? {
-        (layers + [output].compactMap { $0 }).max {
-            metric.value($0.comparison) < metric.value($1.comparison)
-        }
+        compared.max { metric.value($0.comparison) < metric.value($1.comparison) }
     }
+
+    /// The smallest tolerance that would let every layer pass; infinite where values are not
+    /// finite.
+    var wouldPassAt: Double? { worst.map { metric.value($0.comparison) } }
 }
 
-extension Verification {
-    /// What to compare and how strictly.
-    struct Options: Sendable {
-        var tolerance = 1e-3
-        /// `nil`: relative power for int8 weights, relative RMS for float ones.
-        var metric: Metric?
-        var numerics = Numerics.fp32
-        /// Accept a golden of other weights.
-        var allowStale = false
-    }
+/// The answer of a check.
+enum Verdict: String, Sendable, Comparable {
+    case pass
+    /// Neither: the evidence does not decide.
+    case inconclusive
+    case fail
 
-    /// Runs `model` on the golden's inputs and compares every captured activation as it is made.
-    ///
-    /// Activations are compared in place and dropped, so memory does not grow with their number.
-    ///
-    /// Inputs that do not fit the model are a problem of the result.
-    ///
-    /// - Throws: an error of reading the golden.
-    static func run(
-        _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
-    ) throws -> Verification {
-        let (startedAt, start) = (Date(), ContinuousClock.now)
-        let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
-        let probe = VerifyProbe(golden: golden, metric: metric, tolerance: options.tolerance)
-        let context = ForwardContext(workers: workers, numerics: options.numerics, probe: probe)
-        let sample: DenseTensor
-        do throws(InputError) {
-            sample = try model.transformer.forward(golden.inputs, context)
-        } catch {
-            return Verification(
-                model: model.label, reference: golden.path, metric: metric,
-                tolerance: options.tolerance, compute: model.compute, numerics: options.numerics,
-                layers: [], output: nil,
-                problems: [
-                    Problem(
-                        kind: .misshapen,
-                        message: "the golden's inputs do not fit the model: \(error.description)")
-                ], startedAt: startedAt, seconds: (ContinuousClock.now - start).inSeconds)
-        }
-        if let error = probe.error { throw error }
+    static func < (left: Verdict, right: Verdict) -> Bool { left.severity < right.severity }
 
-        var problems = probe.problems(expected: model.transformer.config.defaultActivations)
-        problems += golden.precisionProblems(
-            metric, tolerance: options.tolerance, numerics: options.numerics)
-        if golden.contract.weightsDigest != model.sourceDigest, !options.allowStale {
-            problems.append(
-                Problem(
-                    kind: .stale,
-                    message:
-                        "golden is stale: recorded from weights \(String(golden.contract.weightsDigest.prefix(12)).printable), the model's are \(model.sourceDigest.prefix(12)); capture it again, or --allow-stale"
-                ))
+    private var severity: Int {
+        switch self {
+        case .pass: 0
+        case .inconclusive: 1
+        case .fail: 2
         }
-        var output: Layer?
-        if golden.shape(Golden.outputName) == sample.shape,
-            let reference = try golden.values(Golden.outputName)
-        {
-            let comparison = Comparison(ErrorSums(sample, with: reference))
-            output = Layer(
-                path: Golden.outputPath, comparison: comparison, tolerance: options.tolerance,
-                passes: metric.passes(comparison, tolerance: options.tolerance))
-        } else {
-            problems.append(
-                .misshapen(
-                    Golden.outputPath, golden: golden.shape(Golden.outputName), model: sample.shape)
-            )
-        }
-        return Verification(
-            model: model.label, reference: golden.path, metric: metric,
-            tolerance: options.tolerance,
-            compute: model.compute, numerics: options.numerics, layers: probe.layers,
-            output: output,
-            problems: problems, startedAt: startedAt,
-            seconds: (ContinuousClock.now - start).inSeconds)
     }
 }
 
@@ -146,72 +130,5 @@ extension Verification.Problem {
             message:
                 "\(path.printable): golden has \(golden.map { "\($0)" } ?? "nothing"), the model makes \(model)"
         )
-    }
-}
-
-/// Compares every activation that a golden holds, in the order in which the forward makes them.
-final class VerifyProbe: LayerProbe {
-    private let golden: Golden
-    private let metric: Metric
-    private let tolerance: Double
-    private var seen = Set<String>()
-    private var misshapen: [Verification.Problem] = []
-    private(set) var layers: [Verification.Layer] = []
-    /// The first failure to read the golden.
-    private(set) var error: (any Error)?
-
-    init(golden: Golden, metric: Metric, tolerance: Double) {
-        (self.golden, self.metric, self.tolerance) = (golden, metric, tolerance)
-    }
-
-    func begin(_ path: String) {}
-
-    func end(_ path: String, _ outputs: [Activation]) {
-        for (index, activation) in outputs.enumerated() {
-            compare(outputs.count > 1 ? "\(path).\(index)" : path, activation)
-        }
-    }
-
-    private func compare(_ path: String, _ activation: Activation) {
-        let name = Golden.activationPrefix + path
-        guard error == nil, let shape = golden.shape(name) else { return }
-        seen.insert(path)
-        guard shape == activation.shape else {
-            misshapen.append(.misshapen(path, golden: shape, model: activation.shape))
-            return
-        }
-        do {
-            guard let reference = try golden.values(name) else { return }
-            let comparison = Comparison(ErrorSums(activation, with: reference))
-            layers.append(
-                .init(
-                    path: path, comparison: comparison, tolerance: tolerance,
-                    passes: metric.passes(comparison, tolerance: tolerance)))
-        } catch { self.error = error }
-    }
-
-    /// Entries that are missing, extra or misshapen.
-    ///
-    /// - Parameter expected: the default set of the model.
-    func problems(expected: [String]) -> [Verification.Problem] {
-        let stored = Set(golden.activationNames)
-        let listed = golden.contract.activations.map(\.name)
-        var reported = Set<String>()
-        let missing = (expected + listed).filter {
-            !stored.contains($0) && reported.insert($0).inserted
-        }
-        let extra = golden.activationNames.filter { !seen.contains($0) }
-        return missing.map {
-            .init(kind: .missing, message: "\($0.printable) is not in the golden")
-        }
-            + extra.map {
-                .init(
-                    kind: .extra,
-                    message:
-                        "\($0.printable) is in the golden, but the model makes no such activation")
-            }
-            + golden.unknownNames.map {
-                .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
-            } + golden.contradictedShapes(among: Set(layers.map(\.path))) + misshapen
     }
 }

@@ -11,7 +11,7 @@ struct KernelTests {
 
     /// The other sets that this processor runs.
     static var others: [sk_kernels] {
-        sk_kernels_avx2().map { [$0.pointee] } ?? []
+        [sk_kernels_avx2(), sk_kernels_avx512()].compactMap { $0?.pointee }
     }
 
     /// Values of all magnitudes, with zeros, infinities and NaN among them when asked for.
@@ -102,7 +102,8 @@ struct KernelTests {
             set.compare(x, y, n, &sums)
             return [
                 sums.squared_difference, sums.squared_reference, sums.squared_actual, sums.product,
-                sums.max_difference, Double(sums.nonfinite),
+                sums.absolute_difference, sums.max_difference, sums.max_actual, sums.max_reference,
+                Double(sums.max_index), Double(sums.nonfinite), Double(sums.count),
             ].flatMap {
                 [
                     Float(bitPattern: UInt32($0.bitPattern >> 32)),

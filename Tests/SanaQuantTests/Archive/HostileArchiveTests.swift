@@ -230,7 +230,7 @@ import Testing
     // MARK: The manifest
 
     private func brokenManifest(_ old: String, _ new: String) -> ArchiveError.Rule? {
-        let manifest = ArchiveParts(honest).manifest
+        let manifest = ArchiveParts(honest).unsignedManifest
         #expect(manifest.contains(old), "the test replaces what is not there: \(old)")
         return broken { $0.manifest = manifest.replacingOccurrences(of: old, with: new) }
     }
@@ -256,11 +256,28 @@ import Testing
         #expect(broken { $0.manifest = "{}" } == .manifestField("format"))
     }
 
+    @Test func everyByteOfTheManifestIsGuarded() throws {
+        let parts = ArchiveParts(honest)
+        let frame = parts.frames.count - 1
+        // Unknown keys are ignored, so the name of the manifest's own hash is not guarded.
+        let name = try #require(parts.manifest.range(of: "manifest_sha256"))
+        let start = 16 + parts.manifest[..<name.lowerBound].utf8.count
+        for index in parts.frames[frame].indices.dropFirst(16)
+        where !(start..<start + 15).contains(index) {
+            let rule = broken { $0.frames[frame][index] ^= 1 }
+            #expect(rule != nil, "byte \(index)")
+        }
+    }
+
     @Test func manifestOfAnotherFormatVersionOrProfile() {
         #expect(brokenManifest("sana-tools.safetensors-zst", "other") == .format("other"))
-        #expect(brokenManifest(#""version":[1,0]"#, #""version":[2,0]"#) == .version("2.0"))
-        #expect(brokenManifest(#""version":[1,0]"#, #""version":[1,7]"#) == nil)
-        #expect(brokenManifest(#""plain""#, #""planes16""#) == .profile("planes16"))
+        #expect(brokenManifest(#""version":[1,1]"#, #""version":[2,0]"#) == .version("2.0"))
+        #expect(brokenManifest(#""version":[1,1]"#, #""version":[1,7]"#) == nil)
+        #expect(brokenManifest(#""plain""#, #""planes32""#) == .profile("planes32"))
+        guard case .contradiction = brokenManifest(#""plain""#, #""planes16""#) else {
+            Issue.record("a plain archive passed as one of planes")
+            return
+        }
         #expect(brokenManifest(#"{"chunk_bytes""#, #"{"aaa":[null],"chunk_bytes""#) == nil)
         #expect(brokenManifest(#""tool":"#, #""tull":"#) == .manifestField("tool"))
     }

@@ -1,4 +1,5 @@
 import CZstd
+import Foundation
 import SanaModel
 import SanaTestSupport
 
@@ -74,6 +75,15 @@ struct ArchiveParts {
                 + text
             entries[entries.count - 1].compressed = UInt32(text.count + 8)
         }
+    }
+
+    /// The manifest without its own hash, which would tell of any change.
+    var unsignedManifest: String {
+        guard let start = manifest.range(of: #""manifest_sha256":""#)?.lowerBound else {
+            return manifest
+        }
+        let end = manifest.index(start, offsetBy: #""manifest_sha256":"","#.count + 64)
+        return manifest.replacingCharacters(in: start..<end, with: "")
     }
 
     /// What a frame holds.

@@ -1,3 +1,4 @@
+import Foundation
 import SanaModel
 import SanaTestSupport
 
@@ -42,8 +43,27 @@ struct TinyCheckpoint {
         options.chunkByteCount = 32
         edit(&options)
         let result = try Converter.convert(
-            checkpoint: checkpoint, to: folder(name), options: options,
+            ConversionSource(checkpoint), to: .file(folder(name)), options: options,
             workers: WorkerPool(threadCount: threads))
+        return (folder(name), result)
+    }
+}
+
+extension TinyCheckpoint {
+    /// Converts into a component's folder.
+    @discardableResult
+    func convert(
+        _ target: ConversionTarget, toFolder name: String,
+        _ edit: (inout Converter.Options) -> Void = { _ in }
+    ) throws -> (path: String, result: ConversionResult) {
+        var options = Converter.Options(target: target)
+        options.chunkByteCount = 32
+        edit(&options)
+        try FileManager.default.createDirectory(
+            atPath: folder(name), withIntermediateDirectories: true)
+        let result = try Converter.convert(
+            ConversionSource(checkpoint), to: .folder(folder(name)), options: options,
+            workers: WorkerPool(threadCount: 2))
         return (folder(name), result)
     }
 }

@@ -1,0 +1,195 @@
+#include "sana_kernels.h"
+
+#if defined(__x86_64__)
+
+// Headers first: their functions must not take the target attribute below.
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+// The target has FMA, but multiply and add are not contracted: a fused one would round once where
+// the portable twin rounds twice.
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
+#define SK_TABLE avx512_kernels
+#define SK_NAME "avx512vnni"
+#define SK_HAS_OWN_I8
+#define SK_MULTIPLY_I8 multiply_i8
+
+// vpdpbusd multiplies unsigned bytes with signed ones. Weights stand in the panel with 128 added,
+// [rows / 16][columns / 4][16][4], and a token is its values padded with zeros to a multiple of
+// four, then their sum, with which 128 times it is taken off again. Sums wrap around and come back.
+enum { PACKED_ROWS = 16, GROUP = 4 };
+
+static size_t token_bytes(size_t columns);
+static size_t panel_bytes(size_t rows, size_t columns);
+static float quantize_token(const float *x, size_t n, void *token);
+static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel);
+static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
+                        size_t rows, const float *token_scale, const float *row_scale,
+                        const float *bias, float *y, size_t stride);
+#include "kernels_body.h"
+
+static inline size_t padded(size_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
+
+static size_t token_bytes(size_t columns) { return padded(columns) + sizeof(int32_t); }
+
+static size_t panel_bytes(size_t rows, size_t columns) {
+    return (rows + PACKED_ROWS - 1) / PACKED_ROWS * PACKED_ROWS * padded(columns);
+}
+
+static float quantize_token(const float *x, size_t n, void *token) {
+    int8_t *q = token;
+    int32_t sum = 0;
+    float inverse, scale = token_scale_of(x, n, &inverse);
+    memset(q + n, 0, padded(n) - n);
+    if (inverse == 0.0f) {
+        memset(q, 0, n);
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            int32_t value = token_value(x[i], inverse);
+            q[i] = (int8_t)value;
+            sum += value;
+        }
+    }
+    memcpy(q + padded(n), &sum, sizeof sum);
+    return scale;
+}
+
+// The 16 x 16 matrix of 32-bit words in `rows`, transposed.
+static inline __attribute__((always_inline)) void transpose(__m512i rows[16]) {
+    __m512i pairs[16], quads[16];
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            quads[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + j + 2]);
+            quads[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + j + 2]);
+        }
+    // quads[4 i + j] now holds column j of each 128-bit lane for rows 4 i to 4 i + 3.
+    for (int j = 0; j < 4; j++) {
+        __m512i even_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
+        __m512i odd_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xDD);
+        __m512i even_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
+        __m512i odd_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xDD);
+        rows[j] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
+        rows[8 + j] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
+        rows[4 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
+        rows[12 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
+    }
+}
+
+static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel) {
+    uint8_t *packed = panel;
+    const __m512i sign = _mm512_set1_epi8(-128);
+    const size_t step = 16 * GROUP;
+    for (size_t first = 0; first < rows; first += PACKED_ROWS) {
+        size_t column = 0;
+        // Sixteen groups of a whole block: sixty-four bytes of each of sixteen rows.
+        if (first + PACKED_ROWS <= rows)
+            for (; column + step <= columns; column += step) {
+                __m512i block[16];
+                for (int i = 0; i < 16; i++)
+                    block[i] = _mm512_loadu_si512(weights + (first + (size_t)i) * columns + column);
+                transpose(block);
+                for (int i = 0; i < 16; i++, packed += PACKED_ROWS * GROUP)
+                    _mm512_storeu_si512(packed, _mm512_xor_si512(block[i], sign));
+            }
+        for (; column < padded(columns); column += GROUP)
+            for (size_t row = first; row < first + PACKED_ROWS; row++)
+                for (size_t k = column; k < column + GROUP; k++)
+                    *packed++ = row < rows && k < columns
+                                    ? (uint8_t)(weights[row * columns + k] + 128)
+                                    : 0;
+    }
+}
+
+// Tokens whose sums a tile keeps in registers, beside two blocks of weights: 12 x 2 of the 32.
+enum { TILE_TOKENS = 12, TILE_BLOCKS = 2, BLOCK_TOKENS = 96 };
+
+// Exact sums of `height` tokens with `blocks` times 16 rows.
+static inline __attribute__((always_inline)) void tile_i8(const int8_t *x, size_t bytes,
+                                                          size_t columns, int height, int blocks,
+                                                          const uint8_t *panel, int32_t *sums) {
+    __m512i tile[TILE_TOKENS][TILE_BLOCKS];
+    size_t block_bytes = columns * PACKED_ROWS;
+    for (int t = 0; t < height; t++)
+        for (int b = 0; b < blocks; b++) tile[t][b] = _mm512_setzero_si512();
+    for (size_t k = 0; k < columns; k += GROUP) {
+        __m512i weights[TILE_BLOCKS];
+        for (int b = 0; b < blocks; b++)
+            weights[b] = _mm512_loadu_si512(panel + (size_t)b * block_bytes + k * PACKED_ROWS);
+        for (int t = 0; t < height; t++) {
+            int32_t group;
+            memcpy(&group, x + (size_t)t * bytes + k, sizeof group);
+            __m512i values = _mm512_set1_epi32(group);
+            for (int b = 0; b < blocks; b++)
+                tile[t][b] = _mm512_dpbusd_epi32(tile[t][b], weights[b], values);
+        }
+    }
+    for (int t = 0; t < height; t++) {
+        int32_t sum;
+        memcpy(&sum, x + (size_t)t * bytes + columns, sizeof sum);
+        __m512i offset = _mm512_set1_epi32((int32_t)((uint32_t)sum * 128u));
+        for (int b = 0; b < blocks; b++)
+            _mm512_storeu_si512(sums + (t * TILE_BLOCKS + b) * PACKED_ROWS,
+                                _mm512_sub_epi32(tile[t][b], offset));
+    }
+}
+
+// Constant counts let the compiler keep the tile in registers.
+static void tile_i8_of(const int8_t *x, size_t bytes, size_t columns, size_t height, size_t blocks,
+                       const uint8_t *panel, int32_t *sums) {
+    if (height == TILE_TOKENS && blocks == TILE_BLOCKS) {
+        tile_i8(x, bytes, columns, TILE_TOKENS, TILE_BLOCKS, panel, sums);
+    } else if (blocks == TILE_BLOCKS) {
+        for (size_t t = 0; t < height; t++)
+            tile_i8(x + t * bytes, bytes, columns, 1, TILE_BLOCKS, panel,
+                    sums + t * TILE_BLOCKS * PACKED_ROWS);
+    } else {
+        for (size_t t = 0; t < height; t++)
+            tile_i8(x + t * bytes, bytes, columns, 1, 1, panel,
+                    sums + t * TILE_BLOCKS * PACKED_ROWS);
+    }
+}
+
+static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
+                        size_t rows, const float *token_scale, const float *row_scale,
+                        const float *bias, float *y, size_t stride) {
+    const int8_t *x = tokens;
+    size_t bytes = token_bytes(columns), width = padded(columns);
+    int32_t sums[TILE_TOKENS * TILE_BLOCKS * PACKED_ROWS];
+    for (size_t start = 0; start < count; start += BLOCK_TOKENS) {
+        size_t end = count - start < BLOCK_TOKENS ? count : start + BLOCK_TOKENS;
+        for (size_t first = 0; first < rows; first += TILE_BLOCKS * PACKED_ROWS) {
+            size_t left = rows - first;
+            size_t channels = left < TILE_BLOCKS * PACKED_ROWS ? left : TILE_BLOCKS * PACKED_ROWS;
+            size_t blocks = (channels + PACKED_ROWS - 1) / PACKED_ROWS;
+            for (size_t token = start; token < end; token += TILE_TOKENS) {
+                size_t height = end - token < TILE_TOKENS ? end - token : TILE_TOKENS;
+                tile_i8_of(x + token * bytes, bytes, width, height, blocks,
+                           (const uint8_t *)panel + first * width, sums);
+                for (size_t t = 0; t < height; t++)
+                    scale_sums(sums + t * TILE_BLOCKS * PACKED_ROWS, channels,
+                               token_scale[token + t], row_scale + first,
+                               bias ? bias + first : NULL, y + (token + t) * stride + first);
+            }
+        }
+    }
+}
+#pragma clang attribute pop
+
+const sk_kernels *sk_kernels_avx512(void) {
+    int runs = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512vnni");
+    return runs ? &avx512_kernels : NULL;
+}
+
+#else
+
+const sk_kernels *sk_kernels_avx512(void) { return NULL; }
+
+#endif

@@ -1,0 +1,197 @@
+import CSanaKernels
+import Crypto
+
+/// SHA-256 of bytes that come in pieces.
+///
+/// Two hashes brought forward together take little longer than one, where the processor has the
+/// instructions; our own code because no library hashes two streams at once. Elsewhere swift-crypto
+/// does it, one after the other.
+public final class ContentHash: @unchecked Sendable {
+    private enum State {
+        case lane(sk_sha256)
+        case library(SHA256)
+    }
+
+    private var state: State
+
+    /// - Parameter usesLanes: tests choose.
+    init(usesLanes: Bool) {
+        var hash = sk_sha256()
+        sk_sha256_start(&hash)
+        state = usesLanes ? .lane(hash) : .library(SHA256())
+    }
+
+    static let hasLanes = sk_sha256_is_supported() != 0
+
+    public convenience init() { self.init(usesLanes: Self.hasLanes) }
+
+    /// Appends bytes.
+    public func update(_ bytes: UnsafeRawBufferPointer) {
+        switch state {
+        case .lane(var hash):
+            sk_sha256_update(&hash, bytes.baseAddress, bytes.count)
+            state = .lane(hash)
+        case .library(var hash):
+            hash.update(bufferPointer: bytes)
+            state = .library(hash)
+        }
+    }
+
+    /// Appends bytes whose pages are let go behind it, when they are a file's.
+    public func update(releasing bytes: ByteView) { bytes.stream { update($0) } }
+
+    /// Appends bytes to two hashes at once. They must not be the same hash.
+    static func update(
+        _ first: ContentHash, _ firstBytes: UnsafeRawBufferPointer, _ second: ContentHash,
+        _ secondBytes: UnsafeRawBufferPointer
+    ) {
+        precondition(first !== second)
+        let common = min(firstBytes.count, secondBytes.count)
+        if case .lane(var one) = first.state, case .lane(var other) = second.state {
+            sk_sha256_update_two(
+                &one, firstBytes.baseAddress, &other, secondBytes.baseAddress, common)
+            (first.state, second.state) = (.lane(one), .lane(other))
+            first.update(UnsafeRawBufferPointer(rebasing: firstBytes[common...]))
+            second.update(UnsafeRawBufferPointer(rebasing: secondBytes[common...]))
+        } else {
+            first.update(firstBytes)
+            second.update(secondBytes)
+        }
+    }
+
+    /// The hash of all bytes so far, 32 of them; more may follow.
+    public var digest: [UInt8] {
+        switch state {
+        case .lane(var hash):
+            var digest = [UInt8](repeating: 0, count: 32)
+            sk_sha256_digest(&hash, &digest)
+            return digest
+        case .library(let hash): return Array(hash.finalize())
+        }
+    }
+}
+
+/// Bytes that one hash takes in order: it can be brought forward beside other chains, but not cut
+/// into parallel parts.
+public struct HashChain: Sendable {
+    public let hash: ContentHash
+    /// In order, with pages to be let go behind them or not.
+    public private(set) var pieces: [(bytes: HashBytes, releases: Bool)] = []
+
+    public init(_ hash: ContentHash) { self.hash = hash }
+
+    public var byteCount: Int { pieces.reduce(0) { $0 + $1.bytes.count } }
+
+    /// Appends bytes that stay as they are until the chain has run.
+    public mutating func append(_ bytes: ByteView, releases: Bool = false) {
+        pieces.append((.view(bytes), releases))
+    }
+
+    /// Appends memory that stays as it is until the chain has run.
+    public mutating func append(_ memory: UnsafeRawBufferPointer) {
+        pieces.append((.memory(memory), false))
+    }
+}
+
+/// Bytes of a hash chain.
+public enum HashBytes: @unchecked Sendable {
+    case view(ByteView)
+    case memory(UnsafeRawBufferPointer)
+
+    var count: Int {
+        switch self {
+        case .view(let bytes): bytes.count
+        case .memory(let bytes): bytes.count
+        }
+    }
+
+    /// The bytes from `start`, `count` of them.
+    func with<Result>(
+        _ start: Int, _ count: Int, _ body: (UnsafeRawBufferPointer) -> Result
+    ) -> Result {
+        switch self {
+        case .view(let bytes): bytes.slice(start, count).withUnsafeBytes(body)
+        case .memory(let bytes):
+            body(UnsafeRawBufferPointer(rebasing: bytes[start..<start + count]))
+        }
+    }
+
+    func releasePages(_ start: Int, _ count: Int) {
+        if case .view(let bytes) = self { bytes.slice(start, count).releasePages() }
+    }
+}
+
+extension HashChain {
+    /// Bytes that are hashed before pages are let go.
+    private static let stretchByteCount = 1 << 20
+
+    /// Tasks that bring all chains forward, each two of them at a time, about equally long.
+    ///
+    /// - Parameter count: number of tasks wanted.
+    public static func tasks(_ chains: [HashChain], count: Int) -> [() throws -> Void] {
+        var lanes = [(chains: [HashChain], byteCount: Int)](
+            repeating: ([], 0), count: 2 * max(count, 1))
+        for chain in chains.sorted(by: { $0.byteCount > $1.byteCount }) where chain.byteCount > 0 {
+            let shortest = lanes.indices.min { lanes[$0].byteCount < lanes[$1].byteCount } ?? 0
+            lanes[shortest].chains.append(chain)
+            lanes[shortest].byteCount += chain.byteCount
+        }
+        // Neighbours in length share a task.
+        let ordered = lanes.map(\.chains).filter { !$0.isEmpty }
+            .sorted { $0.reduce(0) { $0 + $1.byteCount } > $1.reduce(0) { $0 + $1.byteCount } }
+        return stride(from: 0, to: ordered.count, by: 2).map { index in
+            let first = ordered[index]
+            let second = index + 1 < ordered.count ? ordered[index + 1] : []
+            return { run(first, second) }
+        }
+    }
+
+    /// Runs two lists of chains side by side.
+    public static func run(_ first: [HashChain], _ second: [HashChain]) {
+        var (left, right) = (Cursor(first), Cursor(second))
+        while let one = left.rest, let other = right.rest {
+            let count = min(one.count, other.count, stretchByteCount)
+            one.bytes.with(one.start, count) { oneBytes in
+                other.bytes.with(other.start, count) { otherBytes in
+                    ContentHash.update(one.hash, oneBytes, other.hash, otherBytes)
+                }
+            }
+            left.advance(count)
+            right.advance(count)
+        }
+        for var cursor in [left, right] {
+            while let rest = cursor.rest {
+                let count = min(rest.count, stretchByteCount)
+                rest.bytes.with(rest.start, count) { rest.hash.update($0) }
+                cursor.advance(count)
+            }
+        }
+    }
+
+    /// A place in a list of chains.
+    private struct Cursor {
+        private let pieces: [(hash: ContentHash, bytes: HashBytes, releases: Bool)]
+        private var (piece, offset) = (0, 0)
+
+        init(_ chains: [HashChain]) {
+            pieces = chains.flatMap { chain in
+                chain.pieces.filter { $0.bytes.count > 0 }.map {
+                    (chain.hash, $0.bytes, $0.releases)
+                }
+            }
+        }
+
+        /// What is left of the current piece; `nil` at the end.
+        var rest: (hash: ContentHash, bytes: HashBytes, start: Int, count: Int)? {
+            guard piece < pieces.count else { return nil }
+            let bytes = pieces[piece].bytes
+            return (pieces[piece].hash, bytes, offset, bytes.count - offset)
+        }
+
+        mutating func advance(_ count: Int) {
+            if pieces[piece].releases { pieces[piece].bytes.releasePages(offset, count) }
+            offset += count
+            if offset == pieces[piece].bytes.count { (piece, offset) = (piece + 1, 0) }
+        }
+    }
+}

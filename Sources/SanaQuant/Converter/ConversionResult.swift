@@ -1,0 +1,114 @@
+import SanaModel
+
+/// What is converted: tensors, and what must be known of where they come from.
+public struct ConversionSource: Sendable {
+    /// How messages call it.
+    public let label: String
+    public let tensors: any TensorSource
+    /// Files whose hashes go into the manifest.
+    public let files: [SafetensorsFile]
+    /// The model's `config.json`; `nil` for files that have none of their own.
+    public let config: JSONValue?
+    /// Whether names mean what they mean in a Sana transformer; otherwise all floats are alike.
+    let isSanaTransformer: Bool
+
+    /// A Sana transformer.
+    public init(_ checkpoint: Checkpoint) {
+        (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
+        (config, isSanaTransformer) = (checkpoint.configJSON, true)
+    }
+
+    /// A file of any other component.
+    public init(_ file: SafetensorsFile) {
+        (label, tensors, files) = (file.path, file, [file])
+        (config, isSanaTransformer) = (nil, false)
+    }
+
+    /// The built-in rules: int8 is for Sana's own projections only.
+    func rules(for target: ConversionTarget) -> [ConversionRule] {
+        isSanaTransformer || target != .int8 ? ConversionRule.builtIn(for: target) : []
+    }
+}
+
+/// A conversion whose files are written but do not have their names yet. Dropped without
+/// `commit()`, it leaves nothing.
+public final class StagedConversion {
+    public let result: ConversionResult
+    private let outputs: [OutputFile]
+    private let stale: StaleWeights?
+
+    init(result: ConversionResult, outputs: [OutputFile], stale: StaleWeights?) {
+        (self.result, self.outputs, self.stale) = (result, outputs, stale)
+    }
+
+    /// Gives the files their names, the ones that others refer to first, and removes weights in the
+    /// same folder that contradict them.
+    ///
+    /// - Throws: `FileError`, `OutputExistsError`.
+    public func commit() throws {
+        for output in outputs { try output.commit() }
+        try stale?.remove()
+    }
+}
+
+/// What a conversion did.
+public struct ConversionResult: Sendable {
+    /// How a source tensor came out.
+    public struct Tensor: Sendable {
+        public let name: String
+        public let from: DType
+        public let to: DType
+        /// Why the tensor was converted or kept.
+        public let reason: String
+        /// Values that are NaN or infinite, before and after.
+        public let nonFinite: Int
+        /// Values that fp16 would change (magnitudes below 2⁻¹⁷ or beyond 65504), for which the
+        /// tensor was kept; 0 where that is not why.
+        public let fp16Inexact: Int
+        public let statistics: ConversionStatistics
+    }
+
+    /// A file that holds weights.
+    public struct File: Sendable {
+        public let path: String
+        /// SHA-256 of the safetensors file: of what is inside an archive, else of the file itself.
+        public let contentSHA256: String
+    }
+
+    /// Path that opens the result: the weights, or the index of several shards.
+    public let output: String
+    public let files: [File]
+    /// Bytes of the source files.
+    public let bytesIn: Int
+    /// Bytes of the files that hold weights.
+    public let bytesOut: Int
+    /// One per source tensor, in the order of the source.
+    public let tensors: [Tensor]
+    /// `WeightsDigest` of the source.
+    public let sourceDigest: String
+    /// What an archive says of itself; `nil` for safetensors files.
+    public let manifest: Archive.Manifest?
+    public let seconds: Double
+
+    /// How many times smaller the output is.
+    public var ratio: Double { Double(bytesIn) / Double(max(bytesOut, 1)) }
+}
+
+extension ConversionResult.Tensor {
+    /// The tensor's entry in an archive's `quantization_record`, and in reports.
+    public var json: JSONValue {
+        .object([
+            .init("name", .string(name)), .init("from", .string(from.rawValue)),
+            .init("to", .string(to.rawValue)), .init("reason", .string(reason)),
+            .init("elements", .int(statistics.elements)),
+            .init("relative_rms", .double(statistics.relativeRMS)),
+            .init("max_error", .double(statistics.maxError)),
+            .init("exact", .bool(statistics.isExact)),
+            .init("changed", .int(statistics.changed)),
+            .init("clipped", .int(statistics.clipped)),
+            .init("flushed", .int(statistics.flushed)),
+            .init("nonfinite", .int(nonFinite)),
+            .init("fp16_inexact", .int(fp16Inexact)),
+        ])
+    }
+}

@@ -1,0 +1,387 @@
+import SanaModel
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
+
+/// A diffusers repository: a folder with `model_index.json` and a folder for each component.
+public struct Repository: Sendable {
+    public let path: String
+    /// Components that the index names, in its order.
+    public let components: [String]
+
+    /// File that makes a folder a repository.
+    public static let indexName = "model_index.json"
+
+    /// - Throws: `FileError`, `BadDataError`.
+    public init(path: String) throws {
+        let file = path.appendingPath(Self.indexName)
+        let members = try JSONFile.read(file, allowsNonFinite: true).members ?? []
+        self.path = path
+        // A component is [library, class]; [null, null] stands for one that is left out.
+        components = members.filter { $0.value.array?.last?.string != nil }.map(\.key)
+        if let name = components.first(where: { !ShardSet.isBareFileName($0) }) {
+            throw BadDataError(
+                file: file, reason: "component '\(name.printable)' is no name of a folder")
+        }
+    }
+
+    /// Whether a repository lies at `path`.
+    public static func exists(_ path: String) -> Bool {
+        path.appendingPath(indexName).pathExists
+    }
+}
+
+/// What becomes of a component that is not the transformer.
+public enum ComponentTreatment: Sendable, Equatable {
+    /// A symbolic link to the source's folder.
+    case link
+    case copy
+    /// Left out.
+    case skip
+    /// A copy whose safetensors files are converted.
+    case convert(ConversionTarget)
+}
+
+/// A conversion of a whole repository.
+public struct RepositoryConverter {
+    public let repository: Repository
+    /// The transformer in it.
+    public let checkpoint: Checkpoint
+    /// The new repository.
+    public let output: String
+    public let options: Converter.Options
+    public let workers: WorkerPool
+    /// Every component but the transformer, and what becomes of it; absent folders are not listed.
+    public let components: [(name: String, treatment: ComponentTreatment)]
+    private let transformer: String
+
+    /// Decides everything; nothing is written yet.
+    ///
+    /// - Parameters:
+    ///   - treatment: of components that `exceptions` does not name.
+    /// - Throws: `RepositoryError`, `FileError`.
+    public init(
+        _ repository: Repository, _ checkpoint: Checkpoint, to output: String,
+        treatment: ComponentTreatment, exceptions: [String: ComponentTreatment],
+        options: Converter.Options, workers: WorkerPool
+    ) throws {
+        transformer = checkpoint.path.lastPathComponent
+        guard repository.components.contains(transformer),
+            checkpoint.path.resolvedPath
+                == repository.path.appendingPath(transformer).resolvedPath
+        else { throw RepositoryError(repository.path, .notListed(checkpoint.path)) }
+        let others = repository.components.filter { [transformer] in $0 != transformer }
+        if let unknown = exceptions.keys.filter({ !others.contains($0) }).min() {
+            throw RepositoryError(repository.path, .noComponent(unknown, present: others))
+        }
+        components = try others.compactMap { name in
+            guard repository.path.appendingPath(name).isFolder else {
+                guard exceptions[name] == nil else {
+                    throw RepositoryError(repository.path, .absent(name))
+                }
+                return nil
+            }
+            let fate = exceptions[name] ?? treatment
+            if case .convert = fate { try Self.checkWeights(repository.path.appendingPath(name)) }
+            return (name, fate)
+        }
+        let (source, target) = (repository.path.resolvedPath, output.resolvedPath)
+        if target == source || target.hasPrefix(source + "/") {
+            throw RepositoryError(output, .insideSource)
+        }
+        (self.repository, self.checkpoint, self.output) = (repository, checkpoint, output)
+        (self.options, self.workers) = (options, workers)
+    }
+
+    /// Converts, then gives all files their names, `model_index.json` last.
+    ///
+    /// What stands in the way is found before anything is written. Each file appears complete or
+    /// not at all; all have been written before the first of them gets its name.
+    ///
+    /// - Returns: what became of the transformer, then of the files of components that are
+    ///   converted, by component.
+    /// - Throws: see `Converter.convert`, and `RepositoryError`.
+    public func convert(
+        progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
+    ) throws -> (transformer: ConversionResult, components: [String: [ConversionResult]]) {
+        try checkTargets()
+        var created: [String] = []
+        do {
+            for folder in [output, output.appendingPath(transformer)] {
+                if try createFolder(folder) { created.append(folder) }
+            }
+            let main = try Converter.stage(
+                ConversionSource(checkpoint), to: .folder(output.appendingPath(transformer)),
+                options: options, workers: workers, progress: progress)
+            var results: [String: [ConversionResult]] = [:]
+            var (staged, files): ([StagedConversion], [OutputFile]) = ([], [])
+            for (name, treatment) in components {
+                switch treatment {
+                case .link, .skip: continue
+                case .copy:
+                    files += try copies(of: name).map { copy in
+                        for folder in copy.folders where try createFolder(folder) {
+                            created.append(folder)
+                        }
+                        return try stage(copyOf: copy.source, to: copy.target)
+                    }
+                case .convert(let target):
+                    if try createFolder(output.appendingPath(name)) {
+                        created.append(output.appendingPath(name))
+                    }
+                    let component = try stage(component: name, target)
+                    results[name] = component.conversions.map(\.result)
+                    staged += component.conversions
+                    files += component.files
+                }
+            }
+            let index = try stage(copyOf: repository.path.appendingPath(Repository.indexName))
+            for conversion in [main] + staged { try conversion.commit() }
+            for file in files { try file.commit() }
+            for (name, treatment) in components where treatment == .link { try link(name) }
+            try index.commit()
+            return (main.result, results)
+        } catch {
+            // Removes the folders only while they are empty.
+            for folder in created.reversed() { rmdir(folder) }
+            throw error
+        }
+    }
+
+    /// Checks that everything can be read and written, as far as that is known beforehand.
+    private func checkTargets() throws {
+        let folder = output.appendingPath(transformer)
+        guard !folder.isLink else { throw RepositoryError(folder, .linkInTheWay) }
+        for (name, treatment) in components {
+            let target = output.appendingPath(name)
+            switch treatment {
+            case .link:
+                guard target.isLink || target.pathExists else { continue }
+                guard target.isLink else { throw RepositoryError(target, .somethingInTheWay) }
+                guard options.replaceExisting else { throw OutputExistsError(path: target) }
+            case .copy, .convert:
+                guard !target.isLink else { throw RepositoryError(target, .linkInTheWay) }
+                for copy in try copies(of: name) {
+                    _ = try ByteView(mapping: copy.source)
+                    try OutputFile.checkAbsent(
+                        copy.target, replaceExisting: options.replaceExisting)
+                }
+            case .skip: continue
+            }
+        }
+        try OutputFile.checkAbsent(
+            output.appendingPath(Repository.indexName), replaceExisting: options.replaceExisting)
+    }
+
+    /// The files of a component with where their copies go and the folders that these need, links
+    /// followed.
+    private func copies(
+        of name: String, depth: Int = 0
+    ) throws -> [(source: String, target: String, folders: [String])] {
+        let source = repository.path.appendingPath(name)
+        // Components are one or two folders deep; a link may lead round in a circle.
+        guard depth < 8 else { throw RepositoryError(source, .tooDeep) }
+        return try source.folderEntries().flatMap { entry in
+            let path = name.appendingPath(entry)
+            guard !source.appendingPath(entry).isFolder else {
+                return try copies(of: path, depth: depth + 1).map {
+                    ($0.source, $0.target, [output.appendingPath(name)] + $0.folders)
+                }
+            }
+            return [
+                (
+                    source.appendingPath(entry), output.appendingPath(path),
+                    [output.appendingPath(name)]
+                )
+            ]
+        }
+    }
+
+    private func stage(copyOf source: String, to target: String? = nil) throws -> OutputFile {
+        let file = try OutputFile(
+            target ?? output.appendingPath(source.lastPathComponent),
+            replaceExisting: options.replaceExisting)
+        try ByteView(mapping: source).stream { try file.write($0) }
+        return file
+    }
+
+    // MARK: Other components
+
+    private static func checkWeights(_ folder: String) throws {
+        guard try folder.folderEntries().contains(where: { $0.hasSuffix(".safetensors") }) else {
+            throw RepositoryError(folder, .noSafetensors)
+        }
+    }
+
+    /// Converts every safetensors file of a component and copies the others, with sizes and types
+    /// in its JSON files brought up to date.
+    private func stage(
+        component name: String, _ target: ConversionTarget
+    ) throws -> (conversions: [StagedConversion], files: [OutputFile]) {
+        let (source, folder) = (repository.path.appendingPath(name), output.appendingPath(name))
+        let names = try source.folderEntries()
+        var options = self.options
+        options.target = target
+        options.rules = []
+        options.container = .safetensors(maximumShardByteCount: .max)
+        var (conversions, files): ([StagedConversion], [OutputFile]) = ([], [])
+        var sizeByFile: [String: Int] = [:]
+        var isUniform = true
+        for name in names where name.hasSuffix(".safetensors") {
+            let file = try SafetensorsFile(path: source.appendingPath(name))
+            let conversion = try Converter.stage(
+                ConversionSource(file), to: .file(folder.appendingPath(name)), options: options,
+                workers: workers)
+            sizeByFile[name] = conversion.result.valueByteCount
+            isUniform =
+                isUniform
+                && conversion.result.tensors.allSatisfy {
+                    !$0.to.isFloatWeight || $0.to == target.dtype
+                }
+            conversions.append(conversion)
+        }
+        for name in names where !name.hasSuffix(".safetensors") {
+            let path = source.appendingPath(name)
+            guard !path.isFolder else { throw RepositoryError(path, .folderInComponent) }
+            let file = try OutputFile(
+                folder.appendingPath(name), replaceExisting: options.replaceExisting)
+            if let text = try updated(path, sizeByFile, isUniform ? target : nil) {
+                try file.write(Array(text.utf8))
+            } else {
+                try ByteView(mapping: path).stream { try file.write($0) }
+            }
+            files.append(file)
+        }
+        return (conversions, files)
+    }
+
+    /// The new text of a component's JSON file; `nil` when it stays as it is.
+    ///
+    /// - Parameter target: the type of all floats; `nil` when some have another.
+    private func updated(
+        _ path: String, _ sizeByFile: [String: Int], _ target: ConversionTarget?
+    ) throws -> String? {
+        if path.hasSuffix(".json"), path.lastPathComponent.contains(".safetensors.index") {
+            let index = try JSONFile.read(path, maximumByteCount: 64 << 20)
+            let files = Set((index["weight_map"]?.members ?? []).compactMap(\.value.string))
+            let total = files.reduce(0) { $0 + (sizeByFile[$1] ?? 0) }
+            let metadata = (index["metadata"] ?? .object([])).setting("total_size", to: .int(total))
+            return index.setting("metadata", to: metadata).text(indent: 2) + "\n"
+        }
+        guard path.lastPathComponent == "config.json", let target else { return nil }
+        // transformers loads by this name, new or old.
+        var config = try JSONFile.read(path, allowsNonFinite: true)
+        var isChanged = false
+        for key in ["torch_dtype", "dtype"] where config[key]?.string != nil {
+            config = config.setting(key, to: .string(target.torchName))
+            isChanged = true
+        }
+        return isChanged ? config.text(indent: 2) + "\n" : nil
+    }
+
+    /// Puts a link to the source's component in the place of an earlier one.
+    private func link(_ name: String) throws {
+        let path = output.appendingPath(name)
+        let temporary = output.appendingPath(".link.tmp-\(getpid())")
+        unlink(temporary)
+        let target = repository.path.appendingPath(name).resolvedPath
+        guard symlink(target, temporary) == 0, rename(temporary, path) == 0 else {
+            let code = errno
+            unlink(temporary)
+            throw FileError(.create, path, code: code)
+        }
+    }
+
+    /// - Returns: whether the folder is new.
+    private func createFolder(_ path: String) throws -> Bool {
+        if mkdir(path, 0o777) == 0 { return true }
+        let code = errno
+        guard code == EEXIST else { throw FileError(.create, path, code: code) }
+        guard path.isFolder else { throw FileError(.create, path, code: ENOTDIR) }
+        return false
+    }
+}
+
+extension ConversionResult {
+    /// Bytes of the converted values.
+    var valueByteCount: Int {
+        tensors.reduce(0) { $0 + $1.statistics.elements * $1.to.bitWidth / 8 }
+    }
+}
+
+extension ConversionTarget {
+    /// The type's name in torch.
+    var torchName: String {
+        switch self {
+        case .fp16: "float16"
+        case .bf16: "bfloat16"
+        case .fp32: "float32"
+        case .int8: "int8"
+        }
+    }
+}
+
+/// A repository that cannot be converted as asked.
+public struct RepositoryError: DiagnosticError, Equatable {
+    public enum Problem: Sendable, Equatable {
+        case noComponent(String, present: [String])
+        case absent(String)
+        case noSafetensors
+        case notListed(String)
+        case folderInComponent
+        case tooDeep
+        case somethingInTheWay
+        case linkInTheWay
+        case insideSource
+    }
+
+    public let path: String
+    public let problem: Problem
+
+    init(_ path: String, _ problem: Problem) { (self.path, self.problem) = (path, problem) }
+
+    public var category: DiagnosticCategory {
+        switch problem {
+        case .noComponent, .insideSource, .notListed: .usage
+        case .absent, .noSafetensors, .folderInComponent, .tooDeep: .badData
+        case .somethingInTheWay, .linkInTheWay: .cannotCreate
+        }
+    }
+
+    public var description: String { "\(path.printable): \(reason)" }
+
+    private var reason: String {
+        switch problem {
+        case .noComponent(let name, let present):
+            "no component '\(name.printable)' beside the transformer; there are "
+                + present.map(\.printable).joined(separator: ", ")
+        case .absent(let name): "component '\(name.printable)' is absent"
+        case .noSafetensors: "component holds no safetensors file to convert"
+        case .notListed(let path):
+            "\(path.printable) is no component of \(Repository.indexName)"
+        case .folderInComponent: "a component with folders in it cannot be converted"
+        case .tooDeep: "folders in components are not followed this deep"
+        case .somethingInTheWay: "stands where a link should go"
+        case .linkInTheWay: "is a link, and what it leads to is not ours to change"
+        case .insideSource: "output lies inside the repository that is converted"
+        }
+    }
+
+    public var remedy: String? {
+        switch problem {
+        case .noComponent: "name one of these"
+        case .notListed: "give the component's folder as MODEL, or a file as --output"
+        case .absent: "download the component, or leave it out"
+        case .noSafetensors: "link or copy it"
+        case .folderInComponent, .tooDeep: "link the component instead"
+        case .somethingInTheWay: "remove it, or choose --components copy"
+        case .linkInTheWay: "remove the link, or choose another --output"
+        case .insideSource: "choose another --output"
+        }
+    }
+}

@@ -1,0 +1,61 @@
+import ArgumentParser
+import SanaModel
+
+/// `sana-tools diff`
+struct DiffCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "diff",
+        abstract: "Compare two checkpoints tensor by tensor.",
+        discussion: """
+            Any two of repository, folder, .safetensors file and archive. Values are compared as numbers, whatever \
+            their types: 16-bit floats widened, int8 weights times their scales. SECOND is the reference of relative \
+            errors, and the largest comes first.
+
+            Exit code 1 when a tensor is missing or misshapen, or differs by more than --tolerance in relative RMS.
+
+            EXAMPLES
+              sana-tools diff path/to/repo model-fp16.safetensors.zst
+              sana-tools diff model-int8.safetensors.zst path/to/repo --tolerance 2e-2
+              sana-tools diff old.safetensors new.safetensors --all --format json
+            """)
+
+    @Argument(help: "Repository, folder, .safetensors file or archive.", completion: .file())
+    var first: String
+
+    @Argument(help: "What it is compared with.", completion: .file())
+    var second: String
+
+    @Option(help: "Largest relative RMS error ‖a−r‖/‖r‖ of a tensor that passes.")
+    var tolerance = 0.0
+
+    @Flag(help: "Show exact tensors too.")
+    var all = false
+
+    @OptionGroup var modelOptions: ModelOptions
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+
+    func validate() throws {
+        guard tolerance >= 0, tolerance.isFinite else {
+            throw ValidationError("--tolerance must be a non-negative number")
+        }
+    }
+
+    func run() throws {
+        let progress = ProgressLine("diff")
+        defer { progress.finish() }
+        let diff = try CheckpointDiff.run(
+            (first, open(first)), (second, open(second)), tolerance: tolerance,
+            workers: threads.makePool(), progress: { progress.update($0, of: $1) })
+        progress.finish()
+        try format.show(
+            json: diff.json, text: diff.text(all: all), markdown: diff.markdown(all: all))
+        guard diff.passes else { throw ExitCode.checkFailed }
+    }
+
+    /// The tensors at `path`; a file needs no configuration beside it to be compared.
+    private func open(_ path: String) throws -> any TensorSource {
+        guard path.isFolder else { return try OpenedFile.open(path).0 }
+        return try modelOptions.open(path).source
+    }
+}

@@ -1,0 +1,82 @@
+import ArgumentParser
+import SanaModel
+import SanaQuant
+
+/// `sana-tools digest`
+struct DigestCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "digest",
+        abstract: "Check files against the hashes they carry, and show the digest of the weights.",
+        discussion: """
+            An archive is decoded and every tensor compared with the hash in its manifest. The files of a Hugging Face \
+            snapshot (or of a folder made by 'hf download --local-dir') are compared with the hashes that the cache knows \
+            them by: SHA-256 for large files, git's SHA-1 for small ones. Other files are hashed with SHA-256 for you to compare.
+
+            Works offline. Exit code 65 when anything is not what it should be.
+
+            EXAMPLES
+              sana-tools digest model-int8.safetensors.zst
+              sana-tools digest ~/.cache/huggingface/hub/models--org--name/snapshots/REVISION
+              sana-tools digest path/to/repo --format json
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Archive, .safetensors file, repository or snapshot folder.", valueName: "model"),
+        completion: .file())
+    var model: String
+
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+
+    func run() throws {
+        let workers = threads.makePool()
+        let start = ContinuousClock.now
+        let progress = ProgressLine("digest")
+        defer { progress.finish() }
+        var (archive, files): (Archive?, FileDigests?)
+        var digest: String?
+        let byteCount: Int
+        if OpenedFile.isArchive(model) {
+            let opened = try Archive(path: model)
+            try opened.verify(using: workers)
+            (archive, digest) = (opened, opened.manifest?.weightsDigest)
+            byteCount = opened.contentByteCount
+        } else if model.isFolder {
+            let found = try FileDigests.run(
+                folder: model, workers: workers, progress: { progress.update($0, of: $1) })
+            files = found
+            byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
+            if try DigestCommand.holdsTransformer(model) {
+                digest = try OpenedModel.open(model).sourceDigest(workers: workers)
+            }
+        } else {
+            let found = try FileDigests.run(file: model)
+            files = found
+            let file = try SafetensorsFile(path: model)
+            digest = try WeightsDigest.compute(file, workers: workers)
+            byteCount = file.fileBytes.count
+        }
+        progress.finish()
+        let report = DigestReport(
+            model: model, archive: archive?.manifest, files: files, weightsDigest: digest,
+            byteCount: byteCount, seconds: (ContinuousClock.now - start).inSeconds)
+        try format.show(json: report.json, text: report.text, markdown: report.markdown)
+        if let wrong = files?.entries.first(where: \.isWrong) {
+            throw BadDataError(
+                file: model.isFolder ? model.appendingPath(wrong.name) : model,
+                reason: "has hash \(wrong.hash.text), and the cache or the download says "
+                    + (wrong.expected?.text ?? ""),
+                remedy: "delete the file and download it again")
+        }
+    }
+
+    /// Whether a folder should open as a Sana transformer: other components have no weights digest.
+    private static func holdsTransformer(_ folder: String) throws -> Bool {
+        if Repository.exists(folder) { return true }
+        let config = folder.appendingPath("config.json")
+        guard config.pathExists else { return false }
+        return try JSONFile.read(config, allowsNonFinite: true)["_class_name"]?.string
+            == SanaConfig.className
+    }
+}

@@ -1,0 +1,122 @@
+import ArgumentParser
+import Foundation
+import SanaModel
+import SanaQuant
+
+extension HistoryCommand {
+    /// `sana-tools history merge`
+    struct Merge: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Add the runs of other histories.",
+            discussion: """
+                A run is known by its UUID, so merging twice adds nothing twice. The other files are only read.
+
+                EXAMPLES
+                  sana-tools history merge node-1.sqlite node-2.sqlite --db fleet.sqlite
+                """)
+
+        @Argument(
+            help: ArgumentHelp("Histories to read.", valueName: "sqlite"), completion: .file())
+        var others: [String]
+
+        @OptionGroup var database: DatabaseOption
+
+        func run() throws {
+            for path in others where !path.pathExists { throw FileError(.open, path, code: ENOENT) }
+            let store = try database.openOrCreate()
+            for path in others {
+                let merged = try store.merge(path)
+                Console.talk(
+                    "sana-tools: \(path.printable): \(merged.added) runs added, \(merged.known) known before"
+                )
+            }
+        }
+    }
+
+    /// `sana-tools history prune`
+    struct Prune: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Remove old runs.",
+            discussion: """
+                Keeps the newest runs of each series, and those of baselines.
+
+                EXAMPLES
+                  sana-tools history prune --keep 100
+                """)
+
+        @Option(help: "Runs of each series to keep.")
+        var keep: Int
+
+        @OptionGroup var database: DatabaseOption
+
+        func validate() throws {
+            if keep < 1 { throw ValidationError("--keep must be at least 1") }
+        }
+
+        func run() throws {
+            let count = try database.openForWriting().prune(keeping: keep)
+            Console.talk("sana-tools: \(count) runs removed")
+        }
+    }
+
+    /// `sana-tools history export`
+    struct Export: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Every layer of every run, for other programs.",
+            discussion: """
+                A row has what the view layer_result has.
+
+                EXAMPLES
+                  sana-tools history export --as csv > history.csv
+                  sana-tools history export --as jsonl --run 12
+                """)
+
+        enum Format: String, ExpressibleByArgument, CaseIterable { case csv, jsonl }
+
+        @Option(name: .customLong("as"), help: "csv with a header, or a JSON object a line.")
+        var format = Format.csv
+
+        @Option(
+            name: .customLong("run"),
+            help: ArgumentHelp("Only this run. Repeatable.", valueName: "run"))
+        var runs: [Int64] = []
+
+        @OptionGroup var database: DatabaseOption
+
+        func run() throws {
+            var isFirst = true
+            try database.open().export(runs) { row in
+                switch format {
+                case .csv:
+                    if isFirst { try Console.data(CSV.line(row.map(\.name))) }
+                    try Console.data(CSV.line(row.map(\.value.csvField)))
+                case .jsonl:
+                    try Console.data(
+                        JSONValue.object(row.map { .init($0.name, $0.value) }).text())
+                }
+                isFirst = false
+            }
+        }
+    }
+}
+
+/// Comma-separated values as in RFC 4180.
+enum CSV {
+    static func line(_ fields: [String]) -> String {
+        fields.map { field in
+            field.contains { ",\"\n\r".contains($0) }
+                ? "\"" + field.replacing("\"", with: "\"\"") + "\"" : field
+        }.joined(separator: ",")
+    }
+}
+
+extension JSONValue {
+    /// The value of a cell; empty for `null`.
+    fileprivate var csvField: String {
+        switch self {
+        case .string(let text): text
+        case .null: ""
+        default: text()
+        }
+    }
+}

@@ -1,0 +1,86 @@
+import ArgumentParser
+import SanaModel
+
+/// `sana-tools kernels`
+struct KernelsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "kernels",
+        abstract: "Measure what this machine makes of Sana's matrix products and passes.",
+        discussion: """
+            Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
+            threads: fp32, 16-bit weights widened a panel at a time, int8 weights dequantized (w8a16) and int8 products \
+            (w8a8). Needs no model.
+
+            EXAMPLES
+              sana-tools kernels
+              sana-tools kernels --threads 1 --format json
+            """)
+
+    @Option(
+        name: .customLong("repeat"), help: "Measurements of each, of which the median is shown.")
+    var repetitions = 5
+
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+
+    func validate() throws {
+        guard (1...1000).contains(repetitions) else {
+            throw ValidationError("--repeat must lie in 1...1000")
+        }
+    }
+
+    func run() throws {
+        let workers = threads.makePool()
+        let progress = ProgressLine("kernels")
+        defer { progress.finish() }
+        let rates = KernelRates.measure(
+            workers: workers, repetitions: repetitions, progress: { progress.update($0, of: $1) })
+        progress.finish()
+        try format.show(
+            json: rates.json(threads: workers.threadCount), text: rates.show { $0.text },
+            markdown: rates.show { $0.markdown })
+    }
+}
+
+/// How the rates of kernels are shown.
+extension KernelRates {
+    /// The interface that other programs read; field names are kept by tests.
+    func json(threads: Int) -> JSONValue {
+        .fields([
+            "kernels": .string(Arithmetic.description), "threads": .int(threads),
+            "products": .array(
+                products.map { product in
+                    .fields([
+                        "name": .string(product.name), "tokens": .int(product.tokens),
+                        "columns": .int(product.columns), "rows": .int(product.rows),
+                        "blas_gflops": .double(product.blas),
+                        "gflops": .object(
+                            product.rates.map { .init($0.name, .double($0.rate)) }),
+                    ])
+                }),
+            "passes": .array(
+                passes.map {
+                    .fields(["name": .string($0.name), "gigabytes_per_second": .double($0.rate)])
+                }),
+        ])
+    }
+
+    fileprivate func show(_ write: (TextTable) -> String) -> String {
+        var table = TextTable(
+            [("product", .left), ("shape", .left), ("BLAS GFLOP/s", .right)]
+                + (products.first?.rates ?? []).map { ($0.name, .right) })
+        for product in products {
+            table.append(
+                [
+                    product.name, "\(product.tokens) × \(product.columns) × \(product.rows)",
+                    Format.decimal(product.blas, digits: 0),
+                ]
+                    + product.rates.map {
+                        "\(Format.decimal($0.rate, digits: 0)) (\(Format.decimal($0.rate / product.blas)) ×)"
+                    })
+        }
+        var memory = TextTable([("pass", .left), ("GB/s", .right)])
+        for pass in passes { memory.append([pass.name, Format.decimal(pass.rate, digits: 1)]) }
+        return [Arithmetic.description, write(table), write(memory)].joined(separator: "\n\n")
+    }
+}

@@ -1,0 +1,110 @@
+import Foundation
+import SanaModel
+import SanaQuant
+
+/// The files of a folder with their hashes, and whether these are what they should be.
+///
+/// A Hugging Face cache says what they should be: a file of a snapshot is a link to a blob called by
+/// its hash, and `hf download --local-dir` leaves the hash in
+/// `.cache/huggingface/download/NAME.metadata`.
+struct FileDigests: Sendable {
+    struct Entry: Sendable {
+        /// Path below the folder.
+        let name: String
+        let byteCount: Int
+        let hash: BlobHash
+        /// `nil` where nothing tells.
+        let expected: BlobHash?
+        /// Whether it is an archive whose own hashes were found right.
+        let isSoundArchive: Bool
+
+        var isWrong: Bool { expected.map { $0 != hash } ?? false }
+    }
+
+    let entries: [Entry]
+
+    /// Most files of one folder that are read, and how deep.
+    private static let (maximumFileCount, maximumDepth) = (10_000, 6)
+
+    /// Hashes every file of `folder` and its folders, archives also against their own hashes;
+    /// hidden files are left out.
+    ///
+    /// - Throws: `FileError`, `BadDataError`, `ArchiveError`.
+    static func run(
+        folder: String, workers: WorkerPool, progress: (Int, Int) -> Void
+    ) throws -> FileDigests {
+        let files = try list(folder).sorted()
+        // Large files first, so that the last thread is not left with one.
+        let sizes = try files.map { try ByteView(mapping: folder.appendingPath($0)).count }
+        let order = files.indices.sorted { sizes[$0] > sizes[$1] }
+        var entryByName: [String: Entry] = [:]
+        let run = max(1, workers.threadCount)
+        for start in stride(from: 0, to: order.count, by: run) {
+            let part = order[start..<min(start + run, order.count)]
+            let entries = try workers.map(part.count) { index in
+                try entry(files[part[part.startIndex + index]], in: folder)
+            }
+            for entry in entries { entryByName[entry.name] = entry }
+            for name in entries.map(\.name) where name.hasSuffix(Archive.suffix) {
+                try Archive(path: folder.appendingPath(name)).verify(using: workers)
+            }
+            progress(entryByName.count, files.count)
+        }
+        return FileDigests(entries: files.compactMap { entryByName[$0] })
+    }
+
+    /// Hashes one file.
+    static func run(file: String) throws -> FileDigests {
+        FileDigests(entries: [try entry(file.lastPathComponent, in: file.parentFolder)])
+    }
+
+    /// Files below `folder`, as paths from it.
+    private static func list(_ folder: String, depth: Int = 0) throws -> [String] {
+        var files: [String] = []
+        for name in try folder.folderEntries() where !name.hasPrefix(".") {
+            let path = folder.appendingPath(name)
+            guard path.isFolder else {
+                files.append(name)
+                continue
+            }
+            guard depth < maximumDepth else {
+                throw BadDataError(
+                    file: path, reason: "folders are nested too deep to be a model's")
+            }
+            files += try list(path, depth: depth + 1).map { name.appendingPath($0) }
+            guard files.count <= maximumFileCount else {
+                throw BadDataError(
+                    file: folder, reason: "more than \(maximumFileCount) files are no model's",
+                    remedy: "give the folder of the repository or snapshot")
+            }
+        }
+        return files
+    }
+
+    private static func entry(_ name: String, in folder: String) throws -> Entry {
+        let path = folder.appendingPath(name)
+        let content = try ByteView(mapping: path)
+        let expected = blobName(path) ?? downloadRecord(name, in: folder)
+        return Entry(
+            name: name, byteCount: content.count,
+            hash: (expected ?? .sha256("")).ofSameKind(content), expected: expected,
+            isSoundArchive: name.hasSuffix(Archive.suffix))
+    }
+
+    /// The hash in the name of the blob that a snapshot's link leads to.
+    private static func blobName(_ path: String) -> BlobHash? {
+        guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: path),
+            target.parentFolder.lastPathComponent == "blobs"
+        else { return nil }
+        return BlobHash(target.lastPathComponent)
+    }
+
+    /// The hash that `hf download --local-dir` noted: the second line of the record.
+    private static func downloadRecord(_ name: String, in folder: String) -> BlobHash? {
+        let record = folder.appendingPath(".cache/huggingface/download/\(name).metadata")
+        guard let text = try? ByteView(mapping: record), text.count < 4096 else { return nil }
+        let lines = text.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+            .split(separator: "\n", omittingEmptySubsequences: false)
+        return lines.count > 1 ? BlobHash(String(lines[1])) : nil
+    }
+}

@@ -1,0 +1,129 @@
+import Foundation
+import SanaModel
+
+/// Judges recorded runs by those before them.
+struct Gate {
+    /// What a run is compared with.
+    enum Baseline: Sendable, Equatable {
+        /// So many runs of the same series just before it.
+        case last(Int)
+        /// The runs that have this name.
+        case named(String)
+        /// Just these runs, whatever their series.
+        case runs([Int64])
+    }
+
+    let store: HistoryStore
+    var options = GateOptions()
+    var baseline = Baseline.last(10)
+
+    /// One run's judgement.
+    struct Judgement: Sendable {
+        let run: RunSummary
+        let baseline: [RunSummary]
+        var latency: LatencyGate.Result?
+        var accuracy: [AccuracyGate.Finding] = []
+        /// Layers that the run has and its baseline lacks, or the other way round.
+        var unmatched: [String] = []
+        /// Why nothing could be compared.
+        var reason: String?
+        var verdict = Verdict.pass
+    }
+
+    /// Judges `ids`, or the newest run of every series that has one in the last day of the history.
+    ///
+    /// - Throws: `HistoryError`.
+    func judge(_ ids: [Int64] = []) throws -> [Judgement] {
+        let runs = try store.allRuns()
+        let chosen: [RunSummary]
+        if ids.isEmpty {
+            chosen = Self.newest(runs)
+            if chosen.isEmpty { throw HistoryError.noSuchRun(store.path, nil) }
+        } else {
+            chosen = try ids.map { id in
+                guard let run = runs.first(where: { $0.joined.id == id }) else {
+                    throw HistoryError.noSuchRun(store.path, id)
+                }
+                return run
+            }
+        }
+        return try chosen.map { try judge($0, among: runs) }
+    }
+
+    /// The newest run of each series, leaving out series that ended more than a day before.
+    private static func newest(_ runs: [RunSummary]) -> [RunSummary] {
+        var last: [Series: RunSummary] = [:]
+        for run in runs { last[Series(run)] = run }
+        let date = { (run: RunSummary) in try? Date(run.run.startedAt, strategy: .iso8601) }
+        let limit = runs.last.flatMap(date)?.addingTimeInterval(-86400)
+        return last.values.filter { run in
+            guard let limit, let start = date(run) else { return true }
+            return start >= limit
+        }.sorted { $0.joined.id < $1.joined.id }
+    }
+
+    private func judge(_ run: RunSummary, among runs: [RunSummary]) throws -> Judgement {
+        let series = Series(run)
+        let baselineRuns: [RunSummary]
+        switch baseline {
+        case .last(let count):
+            let place = runs.firstIndex { $0.joined.id == run.joined.id } ?? runs.endIndex
+            baselineRuns = runs[..<place].filter { Series($0) == series }.suffix(count)
+        case .named(let name):
+            let ids = Set(try store.baselines().filter { $0.name == name }.map(\.runId))
+            if ids.isEmpty { throw HistoryError.noSuchBaseline(store.path, name) }
+            baselineRuns = runs.filter { ids.contains($0.joined.id) && Series($0) == series }
+        case .runs(let ids):
+            baselineRuns = try ids.map { id in
+                guard let run = runs.first(where: { $0.joined.id == id }) else {
+                    throw HistoryError.noSuchRun(store.path, id)
+                }
+                return run
+            }
+        }
+        var result = Judgement(run: run, baseline: baselineRuns)
+        guard !baselineRuns.isEmpty else {
+            if case .named(let name) = baseline {
+                result.reason = "baseline '\(name.printable)' has no run of this series"
+                result.verdict = .inconclusive
+            } else {
+                result.reason = "the first run of its series"
+            }
+            return result
+        }
+        if run.run.kind == RunRecord.Kind.profile.rawValue {
+            try compareLatency(&result)
+        } else {
+            try compareAccuracy(&result)
+        }
+        return result
+    }
+
+    private func compareLatency(_ result: inout Judgement) throws {
+        let candidate = try store.gateSamples(result.run)
+        let baseline = try result.baseline.map(store.gateSamples)
+        guard let latency = LatencyGate.compare(candidate, with: baseline, options) else {
+            result.reason = "one of them has no samples, or none of the host (an old version's)"
+            result.verdict = .inconclusive
+            return
+        }
+        result.unmatched = Self.difference(
+            candidate.layers.map(\.path), baseline.flatMap { $0.layers.map(\.path) })
+        (result.latency, result.verdict) = (latency, latency.verdict)
+    }
+
+    private func compareAccuracy(_ result: inout Judgement) throws {
+        let layers = try store.run(result.run.joined.id).1
+        let baseline = try result.baseline.map { try store.run($0.joined.id).1 }
+        result.accuracy = AccuracyGate.compare(layers, with: baseline, options)
+        result.unmatched = Self.difference(layers.map(\.path), baseline.joined().map(\.path))
+        result.verdict = result.accuracy.map(\.verdict).max() ?? .inconclusive
+        if result.accuracy.isEmpty { result.reason = "no layer in common with the baseline" }
+    }
+
+    /// Names in one list only, in order.
+    private static func difference(_ left: [String], _ right: [String]) -> [String] {
+        let (mine, theirs) = (Set(left), Set(right))
+        return mine.symmetricDifference(theirs).sorted()
+    }
+}

@@ -1,0 +1,166 @@
+/// Compares a profile with a baseline: a slow host is not a slow model.
+///
+/// Two clocks are read. Processor time is blind to what others take of the processors, so it tells
+/// whether a model does more work on any host; the wall clock also tells of lost parallelism, on a
+/// quiet host. The forward is measured against the canary beside it, a layer against the rest of its
+/// own forward: what slows everything down slows neither. A regression takes the size of the effect,
+/// a rank test on the samples and the agreement of the host.
+enum LatencyGate {
+    /// One comparison on one clock.
+    struct Effect: Sendable, Equatable {
+        /// Medians in nanoseconds.
+        let baseline: Double
+        let candidate: Double
+        /// candidate / baseline, the host taken out.
+        let ratio: Double
+        let pValue: Double
+        /// See `GateSeries.spread`, of the baseline.
+        let spread: Double
+        private let samples: [[Double]]
+
+        init(_ candidate: GateSeries, _ baseline: GateSeries) {
+            self.baseline = baseline.raw.median
+            self.candidate = candidate.raw.median
+            ratio = candidate.adjusted.median / baseline.adjusted.median
+            samples = [candidate.adjusted, baseline.adjusted]
+            spread = baseline.spread
+            pValue = MannWhitney(larger: candidate.adjusted, smaller: baseline.adjusted).pValue
+        }
+
+        /// Holds `ratio` with a confidence of 95 %.
+        var interval: Interval? { Bootstrap.ratioOfMedians(samples[0], to: samples[1]) }
+
+        /// candidate / baseline as they were measured.
+        var rawRatio: Double { candidate / baseline }
+    }
+
+    /// One module, or the forward.
+    struct Finding: Sendable, Equatable {
+        let path: String
+        let wall: Effect
+        /// `nil` for runs of old versions.
+        let cpu: Effect?
+        /// Part of the candidate's forward.
+        let share: Double
+        /// `.fail` is a regression.
+        var verdict = Verdict.pass
+
+        /// The clock that the verdict goes by.
+        var decisive: Effect { cpu ?? wall }
+    }
+
+    struct Result: Sendable {
+        var total: Finding
+        /// In execution order.
+        var layers: [Finding]
+        /// Why the host cannot be trusted; empty where it can.
+        let doubts: [String]
+        /// Median canaries, GFLOP/s.
+        let canary: (baseline: Double?, candidate: Double?)
+
+        var findings: [Finding] { [total] + layers }
+        var verdict: Verdict { findings.map(\.verdict).max() ?? .pass }
+    }
+
+    /// `nil` where the two have no forward in common.
+    static func compare(
+        _ candidate: GateSamples, with baseline: [GateSamples], _ options: GateOptions
+    ) -> Result? {
+        let (new, old) = (GatePool([candidate]), GatePool(baseline))
+        guard var total = finding(Profile.totalPath, new, old, forward: nil) else { return nil }
+        let doubts = doubts(new, old, options)
+        total.verdict = verdict(
+            total, isDoubtful: !doubts.isEmpty,
+            isSlower: {
+                $0.pValue <= options.level
+                    && $0.ratio > options.limit(Profile.totalPath, spread: $0.spread)
+            })
+        let isSlowByTheClock =
+            total.wall.rawRatio > 1 + options.threshold
+            && MannWhitney(
+                larger: new.wall[total.path]?.raw ?? [], smaller: old.wall[total.path]?.raw ?? []
+            ).pValue <= options.level
+        if total.verdict == .pass, isSlowByTheClock, !doubts.isEmpty {
+            total.verdict = .inconclusive
+        }
+        let layers = compareLayers(new, old, total.wall.candidate, options, !doubts.isEmpty)
+        return Result(
+            total: total, layers: layers, doubts: doubts, canary: (old.canary, new.canary))
+    }
+
+    private static func compareLayers(
+        _ new: GatePool, _ old: GatePool, _ forward: Double, _ options: GateOptions,
+        _ isDoubtful: Bool
+    ) -> [Finding] {
+        var layers = new.paths.filter(isJudged).compactMap {
+            finding($0, new, old, forward: forward)
+        }
+        .filter { $0.share >= options.smallestShare }
+        let cutoff = Holm.cutoff(
+            layers.flatMap { [$0.wall.pValue] + [$0.cpu?.pValue].compactMap { $0 } },
+            level: options.level)
+        for index in layers.indices {
+            let path = layers[index].path
+            layers[index].verdict = verdict(
+                layers[index], isDoubtful: isDoubtful,
+                isSlower: {
+                    $0.pValue <= cutoff && $0.ratio > options.limit(path, spread: $0.spread)
+                })
+        }
+        return layers
+    }
+
+    /// Modules of the first levels, blocks and their parts: a single product is too short to judge.
+    private static func isJudged(_ path: String) -> Bool {
+        path.split(separator: ".").count <= (path.hasPrefix("transformer_blocks.") ? 3 : 1)
+    }
+
+    /// Regress where processor time says so and the clock does not deny it, or the clock alone by much,
+    /// on a host that is as it was.
+    private static func verdict(
+        _ finding: Finding, isDoubtful: Bool, isSlower: (Effect) -> Bool
+    ) -> Verdict {
+        let isSlow: Bool
+        if let cpu = finding.cpu {
+            let lostThreads = finding.wall.ratio > 1 + clockAlone && isSlower(finding.wall)
+            isSlow = isSlower(cpu) && finding.wall.ratio > 1 || lostThreads
+        } else {
+            isSlow = isSlower(finding.wall)
+        }
+        guard isSlow else { return .pass }
+        return isDoubtful ? .inconclusive : .fail
+    }
+
+    /// Slowdown that the clock must show where processor time shows none.
+    private static let clockAlone = 0.2
+
+    private static func finding(
+        _ path: String, _ new: GatePool, _ old: GatePool, forward: Double?
+    ) -> Finding? {
+        guard let mine = new.wall[path], let before = old.wall[path] else { return nil }
+        var cpu: Effect?
+        if let mine = new.cpu[path], let before = old.cpu[path] { cpu = Effect(mine, before) }
+        return Finding(
+            path: path, wall: Effect(mine, before), cpu: cpu,
+            share: forward.map { mine.raw.median / $0 } ?? 1)
+    }
+
+    /// Ways in which the host was not the baseline's.
+    private static func doubts(
+        _ new: GatePool, _ old: GatePool, _ options: GateOptions
+    ) -> [String] {
+        guard let now = new.canaryCPU, let before = old.canaryCPU else { return [] }
+        var result: [String] = []
+        if now < before * (1 - options.canaryTolerance) {
+            result.append(
+                "the host's canary ran at \(Format.decimal(now, digits: 1)) GFLOP per processor "
+                    + "second, \(Format.percent(1 - now / before)) below the baseline's")
+        }
+        if let load = new.otherLoad, load > (old.otherLoad ?? 0) + options.loadTolerance {
+            result.append(
+                "other processes took \(Format.percent(load)) of the processors, "
+                    + "\(Format.percent(old.otherLoad ?? 0)) in the baseline")
+        }
+        return result
+    }
+}

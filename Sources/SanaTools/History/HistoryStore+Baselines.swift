@@ -1,0 +1,80 @@
+import Foundation
+import GRDB
+
+/// A named baseline as lists show it.
+struct Baseline: HistoryColumns {
+    let name: String
+    let runId: Int64
+    let setAt: String
+}
+
+extension HistoryStore {
+    /// All named baselines, by name and run.
+    func baselines() throws -> [Baseline] {
+        try translatingErrors {
+            try queue.read {
+                try Baseline.fetchAll(
+                    $0, sql: "SELECT name, run_id, set_at FROM baseline ORDER BY name, run_id")
+            }
+        }
+    }
+
+    /// Makes runs a baseline, in place of those of the same series that had the name.
+    ///
+    /// - Throws: `HistoryError.noSuchRun`.
+    func setBaseline(_ name: String, to ids: [Int64], at date: Date = Date()) throws {
+        try translatingErrors {
+            try queue.write { db in
+                for id in ids {
+                    let new = try RunSummary.fetchOne(
+                        db, sql: RunSummary.sql + " WHERE run.id = ?", arguments: [id])
+                    guard let new else { throw HistoryError.noSuchRun(path, id) }
+                    let old = try RunSummary.fetchAll(
+                        db,
+                        sql: RunSummary.sql
+                            + " WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?)",
+                        arguments: [name])
+                    for run in old where Series(run) == Series(new) {
+                        try BaselineRow
+                            .filter(
+                                Column("name") == name && Column("run_id") == run.joined.id
+                            ).deleteAll(db)
+                    }
+                    var row = BaselineRow(
+                        name: name, runId: id, setAt: date.formatted(.iso8601))
+                    try row.insert(db)
+                }
+            }
+        }
+    }
+
+    /// Forgets a baseline; its runs stay.
+    ///
+    /// - Throws: `HistoryError.noSuchBaseline`.
+    func removeBaseline(_ name: String) throws {
+        try translatingErrors {
+            try queue.write { db in
+                let count = try BaselineRow.filter(Column("name") == name).deleteAll(db)
+                if count == 0 { throw HistoryError.noSuchBaseline(path, name) }
+            }
+        }
+    }
+
+    /// Removes all but the newest `keep` runs of each series, and gives the room back. Runs of a
+    /// baseline stay.
+    ///
+    /// - Returns: the number of runs that went.
+    func prune(keeping keep: Int) throws -> Int {
+        let runs = try allRuns()
+        let held = Set(try baselines().map(\.runId))
+        let groups = Dictionary(grouping: runs, by: Series.init).values
+        let old = groups.flatMap { $0.dropLast(keep) }.map(\.joined.id).filter {
+            !held.contains($0)
+        }
+        try translatingErrors {
+            try queue.write { db in _ = try RunRow.filter(keys: old).deleteAll(db) }
+            if !old.isEmpty { try queue.vacuum() }
+        }
+        return old.count
+    }
+}

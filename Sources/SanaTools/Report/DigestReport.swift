@@ -1,0 +1,78 @@
+import SanaModel
+import SanaQuant
+
+/// How digests are shown.
+struct DigestReport {
+    let model: String
+    /// The archive, when it is one; its hashes have been checked.
+    let archive: Archive.Manifest?
+    let files: FileDigests?
+    /// `WeightsDigest`, where the model is a Sana transformer or a safetensors file.
+    let weightsDigest: String?
+    let byteCount: Int
+    let seconds: Double
+
+    /// The interface that other programs read; field names are kept by tests.
+    var json: JSONValue {
+        .fields([
+            "model": .string(model), "verdict": .string(verdict),
+            "weights_digest": .text(weightsDigest),
+            "content_sha256": .text(archive?.contentSHA256), "root": .text(archive?.root),
+            "files": .array(
+                (files?.entries ?? []).map {
+                    .fields([
+                        "name": .string($0.name), "bytes": .int($0.byteCount),
+                        "hash": .string($0.hash.text), "expected": .text($0.expected?.text),
+                        "status": .string($0.status),
+                    ])
+                }),
+            "bytes": .int(byteCount), "seconds": .double(seconds),
+        ])
+    }
+
+    var text: String { sections { $0.text } }
+    var markdown: String { sections { $0.markdown } }
+
+    /// `unknown` where nothing says what the hashes should be.
+    private var verdict: String {
+        guard let files else { return "pass" }
+        if files.entries.contains(where: \.isWrong) { return "fail" }
+        let isKnown = files.entries.contains { $0.expected != nil || $0.isSoundArchive }
+        return isKnown ? "pass" : "unknown"
+    }
+
+    private func sections(_ show: (TextTable) -> String) -> String {
+        var parts: [String] = []
+        if let files {
+            var table = TextTable([
+                ("file", .left), ("bytes", .right), ("hash", .left), ("status", .left),
+            ])
+            for entry in files.entries {
+                table.append([
+                    entry.name.printable, Format.bytes(entry.byteCount), entry.hash.text,
+                    entry.status,
+                ])
+            }
+            parts.append(show(table))
+        }
+        var lines: [String] = []
+        if let weightsDigest {
+            lines.append(
+                "\(archive == nil ? "weights" : "source weights")  \(weightsDigest)")
+        }
+        if let archive {
+            lines.append("root            \(archive.root)")
+            lines.append("every tensor has the hash that the manifest gives it")
+        }
+        lines.append(
+            "\(Format.bytes(byteCount)) in \(Format.decimal(seconds)) s, "
+                + "\(Format.bytes(Int(Double(byteCount) / max(seconds, 1e-9))))/s")
+        return (parts + [lines.joined(separator: "\n")]).joined(separator: "\n\n")
+    }
+}
+
+extension FileDigests.Entry {
+    fileprivate var status: String {
+        expected == nil ? isSoundArchive ? "ok" : "unknown" : isWrong ? "WRONG" : "ok"
+    }
+}

@@ -1,0 +1,156 @@
+import SanaModel
+
+/// How judgements of the gate are shown.
+extension Gate.Judgement {
+    /// `pass`, `inconclusive` or `regress`.
+    var word: String { verdict.gateWord }
+
+    var json: JSONValue {
+        .fields([
+            "verdict": .string(word), "run": .int(Int(run.joined.id)),
+            "uuid": .string(run.run.uuid), "kind": .string(run.run.kind),
+            "model": .string(run.run.modelPath), "dtype": .string(run.joined.dtype),
+            "reference": .text(run.run.reference),
+            "baseline": .array(baseline.map { .int(Int($0.joined.id)) }),
+            "reason": .text(reason), "doubts": .array((latency?.doubts ?? []).map { .string($0) }),
+            "canary_gflops": .fields([
+                "baseline": .double(latency?.canary.baseline),
+                "candidate": .double(latency?.canary.candidate),
+            ]),
+            "unmatched": .array(unmatched.map { .string($0) }),
+            "layers": .array(
+                (latency?.findings ?? []).map(\.json) + accuracy.map(\.json)),
+        ])
+    }
+
+    /// What got worse, worst first; without any, what was compared.
+    var text: String { heading + (table.map { "\n" + $0.text } ?? "") }
+    var markdown: String { heading + (table.map { "\n\n" + $0.markdown } ?? "") }
+
+    /// The verdict and its reasons in a few lines.
+    var heading: String {
+        let runs = baseline.map { "\($0.joined.id)" }.joined(separator: ", ")
+        let subject =
+            "\(word.uppercased()): \(run.run.kind.printable) of \(run.run.modelPath.printable) "
+            + "(run \(run.joined.id)"
+            + (runs.isEmpty ? ")" : " against \(runs))")
+        return subject + (reason.map { ": \($0)" } ?? "") + summary
+            + (latency?.doubts ?? []).map { "\n  \($0)" }.joined()
+            + (unmatched.isEmpty
+                ? ""
+                : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))")
+    }
+
+    private var summary: String {
+        if let latency {
+            let total = latency.total
+            return ": \(Format.nanoseconds(total.wall.candidate)) a forward, "
+                + "\(Format.change(total.wall.rawRatio)) by the clock, "
+                + "\(Format.change(total.decisive.ratio)) against the canary"
+        }
+        guard reason == nil, !accuracy.isEmpty else { return "" }
+        let rises = accuracy.count { $0.verdict == .fail }
+        return rises == 0
+            ? ": no error rose among \(accuracy.count) layers"
+            : ": the error of \(rises) of \(accuracy.count) layers rose"
+    }
+
+    private var table: TextTable? {
+        if let latency, latency.verdict != .pass {
+            let worst = latency.findings.filter { $0.verdict != .pass }
+                .sorted { ($0.verdict, $0.decisive.ratio) > ($1.verdict, $1.decisive.ratio) }
+            return LatencyGate.table(worst)
+        }
+        let rises = accuracy.filter { $0.verdict == .fail }
+        return rises.isEmpty ? nil : AccuracyGate.table(rises)
+    }
+}
+
+extension Verdict {
+    /// As the gate says it.
+    var gateWord: String { self == .fail ? "regress" : rawValue }
+}
+
+extension Format {
+    /// A ratio as `+3.1 %`.
+    static func change(_ ratio: Double) -> String {
+        (ratio < 1 ? "−" : "+") + percent(abs(ratio - 1))
+    }
+}
+
+extension LatencyGate {
+    static func table(_ findings: [Finding]) -> TextTable {
+        var table = TextTable([
+            ("layer", .left), ("baseline", .right), ("now", .right), ("change", .right),
+            ("host taken out", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
+        ])
+        for finding in findings {
+            table.append([
+                finding.path.printable, Format.nanoseconds(finding.wall.baseline),
+                Format.nanoseconds(finding.wall.candidate), Format.change(finding.wall.rawRatio),
+                Format.change(finding.decisive.ratio),
+                finding.decisive.interval.map {
+                    "\(Format.change($0.low)) to \(Format.change($0.high))"
+                } ?? "",
+                Format.scientific(finding.decisive.pValue), finding.verdict.gateWord,
+            ])
+        }
+        return table
+    }
+}
+
+extension LatencyGate.Finding {
+    var json: JSONValue {
+        .fields([
+            "path": .string(path), "measure": .string("latency_ns"),
+            "baseline": .double(wall.baseline), "candidate": .double(wall.candidate),
+            "ratio": .double(wall.rawRatio), "adjusted_ratio": .double(wall.ratio),
+            "interval": .interval(wall.interval), "p_value": .double(wall.pValue),
+            "cpu_ratio": .double(cpu?.rawRatio), "cpu_adjusted_ratio": .double(cpu?.ratio),
+            "cpu_interval": .interval(cpu?.interval), "cpu_p_value": .double(cpu?.pValue),
+            "share": .double(share),
+            "verdict": .string(verdict.gateWord),
+        ])
+    }
+}
+
+extension AccuracyGate {
+    static func table(_ findings: [Finding]) -> TextTable {
+        var table = TextTable([
+            ("layer", .left), ("baseline", .right), ("now", .right), ("verdict", .left),
+        ])
+        for finding in findings {
+            table.append([
+                finding.path.printable, finding.baseline.map(Format.scientific) ?? "not finite",
+                finding.candidate.map(Format.scientific) ?? "not finite",
+                finding.verdict.gateWord,
+            ])
+        }
+        return table
+    }
+}
+
+extension AccuracyGate.Finding {
+    var json: JSONValue {
+        .fields([
+            "path": .string(path), "measure": .string("relative_rms"),
+            "baseline": .double(baseline), "candidate": .double(candidate),
+            "verdict": .string(verdict.gateWord),
+        ])
+    }
+}
+
+/// Several judgements, one verdict.
+extension [Gate.Judgement] {
+    var verdict: Verdict { map(\.verdict).max() ?? .pass }
+
+    var json: JSONValue {
+        .fields([
+            "verdict": .string(verdict.gateWord), "runs": .array(map(\.json)),
+        ])
+    }
+    /// The worst first, since that is what a reader came for.
+    private var ordered: Self { sorted { $0.verdict > $1.verdict } }
+    var text: String { ordered.map(\.text).joined(separator: "\n") }
+    var markdown: String { ordered.map(\.markdown).joined(separator: "\n\n") }
+}

@@ -1,0 +1,142 @@
+import Foundation
+import SanaModel
+
+/// A JUnit XML document as CI systems read it: the elements, attributes and order that Ant's schema
+/// (windyroad's JUnit.xsd) asks for, which Jenkins, GitLab and GitHub's readers accept, too.
+struct JUnitReport {
+    /// One line of a viewer.
+    struct Case {
+        enum Outcome {
+            case passed
+            /// A check that says no.
+            case failed(type: String, message: String)
+            /// A check that could not take place.
+            case error(type: String, message: String)
+        }
+        let name: String
+        let outcome: Outcome
+    }
+
+    /// The cases of one comparison.
+    struct Suite {
+        let name: String
+        let startedAt: Date
+        let seconds: Double
+        var properties: [(name: String, value: String)] = []
+        let cases: [Case]
+        /// Shown with the suite.
+        var output = ""
+    }
+
+    let suites: [Suite]
+
+    /// The document.
+    var text: String {
+        var lines = [#"<?xml version="1.0" encoding="UTF-8"?>"#, "<testsuites>"]
+        for (index, suite) in suites.enumerated() { lines += suite.lines(id: index) }
+        return (lines + ["</testsuites>"]).joined(separator: "\n")
+    }
+}
+
+extension JUnitReport.Suite {
+    fileprivate func lines(id: Int) -> [String] {
+        var (failures, errors) = (0, 0)
+        for item in cases {
+            switch item.outcome {
+            case .passed: break
+            case .failed: failures += 1
+            case .error: errors += 1
+            }
+        }
+        let package = "sana-tools.verify"
+        // The schema wants a time without zone, and a host; ours is of no interest.
+        let time = startedAt.formatted(.iso8601).prefix(19)
+        let opening =
+            "<testsuite package=\"\(package)\" id=\"\(id)\" name=\"\(name.xmlEscaped)\" "
+            + "timestamp=\"\(time)\" hostname=\"localhost\" tests=\"\(cases.count)\" "
+            + "failures=\"\(failures)\" errors=\"\(errors)\" time=\"\(Format.decimal(seconds, digits: 3))\">"
+        let each = Format.decimal(seconds / Double(max(cases.count, 1)), digits: 6)
+        return ["  " + opening, "    <properties>"]
+            + properties.map {
+                "      <property name=\"\($0.name.xmlEscaped)\" value=\"\($0.value.xmlEscaped)\"/>"
+            } + ["    </properties>"]
+            + cases.map { "    " + $0.element(classname: package + "." + name, time: each) }
+            + [
+                "    <system-out>\(output.xmlEscaped)</system-out>",
+                "    <system-err></system-err>",
+                "  </testsuite>",
+            ]
+    }
+}
+
+extension JUnitReport.Case {
+    fileprivate func element(classname: String, time: String) -> String {
+        let opening =
+            "<testcase name=\"\(name.xmlEscaped)\" classname=\"\(classname.xmlEscaped)\" time=\"\(time)\""
+        func outcome(_ element: String, _ type: String, _ message: String) -> String {
+            let text = message.xmlEscaped
+            return "\(opening)><\(element) type=\"\(type.xmlEscaped)\" message=\"\(text)\">\(text)"
+                + "</\(element)></testcase>"
+        }
+        switch self.outcome {
+        case .passed: return opening + "/>"
+        case .failed(let type, let message): return outcome("failure", type, message)
+        case .error(let type, let message): return outcome("error", type, message)
+        }
+    }
+}
+
+extension Verification {
+    /// One case for each layer, and one for the golden's contract.
+    var junit: JUnitReport.Suite {
+        let contract = JUnitReport.Case(
+            name: "contract",
+            outcome: problems.isEmpty
+                ? .passed
+                : .failed(
+                    type: problems[0].kind.rawValue,
+                    message: problems.map(\.message).joined(separator: "; ")))
+        let cases = compared.map { layer -> JUnitReport.Case in
+            guard !layer.passes else { return .init(name: layer.path, outcome: .passed) }
+            let value = metric.value(layer.comparison)
+            let message =
+                "\(metric.rawValue) \(Format.scientific(value)) > \(Format.scientific(layer.tolerance))"
+                + (layer.comparison.nonfinite > 0
+                    ? ", \(layer.comparison.nonfinite) values not finite" : "")
+                + (layer.path == attribution?.cause ? "; the cause" : "")
+            return .init(
+                name: layer.path,
+                outcome: verdict == .inconclusive
+                    ? .error(type: Verdict.inconclusive.rawValue, message: message)
+                    : .failed(type: metric.rawValue, message: message))
+        }
+        return .init(
+            name: "\(model) against \(reference)", startedAt: startedAt, seconds: seconds,
+            properties: [
+                ("verdict", verdict.rawValue), ("metric", metric.rawValue),
+                ("tolerance", Format.scientific(tolerance)), ("compute", compute),
+                ("numerics", numerics.rawValue), ("cause", attribution?.cause ?? ""),
+            ], cases: [contract] + cases, output: explanation.joined(separator: "\n"))
+    }
+}
+
+extension String {
+    /// Text for an element or an attribute of XML 1.0: markup escaped, characters that XML forbids
+    /// replaced.
+    var xmlEscaped: String {
+        var result = ""
+        for scalar in unicodeScalars {
+            switch scalar {
+            case "&": result += "&amp;"
+            case "<": result += "&lt;"
+            case ">": result += "&gt;"
+            case "\"": result += "&quot;"
+            case "\t", "\n", "\r": result += "&#\(scalar.value);"
+            default:
+                let isForbidden = scalar.value < 0x20 || scalar.value & 0xFFFE == 0xFFFE
+                result.unicodeScalars.append(isForbidden ? "\u{FFFD}" : scalar)
+            }
+        }
+        return result
+    }
+}

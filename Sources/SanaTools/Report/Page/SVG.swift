@@ -1,0 +1,71 @@
+import Foundation
+
+/// Inline pictures: shapes take their colours from the page's style, so both themes and paper do.
+struct SVG {
+    let width: Double
+    let height: Double
+    private var body = ""
+
+    init(width: Double, height: Double) { (self.width, self.height) = (width, height) }
+
+    /// The element, with `label` for those who cannot see it.
+    func text(label: String) -> String {
+        "<svg viewBox=\"0 0 \(Self.number(width)) \(Self.number(height))\" role=\"img\" "
+            + "aria-label=\"\(Self.escaped(label))\">\(body)</svg>"
+    }
+
+    mutating func rectangle(
+        _ x: Double, _ y: Double, _ width: Double, _ height: Double, _ style: String, hint: String
+    ) {
+        body +=
+            "<rect x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" width=\"\(Self.number(width))\" "
+            + "height=\"\(Self.number(height))\" class=\"\(style)\"><title>\(Self.escaped(hint))</title></rect>"
+    }
+
+    mutating func line(_ points: [(x: Double, y: Double)], _ style: String) {
+        let path = points.map { "\(Self.number($0.x)),\(Self.number($0.y))" }
+        body += "<polyline points=\"\(path.joined(separator: " "))\" class=\"\(style)\"/>"
+    }
+
+    mutating func dot(_ x: Double, _ y: Double, _ style: String, hint: String, radius: Double = 4) {
+        body +=
+            "<circle cx=\"\(Self.number(x))\" cy=\"\(Self.number(y))\" r=\"\(Self.number(radius))\" "
+            + "class=\"\(style)\"><title>\(Self.escaped(hint))</title></circle>"
+    }
+
+    enum Anchor: String { case start, middle, end }
+
+    mutating func label(
+        _ text: String, _ x: Double, _ y: Double, _ anchor: Anchor = .start, style: String = ""
+    ) {
+        body +=
+            "<text x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" text-anchor=\"\(anchor.rawValue)\" "
+            + "class=\"\(style)\">\(Self.escaped(text))</text>"
+    }
+
+    private static func number(_ value: Double) -> String {
+        value.isFinite ? String(format: "%.1f", value) : "0"
+    }
+
+    /// Text for an element or an attribute: names come from files of strangers.
+    static func escaped(_ text: String) -> String {
+        text.printable.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
+            .replacing(">", with: "&gt;").replacing("\"", with: "&quot;")
+    }
+}
+
+/// Values onto pixels.
+struct Scale {
+    let low: Double
+    let high: Double
+    let start: Double
+    let end: Double
+    var isLogarithmic = false
+
+    func place(_ value: Double) -> Double {
+        let convert = { isLogarithmic ? log10(max($0, 1e-300)) : $0 }
+        let (a, b) = (convert(low), convert(high))
+        guard b > a else { return (start + end) / 2 }
+        return start + (end - start) * min(1, max(0, (convert(value) - a) / (b - a)))
+    }
+}

@@ -1,0 +1,99 @@
+import Foundation
+import SanaModel
+import SanaQuant
+
+/// One conversion of a model to one type: to an archive, a component's folder or a repository.
+enum ConversionJob {
+    case weights(Checkpoint, Destination, Converter.Options)
+    case repository(RepositoryConverter)
+
+    /// Converts; folders that the destination needs are made.
+    func run(
+        workers: WorkerPool, progress: @escaping (Int, Int) -> Void
+    ) throws -> ConversionOutcome {
+        switch self {
+        case .weights(let checkpoint, let destination, let options):
+            switch destination {
+            case .file(let path) where path.contains("/"):
+                try FileManager.default.createFolder(path.parentFolder)
+            case .file: break
+            case .folder(let path): try FileManager.default.createFolder(path)
+            }
+            let result = try Converter.convert(
+                ConversionSource(checkpoint), to: destination, options: options, workers: workers,
+                progress: progress)
+            return ConversionOutcome(result: result, repository: nil, components: [:])
+        case .repository(let converter):
+            try FileManager.default.createFolder(converter.output.parentFolder)
+            let (result, components) = try converter.convert(progress: progress)
+            return ConversionOutcome(
+                result: result, repository: converter, components: components)
+        }
+    }
+}
+
+/// What a job did.
+struct ConversionOutcome {
+    let result: ConversionResult
+    /// The conversion of the whole repository, where it was one.
+    let repository: RepositoryConverter?
+    /// What became of the files of converted components.
+    let components: [String: [ConversionResult]]
+}
+
+/// Where the conversions of one model go.
+struct ConversionOutputs {
+    /// The model as the user named it.
+    let model: String
+    /// `--output`, or the project's.
+    let output: String?
+    let container: Container
+    /// Whether the types are several, so that each needs a name of its own.
+    let isSeveral: Bool
+
+    /// Whether `output` names one file.
+    private var isFile: Bool {
+        [ArchiveName.suffix, ".safetensors"].contains { output?.hasSuffix($0) ?? false }
+    }
+
+    /// - Throws: `UsageError` when `output` does not fit the container or the number of types.
+    func check() throws {
+        guard let output else { return }
+        let isArchive = container == .archive
+        if output.hasSuffix(ArchiveName.suffix) && !isArchive
+            || output.hasSuffix(".safetensors") && isArchive
+            || output.hasSuffix(".zst") && !output.hasSuffix(ArchiveName.suffix)
+        {
+            let suffix = isArchive ? ArchiveName.suffix : ".safetensors"
+            throw UsageError(
+                "--output \(output.printable) is neither a folder nor a \(suffix) file",
+                remedy: "name the file …\(suffix), or choose --container")
+        }
+        guard !isFile || !isSeveral else {
+            throw UsageError(
+                "several types cannot go to the one file \(output.printable)",
+                remedy: "give a folder as --output")
+        }
+    }
+
+    /// Where the weights in the type `dtype` go when no whole repository is asked for.
+    func destination(_ dtype: String) -> Destination {
+        if let output, isFile { return .file(output) }
+        switch container {
+        case .archive:
+            return .file(ArchiveName.path(model: model, dtype: dtype, output: output))
+        case .safetensors:
+            return .folder(folder(dtype))
+        }
+    }
+
+    /// The folder of what is made in the type `dtype`: `output` itself when there is one type.
+    func folder(_ dtype: String) -> String {
+        if let output, !isSeveral { return output }
+        let path = ArchiveName.path(model: model, dtype: dtype, output: output)
+        return String(path.dropLast(ArchiveName.suffix.count))
+    }
+
+    /// Whether a folder was named, which a repository can go to.
+    var isFolder: Bool { output != nil && !isFile }
+}

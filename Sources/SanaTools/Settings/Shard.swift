@@ -1,0 +1,28 @@
+import ArgumentParser
+
+/// The part of a list that one machine of a fleet works on, written `2/5`.
+struct Shard: ExpressibleByArgument, Equatable {
+    /// From 1 on.
+    let number: Int
+    let count: Int
+
+    init?(argument: String) {
+        let parts = argument.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+        guard parts.count == 2, let number = parts[0], let count = parts[1],
+            (1...1_000_000).contains(count), (1...count).contains(number)
+        else { return nil }
+        (self.number, self.count) = (number, count)
+    }
+
+    /// Whether the item at `index` is one of this part: every item is in one part.
+    func contains(_ index: Int) -> Bool { index % count == number - 1 }
+}
+
+/// `--shard`
+struct ShardOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Only every n-th of the work, beginning at the i-th: a fleet shares a list so.",
+            valueName: "i/n"))
+    var shard: Shard?
+}

@@ -1,0 +1,182 @@
+import Foundation
+import SanaModel
+import SanaQuant
+
+/// The search for the weights that int8 costs least: error of the output against bytes saved.
+///
+/// Errors are relative power of `outputs.sample`, the worst of all references.
+struct PrecisionSearch {
+    /// A weight that may become int8.
+    struct Candidate: Sendable {
+        let name: String
+        /// Scales counted.
+        let bytesSaved: Int
+        /// Whether `convert --dtype int8` would take it.
+        let isBuiltIn: Bool
+        /// What rounding this weight alone adds to the output's error.
+        let error: Double
+
+        var errorPerByte: Double { error / Double(bytesSaved) }
+    }
+
+    /// A choice of weights, and what it comes to.
+    struct Choice: Sendable, Equatable {
+        let names: Set<String>
+        /// Bytes of all values, before compression.
+        let bytes: Int
+        /// Measured with all of them rounded.
+        let error: Double
+    }
+
+    let model: OpenedModel
+    let references: [Golden]
+    let compute: Compute
+    let workers: WorkerPool
+    /// Called with the forwards so far and about how many there will be.
+    var progress: (Int, Int) -> Void = { _, _ in }
+
+    /// Points of the front that are measured.
+    private static let frontPoints = 64
+
+    /// Bytes of all values as they are.
+    var bytesBefore: Int { model.source.tensors.reduce(0) { $0 + $1.byteCount } }
+
+    // MARK: Ranking
+
+    /// Every weight that int8 makes smaller, the cheapest in error per byte first.
+    ///
+    /// - Throws: what running the model throws.
+    func rank() throws -> [Candidate] {
+        let builtIn = Set(Self.builtIn(model.source.tensors))
+        let weights = model.source.tensors.compactMap { tensor in
+            QuantizedSource.savedBytes(tensor).flatMap { $0 > 0 ? (tensor.name, $0) : nil }
+        }
+        let base = try errors([])
+        var candidates: [Candidate] = []
+        for (index, (name, saved)) in weights.enumerated() {
+            progress(index, weights.count + Self.frontPoints)
+            let error = zip(try errors([name]), base).map { max($0 - $1, 0) }.max() ?? 0
+            candidates.append(
+                Candidate(
+                    name: name, bytesSaved: saved, isBuiltIn: builtIn.contains(name), error: error))
+        }
+        return candidates.sorted { ($0.errorPerByte, $0.name) < ($1.errorPerByte, $1.name) }
+    }
+
+    /// Weights that `convert --dtype int8` takes by itself.
+    private static func builtIn(_ tensors: [TensorInfo]) -> [String] {
+        let rules = ConversionRule.builtIn(for: .int8)
+        return tensors.filter { tensor in
+            rules.first { $0.matches(tensor) }?.conversion == .int8PerChannel
+        }.map(\.name)
+    }
+
+    /// Relative error power of the output with `names` rounded, for each reference.
+    private func errors(_ names: Set<String>) throws -> [Double] {
+        let source = QuantizedSource(model.source, quantizing: names)
+        let transformer = try SanaTransformer2DModel(
+            model.config, source: source, label: model.label)
+        let context = ForwardContext(workers: workers, compute: compute)
+        return try references.map { golden in
+            let sample = try transformer.forward(golden.inputs, context)
+            guard golden.shape(Golden.outputName) == sample.shape,
+                let reference = try golden.values(Golden.outputName)
+            else {
+                throw BadDataError(
+                    file: golden.path, reason: "outputs.sample is not of the shape the model makes",
+                    remedy: "record the golden again with 'sana-tools capture'")
+            }
+            return Comparison(ErrorSums(sample, with: reference), shape: sample.shape)
+                .relativePower
+        }
+    }
+
+    /// Measures the model with `names` rounded.
+    func measure(_ names: Set<String>, _ candidates: [Candidate]) throws -> Choice {
+        let saved = candidates.reduce(0) { $0 + (names.contains($1.name) ? $1.bytesSaved : 0) }
+        return Choice(
+            names: names, bytes: bytesBefore - saved, error: try errors(names).max() ?? 0)
+    }
+
+    // MARK: Choices
+
+    /// The front between nothing and everything rounded: the cheapest weights first, measured at up
+    /// to 64 points; choices that another beats in size and error are left out.
+    func front(_ candidates: [Candidate]) throws -> [Choice] {
+        let points = min(candidates.count, Self.frontPoints)
+        var choices: [Choice] = []
+        for point in 0...max(points, 1) {
+            progress(candidates.count + point, candidates.count + points)
+            let count = candidates.count * point / max(points, 1)
+            choices.append(
+                try measure(Set(candidates.prefix(count).map(\.name)), candidates))
+        }
+        return choices.filter { choice in
+            !choices.contains {
+                ($0.bytes < choice.bytes && $0.error <= choice.error)
+                    || ($0.bytes <= choice.bytes && $0.error < choice.error)
+            }
+        }
+    }
+
+    /// The smallest choice that keeps `tolerance`; `nil` when not even the model as it is does.
+    ///
+    /// Starts from the front's smallest, then adds weights as long as the measured error allows.
+    func smallest(
+        within tolerance: Double, _ candidates: [Candidate], _ front: [Choice]
+    ) throws -> Choice? {
+        guard var best = front.filter({ $0.error <= tolerance }).min(by: { $0.bytes < $1.bytes })
+        else { return nil }
+        for candidate in candidates where !best.names.contains(candidate.name) {
+            guard best.error + candidate.error <= tolerance else { continue }
+            let choice = try measure(best.names.union([candidate.name]), candidates)
+            if choice.error <= tolerance { best = choice }
+        }
+        return best
+    }
+
+    /// The choice with the least error among those of at most `bytes`, by the errors of single
+    /// weights; `nil` when even all weights together are larger.
+    func best(atMost bytes: Int, _ candidates: [Candidate]) throws -> Choice? {
+        let needed = bytesBefore - bytes
+        var (names, saved) = (Set<String>(), 0)
+        for candidate in candidates where saved < needed {
+            names.insert(candidate.name)
+            saved += candidate.bytesSaved
+        }
+        guard saved >= needed else { return nil }
+        // What is saved too much buys back the weights whose error is largest.
+        for candidate in candidates.sorted(by: { $0.error > $1.error })
+        where names.contains(candidate.name) && saved - candidate.bytesSaved >= needed {
+            names.remove(candidate.name)
+            saved -= candidate.bytesSaved
+        }
+        return try measure(names, candidates)
+    }
+
+    /// What people do without a search: every weight that `convert --dtype int8` takes, and the
+    /// same but for the first and the last block.
+    func baselines(_ candidates: [Candidate]) throws -> [(name: String, choice: Choice)] {
+        let builtIn = candidates.filter(\.isBuiltIn).map(\.name)
+        let last = "transformer_blocks.\(model.config.numLayers - 1)."
+        let inner = builtIn.filter {
+            !$0.hasPrefix("transformer_blocks.0.") && !$0.hasPrefix(last)
+        }
+        return [
+            ("convert --dtype int8", try measure(Set(builtIn), candidates)),
+            ("but for the first and last block", try measure(Set(inner), candidates)),
+        ]
+    }
+
+    /// Rules for `convert --rules` that make `choice` of the built-in ones.
+    static func rules(_ choice: Choice, _ candidates: [Candidate]) -> [String] {
+        candidates.compactMap { candidate in
+            let isChosen = choice.names.contains(candidate.name)
+            guard isChosen != candidate.isBuiltIn else { return nil }
+            let pattern = candidate.name.map {
+                $0.isLetter || $0.isNumber || $0 == "_" ? "\($0)" : "\\\($0)"
+            }
+            return pattern.joined() + (isChosen ? "=int8" : "=keep")
+        }.sorted()
+    }
+}

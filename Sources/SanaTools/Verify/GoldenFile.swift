@@ -1,0 +1,154 @@
+import SanaModel
+
+/// A safetensors file of F32 values with a format, a version and a contract in its metadata.
+struct GoldenFile {
+    let path: String
+    /// The contract, an object.
+    let contract: JSONValue
+    private let source: any TensorSource
+
+    /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when the
+    ///   format is another, the contract no JSON or a tensor not F32.
+    init(path: String, format: String, version: String) throws {
+        let (source, metadata) = try OpenedFile.open(path)
+        (self.path, self.source) = (path, source)
+        guard metadata["format"] == format else {
+            if let flag = Self.flags[metadata["format"] ?? ""] {
+                throw BadDataError(
+                    file: path, reason: "is a golden of another kind, \(metadata["format"] ?? "")",
+                    remedy: "give it with \(flag)")
+            }
+            throw Self.bad(path, "not a golden: metadata has no format \"\(format)\"")
+        }
+        guard metadata["version"] == version else {
+            let found = (metadata["version"] ?? "none").printable
+            throw Self.bad(path, "golden of version \(found), not \(version)")
+        }
+        for tensor in source.tensors where tensor.dtype != .f32 {
+            throw Self.bad(
+                path, "tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not F32")
+        }
+        guard let text = metadata["contract"] else {
+            throw Self.bad(path, "metadata has no contract")
+        }
+        do throws(JSONError) { contract = try JSONScanner.parse(text) } catch {
+            throw Self.bad(path, "contract: \(error.reason)")
+        }
+    }
+
+    /// What each format is given with.
+    private static let flags = [
+        Golden.format: "--reference", TrajectoryGolden.format: "--trajectory",
+    ]
+
+    private static func bad(_ path: String, _ reason: String) -> BadDataError {
+        BadDataError(
+            file: path, reason: reason,
+            remedy: "record the golden again with 'sana-tools capture'")
+    }
+
+    /// An error of this file.
+    func bad(_ reason: String) -> BadDataError { Self.bad(path, reason) }
+
+    /// Names of all tensors, in the order of the file.
+    var names: [String] { source.tensors.map(\.name) }
+
+    /// Shape of a tensor, `nil` where there is none of the name.
+    func shape(_ name: String) -> [Int]? { source.info(name)?.shape }
+
+    /// Copies a tensor's values to the start of `buffer`, which grows where it is too small; the
+    /// file's pages behind them are let go.
+    ///
+    /// - Returns: `false` where there is no tensor of the name.
+    func read(_ name: String, into buffer: inout FloatBuffer) throws -> Bool {
+        guard let info = source.info(name) else { return false }
+        let bytes = try source.bytes(of: info)
+        defer { bytes.releasePages() }
+        if buffer.count < info.elementCount { buffer = FloatBuffer(count: info.elementCount) }
+        bytes.widen(from: .f32, into: buffer)
+        return true
+    }
+
+    /// A tensor's values, copied; the file's pages behind them are let go.
+    func tensor(_ name: String) throws -> DenseTensor? {
+        guard let info = source.info(name) else { return nil }
+        let bytes = try source.bytes(of: info)
+        defer { bytes.releasePages() }
+        return bytes.widened(from: .f32).map { DenseTensor(shape: info.shape, values: $0) }
+    }
+}
+
+/// What a golden says of where its values come from.
+struct GoldenProvenance: Sendable {
+    /// Digest of the weights, see `WeightsDigest`.
+    let weightsDigest: String
+    /// Precision of the forward, such as `float32`.
+    let computeDType: String
+    /// `Numerics` of the forward, as text.
+    let numerics: String
+    /// Versions of torch and diffusers, as text.
+    let producer: String
+
+    /// - Throws: `BadDataError` when the contract lacks any of it.
+    init(_ file: GoldenFile) throws(BadDataError) {
+        let json = file.contract
+        guard let digest = json["weights"]?["digest"]?.string else {
+            throw file.bad("contract: no weights.digest")
+        }
+        guard json["model_class"]?.string == SanaConfig.className else {
+            throw file.bad("contract: no model_class \"\(SanaConfig.className)\"")
+        }
+        guard let dtype = json["compute_dtype"]?.string else {
+            throw file.bad("contract: no compute_dtype")
+        }
+        guard let numerics = json["numerics"]?.string else {
+            throw file.bad("contract: no numerics")
+        }
+        (weightsDigest, computeDType, self.numerics) = (digest, dtype, numerics)
+        producer = (json["producer"]?.members ?? [])
+            .map { "\($0.key) \($0.value.string ?? "?")" }.joined(separator: ", ")
+    }
+
+    /// Relative RMS error that rounding one activation to the golden's precision costs: to BF16
+    /// 1.7e-3, to FP16 2.1e-4 (measured); `nil` for a precision that is not known.
+    var roundingError: Double? {
+        ["float32": 0, "bfloat16": 1.7e-3, "float16": 2.1e-4][computeDType]
+    }
+
+    /// Ways in which the golden's own arithmetic keeps any model from meeting `tolerance`.
+    func precisionProblems(
+        _ metric: Metric, tolerance: Double, numerics: Numerics
+    ) -> [Verification.Problem] {
+        var problems: [Verification.Problem] = []
+        if roundingError.map({ $0 > metric.relativeRMS(tolerance) }) ?? true {
+            problems.append(
+                .init(
+                    kind: .precision,
+                    message:
+                        "golden was computed in \(computeDType.printable), whose rounding alone "
+                        + "costs more than the tolerance; capture it in float32"))
+        }
+        if self.numerics != numerics.rawValue {
+            problems.append(
+                .init(
+                    kind: .precision,
+                    message:
+                        "golden was recorded with numerics \(self.numerics.printable), this run "
+                        + "has \(numerics.rawValue); choose with --numerics"))
+        }
+        return problems
+    }
+
+    /// The problem of having been recorded from other weights than those with `digest`.
+    func staleness(_ digest: String) -> [Verification.Problem] {
+        guard weightsDigest != digest else { return [] }
+        return [
+            .init(
+                kind: .stale,
+                message:
+                    "golden is stale: recorded from weights "
+                    + "\(String(weightsDigest.prefix(12)).printable), the model's are "
+                    + "\(digest.prefix(12)); capture it again, or --allow-stale")
+        ]
+    }
+}

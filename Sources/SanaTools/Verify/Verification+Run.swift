@@ -1,0 +1,117 @@
+import Foundation
+import SanaModel
+
+extension Verification {
+    /// What to compare and how strictly.
+    struct Options: Sendable {
+        var tolerances = Tolerances()
+        /// `nil`: relative power for int8 weights, relative RMS for float ones.
+        var metric: Metric?
+        var numerics = Numerics.fp32
+        /// How int8 weights meet activations.
+        var compute = Compute.standard
+        /// Accept a golden of other weights.
+        var allowStale = false
+        /// Whether layers also run on golden inputs; `nil`: where that is possible and takes no
+        /// more than `isolatedOperations`.
+        var isolated: Bool?
+
+        /// Operations of a forward that are a matter of seconds anywhere.
+        static let isolatedOperations = 20_000_000_000
+    }
+
+    /// Runs `model` on the golden's inputs and compares every captured activation as it is made.
+    ///
+    /// Activations are compared in place and dropped, so memory does not grow with their number.
+    ///
+    /// Inputs that do not fit the model are a problem of the result.
+    ///
+    /// - Throws: an error of reading the golden.
+    static func run(
+        _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
+    ) throws -> Verification {
+        let start = ContinuousClock.now
+        let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
+        var result = Verification(
+            model: model.label, reference: golden.path, metric: metric,
+            tolerance: options.tolerances.base, compute: model.compute(options.compute),
+            numerics: options.numerics, startedAt: Date())
+        result.goldenRounding = golden.provenance.roundingError ?? 0
+        let isolation: Isolation?
+        switch Isolation.choose(model, golden, options) {
+        case .success(let chosen): isolation = chosen
+        case .failure(let reason): (isolation, result.isolationRefused) = (nil, reason.text)
+        }
+        let probe = VerifyProbe(
+            golden: golden, config: model.transformer.config, metric: metric,
+            tolerances: options.tolerances, isolation: isolation)
+        let context = ForwardContext(
+            workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
+        let sample: DenseTensor
+        do throws(InputError) {
+            sample = try model.transformer.forward(
+                isolation.map { golden.inputs.repeated($0.runs) } ?? golden.inputs, context)
+        } catch {
+            let message = "the golden's inputs do not fit the model: \(error.description)"
+            result.problems = [Problem(kind: .misshapen, message: message)]
+            return result
+        }
+        if let error = probe.error { throw error }
+        result.output = try probe.output(sample)
+        result.layers = probe.layers
+        result.problems = probe.problems(expected: model.transformer.config.defaultActivations)
+        let strictest = result.compared.map(\.tolerance).min() ?? options.tolerances.base
+        result.problems += golden.provenance.precisionProblems(
+            metric, tolerance: strictest, numerics: options.numerics)
+        if !options.allowStale {
+            result.problems += golden.provenance.staleness(model.sourceDigest)
+        }
+        let inputs = LayerInputs(
+            model.transformer.config, captured: result.layers.map(\.path))
+        result.attribution = Attribution.find(
+            result.compared, inputs, metric: metric, tolerances: options.tolerances,
+            noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding))
+        result.seconds = (ContinuousClock.now - start).inSeconds
+        return result
+    }
+}
+
+extension Isolation {
+    /// Why layers cannot run on golden inputs.
+    struct Refusal: Error { let text: String }
+
+    /// The runs that `options` call for: none where isolation is switched off, or neither asked
+    /// for nor cheap.
+    fileprivate static func choose(
+        _ model: LoadedModel, _ golden: Golden, _ options: Verification.Options
+    ) -> Result<Isolation?, Refusal> {
+        guard options.isolated != false else { return .success(nil) }
+        func refused(_ text: String) -> Result<Isolation?, Refusal> {
+            options.isolated == true ? .failure(Refusal(text: text)) : .success(nil)
+        }
+        let config = model.transformer.config
+        let latent = golden.inputs.hiddenStates.shape
+        let captions = golden.inputs.encoderHiddenStates.shape
+        // Inputs that do not fit are for the forward to tell of.
+        guard (try? golden.inputs.check(for: config)) != nil else { return .success(nil) }
+        let isolation = Isolation(captured: golden.activationNames)
+        let batch = latent[0] * isolation.runs
+        do throws(InputError) {
+            try SanaInputs.check(
+                batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1],
+                for: config)
+        } catch { return refused(error.description) }
+        let shapes = config.defaultShapes(
+            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
+        let lacking = shapes.first { golden.shape(activationPrefix + $0.path) != $0.shape }
+        if let lacking { return refused("the golden has no usable \(lacking.path)") }
+        let operations = config.modules(
+            batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1]
+        ).totalOperations
+        guard options.isolated == true || operations <= Verification.Options.isolatedOperations
+        else { return .success(nil) }
+        return .success(isolation)
+    }
+
+    private static var activationPrefix: String { Golden.activationPrefix }
+}

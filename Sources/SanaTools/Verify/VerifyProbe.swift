@@ -1,0 +1,217 @@
+import SanaModel
+
+/// Compares every activation that a golden holds, in the order in which the forward makes them,
+/// and keeps no activation: memory does not grow with the number of layers.
+///
+/// Under an `Isolation` the batch is several runs of the same inputs side by side. The first runs
+/// freely. In the others, the golden's values replace captured activations as soon as they have
+/// been compared, so that what follows computes from golden inputs.
+final class VerifyProbe: LayerProbe {
+    private let golden: Golden
+    private let metric: Metric
+    private let tolerances: Tolerances
+    private let isolation: Isolation?
+    private let inputs: LayerInputs
+    /// The golden's values of one activation: one buffer for all, since buffers of many sizes that
+    /// come and go leave holes in memory that nothing fits in.
+    private var reference = FloatBuffer(count: 0)
+    private var misshapen: [Verification.Problem] = []
+    private(set) var layers: [Verification.Layer] = []
+    /// Relative RMS error of every layer so far.
+    private var errors: [String: Double] = [:]
+    /// Captured paths in the order in which the model ran them.
+    private var seen: [String] = []
+    /// The first failure to read the golden.
+    private(set) var error: (any Error)?
+
+    init(
+        golden: Golden, config: SanaConfig, metric: Metric, tolerances: Tolerances,
+        isolation: Isolation?
+    ) {
+        (self.golden, self.metric, self.tolerances) = (golden, metric, tolerances)
+        self.isolation = isolation
+        inputs = LayerInputs(config, captured: golden.listed.map(\.name))
+    }
+
+    func begin(_ path: String) {}
+
+    func end(_ path: String, _ outputs: [Activation]) {
+        for (index, activation) in outputs.enumerated() {
+            compare(outputs.count > 1 ? "\(path).\(index)" : path, module: path, activation)
+        }
+    }
+
+    private func compare(_ path: String, module: String, _ activation: Activation) {
+        let name = Golden.activationPrefix + path
+        guard error == nil, let shape = golden.shape(name) else { return }
+        seen.append(path)
+        let runs = isolation?.runs ?? 1
+        let free = activation.part(0, of: runs)
+        guard shape == free.shape else {
+            misshapen.append(.misshapen(path, golden: shape, model: free.shape))
+            return
+        }
+        do {
+            guard try golden.read(name, into: &reference) else { return }
+            let sums = ErrorSums(free, with: reference)
+            let isolated = isolation.map {
+                isolate($0, path, level: $0.level(of: module), activation, sums)
+            }
+            layers.append(layer(path, sums, shape, isolated))
+            errors[path] = layers.last?.comparison.relativeRMS
+        } catch { self.error = error }
+    }
+
+    private func layer(
+        _ path: String, _ sums: ErrorSums, _ shape: [Int],
+        _ isolated: Verification.Layer.Isolated?
+    ) -> Verification.Layer {
+        let comparison = Comparison(sums, shape: shape)
+        let tolerance = tolerances.tolerance(of: path)
+        return .init(
+            path: path, comparison: comparison, tolerance: tolerance,
+            passes: metric.passes(comparison, tolerance: tolerance), isolated: isolated)
+    }
+
+    /// Measures the runs on golden inputs, then continues them with the golden's values.
+    private func isolate(
+        _ isolation: Isolation, _ path: String, level: Int, _ activation: Activation,
+        _ free: ErrorSums
+    ) -> Verification.Layer.Isolated {
+        let own = activation.part(isolation.run(forcing: level), of: isolation.runs)
+        let last = activation.part(isolation.runs - 1, of: isolation.runs)
+        let result = isolated(
+            path, own: ErrorSums(own, with: reference), local: ErrorSums(last, with: reference),
+            inherited: ErrorSums(activation.part(0, of: isolation.runs), with: own),
+            signal: free.squaredReference)
+        for run in isolation.run(forcing: level)..<isolation.runs {
+            activation.part(run, of: isolation.runs).assign(reference)
+        }
+        return result
+    }
+
+    private func isolated(
+        _ path: String, own: ErrorSums, local: ErrorSums, inherited: ErrorSums, signal: Double
+    ) -> Verification.Layer.Isolated {
+        func relative(_ sums: ErrorSums) -> Double {
+            guard sums.nonfinite == 0 else { return .infinity }
+            return sums.squaredDifference == 0 ? 0 : (sums.squaredDifference / signal).squareRoot()
+        }
+        let incoming = inputs.outerInputs(of: path).compactMap { errors[$0] }.max() ?? 0
+        let inherited = relative(inherited)
+        return .init(
+            own: relative(own), local: relative(local), inherited: inherited,
+            gain: incoming > 0 && incoming.isFinite && inherited.isFinite
+                ? inherited / incoming : nil)
+    }
+
+    /// The comparison of the model's output, which is no module's; `nil` when its shape differs.
+    ///
+    /// - Parameter sample: of all runs.
+    func output(_ sample: DenseTensor) throws -> Verification.Layer? {
+        let runs = isolation?.runs ?? 1
+        let free = sample.part(0, of: runs)
+        let shape = golden.shape(Golden.outputName)
+        guard shape == free.shape, try golden.read(Golden.outputName, into: &reference) else {
+            misshapen.append(.misshapen(Golden.outputPath, golden: shape, model: free.shape))
+            return nil
+        }
+        let sums = ErrorSums(free, with: reference)
+        let isolated = isolation.map { isolation in
+            let own = sample.part(isolation.run(forcing: 0), of: runs)
+            let last = ErrorSums(sample.part(runs - 1, of: runs), with: reference)
+            return self.isolated(
+                Golden.outputPath, own: ErrorSums(own, with: reference), local: last,
+                inherited: ErrorSums(free, with: own.values), signal: sums.squaredReference)
+        }
+        return layer(Golden.outputPath, sums, free.shape, isolated)
+    }
+
+    /// Entries that are missing, extra, misshapen or out of order.
+    ///
+    /// - Parameter expected: the default set of the model.
+    func problems(expected: [String]) -> [Verification.Problem] {
+        let stored = Set(golden.activationNames)
+        let listed = golden.listed.map(\.name)
+        var reported = Set<String>()
+        let missing = (expected + listed).filter {
+            !stored.contains($0) && reported.insert($0).inserted
+        }
+        let made = Set(seen)
+        let extra = golden.activationNames.filter { !made.contains($0) }
+        return missing.map {
+            .init(kind: .missing, message: "\($0.printable) is not in the golden")
+        }
+            + extra.map {
+                .init(
+                    kind: .extra,
+                    message:
+                        "\($0.printable) is in the golden, but the model makes no such activation")
+            }
+            + golden.unknownNames.map {
+                .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
+            } + golden.contradictedShapes(among: Set(layers.map(\.path))) + misshapen
+            + disorder(listed.filter(made.contains))
+    }
+
+    /// The first place where the contract's order is not the model's.
+    private func disorder(_ listed: [String]) -> [Verification.Problem] {
+        let names = Set(listed)
+        let order = seen.filter(names.contains)
+        var counts = Set<String>()
+        if let twice = listed.first(where: { !counts.insert($0).inserted }) {
+            return [
+                .init(kind: .outOfOrder, message: "the contract lists \(twice.printable) twice")
+            ]
+        }
+        guard let place = order.indices.first(where: { listed[$0] != order[$0] }) else { return [] }
+        return [
+            .init(
+                kind: .outOfOrder,
+                message:
+                    "the contract lists \(listed[place].printable) where the model runs "
+                    + "\(order[place].printable): it is not in execution order")
+        ]
+    }
+}
+
+/// How many runs go side by side to tell own errors from inherited ones, and which activations
+/// each of them takes from the golden.
+///
+/// A module inside n captured ones has level n. Run 0 is free; run k goes on with the golden's
+/// values after every captured activation of a level below k. A module of level n therefore has
+/// golden inputs, and nothing replaced inside it, in run n + 1; in the last run its captured
+/// children are golden, too.
+struct Isolation: Sendable, Equatable {
+    /// Paths of captured modules, without the number of an output.
+    private let modules: Set<String>
+    let runs: Int
+
+    /// - Parameter captured: names of the golden's activations.
+    init(captured: [String]) {
+        var modules = Set(captured)
+        for name in captured where name.hasSuffix(".0") || name.hasSuffix(".1") {
+            // The one module with two outputs.
+            if name.dropLast(2) == "time_embed" { modules.insert("time_embed") }
+        }
+        modules.subtract(["time_embed.0", "time_embed.1"])
+        self.modules = modules
+        runs = 2 + (modules.map { Self.level(of: $0, modules) }.max() ?? 0)
+    }
+
+    /// Captured modules around the one at `path`.
+    func level(of path: String) -> Int { Self.level(of: path, modules) }
+
+    /// The run in which a module of `level` has golden inputs and its own insides.
+    func run(forcing level: Int) -> Int { min(level + 1, runs - 1) }
+
+    private static func level(of path: String, _ modules: Set<String>) -> Int {
+        var level = 0
+        var rest = path[...]
+        while let dot = rest.lastIndex(of: ".") {
+            rest = rest[..<dot]
+            if modules.contains(String(rest)) { level += 1 }
+        }
+        return level
+    }
+}

@@ -1,0 +1,47 @@
+// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive CORPUS… [-flag=value …]`.
+// An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
+import CLibFuzzer
+import SanaModel
+import SanaQuant
+
+/// One thread: libFuzzer counts what the thread that calls back covers.
+let workers = WorkerPool(threadCount: 1)
+
+/// Reads a safetensors file: the header, and every tensor's bytes.
+func readSafetensors(_ content: ByteView) throws {
+    let file = try SafetensorsFile(content: content, path: "fuzz.safetensors")
+    for tensor in file.tensors { _ = try file.bytes(of: tensor).withUnsafeBytes { $0.first } }
+}
+
+/// Reads an archive: table, manifest and header, every tensor by itself and all at once.
+func readArchive(_ content: ByteView) throws {
+    let archive = try Archive(content: content, path: "fuzz.safetensors.zst")
+    for tensor in archive.tensors { _ = try archive.bytes(of: tensor) }
+    _ = try archive.resident(using: workers)
+    if archive.manifest != nil { try archive.verify(using: workers) }
+}
+
+func attempt(
+    _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
+) -> Int32 {
+    do {
+        try read(ByteView(UnsafeBufferPointer(start: data, count: count)))
+    } catch let error as any DiagnosticError {
+        precondition(!error.fullMessage.isEmpty)
+    } catch {
+        preconditionFailure("refused with \(error), which no user can read")
+    }
+    return 0
+}
+
+var count = CommandLine.argc - 1
+var arguments = CommandLine.unsafeArgv + 1
+var list: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>? = arguments
+switch CommandLine.arguments.dropFirst().first {
+case "safetensors":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readSafetensors) }
+case "archive":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readArchive) }
+default:
+    fatalError("usage: sana-fuzz safetensors|archive CORPUS… [-flag=value …]")
+}

@@ -1,0 +1,45 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaQuant
+
+/// The seeds of `make fuzz`, whose names say whether a reader must take them. The archives among
+/// them were written by another program from the description of the format.
+@Suite struct SeedCorpusTests {
+    private func seeds(_ name: String) throws -> [(name: String, content: ByteView)] {
+        let folder = Fixtures.path + "/fuzz/" + name
+        return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map {
+            ($0, ByteView(try fileBytes(folder + "/" + $0)))
+        }
+    }
+
+    private func check(_ name: String, _ read: (ByteView) throws -> Void) throws {
+        let all = try seeds(name)
+        #expect(all.count { $0.name.hasPrefix("valid") } >= 5)
+        #expect(all.count { $0.name.hasPrefix("bad") } >= 5)
+        for seed in all {
+            do {
+                try read(seed.content)
+                #expect(seed.name.hasPrefix("valid"), "\(seed.name) was taken")
+            } catch let error as any DiagnosticError {
+                #expect(seed.name.hasPrefix("bad"), "\(seed.name): \(error)")
+                #expect(error.category == .badData)
+            }
+        }
+    }
+
+    @Test func safetensorsSeedsAreTakenAndRefusedAsNamed() throws {
+        try check("safetensors") { content in
+            let file = try SafetensorsFile(content: content, path: "seed")
+            for tensor in file.tensors { _ = try file.bytes(of: tensor) }
+        }
+    }
+
+    @Test func archiveSeedsAreTakenAndRefusedAsNamed() throws {
+        try check("archive") { content in
+            _ = try readEverything(try Archive(content: content, path: "seed.zst"))
+        }
+    }
+}

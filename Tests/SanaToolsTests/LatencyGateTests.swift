@@ -1,0 +1,96 @@
+import Testing
+
+@testable import SanaTools
+
+struct LatencyGateTests {
+    /// A profile of two blocks on a host of some speed, with a little noise.
+    private func run(
+        _ seed: UInt64, slow: [String: Double] = [:], speed: Double = 1, load: Double = 0.01
+    ) -> GateSamples {
+        var random = SplitMix64(seed: seed)
+        func noise() -> Double { 1 + (Double(random.next() % 1000) / 1000 - 0.5) * 0.01 }
+        let count = 12
+        let paths = ["patch_embed", "transformer_blocks.0", "transformer_blocks.1"]
+        let layers = zip(paths, [10e6, 45e6, 45e6]).map { path, time in
+            let values = (0..<count).map { _ in time * (slow[path] ?? 1) * noise() / speed }
+            return GateSamples.Layer(path: path, wall: values, cpu: values.map { $0 * 1.9 })
+        }
+        let total = (0..<count).map { index in
+            layers.reduce(0) { $0 + $1.wall[index] } * (slow["total"] ?? 1)
+        }
+        return GateSamples(
+            total: .init(path: "total", wall: total, cpu: total.map { $0 * 1.9 }), layers: layers,
+            host: (0..<count).map { _ in
+                .init(
+                    canaryGFLOPS: 150 * speed * noise(), canaryCPUGFLOPS: 75 * speed * noise(),
+                    otherLoad: load)
+            })
+    }
+
+    private func compare(_ candidate: GateSamples) throws -> LatencyGate.Result {
+        try #require(
+            LatencyGate.compare(candidate, with: (1...5).map { run($0) }, GateOptions()))
+    }
+
+    @Test func sameModelPasses() throws {
+        let result = try compare(run(9))
+        #expect(result.verdict == .pass && result.doubts.isEmpty && result.layers.count == 3)
+    }
+
+    @Test func slowBlockIsNamedAndNoOther() throws {
+        let result = try compare(run(9, slow: ["transformer_blocks.1": 1.05]))
+        #expect(
+            result.layers.filter { $0.verdict == .fail }.map(\.path) == ["transformer_blocks.1"])
+        let layer = try #require(result.layers.last)
+        #expect(abs(layer.decisive.ratio - 1.05) < 0.01)
+        let interval = try #require(layer.decisive.interval)
+        #expect(interval.low > 1.03 && interval.high < 1.07)
+    }
+
+    @Test func slowForwardIsARegressionOnAnyFasterOrEqualHost() throws {
+        let slow = ["patch_embed", "transformer_blocks.0", "transformer_blocks.1"]
+        let factors = Dictionary(uniqueKeysWithValues: slow.map { ($0, 1.03) })
+        let result = try compare(run(9, slow: factors))
+        #expect(result.total.verdict == .fail && result.layers.allSatisfy { $0.verdict == .pass })
+        #expect(try compare(run(9, slow: factors, speed: 1.2)).total.verdict == .fail)
+    }
+
+    @Test func slowHostIsInconclusiveEvenWhereTheModelIsSlowToo() throws {
+        let throttled = try compare(run(9, speed: 0.8))
+        #expect(throttled.verdict == .inconclusive && throttled.doubts.count == 1)
+        #expect(throttled.layers.allSatisfy { $0.verdict == .pass })
+        let both = try compare(run(9, slow: ["transformer_blocks.0": 1.3], speed: 0.8))
+        #expect(both.verdict == .inconclusive)
+        let busy = try compare(run(9, slow: ["transformer_blocks.0": 1.3], load: 0.4))
+        #expect(busy.verdict == .inconclusive && busy.doubts.count == 1)
+    }
+
+    @Test func lostParallelismShowsOnTheClockAlone() throws {
+        var serial = run(9)
+        serial = GateSamples(
+            total: .init(
+                path: "total", wall: serial.total.wall.map { $0 * 1.4 }, cpu: serial.total.cpu),
+            layers: serial.layers, host: serial.host)
+        let result = try compare(serial)
+        #expect(result.total.verdict == .fail && (result.total.cpu?.ratio ?? 9) < 1.01)
+    }
+
+    @Test func errorsMayNotRiseBeyondRounding() {
+        func layer(_ rms: Double?) -> LayerResult {
+            LayerResult(
+                path: "a", samples: nil, medianNs: nil, relativeRms: rms, relativePower: nil,
+                maxAbs: nil, cosine: nil, sqnrDb: nil, ownRelativeRms: nil,
+                inheritedRelativeRms: nil, tolerance: 1, verdict: "pass")
+        }
+        func verdict(_ now: Double?, _ before: Double?...) -> Verdict? {
+            AccuracyGate.compare([layer(now)], with: before.map { [layer($0)] }, GateOptions())
+                .first?.verdict
+        }
+        #expect(verdict(1e-3, 1e-3) == .pass && verdict(1.01e-3, 1e-3) == .pass)
+        #expect(verdict(1.05e-3, 1e-3) == .fail && verdict(1.05e-3, 2e-3, 1e-3) == .fail)
+        // Sums in another order.
+        #expect(verdict(9e-7, 5e-7) == .pass && verdict(3e-6, 5e-7) == .fail)
+        #expect(verdict(nil, 1e-3) == .fail && verdict(nil, nil) == .pass)
+        #expect(verdict(1) == nil)
+    }
+}

@@ -1,0 +1,139 @@
+import Foundation
+import SanaModel
+import SanaQuant
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+/// Choosing which weights become int8.
+struct TuningTests {
+    private static let goldens = ["b1-t1", "b2-t999", "b1-t500-full"].map {
+        Fixtures.path + "/goldens/sana-digits-\($0).safetensors"
+    }
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func search(_ goldens: [String]) throws -> PrecisionSearch {
+        PrecisionSearch(
+            model: try OpenedModel.open(Fixtures.digits),
+            references: try goldens.map { try Golden(path: $0) }, compute: .w8a16,
+            workers: WorkerPool(threadCount: 2))
+    }
+
+    /// On sana-digits the search beats both usual choices at no more than their size.
+    @Test func tunedChoiceBeatsTheUsualOnesAtTheirSize() throws {
+        let tuning = try Tuning.run(search(Self.goldens), tolerance: 1e-5)
+        #expect(tuning.baselines.count == 2)
+        for (name, baseline, tuned) in tuning.baselines {
+            let tuned = try #require(tuned)
+            #expect(tuned.bytes <= baseline.bytes, "\(name)")
+            #expect(tuned.error < baseline.error / 2, "\(name)")
+        }
+        let chosen = try #require(tuning.chosen)
+        #expect(chosen.error <= 1e-5)
+        // The front is one: sizes fall, errors rise.
+        for (one, next) in zip(tuning.front, tuning.front.dropFirst()) {
+            #expect(one.bytes > next.bytes && one.error < next.error)
+        }
+        // Nothing on the front that keeps the tolerance is smaller.
+        #expect(tuning.front.allSatisfy { $0.error > 1e-5 || $0.bytes >= chosen.bytes })
+        let ranked = tuning.candidates.map(\.errorPerByte)
+        #expect(ranked == ranked.sorted() && ranked.count == 46)
+        #expect(tuning.json["baselines"]?.array?.count == 2)
+    }
+
+    @Test func toleranceThatNoModelMeetsGivesNoChoice() throws {
+        let tuning = try Tuning.run(search([Self.goldens[0]]), tolerance: 1e-20)
+        #expect(tuning.chosen == nil && tuning.rules.isEmpty)
+        #expect(tuning.summary.hasPrefix("NONE"))
+    }
+
+    /// What the search measures in memory is what convert and verify get.
+    @Test func rulesMakeTheArchiveThatWasMeasured() throws {
+        let program = try BuiltProgram()
+        let references = Self.goldens.prefix(2).flatMap { ["--reference", $0] }
+        let tuned = try program.run(
+            ["tune", "fixtures/sana-digits", "--tolerance", "1e-5", "--output", "rules.txt"]
+                + references + ["--format", "json"])
+        #expect(tuned.code == 0, "\(tuned.talk)")
+        let expected = try #require(tuned.json?["chosen"]?["relative_power"]?.double)
+        let converted = try program.run(
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--rules", "rules.txt",
+            "--output", "t.safetensors.zst", "--format", "json")
+        #expect(converted.code == 0, "\(converted.talk)")
+        // Isolated blocks run as a larger batch, which OpenBLAS may sum in another order.
+        let verified = try program.run(
+            ["verify", "t.safetensors.zst", "--no-isolated", "--format", "json"] + references)
+        #expect(verified.code == 0)
+        let errors = verified.json?.array?.compactMap { $0["output"]?["relative_power"]?.double }
+        #expect(errors?.max() == expected)
+        let refused = try program.run(
+            ["tune", "fixtures/sana-digits", "--output", "rules.txt"] + references)
+        #expect(refused.code == 73)
+        let quantized = try program.run(["tune", "t.safetensors.zst"] + references)
+        #expect(quantized.code == 64)
+        let none = try program.run("tune", "fixtures/sana-digits")
+        #expect(none.code == 64)
+        let strict = try program.run(
+            ["tune", "fixtures/sana-digits", "--tolerance", "1e-20", "--output", "none.txt"]
+                + references)
+        #expect(strict.code == 1 && !program.folder.entries.contains("none.txt"))
+        let unfit = try program.run(
+            "tune", "fixtures/tiny/plain", "--reference", Self.goldens[0])
+        #expect(unfit.code == 65)
+    }
+
+    @Test func quantizedSourceHoldsTheBytesOfAConversion() throws {
+        let program = try BuiltProgram()
+        for arguments in [
+            [
+                "convert", "fixtures/sana-digits", "--dtype", "int8", "--output",
+                "a.safetensors.zst",
+            ],
+            ["unpack", "a.safetensors.zst", "--output", "int8"],
+        ] { #expect(try program.run(arguments).code == 0) }
+        let converted = try OpenedModel.open(program.folder("int8")).source
+        let source = try OpenedModel.open(Fixtures.digits).source
+        let names = Set(converted.tensors.filter { $0.dtype == .i8 }.map(\.name))
+        let quantized = QuantizedSource(source, quantizing: names)
+        #expect(Set(quantized.tensors.map(\.name)) == Set(converted.tensors.map(\.name)))
+        for tensor in converted.tensors {
+            #expect(quantized.info(tensor.name) == tensor)
+            let ours = try quantized.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            let theirs = try converted.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            #expect(ours == theirs, "\(tensor.name)")
+        }
+    }
+
+    @Test func weightThatIsNotFiniteIsNamed() throws {
+        let model = try DoctoredCheckpoint("sana-digits/transformer")
+        let name = "transformer_blocks.0.attn1.to_q.weight"
+        try model.patch(name, element: 5, with: [0x80, 0x7F])
+        let source = QuantizedSource(
+            try OpenedModel.open(model.path).source, quantizing: [name])
+        let info = try #require(source.info(name))
+        #expect { try source.bytes(of: info) } throws: {
+            ($0 as? BadDataError)?.reason == "element 5 is not finite"
+        }
+    }
+
+    @Test func rulesAreReadLineByLine() throws {
+        func rules(_ text: String) throws -> [String] {
+            try RuleFile.read(folder.write("r.txt", Array(text.utf8))).map(\.text)
+        }
+        #expect(try rules("") == [] && rules("# a=int4\n\n  \n") == [])
+        #expect(try rules("# x\r\na=int8\r\nb.*=keep") == ["a=int8", "b.*=keep"])
+        for text in ["a", "a=int4", "x=keep\n(=int8"] {
+            #expect { try rules(text) } throws: {
+                ($0 as? BadDataError)?.reason.contains("line \(text.contains("\n") ? 2 : 1):")
+                    == true
+            }
+        }
+        #expect(throws: FileError.self) { try RuleFile.read(folder("absent")) }
+        #expect(throws: BadDataError.self) {
+            try rules(String(repeating: "#", count: 1 << 20 + 1))
+        }
+    }
+}
