@@ -7,16 +7,42 @@
 #include <math.h>
 #include <string.h>
 
-// No FMA: a fused multiply-add would round once where the portable twin rounds twice.
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+// Multiply and add are not contracted: a fused one would round once where the portable twin rounds
+// twice.
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #define SK_TABLE avx2_kernels
 #define SK_NAME "avx2"
+#define SK_VECTOR 8
+#define SK_TILE_TOKENS 6
+#define SK_FUSED 1
+#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
 #define SK_MULTIPLY_I8 multiply_i8_avx2
 
 // Declared ahead of the table that the shared source ends with.
 static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, const void *panel,
                              size_t rows, const float *token_scale, const float *row_scale,
                              const float *bias, float *y, size_t stride);
+
+// Eight rows of eight floats to eight columns, 16 floats apart.
+static inline void transpose_f32(const float *source, size_t stride, float *target) {
+    __m256 rows[8], pairs[8], quads[8];
+    for (int i = 0; i < 8; i++) rows[i] = _mm256_loadu_ps(source + (size_t)i * stride);
+    for (int i = 0; i < 8; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            quads[i + 2 * j] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0x44);
+            quads[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xEE);
+        }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(target + i * 16, _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20));
+        _mm256_storeu_ps(target + (4 + i) * 16,
+                         _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x31));
+    }
+}
+
 #include "kernels_body.h"
 
 // Tokens whose sums a tile keeps in registers: 6 x 2 of the 16, beside two of weights.
@@ -84,7 +110,7 @@ static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, c
 #pragma clang attribute pop
 
 const sk_kernels *sk_kernels_avx2(void) {
-    return __builtin_cpu_supports("avx2") ? &avx2_kernels : NULL;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &avx2_kernels : NULL;
 }
 
 #else

@@ -7,12 +7,16 @@
 #include <math.h>
 #include <string.h>
 
-// The target has FMA, but multiply and add are not contracted: a fused one would round once where
-// the portable twin rounds twice.
+// Multiply and add are not contracted: a fused one would round once where the portable twin rounds
+// twice.
 #pragma clang attribute push( \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni"))), apply_to = function)
 #define SK_TABLE avx512_kernels
 #define SK_NAME "avx512vnni"
+#define SK_VECTOR 16
+#define SK_TILE_TOKENS 14
+#define SK_FUSED 1
+#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
 #define SK_HAS_OWN_I8
 #define SK_MULTIPLY_I8 multiply_i8
 
@@ -28,6 +32,39 @@ static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *pa
 static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
                         const float *bias, float *y, size_t stride);
+// The 16 x 16 matrix of 32-bit words in `rows`, transposed.
+static inline __attribute__((always_inline)) void transpose(__m512i rows[16]) {
+    __m512i pairs[16], quads[16];
+    for (int i = 0; i < 16; i += 2) {
+        pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+        for (int j = 0; j < 2; j++) {
+            quads[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + j + 2]);
+            quads[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + j + 2]);
+        }
+    // quads[4 i + j] now holds column j of each 128-bit lane for rows 4 i to 4 i + 3.
+    for (int j = 0; j < 4; j++) {
+        __m512i even_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
+        __m512i odd_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xDD);
+        __m512i even_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
+        __m512i odd_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xDD);
+        rows[j] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
+        rows[8 + j] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
+        rows[4 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
+        rows[12 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
+    }
+}
+
+// Sixteen rows of sixteen floats to sixteen columns, 32 floats apart.
+static inline void transpose_f32(const float *source, size_t stride, float *target) {
+    __m512i rows[16];
+    for (int i = 0; i < 16; i++) rows[i] = _mm512_loadu_si512(source + (size_t)i * stride);
+    transpose(rows);
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + i * 32, rows[i]);
+}
+
 #include "kernels_body.h"
 
 static inline size_t padded(size_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
@@ -54,31 +91,6 @@ static float quantize_token(const float *x, size_t n, void *token) {
     }
     memcpy(q + padded(n), &sum, sizeof sum);
     return scale;
-}
-
-// The 16 x 16 matrix of 32-bit words in `rows`, transposed.
-static inline __attribute__((always_inline)) void transpose(__m512i rows[16]) {
-    __m512i pairs[16], quads[16];
-    for (int i = 0; i < 16; i += 2) {
-        pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
-        pairs[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; j++) {
-            quads[i + 2 * j] = _mm512_unpacklo_epi64(pairs[i + j], pairs[i + j + 2]);
-            quads[i + 2 * j + 1] = _mm512_unpackhi_epi64(pairs[i + j], pairs[i + j + 2]);
-        }
-    // quads[4 i + j] now holds column j of each 128-bit lane for rows 4 i to 4 i + 3.
-    for (int j = 0; j < 4; j++) {
-        __m512i even_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
-        __m512i odd_low = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xDD);
-        __m512i even_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
-        __m512i odd_high = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xDD);
-        rows[j] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
-        rows[8 + j] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
-        rows[4 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
-        rows[12 + j] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
-    }
 }
 
 static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel) {

@@ -10,6 +10,8 @@
 
 enum { LANES = 16, DOUBLE_LANES = 8 };
 
+#include "products_body.h"
+
 static inline float as_float(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -520,6 +522,11 @@ static const sk_kernels SK_TABLE = {
     .compare = compare,
     .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,
+    .multiplies_f32 = SK_FUSED,
+    .panel_floats = panel_floats,
+    .pack_f32 = pack_f32,
+    .pack_columns_f32 = pack_columns_f32,
+    .multiply_f32 = multiply_f32,
     .quantize_token = quantize_token,
     .token_bytes = token_bytes,
     .panel_bytes = panel_bytes,

@@ -1,9 +1,9 @@
-// The arithmetic between matrix products: conversions, norms, activations, softmax, depthwise
-// convolution, statistics.
+// The arithmetic of the forward and of conversion: matrix products, conversions, norms,
+// activations, softmax, depthwise convolution, statistics.
 //
-// Every kernel exists once per instruction set, compiled from one source (kernels_body.h) without
-// contraction of multiply and add and with a fixed order of summation. All instruction sets
-// therefore give the same bits.
+// Every kernel exists once per instruction set, compiled from one source (kernels_body.h and
+// products_body.h) with a fixed order of summation; multiply and add are fused where the source
+// says so and nowhere else. All instruction sets therefore give the same bits.
 //
 // Rules that hold for all of them: `n` counts elements and may be 0; pointers need no alignment;
 // inputs and outputs of equal length may be the same array, and do not overlap otherwise.
@@ -49,6 +49,8 @@ typedef struct {
 typedef struct {
     /// "portable", "avx2" or "avx512vnni".
     const char *name;
+    /// Whether multiply_f32 runs on vectors; where not, a BLAS is faster.
+    int multiplies_f32;
 
     // Conversions. 16-bit values are raw little-endian bits at any address.
     void (*widen_bf16)(const void *source, float *target, size_t n);
@@ -116,6 +118,23 @@ typedef struct {
     void (*measure_rounding)(const float *actual, const float *reference, float limit, size_t n,
                              sk_rounding *sums);
 
+    // Products of fp32 matrices. Each sum is a chain of fused multiply-adds in the order of the
+    // columns, broken into equal parts of at most 512, so that a token's result depends neither on
+    // the instruction set nor on the other tokens.
+    /// Floats of a panel of weights.
+    size_t (*panel_floats)(size_t rows, size_t columns);
+    /// Packs weights [rows, columns], rows `stride` apart.
+    void (*pack_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
+                     float *panel);
+    /// Packs weights that lie transposed, [columns, rows], columns `stride` apart.
+    void (*pack_columns_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
+                             float *panel);
+    /// y[t, r] = sum over columns of x[t, c] * panel[r, c] + bias[r]; tokens of x and y lie their
+    /// strides apart; bias may be NULL.
+    void (*multiply_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                         const float *panel, size_t rows, const float *bias, float *y,
+                         size_t y_stride);
+
     // Products of int8 weights with int8 activations. Sums are exact in int32 up to 2^17 columns,
     // hence the same from every instruction set; how tokens and weights lie in memory is each
     // one's own affair.
@@ -141,7 +160,7 @@ size_t sk_histogram_bin(const uint32_t *bins, uint64_t rank);
 /// Plain C for any processor.
 const sk_kernels *sk_kernels_portable(void);
 
-/// AVX2; NULL on processors without it and on other architectures.
+/// AVX2 with FMA; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx2(void);
 
 /// AVX-512 with VNNI; NULL on processors without it and on other architectures.

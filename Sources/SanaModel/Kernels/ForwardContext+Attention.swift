@@ -1,8 +1,9 @@
-import COpenBLAS
 import CSanaKernels
 
 /// Queries of one head that one task of softmax attention takes.
-private let queryBlock = 256
+private let queryBlock = 1024
+/// Queries whose scores are in memory at a time.
+private let queryRows = 56
 
 /// Attention over heads that lie side by side in the channels: `[batch · tokens, heads · dim]`.
 extension ForwardContext {
@@ -16,35 +17,44 @@ extension ForwardContext {
     ) {
         let dim = query.columns / heads
         let tokens = query.rows / batch
-        let width = Int32(query.columns)
-        let (size, length) = (Int32(dim), Int32(tokens))
-        let scratch = scratch(floatsPerWorker: dim * dim + dim + tokens)
-        let ones = matrix("attention.ones", rows: 1, columns: tokens)
-        ones.pointer.update(repeating: 1, count: tokens)
+        let width = query.columns
+        let sums = dim + 1
+        let sizes = [
+            sums * tokens, PanelProduct.floats(rows: dim, columns: tokens), sums * dim,
+            PanelProduct.floats(rows: sums, columns: dim),
+        ]
+        let scratch = scratch(floatsPerWorker: sizes.reduce(0, +))
         workers.run(batch * heads) { task, worker in
-            let offset = task / heads * tokens * query.columns + task % heads * dim
+            let offset = task / heads * tokens * width + task % heads * dim
             let (q, k) = (query.pointer + offset, key.pointer + offset)
             let (v, out) = (value.pointer + offset, output.pointer + offset)
-            let scores = scratch[worker]
-            let keySum = scores + dim * dim
-            let denominator = keySum + dim
-            // scores[i, j] = Σ over tokens of v[n, i] · k[n, j]; keySum[j] the same for the row of
-            // ones.
-            cblas_sgemm(
-                CblasRowMajor, CblasTrans, CblasNoTrans, size, size, length, 1, v, width, k, width,
-                0,
-                scores, size)
-            cblas_sgemv(
-                CblasRowMajor, CblasTrans, length, size, 1, k, width, ones.pointer, 1, 0, keySum, 1)
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasTrans, length, size, size, 1, q, width, scores,
-                size, 0, out, width)
-            cblas_sgemv(
-                CblasRowMajor, CblasNoTrans, length, size, 1, q, width, keySum, 1, 0, denominator, 1
-            )
+            let values = scratch[worker]
+            let keyPanel = values + sizes[0]
+            let scores = keyPanel + sizes[1]
+            let scorePanel = scores + sizes[2]
+            // values = V̂: v transposed, and a row of ones.
             for token in 0..<tokens {
-                Kernels.best.divide(
-                    out + token * output.columns, denominator[token] + 1e-15, dim)
+                for channel in 0..<dim {
+                    values[channel * tokens + token] = v[token * width + channel]
+                }
+            }
+            (values + dim * tokens).update(repeating: 1, count: tokens)
+            // scores[i, j] = Σ over tokens of V̂[i, n] · k[n, j].
+            PanelProduct.packColumns(k, rows: dim, columns: tokens, stride: width, into: keyPanel)
+            PanelProduct.multiply(
+                values, stride: tokens, tokens: sums, columns: tokens, panel: keyPanel, rows: dim,
+                into: scores, stride: dim)
+            // products[n, i] = Σ over channels of q[n, j] · scores[i, j], where V̂ was.
+            let products = values
+            PanelProduct.pack(scores, rows: sums, columns: dim, stride: dim, into: scorePanel)
+            PanelProduct.multiply(
+                q, stride: width, tokens: tokens, columns: dim, panel: scorePanel, rows: sums,
+                into: products, stride: sums)
+            for token in 0..<tokens {
+                let product = products + token * sums
+                let target = out + token * output.columns
+                target.update(from: product, count: dim)
+                Kernels.best.divide(target, product[dim] + 1e-15, dim)
             }
         }
     }
@@ -58,29 +68,40 @@ extension ForwardContext {
     ) {
         let dim = query.columns / heads
         let (tokens, keys) = (query.rows / batch, key.rows / batch)
-        let width = Int32(query.columns)
+        let width = query.columns
         let blocks = (tokens + queryBlock - 1) / queryBlock
         let scale = Float(1 / Double(dim).squareRoot())
-        let scratch = scratch(floatsPerWorker: queryBlock * keys)
+        let keyFloats = PanelProduct.floats(rows: keys, columns: dim)
+        let valueFloats = PanelProduct.floats(rows: dim, columns: keys)
+        let scratch = scratch(
+            floatsPerWorker: keyFloats + valueFloats + queryRows * keys)
         workers.run(batch * heads * blocks) { task, worker in
             let (image, head) = (task / blocks / heads, task / blocks % heads)
-            let start = task % blocks * queryBlock
-            let count = min(queryBlock, tokens - start)
-            let offset = (image * tokens + start) * query.columns + head * dim
+            let first = task % blocks * queryBlock
             let keyOffset = image * keys * key.columns + head * dim
-            let scores = scratch[worker]
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasTrans, Int32(count), Int32(keys), Int32(dim), 1,
-                query.pointer + offset, width, key.pointer + keyOffset, width, 0, scores,
-                Int32(keys))
-            for row in 0..<count {
-                Kernels.best.softmax(
-                    scores + row * keys, bias.map { UnsafePointer($0.row(image)) }, scale, keys)
+            let keyPanel = scratch[worker]
+            let valuePanel = keyPanel + keyFloats
+            let scores = valuePanel + valueFloats
+            PanelProduct.pack(
+                key.pointer + keyOffset, rows: keys, columns: dim, stride: width, into: keyPanel)
+            PanelProduct.packColumns(
+                value.pointer + keyOffset, rows: dim, columns: keys, stride: width,
+                into: valuePanel)
+            let end = min(first + queryBlock, tokens)
+            for start in stride(from: first, to: end, by: queryRows) {
+                let count = min(queryRows, end - start)
+                let offset = (image * tokens + start) * width + head * dim
+                PanelProduct.multiply(
+                    query.pointer + offset, stride: width, tokens: count, columns: dim,
+                    panel: keyPanel, rows: keys, into: scores, stride: keys)
+                for row in 0..<count {
+                    Kernels.best.softmax(
+                        scores + row * keys, bias.map { UnsafePointer($0.row(image)) }, scale, keys)
+                }
+                PanelProduct.multiply(
+                    scores, stride: keys, tokens: count, columns: keys, panel: valuePanel,
+                    rows: dim, into: output.pointer + offset, stride: width)
             }
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(count), Int32(dim), Int32(keys), 1,
-                scores, Int32(keys), value.pointer + keyOffset, width, 0, output.pointer + offset,
-                width)
         }
     }
 }

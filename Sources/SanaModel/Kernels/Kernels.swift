@@ -14,8 +14,13 @@ enum Kernels {
 
 /// What runs the arithmetic on this processor.
 public enum Arithmetic {
-    /// Our own kernels and those that OpenBLAS chose, for records: `avx2, OpenBLAS Haswell`.
+    /// Our own kernels, and those that OpenBLAS chose where it multiplies, for records: `avx2`, or
+    /// `portable, OpenBLAS Prescott`.
     public static var description: String {
-        "\(Kernels.name), OpenBLAS \(String(cString: openblas_get_corename()))"
+        guard Kernels.best.multiplies_f32 == 0 else { return Kernels.name }
+        return "\(Kernels.name), OpenBLAS \(blasCore)"
     }
+
+    /// The processor that OpenBLAS takes this one for; `Prescott` where it knows none of it.
+    public static var blasCore: String { String(cString: openblas_get_corename()) }
 }

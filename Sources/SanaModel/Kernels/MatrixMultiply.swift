@@ -1,8 +1,6 @@
-import COpenBLAS
-
-/// Output channels that one task computes: small enough to share among threads, large enough for
-/// BLAS.
-private let panelRows = 192
+/// Output channels that one task computes: small enough to share among threads and for a panel to
+/// stay in the cache of a core, large enough to read activations seldom.
+private let panelRows = 96
 /// Tokens that one task computes when there are few panels.
 private let tokenBlock = 512
 
@@ -26,24 +24,20 @@ extension ForwardContext {
         let panels = (weight.rows + panelRows - 1) / panelRows
         let rowsPerTask = panels >= 8 ? max(x.rows, 1) : tokenBlock
         let blocks = (x.rows + rowsPerTask - 1) / rowsPerTask
-        let scratch = scratch(floatsPerWorker: panelRows * weight.columns)
+        let packed = PanelProduct.floats(rows: panelRows, columns: weight.columns)
+        let scratch = scratch(
+            floatsPerWorker: packed + PanelProduct.packedRows * weight.columns)
         workers.run(panels * blocks) { task, worker in
             let first = task / blocks * panelRows
             let channels = first..<min(first + panelRows, weight.rows)
             let start = task % blocks * rowsPerTask
-            let tokens = min(rowsPerTask, x.rows - start)
-            let panel = weight.panel(channels, scratch: scratch[worker])
-            let output = y.row(start) + first
-            if let bias {
-                for token in 0..<tokens {
-                    (output + token * y.columns).update(
-                        from: bias.pointer + first, count: channels.count)
-                }
-            }
-            cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(channels.count),
-                Int32(x.columns), 1, x.row(start), Int32(x.columns), panel, Int32(weight.columns),
-                bias == nil ? 0 : 1, output, Int32(y.columns))
+            let panel = scratch[worker]
+            weight.pack(channels, into: panel, scratch: panel + packed)
+            PanelProduct.multiply(
+                x.row(start), stride: x.columns, tokens: min(rowsPerTask, x.rows - start),
+                columns: x.columns, panel: panel, rows: channels.count,
+                bias: bias.map { UnsafePointer($0.pointer + first) }, into: y.row(start) + first,
+                stride: y.columns)
         }
     }
 }

@@ -15,7 +15,7 @@ import class Foundation.ProcessInfo
 ///
 /// Callers split their work the same way whatever `threadCount` is and each iteration writes its
 /// own output, so results do not depend on the number of threads, to the bit. For the same reason
-/// BLAS runs single-threaded inside each worker.
+/// OpenBLAS, where it multiplies, runs single-threaded inside each worker.
 public final class WorkerPool: @unchecked Sendable {
     /// Threads that work on a loop, the caller included.
     public let threadCount: Int

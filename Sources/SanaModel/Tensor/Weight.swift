@@ -2,7 +2,7 @@ import CSanaKernels
 
 /// The weight `[rows, columns]` of a linear map, in the type it was stored in.
 ///
-/// Rows are output channels. Values narrower than fp32 are widened a panel of rows at a time, so a
+/// Rows are output channels. Values narrower than fp32 are widened a few rows at a time, so a
 /// model takes the memory of its file.
 public struct Weight: Sendable {
     /// The stored values.
@@ -20,9 +20,26 @@ public struct Weight: Sendable {
     /// Input channels.
     public let columns: Int
 
+    /// Packs the rows `range` for `PanelProduct`.
+    ///
+    /// - Parameter scratch: room for `PanelProduct.packedRows` rows.
+    func pack(
+        _ range: Range<Int>, into panel: UnsafeMutablePointer<Float>,
+        scratch: UnsafeMutablePointer<Float>
+    ) {
+        for first in stride(
+            from: range.lowerBound, to: range.upperBound, by: PanelProduct.packedRows)
+        {
+            let rows = first..<min(first + PanelProduct.packedRows, range.upperBound)
+            PanelProduct.pack(
+                widened(rows, scratch: scratch), rows: rows.count, columns: columns,
+                stride: columns, into: panel + (first - range.lowerBound) * columns)
+        }
+    }
+
     /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened
     /// into `scratch`.
-    func panel(
+    private func widened(
         _ range: Range<Int>, scratch: UnsafeMutablePointer<Float>
     ) -> UnsafePointer<Float> {
         let (start, count) = (range.lowerBound * columns, range.count * columns)

@@ -8,7 +8,7 @@ struct KernelsCommand: ParsableCommand {
         abstract: "Measure what this machine makes of Sana's matrix products and passes.",
         discussion: """
             Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
-            threads: fp32, 16-bit weights widened a panel at a time, int8 weights dequantized (w8a16) and int8 products \
+            threads: fp32, 16-bit weights widened a few rows at a time, int8 weights dequantized (w8a16) and int8 products \
             (w8a8). Needs no model.
 
             EXAMPLES
@@ -47,7 +47,8 @@ extension KernelRates {
     /// The interface that other programs read; field names are kept by tests.
     func json(threads: Int) -> JSONValue {
         .fields([
-            "kernels": .string(Arithmetic.description), "threads": .int(threads),
+            "kernels": .string(Arithmetic.description), "blas_core": .string(Arithmetic.blasCore),
+            "threads": .int(threads),
             "products": .array(
                 products.map { product in
                     .fields([
@@ -81,6 +82,7 @@ extension KernelRates {
         }
         var memory = TextTable([("pass", .left), ("GB/s", .right)])
         for pass in passes { memory.append([pass.name, Format.decimal(pass.rate, digits: 1)]) }
-        return [Arithmetic.description, write(table), write(memory)].joined(separator: "\n\n")
+        let peers = "kernels \(Arithmetic.description), BLAS column OpenBLAS \(Arithmetic.blasCore)"
+        return [peers, write(table), write(memory)].joined(separator: "\n\n")
     }
 }

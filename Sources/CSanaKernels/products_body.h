@@ -1,0 +1,169 @@
+// Products of fp32 matrices, one source for every instruction set; kernels_body.h includes it.
+//
+// Each sum is a chain of fused multiply-adds over at most SUM_COLUMNS columns in their order, and
+// the chains of longer rows are added in theirs. That order does not depend on vectors, tiles or
+// neighbours: all instruction sets give the same bits, and a token's result is its own.
+//
+// An instruction set defines SK_VECTOR, the floats of a vector, SK_TILE_TOKENS, the tokens of a
+// tile, and may define SK_TRANSPOSE(source, stride, target) for a square block of SK_VECTOR rows.
+
+#ifndef SK_VECTOR
+#define SK_VECTOR 4
+#define SK_TILE_TOKENS 4
+#define SK_FUSED 0
+#endif
+
+// Rows (output channels) that stand side by side in a panel: [columns][PANEL_ROWS].
+enum { PANEL_ROWS = 2 * SK_VECTOR, SUM_COLUMNS = 512 };
+
+// As many bytes ahead of a panel's reads as the second cache needs.
+enum { PREFETCHED = 256 };
+
+typedef float vector __attribute__((vector_size(4 * SK_VECTOR), aligned(4)));
+
+static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+// Columns summed in one chain: equal shares of at most SUM_COLUMNS.
+static inline size_t chain_columns(size_t columns) {
+    size_t chains = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS;
+    return chains ? (columns + chains - 1) / chains : 1;
+}
+
+static inline size_t padded_rows(size_t rows) {
+    return (rows + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+}
+
+static size_t panel_floats(size_t rows, size_t columns) { return padded_rows(rows) * columns; }
+
+#ifndef SK_TRANSPOSE
+#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
+static inline void transpose_f32(const float *source, size_t stride, float *target) {
+    for (size_t row = 0; row < SK_VECTOR; row++)
+        for (size_t column = 0; column < SK_VECTOR; column++)
+            target[column * PANEL_ROWS + row] = source[row * stride + column];
+}
+#endif
+
+// Rows [rows, columns], `stride` apart, to [columns][PANEL_ROWS]; what is left of the width is 0.
+static void pack_block(const float *weights, size_t rows, size_t columns, size_t stride,
+                       float *panel) {
+    size_t column = 0;
+    if (rows == PANEL_ROWS)
+        for (; column + SK_VECTOR <= columns; column += SK_VECTOR)
+            for (size_t first = 0; first < PANEL_ROWS; first += SK_VECTOR)
+                SK_TRANSPOSE(weights + first * stride + column, stride,
+                             panel + column * PANEL_ROWS + first);
+    for (; column < columns; column++)
+        for (size_t row = 0; row < PANEL_ROWS; row++)
+            panel[column * PANEL_ROWS + row] = row < rows ? weights[row * stride + column] : 0.0f;
+}
+
+static void pack_f32(const float *weights, size_t rows, size_t columns, size_t stride,
+                     float *panel) {
+    for (size_t first = 0; first < rows; first += PANEL_ROWS)
+        pack_block(weights + first * stride, least(PANEL_ROWS, rows - first), columns, stride,
+                   panel + first * columns);
+}
+
+static void pack_columns_f32(const float *weights, size_t rows, size_t columns, size_t stride,
+                             float *panel) {
+    for (size_t first = 0; first < rows; first += PANEL_ROWS) {
+        size_t width = least(PANEL_ROWS, rows - first);
+        for (size_t column = 0; column < columns; column++, panel += PANEL_ROWS) {
+            memcpy(panel, weights + column * stride + first, width * sizeof *panel);
+            memset(panel + width, 0, (PANEL_ROWS - width) * sizeof *panel);
+        }
+    }
+}
+
+// y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
+// else base_stride apart.
+static inline __attribute__((always_inline)) void
+tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vectors,
+         const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride) {
+    vector sums[SK_TILE_TOKENS][2];
+    for (int t = 0; t < height; t++)
+        for (int v = 0; v < vectors; v++) sums[t][v] = (vector){0};
+    for (size_t k = 0; k < columns; k++, panel += PANEL_ROWS) {
+        vector weights[2];
+        for (int v = 0; v < vectors; v++) {
+            weights[v] = *(const vector *)(panel + v * SK_VECTOR);
+            __builtin_prefetch(panel + v * SK_VECTOR + PREFETCHED);
+        }
+        for (int t = 0; t < height; t++) {
+            vector value = x[(size_t)t * x_stride + k] - (vector){0};
+            for (int v = 0; v < vectors; v++)
+                sums[t][v] = __builtin_elementwise_fma(value, weights[v], sums[t][v]);
+        }
+    }
+    for (int t = 0; t < height; t++)
+        for (int v = 0; v < vectors; v++) {
+            vector sum = sums[t][v];
+            if (base) sum += *(const vector *)(base + (size_t)t * base_stride + v * SK_VECTOR);
+            *(vector *)(y + (size_t)t * y_stride + v * SK_VECTOR) = sum;
+        }
+}
+
+// Constant counts let the compiler keep the tile in registers: heights of 1, 2, 4 and the whole
+// tile cover every number of tokens.
+static void column_f32(const float *x, size_t x_stride, size_t columns, size_t tokens, int vectors,
+                       const float *panel, const float *base, size_t base_stride, float *y,
+                       size_t y_stride) {
+#define SK_TILE(height)                                                                     \
+    do {                                                                                    \
+        if (vectors == 2)                                                                   \
+            tile_f32(x, x_stride, columns, height, 2, panel, base, base_stride, y, y_stride); \
+        else                                                                                \
+            tile_f32(x, x_stride, columns, height, 1, panel, base, base_stride, y, y_stride); \
+        x += height * x_stride;                                                             \
+        y += height * y_stride;                                                             \
+        if (base) base += height * base_stride;                                             \
+        tokens -= height;                                                                   \
+    } while (0)
+    while (tokens >= SK_TILE_TOKENS) SK_TILE(SK_TILE_TOKENS);
+    while (tokens >= 4) SK_TILE(4);
+    if (tokens >= 2) SK_TILE(2);
+    if (tokens) SK_TILE(1);
+#undef SK_TILE
+}
+
+// The block of a panel that is not full, by way of memory with room for whole vectors.
+static void narrow_f32(const float *x, size_t x_stride, size_t columns, size_t tokens, size_t rows,
+                       const float *panel, const float *base, size_t base_stride, float *y,
+                       size_t y_stride) {
+    float sums[SK_TILE_TOKENS * PANEL_ROWS];
+    column_f32(x, x_stride, columns, tokens, rows > SK_VECTOR ? 2 : 1, panel, NULL, 0, sums,
+               PANEL_ROWS);
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t r = 0; r < rows; r++) {
+            float sum = sums[t * PANEL_ROWS + r];
+            y[t * y_stride + r] = base ? sum + base[t * base_stride + r] : sum;
+        }
+}
+
+static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                         const float *panel, size_t rows, const float *bias, float *y,
+                         size_t y_stride) {
+    size_t chain = chain_columns(columns);
+    // A product without columns still writes the bias.
+    for (size_t start = 0; start == 0 || start < columns; start += chain) {
+        size_t count = least(chain, columns - start);
+        for (size_t token = 0; token < tokens; token += SK_TILE_TOKENS) {
+            size_t height = least(SK_TILE_TOKENS, tokens - token);
+            const float *values = x + token * x_stride + start;
+            for (size_t first = 0; first < rows; first += PANEL_ROWS) {
+                const float *block = panel + first * columns + start * PANEL_ROWS;
+                float *target = y + token * y_stride + first;
+                // The first chain starts from the bias, which all tokens share.
+                const float *base = start ? target : bias ? bias + first : NULL;
+                size_t base_stride = start ? y_stride : 0;
+                if (rows - first >= PANEL_ROWS)
+                    column_f32(values, x_stride, count, height, 2, block, base, base_stride, target,
+                               y_stride);
+                else
+                    narrow_f32(values, x_stride, count, height, rows - first, block, base,
+                               base_stride, target, y_stride);
+            }
+        }
+    }
+}
