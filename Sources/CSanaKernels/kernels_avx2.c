@@ -15,7 +15,8 @@
 #define SK_VECTOR 8
 #define SK_TILE_TOKENS 6
 #define SK_FUSED 1
-#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
+#define SK_TRANSPOSE(source, stride, target, target_stride) \
+    transpose_f32(source, stride, target, target_stride)
 #define SK_MULTIPLY_I8 multiply_i8_avx2
 
 // Declared ahead of the table that the shared source ends with.
@@ -23,8 +24,9 @@ static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, c
                              size_t rows, const float *token_scale, const float *row_scale,
                              const float *bias, float *y, size_t stride);
 
-// Eight rows of eight floats to eight columns, 16 floats apart.
-static inline void transpose_f32(const float *source, size_t stride, float *target) {
+// Eight rows of eight floats to eight columns.
+static inline void transpose_f32(const float *source, size_t stride, float *target,
+                                 size_t target_stride) {
     __m256 rows[8], pairs[8], quads[8];
     for (int i = 0; i < 8; i++) rows[i] = _mm256_loadu_ps(source + (size_t)i * stride);
     for (int i = 0; i < 8; i += 2) {
@@ -37,8 +39,9 @@ static inline void transpose_f32(const float *source, size_t stride, float *targ
             quads[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xEE);
         }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(target + i * 16, _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20));
-        _mm256_storeu_ps(target + (4 + i) * 16,
+        _mm256_storeu_ps(target + (size_t)i * target_stride,
+                         _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20));
+        _mm256_storeu_ps(target + (size_t)(4 + i) * target_stride,
                          _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x31));
     }
 }

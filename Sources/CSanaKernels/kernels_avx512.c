@@ -16,7 +16,8 @@
 #define SK_VECTOR 16
 #define SK_TILE_TOKENS 14
 #define SK_FUSED 1
-#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
+#define SK_TRANSPOSE(source, stride, target, target_stride) \
+    transpose_f32(source, stride, target, target_stride)
 #define SK_HAS_OWN_I8
 #define SK_MULTIPLY_I8 multiply_i8
 
@@ -33,7 +34,7 @@ static void multiply_i8(const void *tokens, size_t count, size_t columns, const 
                         size_t rows, const float *token_scale, const float *row_scale,
                         const float *bias, float *y, size_t stride);
 // The 16 x 16 matrix of 32-bit words in `rows`, transposed.
-static inline __attribute__((always_inline)) void transpose(__m512i rows[16]) {
+static inline __attribute__((always_inline)) void transpose_words(__m512i rows[16]) {
     __m512i pairs[16], quads[16];
     for (int i = 0; i < 16; i += 2) {
         pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
@@ -57,12 +58,13 @@ static inline __attribute__((always_inline)) void transpose(__m512i rows[16]) {
     }
 }
 
-// Sixteen rows of sixteen floats to sixteen columns, 32 floats apart.
-static inline void transpose_f32(const float *source, size_t stride, float *target) {
+// Sixteen rows of sixteen floats to sixteen columns.
+static inline void transpose_f32(const float *source, size_t stride, float *target,
+                                 size_t target_stride) {
     __m512i rows[16];
     for (int i = 0; i < 16; i++) rows[i] = _mm512_loadu_si512(source + (size_t)i * stride);
-    transpose(rows);
-    for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + i * 32, rows[i]);
+    transpose_words(rows);
+    for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + (size_t)i * target_stride, rows[i]);
 }
 
 #include "kernels_body.h"
@@ -105,7 +107,7 @@ static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *pa
                 __m512i block[16];
                 for (int i = 0; i < 16; i++)
                     block[i] = _mm512_loadu_si512(weights + (first + (size_t)i) * columns + column);
-                transpose(block);
+                transpose_words(block);
                 for (int i = 0; i < 16; i++, packed += PACKED_ROWS * GROUP)
                     _mm512_storeu_si512(packed, _mm512_xor_si512(block[i], sign));
             }

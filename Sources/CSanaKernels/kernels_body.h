@@ -48,27 +48,41 @@ static inline float pairwise_sum(const float *lanes) {
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
 // exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 polynomial in r with the coefficients of
-// Cephes' expf; within 2 ulp, 0 below the denormals, infinity above the range. 2^k is applied in
-// two factors so that no intermediate exponent overflows.
+// Cephes' expf. Writes e^r and gives k as an integer.
+static inline int32_t reduced_exponential(float x, float *value) {
+    float biased = __builtin_fmaf(x, 1.44269504088896341f, ROUNDER);
+    float k = biased - ROUNDER;
+    float r = __builtin_fmaf(k, -0.693359375f, x);
+    r = __builtin_fmaf(k, 2.12194440e-4f, r);
+    float p = 1.9875691500e-4f;
+    p = __builtin_fmaf(p, r, 1.3981999507e-3f);
+    p = __builtin_fmaf(p, r, 8.3334519073e-3f);
+    p = __builtin_fmaf(p, r, 4.1665795894e-2f);
+    p = __builtin_fmaf(p, r, 1.6666665459e-1f);
+    p = __builtin_fmaf(p, r, 5.0000001201e-1f);
+    *value = __builtin_fmaf(p, r * r, r) + 1.0f;
+    return rounded_integer(biased);
+}
+
+// Within 2 ulp, 0 below the denormals, infinity above the range. 2^k is applied in two factors so
+// that no intermediate exponent overflows.
 static inline float exponential(float x) {
     float bounded = x < -105.0f ? -105.0f : x;
     bounded = bounded > 89.0f ? 89.0f : bounded;
-    float biased = bounded * 1.44269504088896341f + ROUNDER;
-    float k = biased - ROUNDER;
-    float r = bounded - k * 0.693359375f;
-    r = r + k * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    int32_t whole = rounded_integer(biased);
+    float value;
+    int32_t whole = reduced_exponential(bounded, &value);
     int32_t half = whole / 2;
     float first = as_float((uint32_t)(half + 127) << 23);
     float second = as_float((uint32_t)(whole - half + 127) << 23);
-    return p * first * second;
+    return value * first * second;
+}
+
+// exp of x <= 0, within 2 ulp, 0 where it would be a denormal.
+static inline float falling_exponential(float x) {
+    float value;
+    int32_t whole = reduced_exponential(x < -87.0f ? -87.0f : x, &value);
+    value *= as_float((uint32_t)(whole + 127) << 23);
+    return x < -87.0f ? 0.0f : value;
 }
 
 static inline float sigmoid_weighted(float x, float z) { return x / (1.0f + exponential(-z)); }
@@ -251,36 +265,74 @@ static void gated_silu(const float *value, const float *gate, float *y, size_t n
 
 static void softmax(float *x, const float *bias, float scale, size_t n) {
     if (n == 0) return;
-    if (bias)
-        for (size_t i = 0; i < n; i++) x[i] = x[i] * scale + bias[i];
-    else
-        for (size_t i = 0; i < n; i++) x[i] = x[i] * scale;
-    float maximum = x[0];
-    for (size_t i = 1; i < n; i++) maximum = x[i] > maximum ? x[i] : maximum;
-    for (size_t i = 0; i < n; i++) x[i] = exponential(x[i] - maximum);
-    float total = sum(x, n);
-    for (size_t i = 0; i < n; i++) x[i] /= total;
+    float maxima[LANES], totals[LANES] = {0};
+    for (int j = 0; j < LANES; j++) maxima[j] = -INFINITY;
+    size_t whole = n / LANES * LANES;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            float score = x[i + j] * scale;
+            score = bias ? score + bias[i + j] : score;
+            maxima[j] = score > maxima[j] ? score : maxima[j];
+            x[i + j] = score;
+        }
+    for (size_t i = whole; i < n; i++) {
+        float score = x[i] * scale;
+        score = bias ? score + bias[i] : score;
+        maxima[0] = score > maxima[0] ? score : maxima[0];
+        x[i] = score;
+    }
+    float maximum = maxima[0];
+    for (int j = 1; j < LANES; j++) maximum = maxima[j] > maximum ? maxima[j] : maximum;
+    for (size_t i = 0; i < whole; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            x[i + j] = falling_exponential(x[i + j] - maximum);
+            totals[j] += x[i + j];
+        }
+    for (size_t i = whole, j = 0; i < n; i++, j++) {
+        x[i] = falling_exponential(x[i] - maximum);
+        totals[j] += x[i];
+    }
+    float inverse = 1.0f / pairwise_sum(totals);
+    for (size_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
-static void depthwise3x3_row(const float *above, const float *row, const float *below, size_t width,
-                             size_t channels, const float *weight, const float *bias,
-                             const float *zeros, float *y) {
-    const float *lines[3] = {above, row, below};
+// Channels whose sums and weights a pass over a row keeps in registers.
+enum { DEPTHWISE_CHANNELS = 32 };
+
+static inline __attribute__((always_inline)) void depthwise_channels(
+    const float *const lines[3], size_t width, size_t stride, size_t first, int channels,
+    const float *weight, const float *bias, const float *zeros, float *y, size_t y_stride) {
+    float weights[9][DEPTHWISE_CHANNELS];
+    for (int t = 0; t < 9; t++)
+        for (int c = 0; c < channels; c++) weights[t][c] = weight[(size_t)t * stride + first + c];
     for (size_t x = 0; x < width; x++) {
         const float *tap[9];
         for (int dy = 0; dy < 3; dy++)
             for (int dx = 0; dx < 3; dx++) {
                 size_t column = x + (size_t)dx;  // one to the right of the tap's column
                 int inside = lines[dy] && column >= 1 && column <= width;
-                tap[3 * dy + dx] = inside ? lines[dy] + (column - 1) * channels : zeros;
+                tap[3 * dy + dx] = inside ? lines[dy] + (column - 1) * stride + first : zeros;
             }
-        float *out = y + x * channels;
-        for (size_t c = 0; c < channels; c++) {
-            float sum = bias[c];
-            for (int t = 0; t < 9; t++) sum += tap[t][c] * weight[(size_t)t * channels + c];
-            out[c] = sum;
-        }
+        float sums[DEPTHWISE_CHANNELS];
+        for (int c = 0; c < channels; c++) sums[c] = bias[first + c];
+        for (int t = 0; t < 9; t++)
+            for (int c = 0; c < channels; c++)
+                sums[c] = __builtin_fmaf(tap[t][c], weights[t][c], sums[c]);
+        for (int c = 0; c < channels; c++) y[x * y_stride + first + c] = sums[c];
     }
+}
+
+static void depthwise3x3_row(const float *above, const float *row, const float *below, size_t width,
+                             size_t stride, size_t channels, const float *weight,
+                             const float *bias, const float *zeros, float *y, size_t y_stride) {
+    const float *const lines[3] = {above, row, below};
+    size_t first = 0;
+    for (; first + DEPTHWISE_CHANNELS <= channels; first += DEPTHWISE_CHANNELS)
+        depthwise_channels(lines, width, stride, first, DEPTHWISE_CHANNELS, weight, bias, zeros, y,
+                           y_stride);
+    if (first < channels)
+        depthwise_channels(lines, width, stride, first, (int)(channels - first), weight, bias,
+                           zeros, y, y_stride);
 }
 
 // Eight elements: their sums, which elements differ most, and magnitudes.
@@ -524,6 +576,7 @@ static const sk_kernels SK_TABLE = {
     .measure_rounding = measure_rounding,
     .multiplies_f32 = SK_FUSED,
     .panel_floats = panel_floats,
+    .transpose = transpose,
     .pack_f32 = pack_f32,
     .pack_columns_f32 = pack_columns_f32,
     .multiply_f32 = multiply_f32,

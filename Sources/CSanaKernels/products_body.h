@@ -5,7 +5,7 @@
 // neighbours: all instruction sets give the same bits, and a token's result is its own.
 //
 // An instruction set defines SK_VECTOR, the floats of a vector, SK_TILE_TOKENS, the tokens of a
-// tile, and may define SK_TRANSPOSE(source, stride, target) for a square block of SK_VECTOR rows.
+// tile, and may define SK_TRANSPOSE(source, stride, target, target_stride) for a square block of SK_VECTOR rows.
 
 #ifndef SK_VECTOR
 #define SK_VECTOR 4
@@ -36,26 +36,35 @@ static inline size_t padded_rows(size_t rows) {
 static size_t panel_floats(size_t rows, size_t columns) { return padded_rows(rows) * columns; }
 
 #ifndef SK_TRANSPOSE
-#define SK_TRANSPOSE(source, stride, target) transpose_f32(source, stride, target)
-static inline void transpose_f32(const float *source, size_t stride, float *target) {
-    for (size_t row = 0; row < SK_VECTOR; row++)
-        for (size_t column = 0; column < SK_VECTOR; column++)
-            target[column * PANEL_ROWS + row] = source[row * stride + column];
-}
+#define SK_TRANSPOSE(source, stride, target, target_stride) \
+    transpose_part(source, SK_VECTOR, SK_VECTOR, stride, target, target_stride)
 #endif
+
+static inline void transpose_part(const float *source, size_t rows, size_t columns, size_t stride,
+                                  float *target, size_t target_stride) {
+    for (size_t row = 0; row < rows; row++)
+        for (size_t column = 0; column < columns; column++)
+            target[column * target_stride + row] = source[row * stride + column];
+}
+
+static void transpose(const float *source, size_t rows, size_t columns, size_t stride,
+                      float *target, size_t target_stride) {
+    size_t height = rows / SK_VECTOR * SK_VECTOR, width = columns / SK_VECTOR * SK_VECTOR;
+    for (size_t row = 0; row < height; row += SK_VECTOR)
+        for (size_t column = 0; column < width; column += SK_VECTOR)
+            SK_TRANSPOSE(source + row * stride + column, stride,
+                         target + column * target_stride + row, target_stride);
+    transpose_part(source + width, height, columns - width, stride, target + width * target_stride,
+                   target_stride);
+    transpose_part(source + height * stride, rows - height, columns, stride, target + height,
+                   target_stride);
+}
 
 // Rows [rows, columns], `stride` apart, to [columns][PANEL_ROWS]; what is left of the width is 0.
 static void pack_block(const float *weights, size_t rows, size_t columns, size_t stride,
                        float *panel) {
-    size_t column = 0;
-    if (rows == PANEL_ROWS)
-        for (; column + SK_VECTOR <= columns; column += SK_VECTOR)
-            for (size_t first = 0; first < PANEL_ROWS; first += SK_VECTOR)
-                SK_TRANSPOSE(weights + first * stride + column, stride,
-                             panel + column * PANEL_ROWS + first);
-    for (; column < columns; column++)
-        for (size_t row = 0; row < PANEL_ROWS; row++)
-            panel[column * PANEL_ROWS + row] = row < rows ? weights[row * stride + column] : 0.0f;
+    if (rows < PANEL_ROWS) memset(panel, 0, columns * PANEL_ROWS * sizeof *panel);
+    transpose(weights, rows, columns, stride, panel, PANEL_ROWS);
 }
 
 static void pack_f32(const float *weights, size_t rows, size_t columns, size_t stride,
@@ -70,8 +79,13 @@ static void pack_columns_f32(const float *weights, size_t rows, size_t columns, 
     for (size_t first = 0; first < rows; first += PANEL_ROWS) {
         size_t width = least(PANEL_ROWS, rows - first);
         for (size_t column = 0; column < columns; column++, panel += PANEL_ROWS) {
-            memcpy(panel, weights + column * stride + first, width * sizeof *panel);
-            memset(panel + width, 0, (PANEL_ROWS - width) * sizeof *panel);
+            const float *source = weights + column * stride + first;
+            if (width == PANEL_ROWS) {
+                memcpy(panel, source, PANEL_ROWS * sizeof *panel);
+            } else {
+                memcpy(panel, source, width * sizeof *panel);
+                memset(panel + width, 0, (PANEL_ROWS - width) * sizeof *panel);
+            }
         }
     }
 }

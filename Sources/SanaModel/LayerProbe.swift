@@ -9,4 +9,12 @@ public protocol LayerProbe: AnyObject {
 
     /// The module at `path` has run. The activations are overwritten when this returns.
     func end(_ path: String, _ outputs: [Activation])
+
+    /// Whether activations are looked at. Where they are not, passes between modules are joined to
+    /// their products, `end` may get no outputs, and the results are the same.
+    var readsActivations: Bool { get }
+}
+
+extension LayerProbe {
+    public var readsActivations: Bool { true }
 }

@@ -102,12 +102,13 @@ typedef struct {
     /// x = softmax(x * scale + bias) over n scores; bias may be NULL.
     void (*softmax)(float *x, const float *bias, float scale, size_t n);
 
-    /// One output row of a 3x3 depthwise convolution, padding 1, channels last. above, row, below:
-    /// [width, channels], above and below NULL outside the image; weight: [9, channels], taps
-    /// row-major; bias, zeros: [channels], zeros all 0; y: [width, channels].
+    /// One output row of a 3x3 depthwise convolution, padding 1, channels last, for `channels` of
+    /// the `stride` there are. above, row, below: [width, stride], above and below NULL outside the
+    /// image; weight: [9, stride], taps row-major; bias: [channels]; zeros: 32 of them; y: [width,
+    /// y_stride].
     void (*depthwise3x3_row)(const float *above, const float *row, const float *below, size_t width,
-                             size_t channels, const float *weight, const float *bias,
-                             const float *zeros, float *y);
+                             size_t stride, size_t channels, const float *weight,
+                             const float *bias, const float *zeros, float *y, size_t y_stride);
 
     /// Adds the comparison of n elements to `sums`; runs of one tensor go in their order.
     void (*compare)(const float *actual, const float *reference, size_t n, sk_comparison *sums);
@@ -121,6 +122,9 @@ typedef struct {
     // Products of fp32 matrices. Each sum is a chain of fused multiply-adds in the order of the
     // columns, broken into equal parts of at most 512, so that a token's result depends neither on
     // the instruction set nor on the other tokens.
+    /// target[c * target_stride + r] = source[r * stride + c]
+    void (*transpose)(const float *source, size_t rows, size_t columns, size_t stride,
+                      float *target, size_t target_stride);
     /// Floats of a panel of weights.
     size_t (*panel_floats)(size_t rows, size_t columns);
     /// Packs weights [rows, columns], rows `stride` apart.

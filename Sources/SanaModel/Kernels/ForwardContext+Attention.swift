@@ -19,8 +19,10 @@ extension ForwardContext {
         let tokens = query.rows / batch
         let width = query.columns
         let sums = dim + 1
+        // Rows a power of two apart would share a few lines of the cache.
+        let length = tokens + 16
         let sizes = [
-            sums * tokens, PanelProduct.floats(rows: dim, columns: tokens), sums * dim,
+            sums * length, PanelProduct.floats(rows: dim, columns: tokens), sums * dim,
             PanelProduct.floats(rows: sums, columns: dim),
         ]
         let scratch = scratch(floatsPerWorker: sizes.reduce(0, +))
@@ -33,16 +35,12 @@ extension ForwardContext {
             let scores = keyPanel + sizes[1]
             let scorePanel = scores + sizes[2]
             // values = V̂: v transposed, and a row of ones.
-            for token in 0..<tokens {
-                for channel in 0..<dim {
-                    values[channel * tokens + token] = v[token * width + channel]
-                }
-            }
-            (values + dim * tokens).update(repeating: 1, count: tokens)
+            Kernels.best.transpose(v, tokens, dim, width, values, length)
+            (values + dim * length).update(repeating: 1, count: tokens)
             // scores[i, j] = Σ over tokens of V̂[i, n] · k[n, j].
             PanelProduct.packColumns(k, rows: dim, columns: tokens, stride: width, into: keyPanel)
             PanelProduct.multiply(
-                values, stride: tokens, tokens: sums, columns: tokens, panel: keyPanel, rows: dim,
+                values, stride: length, tokens: sums, columns: tokens, panel: keyPanel, rows: dim,
                 into: scores, stride: dim)
             // products[n, i] = Σ over channels of q[n, j] · scores[i, j], where V̂ was.
             let products = values

@@ -2,6 +2,8 @@ import CSanaKernels
 
 /// Rows of a matrix that one task of an element-wise pass takes.
 private let rowsPerTask = 32
+/// Channels of an image that one task convolves: three lines of them stay in the cache of a core.
+private let depthwiseChannels = 96
 /// Elements that one task takes where rows do not matter.
 private let elementsPerTask = 1 << 15
 
@@ -109,16 +111,59 @@ extension ForwardContext {
         _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
         into y: Matrix
     ) {
+        let parts = (x.columns + depthwiseChannels - 1) / depthwiseChannels
+        let convolve = depthwise(x, height: height, width: width, weight: weight, bias: bias)
+        workers.run(x.rows / width / height * parts) { task, _ in
+            let first = task % parts * depthwiseChannels
+            let channels = first..<min(first + depthwiseChannels, x.columns)
+            for line in task / parts * height..<(task / parts + 1) * height {
+                convolve(line, channels, y.row(line * width) + first, y.columns)
+            }
+        }
+    }
+
+    /// y = first half of the channels of that convolution · SiLU(second half).
+    func gatedDepthwise3x3(
+        _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
+        into y: Matrix
+    ) {
+        let parts = (y.columns + depthwiseChannels - 1) / depthwiseChannels
+        let convolve = depthwise(x, height: height, width: width, weight: weight, bias: bias)
+        let scratch = scratch(floatsPerWorker: 2 * width * depthwiseChannels)
+        workers.run(x.rows / width / height * parts) { task, worker in
+            let first = task % parts * depthwiseChannels
+            let values = first..<min(first + depthwiseChannels, y.columns)
+            let gates = values.lowerBound + y.columns..<values.upperBound + y.columns
+            let (value, gate) = (scratch[worker], scratch[worker] + width * values.count)
+            for line in task / parts * height..<(task / parts + 1) * height {
+                convolve(line, values, value, values.count)
+                convolve(line, gates, gate, values.count)
+                for token in 0..<width {
+                    let row = token * values.count
+                    Kernels.best.gated_silu(
+                        value + row, gate + row, y.row(line * width + token) + first, values.count)
+                }
+            }
+        }
+    }
+
+    /// Writes one line of the convolution for some channels to rows that lie a stride apart.
+    private func depthwise(
+        _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer
+    ) -> (_ line: Int, _ channels: Range<Int>, _ y: UnsafeMutablePointer<Float>, _ stride: Int) ->
+        Void
+    {
         // Nothing writes this buffer, so it stays as it was allocated.
-        let zeros = matrix("depthwise.zeros", rows: 1, columns: x.columns)
-        workers.run(x.rows / width) { line, _ in
-            let row = line % height
-            let here = x.row(line * width)
-            let step = width * x.columns
+        let zeros = matrix("depthwise.zeros", rows: 1, columns: depthwiseChannels)
+        let step = width * x.columns
+        return { line, channels, y, stride in
+            let first = channels.lowerBound
+            let here = x.row(line * width) + first
             Kernels.best.depthwise3x3_row(
-                row > 0 ? UnsafePointer(here - step) : nil, here,
-                row < height - 1 ? UnsafePointer(here + step) : nil, width, x.columns,
-                weight.pointer, bias.pointer, zeros.pointer, y.row(line * width))
+                line % height > 0 ? UnsafePointer(here - step) : nil, here,
+                line % height < height - 1 ? UnsafePointer(here + step) : nil, width, x.columns,
+                channels.count, weight.pointer + first, bias.pointer + first, zeros.pointer, y,
+                stride)
         }
     }
 

@@ -32,6 +32,9 @@ public final class ForwardContext {
     /// Watches the forward; held strongly.
     public let probe: (any LayerProbe)?
 
+    /// Whether passes may be joined so that some activations never come to be.
+    var joinsPasses: Bool { probe?.readsActivations != true }
+
     private var buffers: [String: FloatBuffer] = [:]
 
     public init(

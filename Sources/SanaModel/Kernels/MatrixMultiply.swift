@@ -7,18 +7,37 @@ private let tokenBlock = 512
 /// Columns whose products of two values up to 127 add up within int32.
 private let largestExactSum = 1 << 17
 
+/// What is done to a product while it is in the cache.
+enum Epilogue {
+    case none, relu, silu
+
+    func apply(to y: UnsafeMutablePointer<Float>, rows: Int, columns: Int, stride: Int) {
+        let kernel =
+            switch self {
+            case .none: nil as (@convention(c) (UnsafeMutablePointer<Float>?, Int) -> Void)?
+            case .relu: Kernels.best.relu
+            case .silu: Kernels.best.silu
+            }
+        guard let kernel else { return }
+        for row in 0..<rows { kernel(y + row * stride, columns) }
+    }
+}
+
 extension ForwardContext {
-    /// y = x · weightᵀ + bias for `x` `[tokens, in]` and `y` `[tokens, out]`.
+    /// y = epilogue(x · weightᵀ + bias) for `x` `[tokens, in]` and `y` `[tokens, out]`.
     ///
     /// Tasks are tiles of `y` whose bounds depend on the shapes alone; each widens its panel of the
     /// weight once.
-    func multiply(_ x: Matrix, _ weight: Weight, bias: FloatBuffer?, into y: Matrix) {
+    func multiply(
+        _ x: Matrix, _ weight: Weight, bias: FloatBuffer?, then epilogue: Epilogue = .none,
+        into y: Matrix
+    ) {
         precondition(
             x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows)
         if compute == .w8a8, case .int8(let bytes, let scale) = weight.storage,
             weight.columns <= largestExactSum
         {
-            multiplyInt8(x, bytes, scale: scale, bias: bias, into: y)
+            multiplyInt8(x, bytes, scale: scale, bias: bias, then: epilogue, into: y)
             return
         }
         let panels = (weight.rows + panelRows - 1) / panelRows
@@ -31,13 +50,15 @@ extension ForwardContext {
             let first = task / blocks * panelRows
             let channels = first..<min(first + panelRows, weight.rows)
             let start = task % blocks * rowsPerTask
+            let tokens = min(rowsPerTask, x.rows - start)
             let panel = scratch[worker]
             weight.pack(channels, into: panel, scratch: panel + packed)
             PanelProduct.multiply(
-                x.row(start), stride: x.columns, tokens: min(rowsPerTask, x.rows - start),
-                columns: x.columns, panel: panel, rows: channels.count,
-                bias: bias.map { UnsafePointer($0.pointer + first) }, into: y.row(start) + first,
-                stride: y.columns)
+                x.row(start), stride: x.columns, tokens: tokens, columns: x.columns, panel: panel,
+                rows: channels.count, bias: bias.map { UnsafePointer($0.pointer + first) },
+                into: y.row(start) + first, stride: y.columns)
+            epilogue.apply(
+                to: y.row(start) + first, rows: tokens, columns: channels.count, stride: y.columns)
         }
     }
 }
@@ -50,7 +71,8 @@ extension ForwardContext {
     ///
     /// - Parameter bytes: int8 weights `[out, in]`.
     private func multiplyInt8(
-        _ x: Matrix, _ bytes: ByteView, scale: FloatBuffer, bias: FloatBuffer?, into y: Matrix
+        _ x: Matrix, _ bytes: ByteView, scale: FloatBuffer, bias: FloatBuffer?,
+        then epilogue: Epilogue, into y: Matrix
     ) {
         let kernels = Kernels.best
         let (tokenBytes, panelBytes) = (
@@ -75,11 +97,14 @@ extension ForwardContext {
             let start = task % blocks * rowsPerTask
             let weights = (bytes.address + first * x.columns).assumingMemoryBound(to: Int8.self)
             kernels.pack_i8(weights, channels, x.columns, scratch[worker])
+            let tokens = min(rowsPerTask, x.rows - start)
             kernels.multiply_i8(
-                UnsafeRawPointer(rounded.pointer) + start * tokenBytes,
-                min(rowsPerTask, x.rows - start), x.columns, scratch[worker], channels,
+                UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens, x.columns,
+                scratch[worker], channels,
                 tokenScale.pointer + start, scale.pointer + first,
                 bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns)
+            epilogue.apply(
+                to: y.row(start) + first, rows: tokens, columns: channels, stride: y.columns)
         }
     }
 }

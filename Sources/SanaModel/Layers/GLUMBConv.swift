@@ -21,12 +21,19 @@ struct GLUMBConv {
     ) {
         context.module(path) {
             let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
-            let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
-            let gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
-            convInverted(x, into: inverted, grid.imageLayout, context)
-            context.silu(inverted)
-            convDepth(inverted, into: depth, grid, context)
-            context.gatedSilu(depth, into: gated)
+            let gated: Matrix
+            if context.joinsPasses {
+                convInverted(x, then: .silu, into: inverted, grid.imageLayout, context)
+                gated = context.matrix("ff.depth", rows: x.rows, columns: hiddenDim)
+                convDepth.gated(inverted, into: gated, grid, context)
+            } else {
+                convInverted(x, into: inverted, grid.imageLayout, context)
+                context.silu(inverted)
+                let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
+                convDepth(inverted, into: depth, grid, context)
+                gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
+                context.gatedSilu(depth, into: gated)
+            }
             convPoint(gated, into: y, grid.imageLayout, context)
             return [Activation(y, grid.imageLayout)]
         }
@@ -57,6 +64,17 @@ struct DepthwiseConv3x3 {
             context.depthwise3x3(
                 x, height: grid.height, width: grid.width, weight: weight, bias: bias, into: y)
             return [Activation(y, grid.imageLayout)]
+        }
+    }
+    /// The first half of the channels · SiLU of the second half; the activation itself does not come
+    /// to be.
+    func gated(
+        _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
+    ) {
+        context.module(path) {
+            context.gatedDepthwise3x3(
+                x, height: grid.height, width: grid.width, weight: weight, bias: bias, into: y)
+            return []
         }
     }
 }

@@ -25,10 +25,11 @@ struct Linear {
     }
 
     func callAsFunction(
-        _ x: Matrix, into y: Matrix, _ layout: Activation.Layout, _ context: ForwardContext
+        _ x: Matrix, then epilogue: Epilogue = .none, into y: Matrix, _ layout: Activation.Layout,
+        _ context: ForwardContext
     ) {
         context.module(path) {
-            context.multiply(x, weight, bias: bias, into: y)
+            context.multiply(x, weight, bias: bias, then: epilogue, into: y)
             return [Activation(y, layout)]
         }
     }

@@ -29,13 +29,16 @@ struct LinearAttention {
             let key = context.matrix("key", rows: x.rows, columns: x.columns)
             let value = context.matrix("value", rows: x.rows, columns: x.columns)
             let attended = context.matrix("attended", rows: x.rows, columns: x.columns)
-            toQ(x, into: query, layout, context)
-            toK(x, into: key, layout, context)
+            let joined = context.joinsPasses && normQ == nil && normK == nil
+            toQ(x, then: joined ? .relu : .none, into: query, layout, context)
+            toK(x, then: joined ? .relu : .none, into: key, layout, context)
             toV(x, into: value, layout, context)
             normQ?(query, batch: batch, context)
             normK?(key, batch: batch, context)
-            context.relu(query)
-            context.relu(key)
+            if !joined {
+                context.relu(query)
+                context.relu(key)
+            }
             context.linearAttention(
                 query: query, key: key, value: value, heads: heads, batch: batch, into: attended)
             toOut(attended, into: y, batch: batch, context)

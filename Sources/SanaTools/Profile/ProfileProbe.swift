@@ -2,6 +2,7 @@ import SanaModel
 
 /// Takes the time of every module.
 class ProfileProbe: LayerProbe {
+    let readsActivations = false
     /// Whether passes are kept; a warm-up is not.
     var isRecording = true
     private let clock = ContinuousClock()
