@@ -71,6 +71,27 @@ struct ParityTests {
         #expect(Set(inputs.map { $0.hiddenStates.shape[0] }).isSuperset(of: [1, 2]))
     }
 
+    /// A probe that reads keeps passes apart; without one they are joined.
+    @Test(arguments: cases)
+    func joinedPassesGiveTheSameBits(_ model: String, _ golden: String) throws {
+        final class Reader: LayerProbe {
+            var read = 0
+            func begin(_ path: String) {}
+            func end(_ path: String, _ outputs: [Activation]) { read += outputs.count }
+        }
+        let loaded = try Self.load(Fixtures.path + "/" + model)
+        let inputs = try Golden(path: Fixtures.path + "/goldens/" + golden).inputs
+        let reader = Reader()
+        func sample(_ probe: (any LayerProbe)?) throws -> [Float] {
+            let context = ForwardContext(workers: WorkerPool(threadCount: 2), probe: probe)
+            let sample = try loaded.transformer.forward(inputs, context)
+            return Array(
+                UnsafeBufferPointer(start: sample.values.pointer, count: sample.values.count))
+        }
+        #expect(try sample(nil) == sample(reader))
+        #expect(reader.read > 10)
+    }
+
     @Test(arguments: cases)
     func everyLayerIsWithinRoundingOfDiffusers(_ model: String, _ golden: String) throws {
         let result = try Self.verify(Fixtures.path + "/" + model, golden, tolerance: 2e-6)
