@@ -15,12 +15,17 @@ struct ModelOptions: ParsableArguments {
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
     func open(_ path: String) throws -> OpenedModel {
+        try check(path)
+        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+    }
+
+    /// - Throws: `UsageError` when a file is asked for a part.
+    func check(_ path: String) throws {
         if path.pathExists, !path.isFolder, subfolder != nil || variant != nil {
             throw UsageError(
                 "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
                 remedy: "leave them out, or give the folder")
         }
-        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
     }
 }
 
