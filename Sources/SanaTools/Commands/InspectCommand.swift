@@ -7,7 +7,7 @@ struct InspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Show what a checkpoint holds, and what is wrong with it.",
         discussion: """
-            Reads headers and configuration only, values with --digest. Every defect is a problem with a stable id, a place and a remedy, \
+            Reads headers and configuration only, values with --digest and --stats. Every defect is a problem with a stable id, a place and a remedy, \
             told together with all others; --list-rules shows what is looked for. Exit code 1 when there are errors, with --strict also \
             warnings; 65 and 66 when nothing at all can be inspected. Where a folder has several variants and none is chosen, the plain \
             one is inspected, as diffusers would load it.
@@ -15,6 +15,7 @@ struct InspectCommand: ParsableCommand {
             EXAMPLES
               sana-tools inspect path/to/repo
               sana-tools inspect path/to/repo --strict --format json
+              sana-tools inspect path/to/repo --stats --strict
               sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
@@ -29,6 +30,12 @@ struct InspectCommand: ParsableCommand {
     @Flag(
         help: "Read all values: check an archive's hashes, show the digest of the source weights.")
     var digest = false
+
+    @Flag(
+        help:
+            "Read all values: range, mean, NaN, infinity, what fp16 would change, and a histogram of each tensor."
+    )
+    var stats = false
 
     @Flag(help: "Exit with 1 on warnings, too.")
     var strict = false
@@ -50,8 +57,13 @@ struct InspectCommand: ParsableCommand {
         try modelOptions.check(path)
         var options = Inspection.Options()
         (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
-        options.digest = digest
-        let inspection = try Inspector.run(path, options: options, workers: threads.makePool())
+        (options.digest, options.statistics) = (digest, stats)
+        let progress = ProgressLine("inspect")
+        defer { progress.finish() }
+        let inspection = try Inspector.run(
+            path, options: options, workers: threads.makePool(),
+            progress: { progress.update($0, of: $1) })
+        progress.finish()
         try format.show(
             json: inspection.json, text: inspection.text, markdown: inspection.markdown)
         if inspection.hasErrors || strict && !inspection.problems.isEmpty {

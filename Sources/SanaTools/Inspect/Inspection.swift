@@ -9,6 +9,8 @@ struct Inspection: Sendable {
         var variant: String?
         /// Read all values and hash them.
         var digest = false
+        /// Read all values and measure them.
+        var statistics = false
     }
 
     /// Tensors of one role and type.
@@ -39,6 +41,9 @@ struct Inspection: Sendable {
     let config: SanaConfig?
     let tensors: [TensorInfo]
     let groups: [Group]
+    let parts: [PartBytes]
+    /// What the values are like, where they were read.
+    let values: ValueScan?
     let problems: [Problem]
     let digest: String?
 

@@ -23,7 +23,8 @@ struct Inspector {
     /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`, `ArchiveError` where nothing at
     ///   all can be inspected.
     static func run(
-        _ path: String, label: String? = nil, options: Inspection.Options, workers: WorkerPool
+        _ path: String, label: String? = nil, options: Inspection.Options, workers: WorkerPool,
+        progress: (Int, Int) -> Void = { _, _ in }
     ) throws -> Inspection {
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
         var inspector = Inspector(options)
@@ -35,7 +36,13 @@ struct Inspector {
             try inspector.readFile(path)
         }
         inspector.checkConfiguration(label ?? path)
-        return try inspector.result(label ?? path, workers)
+        var values: ValueScan?
+        if options.statistics {
+            let scan = try ValueScan.run(inspector.source, workers: workers, progress: progress)
+            inspector.problems += scan.problems
+            values = scan
+        }
+        return try inspector.result(label ?? path, values, workers)
     }
 
     private init(_ options: Inspection.Options) { self.options = options }
@@ -164,7 +171,9 @@ struct Inspector {
                 list.map { "\($0.value) tensors are \($0.key)" }.joined(separator: ", ")))
     }
 
-    private func result(_ label: String, _ workers: WorkerPool) throws -> Inspection {
+    private func result(
+        _ label: String, _ values: ValueScan?, _ workers: WorkerPool
+    ) throws -> Inspection {
         var digest: String?
         if options.digest {
             if let archive, let manifest = archive.manifest {
@@ -177,7 +186,9 @@ struct Inspector {
         return Inspection(
             label: label, components: components, files: files, variants: variants,
             variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,
-            groups: Inspection.groups(source.tensors), problems: problems, digest: digest)
+            groups: Inspection.groups(source.tensors),
+            parts: PartBytes.make(source.tensors, file: label), values: values,
+            problems: problems, digest: digest)
     }
 }
 

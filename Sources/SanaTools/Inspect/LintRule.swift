@@ -39,6 +39,11 @@ enum LintRule: String, CaseIterable, Sendable {
     case tensorUnexpected = "tensor-unexpected"
     case tensorMisshapen = "tensor-misshapen"
     case dtypeMixed = "dtype-mixed"
+    case valueNaN = "value-nan"
+    case valueInfinite = "value-infinite"
+    case valueSubnormal = "value-subnormal"
+    case valueFP16Overflow = "value-fp16-overflow"
+    case valueZero = "value-zero"
 
     /// How much a finding matters: errors keep a model from loading or computing.
     enum Severity: String, Sendable { case error, warning }
@@ -68,7 +73,8 @@ enum LintRule: String, CaseIterable, Sendable {
     private static let entries = Dictionary(table.map { ($0.rule, $0) }) { first, _ in first }
 
     /// Every rule, in the order of the list.
-    static let table = repositoryRules + fileRules + indexRules + configurationRules
+    static let table =
+        repositoryRules + fileRules + indexRules + configurationRules + valueRules
 
     private static let repositoryRules = [
         Entry(
@@ -187,6 +193,27 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .dtypeMixed, .warning, "float weights of several types",
             "convert all of them to one type, unless a few are kept on purpose"),
+    ]
+
+    private static let valueRules = [
+        Entry(
+            .valueNaN, .error, "a tensor holds NaN",
+            "download it again, or go back to a training step before it diverged",
+            needsValues: true),
+        Entry(
+            .valueInfinite, .error, "a tensor holds infinity",
+            "save it in a wider type: a cast to fp16 may have overflowed", needsValues: true),
+        Entry(
+            .valueSubnormal, .warning, "BF16 or F32 weights are subnormal (denormal) numbers",
+            "set them to 0: they are slow on some processors and lost in fp16",
+            needsValues: true),
+        Entry(
+            .valueFP16Overflow, .warning, "weights overflow fp16",
+            "keep these tensors in bf16 or fp32", needsValues: true),
+        Entry(
+            .valueZero, .warning, "a weight is all zeros",
+            "check that the file was written to its end, and that the layer was trained",
+            needsValues: true),
     ]
 }
 

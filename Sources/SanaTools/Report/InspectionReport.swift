@@ -28,6 +28,7 @@ extension Inspection {
                         "bytes": .int($0.bytes),
                     ])
                 }),
+            "parts": parts.json, "statistics": values?.json ?? .null,
             "tensors": .array(
                 tensors.map {
                     .fields([
@@ -60,13 +61,12 @@ extension Inspection {
                 + "tensors, \(Format.bytes(byteCount))"
         ]
         if let config {
-            lines += [
+            lines.append(
                 "\(config.numLayers) layers, \(config.numAttentionHeads) × "
-                    + "\(config.attentionHeadDim) heads, cross-attention",
-                "\(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), captions "
-                    + "\(config.captionChannels), latent \(config.inChannels) × "
-                    + "\(config.sampleSize)²",
-            ]
+                    + "\(config.attentionHeadDim) heads, cross-attention "
+                    + "\(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), "
+                    + "captions \(config.captionChannels), latent \(config.inChannels) × "
+                    + "\(config.sampleSize)²")
         }
         if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
         if let digest { lines.append("digest \(digest)") }
@@ -74,7 +74,7 @@ extension Inspection {
     }
 
     private func sections(_ show: (TextTable) -> String) -> String {
-        var parts = [summary]
+        var sections = [summary]
         if !components.isEmpty {
             var table = TextTable([("component", .left), ("class", .left), ("", .left)])
             for component in components {
@@ -83,11 +83,11 @@ extension Inspection {
                     component.isPresent ? "" : "absent",
                 ])
             }
-            parts.append(show(table))
+            sections.append(show(table))
         }
         var fileTable = TextTable([("file", .left), ("bytes", .right)])
         for file in files { fileTable.append([file.name.printable, Format.bytes(file.byteCount)]) }
-        parts.append(show(fileTable))
+        sections.append(show(fileTable))
         var roles = TextTable([
             ("role", .left), ("dtype", .left), ("tensors", .right), ("parameters", .right),
             ("bytes", .right),
@@ -98,9 +98,11 @@ extension Inspection {
                 Format.count(group.parameters), Format.bytes(group.bytes),
             ])
         }
-        parts.append(show(roles))
-        parts.append(problemSection(show))
-        return parts.joined(separator: "\n\n")
+        sections.append(show(roles))
+        if !parts.isEmpty { sections.append(show(parts.table)) }
+        if let values { sections.append(show(values.table)) }
+        sections.append(problemSection(show))
+        return sections.joined(separator: "\n\n")
     }
 
     private func problemSection(_ show: (TextTable) -> String) -> String {

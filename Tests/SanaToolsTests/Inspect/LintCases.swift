@@ -222,11 +222,6 @@ enum LintCases {
     ]
 }
 
-/// Rules that only values show; their cases are in `ValueLintTests`.
-enum ValueLintCases {
-    static let rules: Set<LintRule> = []
-}
-
 extension TinyRepository {
     /// Leaves a tensor out of the shard that holds it.
     fileprivate func drop(_ tensor: String) throws {
