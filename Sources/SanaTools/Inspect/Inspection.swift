@@ -40,6 +40,11 @@ struct Inspection: Sendable {
     /// `nil` where the configuration is absent or wrong.
     let config: SanaConfig?
     let tensors: [TensorInfo]
+    /// Architecture of the released models that have these shapes; `nil` for any other.
+    let family: ReleasedConfiguration.Family?
+    /// Released models of that architecture with the values that no shape shows, such as the size
+    /// of the latent; all of them where there is no configuration.
+    let released: [String]
     let groups: [Group]
     let parts: [PartBytes]
     /// What the values are like, where they were read.

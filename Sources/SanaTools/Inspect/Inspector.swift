@@ -150,6 +150,15 @@ struct Inspector {
     private mutating func checkConfiguration(_ label: String) {
         checkTypes()
         guard let config, !source.tensors.isEmpty else { return }
+        // With whole files absent, what is there says little.
+        if excused.isEmpty {
+            problems += ShapeFacts(source).disagreements(with: config).map {
+                Problem(
+                    .configShapes, $0.key,
+                    "\($0.key) is \($0.value), and by the shape of \($0.tensor) it is "
+                        + $0.expected, remedy: "set \"\($0.key)\": \($0.expected) in config.json")
+            }
+        }
         do {
             try SanaTransformer2DModel.check(config, source: source, label: label)
         } catch let error as BindingError {
@@ -183,9 +192,12 @@ struct Inspector {
                 digest = try WeightsDigest.compute(source, workers: workers)
             }
         }
+        let facts = ShapeFacts(source)
+        let released = config.map { facts.released(like: $0) } ?? facts.released
         return Inspection(
             label: label, components: components, files: files, variants: variants,
             variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,
+            family: facts.family, released: released.map(\.repository),
             groups: Inspection.groups(source.tensors),
             parts: PartBytes.make(source.tensors, file: label), values: values,
             problems: problems, digest: digest)

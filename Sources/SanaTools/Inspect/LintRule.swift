@@ -35,6 +35,7 @@ enum LintRule: String, CaseIterable, Sendable {
     case configInvalid = "config-invalid"
     case configClass = "config-class"
     case configUnknownKey = "config-unknown-key"
+    case configShapes = "config-shapes"
     case tensorMissing = "tensor-missing"
     case tensorUnexpected = "tensor-unexpected"
     case tensorMisshapen = "tensor-misshapen"
@@ -181,6 +182,9 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .configUnknownKey, .warning, "config.json has a key that the class does not know",
             "remove the key, or check its spelling"),
+        Entry(
+            .configShapes, .error, "a key of config.json contradicts the tensors' shapes",
+            "set the key to what the shapes say, or restore the right revision's config.json"),
         Entry(
             .tensorMissing, .error, "the configuration calls for a tensor that is not there",
             "check that config.json and the weights come from the same revision of the same model"),

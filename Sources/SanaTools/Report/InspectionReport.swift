@@ -19,7 +19,8 @@ extension Inspection {
             "variants": .array(variants.map { $0.isEmpty ? .null : .string($0) }),
             "variant": .text(variant?.isEmpty ?? true ? nil : variant),
             "parameters": .int(parameterCount), "bytes": .int(byteCount),
-            "digest": .text(digest),
+            "family": .text(family?.rawValue),
+            "released": .array(released.map { .string($0) }), "digest": .text(digest),
             "roles": .array(
                 groups.map {
                     .fields([
@@ -67,6 +68,10 @@ extension Inspection {
                     + "\(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), "
                     + "captions \(config.captionChannels), latent \(config.inChannels) × "
                     + "\(config.sampleSize)²")
+        }
+        if let family {
+            let alike = released.isEmpty ? "" : ", as in \(released.joined(separator: ", "))"
+            lines.append("family \(family.rawValue)\(alike)")
         }
         if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
         if let digest { lines.append("digest \(digest)") }

@@ -194,6 +194,16 @@ enum LintCases {
             rule: .configUnknownKey, location: "layers",
             words: "were passed to SanaTransformer2DModel, but are not expected and will be ignored"
         ) { try $0.edit("transformer/config.json", "\"dropout\"", "\"layers\": 1, \"dropout\"") },
+        .init(
+            rule: .configShapes, location: "mlp_ratio", words: "is 2.0, and by the shape of",
+            also: [.tensorMisshapen]
+        ) { try $0.edit("transformer/config.json", "\"mlp_ratio\": 2.5", "\"mlp_ratio\": 2.0") },
+        .init(
+            rule: .configShapes, location: "num_layers", words: "is 3, and by the shape of",
+            also: [.tensorMissing]
+        ) {
+            try $0.edit("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": 3")
+        },
         .init(rule: .tensorMissing, location: "proj_out.bias", words: "missing keys") {
             try $0.rewrite { info, bytes in
                 info.name == "proj_out.bias" ? nil : (info.name, info.dtype, info.shape, bytes)

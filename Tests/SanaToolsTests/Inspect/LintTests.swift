@@ -151,3 +151,54 @@ struct LintCommandTests {
         #expect(digest.code == 0 && digest.output.contains("digest "))
     }
 }
+
+/// Families of released models, told from shapes.
+struct FamilyTests {
+    /// A file of the right names and shapes that holds no values: its header is all that is read.
+    @Test func familyIsNamedInTextAndJSON() throws {
+        let item = try #require(
+            ReleasedConfiguration.all.first {
+                $0.repository.hasSuffix("Sprint_0.6B_1024px_diffusers")
+            })
+        let folder = try TemporaryFolder()
+        var tensors: [(name: String, shape: [Int])] = []
+        do {
+            try SanaTransformer2DModel.check(item.config, source: PartialSource([]), label: "")
+        } catch let error as BindingError {
+            tensors = error.missing.map { ($0.name, $0.shape) }
+        }
+        var (entries, end): ([JSONValue.Member], Int) = ([], 0)
+        for tensor in tensors {
+            let bytes = tensor.shape.reduce(2, *)
+            entries.append(
+                .init(
+                    tensor.name,
+                    .object([
+                        .init("dtype", .string("BF16")),
+                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
+                        .init("data_offsets", .array([.int(end), .int(end + bytes)])),
+                    ])))
+            end += bytes
+        }
+        let header = Array(JSONValue.object(entries).text().utf8)
+        try folder.write(
+            "diffusion_pytorch_model.safetensors",
+            littleEndianBytes(UInt64(header.count)) + header)
+        func inspect() throws -> Inspection {
+            try Inspector.run(
+                folder.path, options: .init(), workers: WorkerPool(threadCount: 1))
+        }
+        let bare = try inspect()
+        #expect(bare.family == .sprint06 && bare.released == [item.repository])
+        #expect(Set(bare.problems.map(\.rule)) == [.fileTruncated, .configAbsent])
+        #expect(bare.json["family"]?.string == "SANA-Sprint 0.6B")
+        #expect(bare.text.contains("family SANA-Sprint 0.6B, as in \(item.repository)"))
+        try folder.write("config.json", Array(item.json.text(indent: 2).utf8))
+        #expect(Set(try inspect().problems.map(\.rule)) == [.fileTruncated])
+        // A latent of another size is another model of the same family.
+        let other = item.json.setting("sample_size", to: .int(16))
+        try folder.write("config.json", Array(other.text(indent: 2).utf8))
+        #expect(try inspect().family == .sprint06 && inspect().released == [])
+        #expect(try inspect().problems.map(\.rule) == [.fileTruncated])
+    }
+}
