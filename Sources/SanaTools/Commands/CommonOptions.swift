@@ -14,9 +14,11 @@ struct ModelOptions: ParsableArguments {
 
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
-    func open(_ path: String) throws -> OpenedModel {
+    func open(_ model: String) throws -> OpenedModel {
+        let path = try ModelPath.resolve(model)
         try check(path)
-        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        let opened = try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        return path == model ? opened : opened.labelled(model)
     }
 
     /// - Throws: `UsageError` when a file is asked for a part.

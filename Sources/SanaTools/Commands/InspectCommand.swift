@@ -16,6 +16,7 @@ struct InspectCommand: ParsableCommand {
               sana-tools inspect path/to/repo
               sana-tools inspect path/to/repo --strict --format json
               sana-tools inspect path/to/repo --stats --strict
+              sana-tools inspect Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers --variant bf16
               sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
@@ -53,7 +54,8 @@ struct InspectCommand: ParsableCommand {
             return try format.show(
                 json: LintRule.json, text: table.text, markdown: table.markdown)
         }
-        guard let path = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
+        guard let name = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
+        let path = try ModelPath.resolve(name)
         try modelOptions.check(path)
         var options = Inspection.Options()
         (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
@@ -61,7 +63,7 @@ struct InspectCommand: ParsableCommand {
         let progress = ProgressLine("inspect")
         defer { progress.finish() }
         let inspection = try Inspector.run(
-            path, options: options, workers: threads.makePool(),
+            path, label: name, options: options, workers: threads.makePool(),
             progress: { progress.update($0, of: $1) })
         progress.finish()
         try format.show(
