@@ -131,6 +131,11 @@ struct LintCommandTests {
         #expect(json.code == 0)
         #expect(
             listed.compactMap { $0["id"]?.string } == LintRule.table.map(\.rule.rawValue))
+        // The page of rules is what the table prints.
+        let page = URL(fileURLWithPath: Fixtures.path).deletingLastPathComponent()
+            .appendingPathComponent("reports/lint.md").path
+        let printed = try program.run("inspect", "--list-rules", "--format", "markdown").output
+        #expect(String(decoding: try fileBytes(page), as: UTF8.self).contains(printed))
         let text = try program.run("inspect", "--list-rules").output
         #expect(LintRule.allCases.allSatisfy { text.contains($0.rawValue) })
     }
