@@ -46,6 +46,13 @@ public struct StoredValues: Sendable {
         }
     }
 
+    /// Gives back the memory of a mapped file's pages: of a whole stretch at once, which drops what
+    /// the first touches of neighbouring stretches had mapped again.
+    public func releasePages(_ range: Range<Int>) {
+        let width = dtype.bitWidth / 8
+        bytes.slice(range.lowerBound * width, range.count * width).releasePages()
+    }
+
     func widen(_ range: Range<Int>, to target: UnsafeMutablePointer<Float>) {
         let source = bytes.slice(
             range.lowerBound * (dtype.bitWidth / 8), range.count * (dtype.bitWidth / 8))

@@ -54,6 +54,7 @@ struct ValueScan: Sendable {
             }
             for (part, result) in zip(run, measured) {
                 if let result { statistics[part.tensor].merge(result) }
+                values[part.tensor - first]?.releasePages(part.range)
                 done += part.range.count
             }
             // The last one may go on in the next run.
