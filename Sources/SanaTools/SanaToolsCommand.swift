@@ -14,11 +14,13 @@ struct SanaToolsCommand: ParsableCommand {
             Answers three questions every night: is this checkpoint whole, did the conversion keep the numbers, \
             did it get slower?
 
-            MODEL is a diffusers repository, a component folder, a .safetensors file or an archive \
-            (.safetensors.zst). Without arguments a command reads sana-tools.yaml from the current folder or a parent.
+            MODEL is a diffusers repository, a component folder, a .safetensors file, an archive \
+            (.safetensors.zst), or org/name[@revision] in the Hugging Face cache (HF_HUB_CACHE, HF_HOME), where it is \
+            looked up and never downloaded. Without arguments a command reads sana-tools.yaml from the current folder or a parent.
 
             EXAMPLES
               sana-tools inspect path/to/repo
+              sana-tools inspect org/name@main
               sana-tools convert path/to/repo --dtype int8 --output archives
               sana-tools verify archives/repo-int8.safetensors.zst --reference golden.safetensors
               sana-tools profile path/to/repo --size 1024

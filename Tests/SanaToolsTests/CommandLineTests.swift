@@ -119,7 +119,7 @@ struct CommandLineTests {
         #expect(inspected.code == 1)
         #expect(
             Set(inspected.json?["problems"]?.array?.compactMap { $0["id"]?.string } ?? [])
-                == ["tensor-missing", "tensor-unexpected", "tensor-misshapen"])
+                == ["tensor-missing", "tensor-unexpected", "tensor-misshapen", "dtype-mixed"])
     }
 
     @Test func exitCodesTellWhatWentWrong() throws {
@@ -140,7 +140,10 @@ struct CommandLineTests {
                 .code == 73)
         #expect(try run("unpack", "absent.zst").code == 66)
         #expect(try run("nonsense").code == 64)
-        #expect(try run("inspect", "fixtures/tiny/variants-two").code == 65)
+        #expect(try run("profile", "fixtures/tiny/variants-two", "--no-record").code == 65)
+        #expect(try run("inspect", "fixtures/tiny/variants-two").code == 0)
+        #expect(try run("inspect", "fixtures/tiny/variant").code == 0)
+        #expect(try run("inspect", "fixtures/tiny/variant", "--strict").code == 1)
         #expect(try run("profile", "--latent", "4096x4096", "--batch", "99").code == 64)
         #expect(try run("inspect", "bad.safetensors", "--variant", "fp16").code == 64)
     }

@@ -3,7 +3,7 @@ import CSanaKernels
 /// The values of a stored tensor as numbers: floats widened, int8 weights times their scale.
 public struct StoredValues: Sendable {
     private let bytes: ByteView
-    private let dtype: DType
+    let dtype: DType
     /// Of every row, for int8.
     private let scale: FloatBuffer?
     /// Values in a row.
@@ -11,7 +11,7 @@ public struct StoredValues: Sendable {
     public let count: Int
 
     /// Longest run that can be compared at once.
-    private static let blockCount = 1 << 16
+    static let blockCount = 1 << 16
 
     /// Floats, and int8 with a scale `[rows, 1, …]`; `nil` for everything else.
     ///
@@ -46,7 +46,14 @@ public struct StoredValues: Sendable {
         }
     }
 
-    private func widen(_ range: Range<Int>, to target: UnsafeMutablePointer<Float>) {
+    /// Gives back the memory of a mapped file's pages: of a whole stretch at once, which drops what
+    /// the first touches of neighbouring stretches had mapped again.
+    public func releasePages(_ range: Range<Int>) {
+        let width = dtype.bitWidth / 8
+        bytes.slice(range.lowerBound * width, range.count * width).releasePages()
+    }
+
+    func widen(_ range: Range<Int>, to target: UnsafeMutablePointer<Float>) {
         let source = bytes.slice(
             range.lowerBound * (dtype.bitWidth / 8), range.count * (dtype.bitWidth / 8))
         switch dtype {

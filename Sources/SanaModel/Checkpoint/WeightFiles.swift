@@ -39,17 +39,23 @@ public struct WeightFiles: Sendable, Equatable {
     ///
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
-        let all = try candidates(in: folder.folderEntries(), folder: folder)
+        let names = try folder.folderEntries()
+        // Files of other variants that contradict each other do not matter to the one asked for.
+        if let variant,
+            let match = try candidates(
+                in: names.filter { Self.variant(of: $0) == variant }, folder: folder
+            ).first
+        {
+            return match
+        }
+        let all = try candidates(in: names, folder: folder)
         let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
         if let variant {
-            guard let match = all.first(where: { $0.variant == variant }) else {
-                throw BadDataError(
-                    file: folder,
-                    reason:
-                        "no weights of variant '\(variant.printable)'; variants here: \(all.isEmpty ? "no weights at all" : list)",
-                    remedy: "choose one of these with --variant")
-            }
-            return match
+            throw BadDataError(
+                file: folder,
+                reason:
+                    "no weights of variant '\(variant.printable)'; variants here: \(all.isEmpty ? "no weights at all" : list)",
+                remedy: "choose one of these with --variant")
         }
         guard let only = all.first, all.count == 1 else {
             throw all.isEmpty

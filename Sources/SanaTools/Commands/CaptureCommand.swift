@@ -97,7 +97,8 @@ struct CaptureCommand: ParsableCommand {
     enum Detail: String, ExpressibleByArgument, CaseIterable { case `default`, full }
 
     func run() throws {
-        let folder = try Checkpoint.componentFolder(model, subfolder: modelOptions.subfolder)
+        let folder = try Checkpoint.componentFolder(
+            ModelPath.resolve(model), subfolder: modelOptions.subfolder)
         guard folder.isFolder else {
             throw UsageError(
                 "\(model.printable) is not a folder",

@@ -14,13 +14,20 @@ struct ModelOptions: ParsableArguments {
 
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
-    func open(_ path: String) throws -> OpenedModel {
+    func open(_ model: String) throws -> OpenedModel {
+        let path = try ModelPath.resolve(model)
+        try check(path)
+        let opened = try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        return path == model ? opened : opened.labelled(model)
+    }
+
+    /// - Throws: `UsageError` when a file is asked for a part.
+    func check(_ path: String) throws {
         if path.pathExists, !path.isFolder, subfolder != nil || variant != nil {
             throw UsageError(
                 "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
                 remedy: "leave them out, or give the folder")
         }
-        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
     }
 }
 

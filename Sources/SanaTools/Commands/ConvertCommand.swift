@@ -126,7 +126,8 @@ struct ConvertCommand: ParsableCommand {
     func run() throws {
         let project = try ProjectFile.find()
         let isProject = model == nil
-        guard let path = model ?? project?.model else { throw ProjectFile.noModel }
+        guard let name = model ?? project?.model else { throw ProjectFile.noModel }
+        let path = try ModelPath.resolve(name)
         if let archive = try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder) {
             throw UsageError(
                 "\(archive.printable) is an archive already",
@@ -134,7 +135,7 @@ struct ConvertCommand: ParsableCommand {
         }
         let options = try options(path, isProject ? project : nil)
         let outputs = ConversionOutputs(
-            model: path, output: output ?? (isProject ? project?.output : nil),
+            model: ModelPath.stem(name), output: output ?? (isProject ? project?.output : nil),
             container: options[0].container, isSeveral: options.count > 1)
         try outputs.check()
         let checkpoint = try Checkpoint.open(

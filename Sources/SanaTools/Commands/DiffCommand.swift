@@ -55,7 +55,7 @@ struct DiffCommand: ParsableCommand {
 
     /// The tensors at `path`; a file needs no configuration beside it to be compared.
     private func open(_ path: String) throws -> any TensorSource {
-        guard path.isFolder else { return try OpenedFile.open(path).0 }
+        guard try ModelPath.resolve(path).isFolder else { return try OpenedFile.open(path).0 }
         return try modelOptions.open(path).source
     }
 }

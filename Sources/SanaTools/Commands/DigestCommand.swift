@@ -17,6 +17,7 @@ struct DigestCommand: ParsableCommand {
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
               sana-tools digest ~/.cache/huggingface/hub/models--org--name/snapshots/REVISION
+              sana-tools digest org/name@REVISION
               sana-tools digest path/to/repo --format json
             """)
 
@@ -30,6 +31,7 @@ struct DigestCommand: ParsableCommand {
     @OptionGroup var threads: ThreadsOption
 
     func run() throws {
+        let path = try ModelPath.resolve(model)
         let workers = threads.makePool()
         let start = ContinuousClock.now
         let progress = ProgressLine("digest")
@@ -37,23 +39,23 @@ struct DigestCommand: ParsableCommand {
         var (archive, files): (Archive?, FileDigests?)
         var digest: String?
         let byteCount: Int
-        if OpenedFile.isArchive(model) {
-            let opened = try Archive(path: model)
+        if OpenedFile.isArchive(path) {
+            let opened = try Archive(path: path)
             try opened.verify(using: workers)
             (archive, digest) = (opened, opened.manifest?.weightsDigest)
             byteCount = opened.contentByteCount
-        } else if model.isFolder {
+        } else if path.isFolder {
             let found = try FileDigests.run(
-                folder: model, workers: workers, progress: { progress.update($0, of: $1) })
+                folder: path, workers: workers, progress: { progress.update($0, of: $1) })
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            if try DigestCommand.holdsTransformer(model) {
-                digest = try OpenedModel.open(model).sourceDigest(workers: workers)
+            if try DigestCommand.holdsTransformer(path) {
+                digest = try OpenedModel.open(path).sourceDigest(workers: workers)
             }
         } else {
-            let found = try FileDigests.run(file: model)
+            let found = try FileDigests.run(file: path)
             files = found
-            let file = try SafetensorsFile(path: model)
+            let file = try SafetensorsFile(path: path)
             digest = try WeightsDigest.compute(file, workers: workers)
             byteCount = file.fileBytes.count
         }
@@ -64,7 +66,7 @@ struct DigestCommand: ParsableCommand {
         try format.show(json: report.json, text: report.text, markdown: report.markdown)
         if let wrong = files?.entries.first(where: \.isWrong) {
             throw BadDataError(
-                file: model.isFolder ? model.appendingPath(wrong.name) : model,
+                file: path.isFolder ? path.appendingPath(wrong.name) : path,
                 reason: "has hash \(wrong.hash.text), and the cache or the download says "
                     + (wrong.expected?.text ?? ""),
                 remedy: "delete the file and download it again")

@@ -7,11 +7,17 @@ struct InspectCommand: ParsableCommand {
         commandName: "inspect",
         abstract: "Show what a checkpoint holds, and what is wrong with it.",
         discussion: """
-            Reads headers and configuration only, values with --digest. Exit code 1 when tensors and configuration contradict each other, \
-            65 when a file cannot be read at all.
+            Reads headers and configuration only, values with --digest and --stats. Every defect is a problem with a stable id, a place and a remedy, \
+            told together with all others; --list-rules shows what is looked for. Exit code 1 when there are errors, with --strict also \
+            warnings; 65 and 66 when nothing at all can be inspected. Where a folder has several variants and none is chosen, the plain \
+            one is inspected, as diffusers would load it.
 
             EXAMPLES
               sana-tools inspect path/to/repo
+              sana-tools inspect path/to/repo --strict --format json
+              sana-tools inspect path/to/repo --stats --strict
+              sana-tools inspect Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers --variant bf16
+              sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
             """)
@@ -26,16 +32,44 @@ struct InspectCommand: ParsableCommand {
         help: "Read all values: check an archive's hashes, show the digest of the source weights.")
     var digest = false
 
+    @Flag(
+        help:
+            "Read all values: range, mean, NaN, infinity, what fp16 would change, and a histogram of each tensor."
+    )
+    var stats = false
+
+    @Flag(help: "Exit with 1 on warnings, too.")
+    var strict = false
+
+    @Flag(help: "Show every rule of the lint, and stop.")
+    var listRules = false
+
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
 
     func run() throws {
-        guard let path = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
-        let inspection = try Inspection.run(
-            modelOptions.open(path), path: path, digest: digest, workers: threads.makePool())
+        if listRules {
+            let table = LintRule.textTable
+            return try format.show(
+                json: LintRule.json, text: table.text, markdown: table.markdown)
+        }
+        guard let name = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
+        let path = try ModelPath.resolve(name)
+        try modelOptions.check(path)
+        var options = Inspection.Options()
+        (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
+        (options.digest, options.statistics) = (digest, stats)
+        let progress = ProgressLine("inspect")
+        defer { progress.finish() }
+        let inspection = try Inspector.run(
+            path, label: name, options: options, workers: threads.makePool(),
+            progress: { progress.update($0, of: $1) })
+        progress.finish()
         try format.show(
             json: inspection.json, text: inspection.text, markdown: inspection.markdown)
-        if inspection.hasErrors { throw ExitCode.checkFailed }
+        if inspection.hasErrors || strict && !inspection.problems.isEmpty {
+            throw ExitCode.checkFailed
+        }
     }
 }

@@ -35,8 +35,9 @@ struct UnpackCommand: ParsableCommand {
     @OptionGroup var threads: ThreadsOption
 
     func run() throws {
-        let opened = try Archive(path: OpenedModel.archivePath(archive) ?? archive)
-        let name = archive.lastPathComponent
+        let path = try ModelPath.resolve(archive)
+        let opened = try Archive(path: OpenedModel.archivePath(path) ?? path)
+        let name = ModelPath.stem(archive).lastPathComponent
         let target =
             output
             ?? (name.hasSuffix(ArchiveName.suffix)

@@ -6,17 +6,21 @@ extension Inspection {
     /// The interface that other programs read; field names are kept by tests.
     var json: JSONValue {
         .fields([
-            "model": .string(model.label),
+            "model": .string(label),
             "components": .array(
                 components.map {
                     .fields([
                         "name": .string($0.name), "class": .string($0.className),
                         "present": .bool($0.isPresent),
                     ])
-                }), "files": .array(files.map(\.json)),
-            "parameters": .int(model.source.parameterCount),
-            "bytes": .int(model.source.tensors.reduce(0) { $0 + $1.byteCount }),
-            "digest": .text(digest),
+                }),
+            "files": .array(
+                files.map { .fields(["name": .string($0.name), "bytes": .int($0.byteCount)]) }),
+            "variants": .array(variants.map { $0.isEmpty ? .null : .string($0) }),
+            "variant": .text(variant?.isEmpty ?? true ? nil : variant),
+            "parameters": .int(parameterCount), "bytes": .int(byteCount),
+            "family": .text(family?.rawValue),
+            "released": .array(released.map { .string($0) }), "digest": .text(digest),
             "roles": .array(
                 groups.map {
                     .fields([
@@ -25,8 +29,9 @@ extension Inspection {
                         "bytes": .int($0.bytes),
                     ])
                 }),
+            "parts": parts.json, "statistics": values?.json ?? .null,
             "tensors": .array(
-                model.source.tensors.map {
+                tensors.map {
                     .fields([
                         "name": .string($0.name), "dtype": .string($0.dtype.rawValue),
                         "shape": .array($0.shape.map { .int($0) }), "bytes": .int($0.byteCount),
@@ -38,43 +43,43 @@ extension Inspection {
                     .fields([
                         "id": .string($0.id), "severity": .string($0.severity.rawValue),
                         "where": .string($0.location), "message": .string($0.message),
-                        "remedy": .text($0.remedy),
+                        "remedy": .string($0.remedy),
                     ])
-                }), "config": model.configJSON,
+                }), "config": configJSON ?? .null,
         ])
     }
 
     var text: String { sections { $0.text } }
     var markdown: String { sections { $0.markdown } }
 
-    private struct File {
-        let name: String
-        let bytes: Int
-        var json: JSONValue { .fields(["name": .string(name), "bytes": .int(bytes)]) }
-    }
+    private var parameterCount: Int { tensors.reduce(0) { $0 + $1.elementCount } }
+    private var byteCount: Int { tensors.reduce(0) { $0 + $1.byteCount } }
 
-    private var files: [File] {
-        switch model.kind {
-        case .checkpoint(let checkpoint):
-            checkpoint.files.map {
-                File(name: $0.path.lastPathComponent, bytes: $0.fileBytes.count)
-            }
-        case .archive(let archive):
-            [File(name: archive.path.lastPathComponent, bytes: archive.byteCount)]
+    /// What the model is, in a few lines.
+    private var summary: String {
+        var lines = [
+            "\(label.printable): \(Format.count(parameterCount)) parameters in \(tensors.count) "
+                + "tensors, \(Format.bytes(byteCount))"
+        ]
+        if let config {
+            lines.append(
+                "\(config.numLayers) layers, \(config.numAttentionHeads) × "
+                    + "\(config.attentionHeadDim) heads, cross-attention "
+                    + "\(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), "
+                    + "captions \(config.captionChannels), latent \(config.inChannels) × "
+                    + "\(config.sampleSize)²")
         }
+        if let family {
+            let alike = released.isEmpty ? "" : ", as in \(released.joined(separator: ", "))"
+            lines.append("family \(family.rawValue)\(alike)")
+        }
+        if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
+        if let digest { lines.append("digest \(digest)") }
+        return lines.joined(separator: "\n")
     }
 
     private func sections(_ show: (TextTable) -> String) -> String {
-        let config = model.config
-        var parts = [
-            """
-            \(model.label.printable): \(Format.count(model.source.parameterCount)) parameters in \
-            \(model.source.tensors.count) tensors, \(Format.bytes(model.source.tensors.reduce(0) { $0 + $1.byteCount }))
-            \(config.numLayers) layers, \(config.numAttentionHeads) × \(config.attentionHeadDim) heads, cross-attention \
-            \(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), captions \(config.captionChannels), \
-            latent \(config.inChannels) × \(config.sampleSize)²\(digest.map { "\ndigest \($0)" } ?? "")
-            """
-        ]
+        var sections = [summary]
         if !components.isEmpty {
             var table = TextTable([("component", .left), ("class", .left), ("", .left)])
             for component in components {
@@ -83,11 +88,11 @@ extension Inspection {
                     component.isPresent ? "" : "absent",
                 ])
             }
-            parts.append(show(table))
+            sections.append(show(table))
         }
         var fileTable = TextTable([("file", .left), ("bytes", .right)])
-        for file in files { fileTable.append([file.name.printable, Format.bytes(file.bytes)]) }
-        parts.append(show(fileTable))
+        for file in files { fileTable.append([file.name.printable, Format.bytes(file.byteCount)]) }
+        sections.append(show(fileTable))
         var roles = TextTable([
             ("role", .left), ("dtype", .left), ("tensors", .right), ("parameters", .right),
             ("bytes", .right),
@@ -98,22 +103,61 @@ extension Inspection {
                 Format.count(group.parameters), Format.bytes(group.bytes),
             ])
         }
-        parts.append(show(roles))
-        if problems.isEmpty {
-            parts.append("no problems found")
-        } else {
-            var table = TextTable([
-                ("severity", .left), ("id", .left), ("where", .left), ("message", .left),
+        sections.append(show(roles))
+        if !parts.isEmpty { sections.append(show(parts.table)) }
+        if let values { sections.append(show(values.table)) }
+        sections.append(problemSection(show))
+        return sections.joined(separator: "\n\n")
+    }
+
+    private func problemSection(_ show: (TextTable) -> String) -> String {
+        guard !problems.isEmpty else { return "no problems found" }
+        var table = TextTable([
+            ("severity", .left), ("id", .left), ("where", .left), ("message", .left),
+        ])
+        for problem in problems.prefix(Self.shownProblems) {
+            table.append([
+                problem.severity.rawValue, problem.id, problem.location.printable,
+                problem.message.printable,
             ])
-            for problem in problems.prefix(50) {
-                table.append([
-                    problem.severity.rawValue, problem.id, problem.location.printable,
-                    problem.message.printable,
-                ])
-            }
-            let more = problems.count > 50 ? "\n… and \(problems.count - 50) more" : ""
-            parts.append(show(table) + more)
         }
-        return parts.joined(separator: "\n\n")
+        let hidden = problems.count - Self.shownProblems
+        let more = hidden > 0 ? "\n… and \(hidden) more" : ""
+        // Each remedy once, by the rule it belongs to.
+        var seen = Set<String>()
+        let remedies = problems.filter { seen.insert($0.id + $0.remedy).inserted }
+            .prefix(Self.shownRemedies).map { "\($0.id): \($0.remedy.printable)" }
+        let errors = problems.count { $0.severity == .error }
+        return show(table) + more + "\n\n" + remedies.joined(separator: "\n")
+            + "\n\n\(errors) errors, \(problems.count - errors) warnings"
+    }
+
+    private static let (shownProblems, shownRemedies) = (50, 20)
+}
+
+/// The table of rules.
+extension LintRule {
+    static var json: JSONValue {
+        .array(
+            table.map {
+                .fields([
+                    "id": .string($0.rule.rawValue), "severity": .string($0.severity.rawValue),
+                    "what": .string($0.what), "remedy": .string($0.remedy),
+                    "needs_stats": .bool($0.needsValues),
+                ])
+            })
+    }
+
+    static var textTable: TextTable {
+        var list = TextTable([
+            ("id", .left), ("severity", .left), ("what", .left), ("remedy", .left),
+        ])
+        for entry in table {
+            list.append([
+                entry.rule.rawValue, entry.severity.rawValue,
+                entry.what + (entry.needsValues ? " (--stats)" : ""), entry.remedy,
+            ])
+        }
+        return list
     }
 }

@@ -80,7 +80,10 @@ struct ProjectFile {
                 return [try required(value.string, "a string or a list of strings")]
             }
             switch name {
-            case "model": model = resolved(try required(value.string, "a path"))
+            case "model":
+                let text = try required(value.string, "a path")
+                let file = resolved(text)
+                model = try !file.pathExists && ModelPath.isCached(text) ? text : file
             case "dtype": dtypes = try strings()
             case "rules":
                 rules = try strings().map { text in
@@ -135,7 +138,8 @@ struct ProjectFile {
     /// `ArchiveName.dtypes`.
     var existingArchives: [String] {
         guard let model else { return [] }
-        return ArchiveName.candidates(model: model, output: output).filter(\.pathExists)
+        return ArchiveName.candidates(model: ModelPath.stem(model), output: output).filter(
+            \.pathExists)
     }
 
     /// A command without MODEL outside any project.

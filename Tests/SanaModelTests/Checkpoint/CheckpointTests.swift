@@ -77,6 +77,20 @@ struct CheckpointTests {
         #expect(throws: BadDataError.self) { try WeightFiles.candidates(in: names, folder: "f") }
     }
 
+    /// Sana_1600M_1024px_diffusers has a single file, an index and shards, and an fp16 variant.
+    @Test func ambiguityOfOneVariantDoesNotHideAnother() throws {
+        let folder = try folder([
+            "diffusion_pytorch_model.safetensors": shard,
+            "diffusion_pytorch_model.safetensors.index.json": [],
+            "diffusion_pytorch_model.fp16.safetensors": shard,
+        ])
+        let found = try WeightFiles.choose(variant: "fp16", in: folder.path)
+        #expect(found.name == "diffusion_pytorch_model.fp16.safetensors")
+        #expect(throws: BadDataError.self) {
+            try WeightFiles.choose(variant: nil, in: folder.path)
+        }
+    }
+
     @Test(arguments: ["../a.safetensors", "/etc/passwd", "x/a.safetensors", "..", "", "a\\u0000b"])
     func indexCannotLeadOutOfItsFolder(_ file: String) throws {
         let folder = try folder(["i.json": index(#"{"a":"\#(file)"}"#)])

@@ -1,0 +1,156 @@
+/// What the shapes of a checkpoint's tensors say of its configuration, without reading it.
+///
+/// A value is `nil` where its tensor is absent or has another number of dimensions.
+public struct ShapeFacts: Sendable, Equatable {
+    /// Width of a token.
+    public var innerDim: Int?
+    public var inChannels: Int?
+    public var outChannels: Int?
+    public var patchSize: Int?
+    /// Number of blocks from 0 on, without a gap.
+    public var numLayers = 0
+    public var crossInnerDim: Int?
+    public var crossAttentionDim: Int?
+    public var captionChannels: Int?
+    /// Channels after the gate of the feed-forward.
+    public var ffHiddenDim: Int?
+    public var qkNorm = false
+    public var guidanceEmbeds = false
+    public var attentionBias = false
+    public var normElementwiseAffine = false
+    public var isControlNet = false
+
+    public init(_ source: any TensorSource) {
+        func shape(_ name: String, _ count: Int) -> [Int]? {
+            source.info(name).flatMap { $0.shape.count == count ? $0.shape : nil }
+        }
+        func has(_ name: String) -> Bool { source.info(name) != nil }
+        if let patch = shape("patch_embed.proj.weight", 4) {
+            (innerDim, inChannels, patchSize) = (patch[0], patch[1], patch[2])
+        }
+        if let head = shape("proj_out.weight", 2), let patchSize, patchSize > 0 {
+            let area = patchSize.multipliedReportingOverflow(by: patchSize)
+            if !area.overflow { outChannels = head[0] / area.partialValue }
+        }
+        captionChannels = shape("caption_projection.linear_1.weight", 2)?[1]
+        numLayers = Self.layers(source.tensors)
+        let block = "transformer_blocks.0."
+        crossInnerDim = shape(block + "attn2.to_q.weight", 2)?[0]
+        crossAttentionDim = shape(block + "attn2.to_k.weight", 2)?[1]
+        ffHiddenDim = shape(block + "ff.conv_point.weight", 4)?[1]
+        qkNorm = has(block + "attn1.norm_q.weight")
+        attentionBias = has(block + "attn1.to_q.bias")
+        normElementwiseAffine = has(block + "norm2.weight")
+        guidanceEmbeds = has("time_embed.guidance_embedder.linear_1.weight")
+        isControlNet = has("controlnet_blocks.0.weight")
+    }
+
+    private static func layers(_ tensors: [TensorInfo]) -> Int {
+        let prefix = "transformer_blocks."
+        let indices = Set(
+            tensors.compactMap { tensor -> Int? in
+                guard tensor.name.hasPrefix(prefix) else { return nil }
+                return Int(tensor.name.dropFirst(prefix.count).prefix { $0 != "." })
+            })
+        return (0...).first { !indices.contains($0) } ?? 0
+    }
+
+    // MARK: Families
+
+    /// The released family that has these shapes.
+    public var family: ReleasedConfiguration.Family? { released.first?.family }
+
+    /// Released models whose tensors have these shapes.
+    public var released: [ReleasedConfiguration] {
+        ReleasedConfiguration.all.filter { item in
+            item.family.isControlNet == isControlNet && innerDim == item.config.innerDim
+                && disagreements(with: item.config).isEmpty
+        }
+    }
+
+    /// Released models that have these shapes and the values of `config` that no shape shows.
+    public func released(like config: SanaConfig) -> [ReleasedConfiguration] {
+        released.filter {
+            $0.config.sampleSize == config.sampleSize
+                && $0.config.interpolationScale == config.interpolationScale
+        }
+    }
+
+    // MARK: Disagreements
+
+    /// A key of `config.json` that the shapes contradict.
+    public struct Disagreement: Sendable, Equatable {
+        public let key: String
+        /// As configured.
+        public let value: String
+        /// What the key should be.
+        public let expected: String
+        /// The tensor that says so.
+        public let tensor: String
+    }
+
+    /// Every key of `config` that the shapes contradict, in the order of diffusers' initialiser.
+    public func disagreements(with config: SanaConfig) -> [Disagreement] {
+        var list: [Disagreement] = []
+        func compare<Value: Equatable>(
+            _ key: String, _ value: Value, _ expected: Value?, _ tensor: String
+        ) {
+            guard let expected, expected != value else { return }
+            list.append(
+                Disagreement(
+                    key: key, value: "\(value)", expected: "\(expected)", tensor: tensor))
+        }
+        let (block, patch) = ("transformer_blocks.0.", "patch_embed.proj.weight")
+        compare("in_channels", config.inChannels, inChannels, patch)
+        compare(
+            "out_channels", config.outChannels, isControlNet ? nil : outChannels, "proj_out.weight")
+        list += Self.heads(
+            "num_attention_heads", config.numAttentionHeads, config.attentionHeadDim, innerDim,
+            patch)
+        compare("num_layers", config.numLayers, numLayers, "transformer_blocks")
+        list += Self.heads(
+            "num_cross_attention_heads", config.numCrossAttentionHeads,
+            config.crossAttentionHeadDim, crossInnerDim, block + "attn2.to_q.weight")
+        compare(
+            "cross_attention_dim", config.crossAttentionDim, crossAttentionDim,
+            block + "attn2.to_k.weight")
+        compare(
+            "caption_channels", config.captionChannels, captionChannels,
+            "caption_projection.linear_1.weight")
+        if let ffHiddenDim, let innerDim, innerDim > 0,
+            (config.mlpRatio * Double(innerDim)).rounded(.down) != Double(ffHiddenDim)
+        {
+            compare(
+                "mlp_ratio", config.mlpRatio, Double(ffHiddenDim) / Double(innerDim),
+                block + "ff.conv_point.weight")
+        }
+        compare("patch_size", config.patchSize, patchSize, patch)
+        guard numLayers > 0 else { return list }
+        compare(
+            "attention_bias", config.attentionBias, attentionBias, block + "attn1.to_q.bias")
+        compare(
+            "norm_elementwise_affine", config.normElementwiseAffine, normElementwiseAffine,
+            block + "norm2.weight")
+        compare(
+            "guidance_embeds", config.guidanceEmbeds, guidanceEmbeds,
+            "time_embed.guidance_embedder.linear_1.weight")
+        let norms = ["null", "\"rms_norm_across_heads\""]
+        compare(
+            "qk_norm", norms[config.qkNorm ? 1 : 0], norms[qkNorm ? 1 : 0],
+            block + "attn1.norm_q.weight")
+        return list
+    }
+
+    /// Shapes show heads × dimension only: the heads are what should change where they divide it.
+    private static func heads(
+        _ key: String, _ heads: Int, _ dimension: Int, _ width: Int?, _ tensor: String
+    ) -> [Disagreement] {
+        guard let width, heads * dimension != width else { return [] }
+        let expected =
+            dimension > 0 && width % dimension == 0
+            ? "\(width / dimension)" : "such that heads × head dimension is \(width)"
+        return [
+            Disagreement(key: key, value: "\(heads)", expected: expected, tensor: tensor)
+        ]
+    }
+}

@@ -1,0 +1,57 @@
+import SanaModel
+
+/// What is wrong with a `config.json`, all at once.
+struct ConfigurationLint {
+    private(set) var problems: [Problem] = []
+    /// `nil` unless every value can be.
+    private(set) var config: SanaConfig?
+    /// Class that it says it is of, where this is another.
+    private(set) var foreignClass: String?
+
+    /// - Parameter location: the file below the model, for problems.
+    init(_ json: JSONValue, location: String) {
+        guard let members = json.members else {
+            problems.append(Problem(.configInvalid, location, "config is not a JSON object"))
+            return
+        }
+        if let name = json["_class_name"], name.string != SanaConfig.className {
+            foreignClass = name.string ?? name.text()
+            problems.append(
+                Problem(
+                    .configClass, location,
+                    "_class_name is \(name.text().printable), not \"\(SanaConfig.className)\""))
+        }
+        for member in members where !SanaConfig.isKnown(member.key) && foreignClass == nil {
+            problems.append(
+                Problem(
+                    .configUnknownKey, member.key.printable,
+                    "The config attributes {'\(member.key.printable)': "
+                        + "\(member.value.text().printable)} were passed to "
+                        + "\(SanaConfig.className), but are not expected and will be ignored"))
+        }
+        guard foreignClass == nil else { return }
+        config = readValues(members, location)
+    }
+
+    /// Leaves out what cannot be, a key at a time, so that every one of them is told of.
+    private mutating func readValues(
+        _ members: [JSONValue.Member], _ location: String
+    ) -> SanaConfig? {
+        var members = members
+        var isGood = true
+        for _ in 0...members.count {
+            do throws(BadDataError) {
+                let config = try SanaConfig(json: .object(members), file: location)
+                return isGood ? config : nil
+            } catch {
+                isGood = false
+                problems.append(
+                    Problem(.configInvalid, location, error.reason, remedy: error.remedy))
+                let key = String(error.reason.prefix { $0 != " " })
+                guard let index = members.firstIndex(where: { $0.key == key }) else { return nil }
+                members.remove(at: index)
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,64 @@
+import SanaModel
+
+/// The files of one folder, with those that only look like files told apart.
+struct FolderScan: Sendable {
+    let path: String
+    /// The folder below the model, with a slash at its end; empty for the model's own.
+    let prefix: String
+    /// Names of regular files with content of their own, sorted.
+    private(set) var files: [String] = []
+    /// Names that exist but lead to nothing that can be read.
+    private(set) var unusable = Set<String>()
+
+    /// Most files of a folder that are looked at.
+    private static let maximumFileCount = 10_000
+    /// What a Git LFS pointer starts with (git-lfs, docs/spec.md), and the longest there is.
+    private static let pointer = (
+        start: Array("version https://git-lfs.github.com/spec/".utf8), maximumByteCount: 1024
+    )
+
+    /// - Throws: `FileError` when the folder cannot be listed.
+    init(_ path: String, prefix: String, _ problems: inout [Problem]) throws {
+        (self.path, self.prefix) = (path, prefix)
+        let names = try path.folderEntries()
+        for name in names.prefix(Self.maximumFileCount) { add(name, &problems) }
+    }
+
+    /// A few files of a folder whose others are of no interest.
+    init(of names: [String], in path: String, _ problems: inout [Problem]) {
+        (self.path, prefix) = (path, "")
+        for name in names { add(name, &problems) }
+    }
+
+    private mutating func add(_ name: String, _ problems: inout [Problem]) {
+        let file = path.appendingPath(name)
+        if file.isLink, !file.pathExists {
+            problems.append(
+                Problem(.linkDangling, prefix + name, "the link leads to a file that is absent"))
+            unusable.insert(name)
+        } else if Self.isPointer(file) {
+            problems.append(
+                Problem(
+                    .lfsPointer, prefix + name,
+                    "a Git LFS pointer, not the file: header too large or invalid JSON where it "
+                        + "is loaded"))
+            unusable.insert(name)
+        } else if file.pathExists, !file.isFolder {
+            files.append(name)
+        }
+    }
+
+    /// Whether a file is there, whole or not.
+    func exists(_ name: String) -> Bool {
+        files.contains(name) || unusable.contains(name)
+    }
+
+    func file(_ name: String) -> String { path.appendingPath(name) }
+
+    private static func isPointer(_ path: String) -> Bool {
+        guard let content = try? ByteView(mapping: path),
+            content.count <= pointer.maximumByteCount
+        else { return false }
+        return content.withUnsafeBytes { $0.starts(with: pointer.start) }
+    }
+}

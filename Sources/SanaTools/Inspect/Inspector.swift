@@ -1,0 +1,237 @@
+import SanaModel
+import SanaQuant
+
+/// Looks into a checkpoint and tells of all defects together, where opening it would stop at the
+/// first.
+struct Inspector {
+    private let options: Inspection.Options
+    private var problems: [Problem] = []
+    private var components: [RepositoryLint.Component] = []
+    private var files: [Inspection.File] = []
+    private var variants: [String] = []
+    private var variant: String?
+    private var configJSON: JSONValue?
+    private var config: SanaConfig?
+    private var source: any TensorSource = PartialSource([])
+    private var archive: Archive?
+    /// Tensors that were told of with their file.
+    private var excused = Set<String>()
+
+    /// Reads headers and configuration; values only as `options` ask.
+    ///
+    /// - Parameter label: the model as the user called it.
+    /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`, `ArchiveError` where nothing at
+    ///   all can be inspected.
+    static func run(
+        _ path: String, label: String? = nil, options: Inspection.Options, workers: WorkerPool,
+        progress: (Int, Int) -> Void = { _, _ in }
+    ) throws -> Inspection {
+        guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
+        var inspector = Inspector(options)
+        if path.isFolder {
+            try inspector.readFolder(path)
+        } else if OpenedFile.isArchive(path) {
+            try inspector.readArchive(path)
+        } else {
+            try inspector.readFile(path)
+        }
+        inspector.checkConfiguration(label ?? path)
+        var values: ValueScan?
+        if options.statistics {
+            let scan = try ValueScan.run(inspector.source, workers: workers, progress: progress)
+            inspector.problems += scan.problems
+            values = scan
+        }
+        return try inspector.result(label ?? path, values, workers)
+    }
+
+    private init(_ options: Inspection.Options) { self.options = options }
+
+    // MARK: Reading
+
+    private mutating func readFolder(_ path: String) throws {
+        var repository = try RepositoryLint(path, subfolder: options.subfolder)
+        components = repository.components
+        guard let folder = repository.transformer else {
+            problems += repository.problems
+            return
+        }
+        let scan = try repository.scan(folder)
+        problems += repository.problems
+        let names = scan.files.compactMap { WeightName($0, stem: WeightFiles.stem) }
+        let packed = WeightFiles.stem + Archive.suffix
+        if names.isEmpty, scan.files.contains(packed) {
+            return try readArchive(scan.file(packed))
+        }
+        if let variant = options.variant {
+            // A request that the folder cannot meet is the user's affair, not the repository's.
+            guard names.contains(where: { $0.variant == variant }) else {
+                let others = Set(names.map { $0.variant.isEmpty ? "(none)" : $0.variant }).sorted()
+                throw BadDataError(
+                    file: folder.path,
+                    reason: "no weights of variant '\(variant.printable)'; variants here: "
+                        + "\(others.joined(separator: ", ").printable)",
+                    remedy: "choose one of these with --variant")
+            }
+        }
+        let lint = WeightFolderLint(
+            scan, stem: WeightFiles.stem, isModel: true, variant: options.variant)
+        let isNothing =
+            lint.files.isEmpty && !scan.exists("config.json") && components.isEmpty
+            && lint.problems.allSatisfy { $0.rule == .weightsAbsent } && problems.isEmpty
+        if isNothing {
+            throw BadDataError(
+                file: folder.path, reason: "no \(WeightFiles.stem)*.safetensors in this folder",
+                remedy: "download the weights, or give a .safetensors file as MODEL")
+        }
+        problems += lint.problems
+        take(lint.files)
+        (variants, variant, excused) = (lint.variants, lint.variant, lint.excused)
+        readConfiguration(scan)
+    }
+
+    private mutating func readFile(_ path: String) throws {
+        let scan = FolderScan(
+            of: ["config.json", path.lastPathComponent], in: path.parentFolder, &problems)
+        guard let file = PartialFile(path.lastPathComponent, in: scan, &problems) else {
+            _ = try SafetensorsFile(path: path)
+            return
+        }
+        take([file])
+        readConfiguration(scan)
+    }
+
+    private mutating func readArchive(_ path: String) throws {
+        let opened = try Archive(path: path)
+        (archive, source) = (opened, opened)
+        files = [.init(name: path.lastPathComponent, byteCount: opened.byteCount)]
+        if let manifest = opened.manifest {
+            takeConfiguration(manifest.config, "config.json")
+        } else {
+            readConfiguration(
+                FolderScan(of: ["config.json"], in: path.parentFolder, &problems))
+        }
+    }
+
+    private mutating func take(_ opened: [PartialFile]) {
+        source = PartialSource(opened)
+        files = opened.map { .init(name: $0.name, byteCount: $0.byteCount) }
+    }
+
+    private mutating func readConfiguration(_ scan: FolderScan) {
+        let location = scan.prefix + "config.json"
+        guard scan.exists("config.json") else {
+            problems.append(
+                Problem(
+                    .configAbsent, location, "Error no file named config.json found in directory"))
+            return
+        }
+        guard !scan.unusable.contains("config.json") else { return }
+        do {
+            takeConfiguration(try JSONFile.read(scan.file("config.json")), location)
+        } catch let error as any DiagnosticError {
+            problems.append(
+                Problem(
+                    .configInvalid, location,
+                    "It looks like the config file is not a valid JSON file: "
+                        + PartialFile.reason(error, scan.file("config.json"))))
+        } catch {}
+    }
+
+    private mutating func takeConfiguration(_ json: JSONValue, _ location: String) {
+        let lint = ConfigurationLint(json, location: location)
+        (configJSON, config) = (json, lint.config)
+        problems += lint.problems
+    }
+
+    // MARK: Checking
+
+    /// Names, shapes and types that contradict the configuration, found without reading values.
+    private mutating func checkConfiguration(_ label: String) {
+        checkTypes()
+        guard let config, !source.tensors.isEmpty else { return }
+        // With whole files absent, what is there says little.
+        if excused.isEmpty {
+            problems += ShapeFacts(source).disagreements(with: config).map {
+                Problem(
+                    .configShapes, $0.key,
+                    "\($0.key) is \($0.value), and by the shape of \($0.tensor) it is "
+                        + $0.expected, remedy: "set \"\($0.key)\": \($0.expected) in config.json")
+            }
+        }
+        do {
+            try SanaTransformer2DModel.check(config, source: source, label: label)
+        } catch let error as BindingError {
+            problems += error.problems.filter { !excused.contains($0.location) }
+        } catch {}
+    }
+
+    /// Float weights of several types, but for scales and what convert keeps on purpose.
+    private mutating func checkTypes() {
+        guard archive?.manifest == nil, configJSON?["quantization_config"] == nil else { return }
+        let floats = source.tensors.filter { $0.dtype.isFloatWeight }
+        let counts = Dictionary(grouping: floats, by: \.dtype.rawValue).mapValues(\.count)
+        guard counts.count > 1 else { return }
+        let list = counts.sorted { ($0.value, $0.key) > ($1.value, $1.key) }
+        let rare = floats.first { $0.dtype.rawValue == list.last?.key }
+        problems.append(
+            Problem(
+                .dtypeMixed, rare?.name ?? "",
+                list.map { "\($0.value) tensors are \($0.key)" }.joined(separator: ", ")))
+    }
+
+    private func result(
+        _ label: String, _ values: ValueScan?, _ workers: WorkerPool
+    ) throws -> Inspection {
+        var digest: String?
+        if options.digest {
+            if let archive, let manifest = archive.manifest {
+                try archive.verify(using: workers)
+                digest = manifest.weightsDigest
+            } else if (source as? PartialSource)?.isWhole ?? true, !source.tensors.isEmpty {
+                digest = try WeightsDigest.compute(source, workers: workers)
+            }
+        }
+        let facts = ShapeFacts(source)
+        let released = config.map { facts.released(like: $0) } ?? facts.released
+        return Inspection(
+            label: label, components: components, files: files, variants: variants,
+            variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,
+            family: facts.family, released: released.map(\.repository),
+            groups: Inspection.groups(source.tensors),
+            parts: PartBytes.make(source.tensors, file: label), values: values,
+            problems: problems, digest: digest)
+    }
+}
+
+extension BindingError {
+    /// A problem for every tensor, in the words that torch and diffusers use.
+    fileprivate var problems: [Problem] {
+        missing.map {
+            Problem(
+                .tensorMissing, $0.name,
+                "missing keys: the configuration calls for \($0.shape), no such tensor is there")
+        }
+            + unexpected.map {
+                Problem(
+                    .tensorUnexpected, $0,
+                    "unexpected keys: the configuration has no place for this tensor")
+            }
+            + mismatched.map {
+                let types = $0.expectedTypes.map(\.rawValue).joined(separator: "/")
+                return Problem(
+                    .tensorMisshapen, $0.tensor.name,
+                    "size mismatch for \($0.tensor.name.printable): the file has "
+                        + "\($0.tensor.dtype.rawValue) \($0.tensor.shape), the configuration "
+                        + "calls for \(types) \($0.expectedShape)")
+            }
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

@@ -1,0 +1,240 @@
+import SanaModel
+
+/// Something that inspect looks for: the one home of every rule's id, severity and remedy.
+///
+/// Raw values are ids that scripts rely on: they may be added, not renamed.
+enum LintRule: String, CaseIterable, Sendable {
+    case modelIndexAbsent = "model-index-absent"
+    case modelIndexInvalid = "model-index-invalid"
+    case transformerAbsent = "transformer-absent"
+    case componentAbsent = "component-absent"
+    case linkDangling = "link-dangling"
+    case lfsPointer = "lfs-pointer"
+    case fileUnreadable = "file-unreadable"
+    case fileTruncated = "file-truncated"
+    case fileInvalid = "file-invalid"
+    case weightsAbsent = "weights-absent"
+    case weightsTwice = "weights-twice"
+    case pickleOnly = "pickle-only"
+    case pickleBeside = "pickle-beside"
+    case nameLegacy = "name-legacy"
+    case nameForeign = "name-foreign"
+    case variantOnly = "variant-only"
+    case variantMixed = "variant-mixed"
+    case indexInvalid = "index-invalid"
+    case indexPath = "index-path"
+    case indexTwice = "index-twice"
+    case indexAbsent = "index-absent"
+    case indexTensorAbsent = "index-tensor-absent"
+    case indexTensorUnlisted = "index-tensor-unlisted"
+    case indexTotalSize = "index-total-size"
+    case shardAbsent = "shard-absent"
+    case shardStray = "shard-stray"
+    case tensorDuplicate = "tensor-duplicate"
+    case configAbsent = "config-absent"
+    case configInvalid = "config-invalid"
+    case configClass = "config-class"
+    case configUnknownKey = "config-unknown-key"
+    case configShapes = "config-shapes"
+    case tensorMissing = "tensor-missing"
+    case tensorUnexpected = "tensor-unexpected"
+    case tensorMisshapen = "tensor-misshapen"
+    case dtypeMixed = "dtype-mixed"
+    case valueNaN = "value-nan"
+    case valueInfinite = "value-infinite"
+    case valueSubnormal = "value-subnormal"
+    case valueFP16Overflow = "value-fp16-overflow"
+    case valueZero = "value-zero"
+
+    /// How much a finding matters: errors keep a model from loading or computing.
+    enum Severity: String, Sendable { case error, warning }
+
+    /// What the table says of a rule.
+    struct Entry: Sendable {
+        let rule: LintRule
+        let severity: Severity
+        /// What is wrong when the rule speaks.
+        let what: String
+        let remedy: String
+        /// Whether it takes the values, which only --stats reads.
+        let needsValues: Bool
+
+        init(
+            _ rule: LintRule, _ severity: Severity, _ what: String, _ remedy: String,
+            needsValues: Bool = false
+        ) {
+            (self.rule, self.severity) = (rule, severity)
+            (self.what, self.remedy, self.needsValues) = (what, remedy, needsValues)
+        }
+    }
+
+    /// The table's entry of this rule; a test keeps the table complete.
+    var entry: Entry { Self.entries[self] ?? Entry(self, .error, rawValue, "") }
+
+    private static let entries = Dictionary(table.map { ($0.rule, $0) }) { first, _ in first }
+
+    /// Every rule, in the order of the list.
+    static let table =
+        repositoryRules + fileRules + indexRules + configurationRules + valueRules
+
+    private static let repositoryRules = [
+        Entry(
+            .modelIndexAbsent, .error, "a repository without model_index.json",
+            "restore model_index.json from the repository, or give the component folder as MODEL"),
+        Entry(
+            .modelIndexInvalid, .error, "model_index.json is not what diffusers reads",
+            "restore model_index.json from the repository"),
+        Entry(
+            .transformerAbsent, .error,
+            "model_index.json names no SanaTransformer2DModel, or its folder is absent",
+            "download the transformer's folder, or choose a component with --subfolder"),
+        Entry(
+            .componentAbsent, .warning, "model_index.json names a component whose folder is absent",
+            "download the folder if the pipeline is to run from here"),
+        Entry(
+            .linkDangling, .error, "a symbolic link leads to nothing",
+            "download the file again: the cache has lost the blob behind it"),
+        Entry(
+            .lfsPointer, .error, "a Git LFS pointer lies where the file should be",
+            "fetch the content with 'git lfs pull', or download with 'hf download'"),
+    ]
+
+    private static let fileRules = [
+        Entry(
+            .fileUnreadable, .error, "a file cannot be read",
+            "check the permissions of the file and its folder"),
+        Entry(
+            .fileTruncated, .error, "a weights file ends before the data its header describes",
+            "download the file again and compare its size with the repository's"),
+        Entry(
+            .fileInvalid, .error, "a weights file breaks a rule of safetensors",
+            "write the file again with the safetensors library, or download it again"),
+        Entry(
+            .weightsAbsent, .error, "no safetensors weights in the component's folder",
+            "download the weights, or give a .safetensors file as MODEL"),
+        Entry(
+            .weightsTwice, .warning, "a single file and an index hold the same variant",
+            "remove the one that is stale; diffusers loads the shards of the index"),
+        Entry(
+            .pickleOnly, .error, "weights exist as pickles only (.bin, .pth, .pt, .ckpt)",
+            "save them with save_pretrained(safe_serialization=True)"),
+        Entry(
+            .pickleBeside, .warning, "pickles, which run code when loaded, lie beside the weights",
+            "remove them; the safetensors files hold the weights"),
+        Entry(
+            .nameLegacy, .warning, "files are named as older diffusers or other tools named them",
+            "save the variant again with save_pretrained(), or rename the files"),
+        Entry(
+            .nameForeign, .warning, "safetensors files whose name diffusers does not look for",
+            "rename the file to diffusion_pytorch_model.safetensors if it holds the weights"),
+        Entry(
+            .variantOnly, .warning, "weights exist as a variant only",
+            "load them with variant=, or save the plain ones too"),
+        Entry(
+            .variantMixed, .warning, "an index or a pipeline mixes variants",
+            "save all of it in one variant"),
+        Entry(
+            .tensorDuplicate, .error, "two shards hold a tensor of the same name",
+            "remove stale shards, or write shards and index again"),
+    ]
+
+    private static let indexRules = [
+        Entry(
+            .indexInvalid, .error, "an index is no JSON object with a weight_map",
+            "restore the index from the repository"),
+        Entry(
+            .indexPath, .error, "an index names a file outside its folder",
+            "do not load it elsewhere; shards lie in the folder of their index"),
+        Entry(
+            .indexTwice, .warning, "two indexes of one variant",
+            "remove the index that is stale"),
+        Entry(
+            .indexAbsent, .error, "shards without an index", "download the index of the shards"),
+        Entry(
+            .indexTensorAbsent, .error, "an index places a tensor in a file that lacks it",
+            "download the shard again, or write the index again with the shards"),
+        Entry(
+            .indexTensorUnlisted, .error,
+            "a shard holds a tensor that the index does not place there",
+            "remove stale shards, or write the index again with the shards"),
+        Entry(
+            .indexTotalSize, .warning,
+            "metadata.total_size of an index is not the size of its tensors",
+            "write the index again with the shards"),
+        Entry(
+            .shardAbsent, .error, "an index names a file that is absent",
+            "download the missing shards"),
+        Entry(
+            .shardStray, .warning, "a shard that no index names",
+            "remove it: it is left from another download or conversion"),
+    ]
+
+    private static let configurationRules = [
+        Entry(
+            .configAbsent, .error, "no config.json",
+            "put the model's config.json into the folder of the weights"),
+        Entry(
+            .configInvalid, .error, "config.json is unreadable or has a value that cannot be",
+            "restore config.json from the repository"),
+        Entry(
+            .configClass, .error, "_class_name is not SanaTransformer2DModel",
+            "give the transformer's folder as MODEL, or restore config.json"),
+        Entry(
+            .configUnknownKey, .warning, "config.json has a key that the class does not know",
+            "remove the key, or check its spelling"),
+        Entry(
+            .configShapes, .error, "a key of config.json contradicts the tensors' shapes",
+            "set the key to what the shapes say, or restore the right revision's config.json"),
+        Entry(
+            .tensorMissing, .error, "the configuration calls for a tensor that is not there",
+            "check that config.json and the weights come from the same revision of the same model"),
+        Entry(
+            .tensorUnexpected, .error, "the configuration has no place for a tensor",
+            "check that config.json and the weights come from the same revision of the same model"),
+        Entry(
+            .tensorMisshapen, .error, "a tensor has another shape or type than the configuration's",
+            "check that config.json and the weights come from the same revision of the same model"),
+        Entry(
+            .dtypeMixed, .warning, "float weights of several types",
+            "convert all of them to one type, unless a few are kept on purpose"),
+    ]
+
+    private static let valueRules = [
+        Entry(
+            .valueNaN, .error, "a tensor holds NaN",
+            "download it again, or go back to a training step before it diverged",
+            needsValues: true),
+        Entry(
+            .valueInfinite, .error, "a tensor holds infinity",
+            "save it in a wider type: a cast to fp16 may have overflowed", needsValues: true),
+        Entry(
+            .valueSubnormal, .warning, "BF16 or F32 weights are subnormal (denormal) numbers",
+            "set them to 0: they are slow on some processors and lost in fp16",
+            needsValues: true),
+        Entry(
+            .valueFP16Overflow, .warning, "weights overflow fp16",
+            "keep these tensors in bf16 or fp32", needsValues: true),
+        Entry(
+            .valueZero, .warning, "a weight is all zeros",
+            "check that the file was written to its end, and that the layer was trained",
+            needsValues: true),
+    ]
+}
+
+/// Something a user should know, in the order it was found.
+struct Problem: Sendable, Equatable {
+    let rule: LintRule
+    /// File below the model, tensor, or configuration key.
+    let location: String
+    let message: String
+    let remedy: String
+
+    var id: String { rule.rawValue }
+    var severity: LintRule.Severity { rule.entry.severity }
+
+    /// - Parameter remedy: by default the rule's own.
+    init(_ rule: LintRule, _ location: String, _ message: String, remedy: String? = nil) {
+        (self.rule, self.location, self.message) = (rule, location, message)
+        self.remedy = remedy ?? rule.entry.remedy
+    }
+}

@@ -1,0 +1,176 @@
+import SanaModel
+import SanaQuant
+
+/// What a folder says of itself: where the transformer lies, which components there are, and what
+/// is wrong with their files.
+struct RepositoryLint {
+    /// A component that model_index.json names.
+    struct Component: Sendable {
+        let name: String
+        let className: String
+        let isPresent: Bool
+    }
+
+    private(set) var problems: [Problem] = []
+    private(set) var components: [Component] = []
+    /// The transformer's folder and its prefix in problems; `nil` when there is none.
+    private(set) var transformer: (path: String, prefix: String)?
+
+    private let path: String
+    private var scans: [String: FolderScan] = [:]
+    /// Names under which components keep weights.
+    private static let stems = [WeightFiles.stem, "model"]
+
+    /// - Throws: `FileError` when the folder, or the one asked for in it, is not there.
+    init(_ path: String, subfolder: String?) throws {
+        self.path = path
+        if let subfolder, !path.appendingPath(subfolder).isFolder {
+            throw FileError(.open, path.appendingPath(subfolder), code: ENOENT)
+        }
+        let scan = try FolderScan(path, prefix: "", &problems)
+        scans[""] = scan
+        var chosen = subfolder
+        if scan.exists(Repository.indexName) {
+            if !scan.unusable.contains(Repository.indexName) { readModelIndex() }
+            chosen = chosen ?? chooseTransformer()
+        } else if chosen == nil, !scan.exists("config.json"),
+            path.appendingPath("transformer").isFolder,
+            !scan.files.contains(where: { WeightName($0, stem: WeightFiles.stem) != nil })
+        {
+            chosen = "transformer"
+            problems.append(
+                Problem(
+                    .modelIndexAbsent, Repository.indexName,
+                    "Error no file named \(Repository.indexName) found in directory"))
+        } else if chosen == nil {
+            transformer = (path, "")
+        }
+        if let chosen, path.appendingPath(chosen).isFolder {
+            transformer = (path.appendingPath(chosen), chosen + "/")
+        }
+        checkComponents()
+    }
+
+    /// The files of a folder below the model.
+    mutating func scan(_ folder: (path: String, prefix: String)) throws -> FolderScan {
+        if let scan = scans[folder.prefix] { return scan }
+        let scan = try FolderScan(folder.path, prefix: folder.prefix, &problems)
+        scans[folder.prefix] = scan
+        return scan
+    }
+
+    private mutating func readModelIndex() {
+        let file = path.appendingPath(Repository.indexName)
+        do {
+            let json = try JSONFile.read(file, allowsNonFinite: true)
+            guard let members = json.members else {
+                problems.append(
+                    Problem(.modelIndexInvalid, Repository.indexName, "is not a JSON object"))
+                return
+            }
+            for member in members where !member.key.hasPrefix("_") { addComponent(member) }
+        } catch let error as any DiagnosticError {
+            problems.append(
+                Problem(
+                    .modelIndexInvalid, Repository.indexName, PartialFile.reason(error, file)))
+        } catch {}
+    }
+
+    private mutating func addComponent(_ member: JSONValue.Member) {
+        guard let entry = member.value.array else {
+            // Settings of the pipeline are numbers, texts and flags.
+            if member.value.members != nil {
+                refuse(member, "is no [library, class]")
+            }
+            return
+        }
+        if entry.allSatisfy({ $0 == .null }) { return }
+        guard entry.count == 2, let className = entry[1].string else {
+            return refuse(member, "is no [library, class]")
+        }
+        guard ShardSet.isBareFileName(member.key) else {
+            return refuse(member, "is not the name of a folder in the repository")
+        }
+        let folder = path.appendingPath(member.key)
+        components.append(
+            Component(name: member.key, className: className, isPresent: folder.isFolder))
+    }
+
+    private mutating func refuse(_ member: JSONValue.Member, _ reason: String) {
+        problems.append(
+            Problem(
+                .modelIndexInvalid, Repository.indexName,
+                "component '\(member.key.printable)' \(reason)"))
+    }
+
+    /// The component that is the transformer; a problem where there is none.
+    private mutating func chooseTransformer() -> String? {
+        let names = components.filter { $0.className == SanaConfig.className }.map(\.name)
+        let name = names.first { $0 == "transformer" } ?? names.first
+        guard let name else {
+            problems.append(
+                Problem(
+                    .transformerAbsent, Repository.indexName,
+                    "no component is a \(SanaConfig.className)"))
+            // What lies in the usual place is looked into all the same.
+            return path.appendingPath("transformer").isFolder ? "transformer" : nil
+        }
+        if !path.appendingPath(name).isFolder {
+            problems.append(
+                Problem(
+                    .transformerAbsent, name.printable, "the transformer's folder is absent",
+                    remedy: "download the folder \(name.printable)/ of the repository"))
+        }
+        return name
+    }
+
+    /// Files of all components, the transformer's weights aside.
+    private mutating func checkComponents() {
+        var variants: [(name: String, variants: [String])] = []
+        for component in components {
+            guard component.isPresent else {
+                if component.className != SanaConfig.className {
+                    problems.append(
+                        Problem(
+                            .componentAbsent, component.name,
+                            "model_index.json names the component, but its folder is absent",
+                            remedy: "download the folder \(component.name.printable)/ if the "
+                                + "pipeline is to run from here"))
+                }
+                continue
+            }
+            let folder = (
+                path: path.appendingPath(component.name), prefix: component.name + "/"
+            )
+            guard let scan = try? scan(folder) else { continue }
+            for stem in Self.stems where scan.files.contains(where: { $0.hasPrefix(stem) }) {
+                let isModel = folder.prefix == transformer?.prefix
+                let lint = WeightFolderLint(scan, stem: stem, isModel: isModel)
+                if !isModel { problems += lint.problems }
+                if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
+            }
+        }
+        let common = variants.map { Set($0.variants) }.reduce(nil) { (all: Set<String>?, own) in
+            all?.intersection(own) ?? own
+        }
+        if variants.count > 1, common?.isEmpty ?? false {
+            let list = variants.map { item in
+                item.name + " has "
+                    + item.variants.map { $0.isEmpty ? "(none)" : $0 }.joined(separator: "/")
+            }
+            problems.append(
+                Problem(
+                    .variantMixed, Repository.indexName,
+                    "no variant is there for every component: \(list.joined(separator: ", "))"
+                        .printable))
+        }
+    }
+}
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

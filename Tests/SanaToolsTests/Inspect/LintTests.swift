@@ -1,0 +1,209 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+/// Every rule of the lint with a repository that breaks it; the undamaged ones break none.
+struct LintTests {
+    /// A repository with one defect, and what must be said of it.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let rule: LintRule
+        /// Fixture below `fixtures/tiny` that becomes the transformer.
+        var fixture = "plain"
+        /// Where the problem lies.
+        let location: String
+        /// Words that its users search for.
+        var words = ""
+        /// Other rules that the same defect breaks.
+        var also: Set<LintRule> = []
+        let damage: @Sendable (TinyRepository) throws -> Void
+
+        var testDescription: String { rule.rawValue }
+    }
+
+    private static let workers = WorkerPool(threadCount: 1)
+
+    private func problems(_ repository: TinyRepository) throws -> [Problem] {
+        try Inspector.run(repository.path, options: .init(), workers: Self.workers).problems
+    }
+
+    @Test(arguments: LintCases.all)
+    func defectIsTold(_ item: Case) throws {
+        let repository = try TinyRepository(item.fixture)
+        #expect(try problems(repository).filter { $0.rule == item.rule } == [])
+        try item.damage(repository)
+        let found = try problems(repository)
+        let own = found.filter { $0.rule == item.rule }
+        #expect(own.contains { $0.location == item.location }, "\(found)")
+        #expect(
+            item.words.isEmpty || own.contains { $0.message.contains(item.words) }, "\(found)")
+        #expect(own.allSatisfy { !$0.remedy.isEmpty && $0.severity == item.rule.entry.severity })
+        #expect(Set(found.map(\.rule)) == item.also.union([item.rule]), "\(found)")
+    }
+
+    @Test func everyRuleHasACaseAndAnEntry() {
+        #expect(LintRule.table.map(\.rule).count == LintRule.allCases.count)
+        #expect(Set(LintRule.table.map(\.rule)) == Set(LintRule.allCases))
+        let covered = Set(LintCases.all.map(\.rule)).union(ValueLintCases.rules)
+        #expect(Set(LintRule.allCases).subtracting(covered) == [])
+        for entry in LintRule.table {
+            #expect(!entry.what.isEmpty && !entry.remedy.isEmpty)
+            #expect(entry.needsValues == entry.rule.rawValue.hasPrefix("value-"))
+        }
+    }
+
+    /// Names of older diffusers and a lone variant are what these fixtures are made to have.
+    @Test(arguments: [
+        "plain", "positions", "patch2", "sprint", "qknorm", "bias-affine", "bias-qknorm",
+        "odd-sizes", "wide", "sharded", "sharded-bf16", "variants-two", "variant",
+        "variant-sharded", "variant-sharded-legacy",
+    ])
+    func fixturesBreakNoOtherRule(_ name: String) throws {
+        let found = try Inspector.run(
+            Fixtures.path + "/tiny/" + name, options: .init(), workers: Self.workers)
+        let expected: Set<LintRule> =
+            switch name {
+            case "variant", "variant-sharded": [.variantOnly]
+            case "variant-sharded-legacy": [.variantOnly, .nameLegacy]
+            default: []
+            }
+        #expect(Set(found.problems.map(\.rule)) == expected, "\(found.problems)")
+        #expect(found.config != nil && !found.tensors.isEmpty)
+    }
+
+    @Test func severalDefectsAreToldTogether() throws {
+        let repository = try TinyRepository("sharded")
+        try repository.remove("transformer/diffusion_pytorch_model-00002-of-00005.safetensors")
+        try repository.truncate("transformer/diffusion_pytorch_model-00003-of-00005.safetensors")
+        try repository.edit("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": 1")
+        try repository.edit("transformer/config.json", "\"dropout\"", "\"drop_out\"")
+        let found = try Inspector.run(
+            repository.path, options: .init(), workers: Self.workers)
+        #expect(
+            Set(found.problems.map(\.rule)).isSuperset(of: [
+                .shardAbsent, .fileTruncated, .tensorUnexpected, .configUnknownKey,
+            ]))
+        // What lies in the absent shard is not told of a second time.
+        #expect(!found.problems.contains { $0.rule == .tensorMissing }, "\(found.problems)")
+    }
+
+    @Test func variantIsChosenAsDiffusersWould() throws {
+        let path = Fixtures.path + "/tiny/variants-two"
+        var options = Inspection.Options()
+        let plain = try Inspector.run(path, options: options, workers: Self.workers)
+        #expect(plain.variant == "" && plain.variants == ["", "fp16"])
+        #expect(plain.tensors.allSatisfy { $0.dtype == .bf16 })
+        options.variant = "fp16"
+        let half = try Inspector.run(path, options: options, workers: Self.workers)
+        #expect(half.tensors.allSatisfy { $0.dtype == .f16 })
+        options.variant = "int4"
+        #expect(throws: BadDataError.self) {
+            try Inspector.run(path, options: options, workers: Self.workers)
+        }
+    }
+
+    @Test func nothingToInspectIsAnError() throws {
+        let folder = try TemporaryFolder()
+        #expect(throws: BadDataError.self) {
+            try Inspector.run(folder.path, options: .init(), workers: Self.workers)
+        }
+        #expect(throws: FileError.self) {
+            try Inspector.run(folder("none"), options: .init(), workers: Self.workers)
+        }
+        let page = try folder.write("page.safetensors", Array("<html></html>".utf8))
+        #expect(throws: SafetensorsError.self) {
+            try Inspector.run(page, options: .init(), workers: Self.workers)
+        }
+    }
+}
+
+/// The lint as its users call it.
+struct LintCommandTests {
+    private let program: BuiltProgram
+
+    init() throws { program = try BuiltProgram() }
+
+    @Test func rulesAreListed() throws {
+        let json = try program.run("inspect", "--list-rules", "--format", "json")
+        let listed = json.json?.array ?? []
+        #expect(json.code == 0)
+        #expect(
+            listed.compactMap { $0["id"]?.string } == LintRule.table.map(\.rule.rawValue))
+        // The page of rules is what the table prints.
+        let page = URL(fileURLWithPath: Fixtures.path).deletingLastPathComponent()
+            .appendingPathComponent("reports/lint.md").path
+        let printed = try program.run("inspect", "--list-rules", "--format", "markdown").output
+        #expect(String(decoding: try fileBytes(page), as: UTF8.self).contains(printed))
+        let text = try program.run("inspect", "--list-rules").output
+        #expect(LintRule.allCases.allSatisfy { text.contains($0.rawValue) })
+    }
+
+    @Test func warningsFailOnlyWhenStrict() throws {
+        let arguments = ["inspect", "fixtures/tiny/variant-sharded-legacy"]
+        let kind = try program.run(arguments)
+        #expect(kind.code == 0 && kind.output.contains("0 errors"))
+        let strict = try program.run(arguments + ["--strict", "--format", "json"])
+        #expect(strict.code == 1)
+        let problem = try #require(strict.json?["problems"]?.array?.first)
+        #expect(
+            problem.members?.map(\.key) == ["id", "severity", "where", "message", "remedy"])
+        #expect(strict.json?["variant"]?.string == "fp16")
+        #expect(try program.run("inspect", "fixtures/sana-digits", "--strict").code == 0)
+        // --digest and the lint go together.
+        let digest = try program.run("inspect", "fixtures/sana-digits", "--digest")
+        #expect(digest.code == 0 && digest.output.contains("digest "))
+    }
+}
+
+/// Families of released models, told from shapes.
+struct FamilyTests {
+    /// A file of the right names and shapes that holds no values: its header is all that is read.
+    @Test func familyIsNamedInTextAndJSON() throws {
+        let item = try #require(
+            ReleasedConfiguration.all.first {
+                $0.repository.hasSuffix("Sprint_0.6B_1024px_diffusers")
+            })
+        let folder = try TemporaryFolder()
+        var tensors: [(name: String, shape: [Int])] = []
+        do {
+            try SanaTransformer2DModel.check(item.config, source: PartialSource([]), label: "")
+        } catch let error as BindingError {
+            tensors = error.missing.map { ($0.name, $0.shape) }
+        }
+        var (entries, end): ([JSONValue.Member], Int) = ([], 0)
+        for tensor in tensors {
+            let bytes = tensor.shape.reduce(2, *)
+            entries.append(
+                .init(
+                    tensor.name,
+                    .object([
+                        .init("dtype", .string("BF16")),
+                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
+                        .init("data_offsets", .array([.int(end), .int(end + bytes)])),
+                    ])))
+            end += bytes
+        }
+        let header = Array(JSONValue.object(entries).text().utf8)
+        try folder.write(
+            "diffusion_pytorch_model.safetensors",
+            littleEndianBytes(UInt64(header.count)) + header)
+        func inspect() throws -> Inspection {
+            try Inspector.run(
+                folder.path, options: .init(), workers: WorkerPool(threadCount: 1))
+        }
+        let bare = try inspect()
+        #expect(bare.family == .sprint06 && bare.released == [item.repository])
+        #expect(Set(bare.problems.map(\.rule)) == [.fileTruncated, .configAbsent])
+        #expect(bare.json["family"]?.string == "SANA-Sprint 0.6B")
+        #expect(bare.text.contains("family SANA-Sprint 0.6B, as in \(item.repository)"))
+        try folder.write("config.json", Array(item.json.text(indent: 2).utf8))
+        #expect(Set(try inspect().problems.map(\.rule)) == [.fileTruncated])
+        // A latent of another size is another model of the same family.
+        let other = item.json.setting("sample_size", to: .int(16))
+        try folder.write("config.json", Array(other.text(indent: 2).utf8))
+        #expect(try inspect().family == .sprint06 && inspect().released == [])
+        #expect(try inspect().problems.map(\.rule) == [.fileTruncated])
+    }
+}

@@ -1,0 +1,77 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+
+/// A pipeline's repository in a temporary folder, of a tiny transformer and a VAE, that a test may
+/// damage.
+struct TinyRepository {
+    let folder: TemporaryFolder
+    var path: String { folder.path }
+
+    static let weights = "transformer/diffusion_pytorch_model.safetensors"
+
+    init(_ fixture: String) throws {
+        folder = try TemporaryFolder()
+        try FileManager.default.copyItem(
+            atPath: Fixtures.path + "/tiny/" + fixture, toPath: folder("transformer"))
+        try FileManager.default.createDirectory(
+            atPath: folder("vae"), withIntermediateDirectories: true)
+        var builder = SafetensorsBuilder()
+        builder.add("w", [2], [1, 2])
+        try folder.write("vae/diffusion_pytorch_model.safetensors", builder.file)
+        try folder.write("vae/config.json", Array(#"{"_class_name": "AutoencoderDC"}"#.utf8))
+        try folder.write(
+            "model_index.json",
+            Array(
+                #"""
+                {"_class_name": "SanaPipeline", "_diffusers_version": "0.42.1",
+                 "safety_checker": [null, null], "force_upcast": true,
+                 "transformer": ["diffusers", "SanaTransformer2DModel"],
+                 "vae": ["diffusers", "AutoencoderDC"]}
+                """#.utf8))
+    }
+
+    func write(_ name: String, _ text: String) throws { try folder.write(name, Array(text.utf8)) }
+
+    func remove(_ name: String) throws {
+        try FileManager.default.removeItem(atPath: folder(name))
+    }
+
+    func move(_ name: String, _ target: String) throws {
+        try FileManager.default.moveItem(atPath: folder(name), toPath: folder(target))
+    }
+
+    func copy(_ name: String, _ target: String) throws {
+        try FileManager.default.copyItem(atPath: folder(name), toPath: folder(target))
+    }
+
+    /// Leaves out the last bytes.
+    func truncate(_ name: String, by count: Int = 16) throws {
+        try folder.write(name, Array(try fileBytes(folder(name)).dropLast(count)))
+    }
+
+    /// Replaces text, which must be there.
+    func edit(_ name: String, _ old: String, _ new: String) throws {
+        let text = String(decoding: try fileBytes(folder(name)), as: UTF8.self)
+        guard text.contains(old) else {
+            throw BadDataError(file: name, reason: "does not contain \(old)")
+        }
+        try write(name, text.replacingOccurrences(of: old, with: new))
+    }
+
+    /// Writes weights again with their tensors changed; `nil` leaves one out.
+    func rewrite(
+        _ name: String = weights, adding extra: [String] = [],
+        _ change: (TensorInfo, [UInt8]) -> (String, DType, [Int], [UInt8])?
+    ) throws {
+        let file = try SafetensorsFile(content: ByteView(fileBytes(folder(name))), path: name)
+        var builder = SafetensorsBuilder()
+        for tensor in file.tensors {
+            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            guard let (name, dtype, shape, content) = change(tensor, bytes) else { continue }
+            builder.add(name, dtype, shape, bytes: content)
+        }
+        for name in extra { builder.add(name, [1], [0]) }
+        try folder.write(name, builder.file)
+    }
+}
