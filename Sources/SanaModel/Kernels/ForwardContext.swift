@@ -37,6 +37,11 @@ public final class ForwardContext {
 
     private var buffers: [String: FloatBuffer] = [:]
 
+    /// The matrix that several products read without a write between them.
+    private var sharedInput: UnsafeMutablePointer<Float>?
+    /// Whose rounded tokens are in memory.
+    private var roundedInput: UnsafeMutablePointer<Float>?
+
     public init(
         workers: WorkerPool, numerics: Numerics = .fp32, compute: Compute = .standard,
         probe: (any LayerProbe)? = nil
@@ -50,6 +55,20 @@ public final class ForwardContext {
         probe?.begin(path)
         let outputs = try body()
         probe?.end(path, outputs)
+    }
+
+    /// Runs products that read `x`, which nobody writes meanwhile: it is rounded once for all.
+    func sharing(_ x: Matrix, _ body: () -> Void) {
+        sharedInput = x.pointer
+        body()
+        (sharedInput, roundedInput) = (nil, nil)
+    }
+
+    /// Calls `round` unless the rounded tokens of `x` are in memory.
+    func roundOnce(_ x: Matrix, _ round: () -> Void) {
+        if roundedInput == x.pointer { return }
+        round()
+        roundedInput = sharedInput == x.pointer ? sharedInput : nil
     }
 
     /// The buffer called `name` as `[rows, columns]`; its old contents are left in place.

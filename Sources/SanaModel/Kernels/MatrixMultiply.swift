@@ -80,11 +80,13 @@ extension ForwardContext {
         )
         let rounded = matrix("int8.tokens", rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
         let tokenScale = matrix("int8.scales", rows: 1, columns: x.rows)
-        workers.run((x.rows + 31) / 32) { task, _ in
-            for row in task * 32..<min((task + 1) * 32, x.rows) {
-                tokenScale.pointer[row] = kernels.quantize_token(
-                    x.row(row), x.columns,
-                    UnsafeMutableRawPointer(rounded.pointer) + row * tokenBytes)
+        roundOnce(x) {
+            workers.run((x.rows + 31) / 32) { task, _ in
+                for row in task * 32..<min((task + 1) * 32, x.rows) {
+                    tokenScale.pointer[row] = kernels.quantize_token(
+                        x.row(row), x.columns,
+                        UnsafeMutableRawPointer(rounded.pointer) + row * tokenBytes)
+                }
             }
         }
         let panels = (y.columns + panelRows - 1) / panelRows

@@ -35,8 +35,10 @@ struct CrossAttention {
             let value = context.matrix("value", rows: captions.rows, columns: innerDim)
             let attended = context.matrix("attended", rows: x.rows, columns: innerDim)
             toQ(x, into: query, layout, context)
-            toK(captions, into: key, layout, context)
-            toV(captions, into: value, layout, context)
+            context.sharing(captions) {
+                toK(captions, into: key, layout, context)
+                toV(captions, into: value, layout, context)
+            }
             normQ?(query, batch: batch, context)
             normK?(key, batch: batch, context)
             context.softmaxAttention(

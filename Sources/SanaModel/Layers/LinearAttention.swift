@@ -30,9 +30,11 @@ struct LinearAttention {
             let value = context.matrix("value", rows: x.rows, columns: x.columns)
             let attended = context.matrix("attended", rows: x.rows, columns: x.columns)
             let joined = context.joinsPasses && normQ == nil && normK == nil
-            toQ(x, then: joined ? .relu : .none, into: query, layout, context)
-            toK(x, then: joined ? .relu : .none, into: key, layout, context)
-            toV(x, into: value, layout, context)
+            context.sharing(x) {
+                toQ(x, then: joined ? .relu : .none, into: query, layout, context)
+                toK(x, then: joined ? .relu : .none, into: key, layout, context)
+                toV(x, into: value, layout, context)
+            }
             normQ?(query, batch: batch, context)
             normK?(key, batch: batch, context)
             if !joined {
