@@ -39,7 +39,14 @@ public struct WeightFiles: Sendable, Equatable {
     ///
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
-        let all = try candidates(in: folder.folderEntries(), folder: folder)
+        try choose(variant: variant, among: folder.folderEntries(), folder: folder)
+    }
+
+    /// The same among the file names of a folder that may lie inside a file.
+    static func choose(
+        variant: String?, among names: [String], folder: String
+    ) throws -> WeightFiles {
+        let all = try candidates(in: names, folder: folder)
         let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
         if let variant {
             guard let match = all.first(where: { $0.variant == variant }) else {

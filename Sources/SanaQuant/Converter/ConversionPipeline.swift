@@ -21,7 +21,7 @@ final class ConversionPipeline {
 
     /// - Parameter outputs: parallel to the work's layouts.
     init(
-        _ work: ConversionWork, files: [SafetensorsFile], outputs: [OutputFile],
+        _ work: ConversionWork, files: [StoredFile], outputs: [OutputFile],
         workers: WorkerPool
     ) {
         (self.work, self.outputs, self.workers) = (work, outputs, workers)

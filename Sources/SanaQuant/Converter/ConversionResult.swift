@@ -6,7 +6,7 @@ public struct ConversionSource: Sendable {
     public let label: String
     public let tensors: any TensorSource
     /// Files whose hashes go into the manifest.
-    public let files: [SafetensorsFile]
+    public let files: [StoredFile]
     /// The model's `config.json`; `nil` for files that have none of their own.
     public let config: JSONValue?
     /// Whether names mean what they mean in a Sana transformer; otherwise all floats are alike.
@@ -20,7 +20,7 @@ public struct ConversionSource: Sendable {
 
     /// A file of any other component.
     public init(_ file: SafetensorsFile) {
-        (label, tensors, files) = (file.path, file, [file])
+        (label, tensors, files) = (file.path, file, [StoredFile(file)])
         (config, isSanaTransformer) = (nil, false)
     }
 

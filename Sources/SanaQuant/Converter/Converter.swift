@@ -80,7 +80,7 @@ public enum Converter {
         let work = try ConversionWork(
             plan, source: source.tensors, options: options, file: source.label)
         let paths = try destination.weightPaths(count: work.layouts.count, options.container)
-        let read = Set(source.files.map(\.path.resolvedPath))
+        let read = Set(source.files.map(\.diskPath.resolvedPath))
         if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
             throw ConversionError(path, .outputIsSource)
         }
@@ -90,7 +90,7 @@ public enum Converter {
             stale = try StaleWeights(
                 in: folder,
                 writing: written + (paths.count > 1 ? [WeightFiles.indexName] : []),
-                replaceExisting: options.replaceExisting, sources: source.files.map(\.path))
+                replaceExisting: options.replaceExisting, sources: source.files.map(\.diskPath))
         }
         let outputs = try paths.map {
             try OutputFile($0, replaceExisting: options.replaceExisting)

@@ -12,15 +12,40 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Weights variant, such as fp16 (default: the only one there).")
     var variant: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "config.json of the transformer, for weights that have none or whose shapes do not tell all.",
+            valueName: "file"), completion: .file())
+    var config: String?
+
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
     func open(_ path: String) throws -> OpenedModel {
-        if path.pathExists, !path.isFolder, subfolder != nil || variant != nil {
+        try check(path)
+        return try OpenedModel.open(
+            path, subfolder: subfolder, variant: variant, config: config)
+    }
+
+    /// The checkpoint at a path that is no archive.
+    ///
+    /// - Throws: as `open`.
+    func openCheckpoint(_ path: String) throws -> Checkpoint {
+        try check(path)
+        return try Checkpoint.open(path, subfolder: subfolder, variant: variant, config: config)
+    }
+
+    private func check(_ path: String) throws {
+        let isFile = path.pathExists && !path.isFolder
+        if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
             throw UsageError(
                 "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
                 remedy: "leave them out, or give the folder")
         }
-        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        if OpenedFile.isArchive(path), config != nil {
+            throw UsageError(
+                "\(path.printable) is an archive, which holds its own configuration",
+                remedy: "leave out --config")
+        }
     }
 }
 

@@ -30,13 +30,17 @@ struct ConvertCommand: ParsableCommand {
               sana-tools convert path/to/repo --dtype int8 --output new-repo --components copy
               sana-tools convert path/to/repo --dtype fp16 --output new-repo --container safetensors --max-shard-size 2GB
               sana-tools convert path/to/repo --dtype int8 --output new-repo --component text_encoder=bf16
+              sana-tools convert Sana_1600M_1024px.pth --dtype bf16 --container safetensors --output transformer
+              sana-tools convert pipeline.dduf --dtype int8 --output pipeline-int8.safetensors.zst
               sana-tools convert path/to/repo --dtype int8 --dry-run
               sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
               sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
             """)
 
     @Argument(
-        help: ArgumentHelp("Repository, folder or .safetensors file.", valueName: "model"),
+        help: ArgumentHelp(
+            "Repository, folder, .safetensors file, NVlabs original (.pth) or .dduf pipeline.",
+            valueName: "model"),
         completion: .file())
     var model: String?
 
@@ -137,8 +141,7 @@ struct ConvertCommand: ParsableCommand {
             model: path, output: output ?? (isProject ? project?.output : nil),
             container: options[0].container, isSeveral: options.count > 1)
         try outputs.check()
-        let checkpoint = try Checkpoint.open(
-            path, subfolder: modelOptions.subfolder, variant: modelOptions.variant)
+        let checkpoint = try modelOptions.openCheckpoint(path)
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if dryRun || explain != nil {

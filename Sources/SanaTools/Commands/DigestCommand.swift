@@ -53,9 +53,9 @@ struct DigestCommand: ParsableCommand {
         } else {
             let found = try FileDigests.run(file: model)
             files = found
-            let file = try SafetensorsFile(path: model)
-            digest = try WeightsDigest.compute(file, workers: workers)
-            byteCount = file.fileBytes.count
+            digest = try WeightsDigest.compute(
+                Checkpoint.weights(inFile: model), workers: workers)
+            byteCount = try ByteView(mapping: model).count
         }
         progress.finish()
         let report = DigestReport(

@@ -14,11 +14,14 @@ struct InspectCommand: ParsableCommand {
               sana-tools inspect path/to/repo
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
+              sana-tools inspect Sana_1600M_1024px.pth
+              sana-tools inspect original.pth --config config.json
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file or archive.", valueName: "model"),
+            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline.",
+            valueName: "model"),
         completion: .file())
     var model: String?
 

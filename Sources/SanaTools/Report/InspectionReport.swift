@@ -13,7 +13,7 @@ extension Inspection {
                         "name": .string($0.name), "class": .string($0.className),
                         "present": .bool($0.isPresent),
                     ])
-                }), "files": .array(files.map(\.json)),
+                }), "files": .array(files.map(\.json)), "layout": .string(layout.rawValue),
             "parameters": .int(model.source.parameterCount),
             "bytes": .int(model.source.tensors.reduce(0) { $0 + $1.byteCount }),
             "digest": .text(digest),
@@ -64,6 +64,11 @@ extension Inspection {
         }
     }
 
+    /// Whose names the stored tensors have.
+    private var layout: Checkpoint.Layout {
+        if case .checkpoint(let checkpoint) = model.kind { checkpoint.layout } else { .diffusers }
+    }
+
     private func sections(_ show: (TextTable) -> String) -> String {
         let config = model.config
         var parts = [
@@ -72,7 +77,8 @@ extension Inspection {
             \(model.source.tensors.count) tensors, \(Format.bytes(model.source.tensors.reduce(0) { $0 + $1.byteCount }))
             \(config.numLayers) layers, \(config.numAttentionHeads) × \(config.attentionHeadDim) heads, cross-attention \
             \(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), captions \(config.captionChannels), \
-            latent \(config.inChannels) × \(config.sampleSize)²\(digest.map { "\ndigest \($0)" } ?? "")
+            latent \(config.inChannels) × \(config.sampleSize)²\(digest.map { "\ndigest \($0)" } ?? "")\(layout == .original
+                ? "\nstored under NVlabs' names, shown under those of diffusers" : "")
             """
         ]
         if !components.isEmpty {
