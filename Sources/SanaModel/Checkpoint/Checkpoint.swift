@@ -11,13 +11,15 @@ public struct Checkpoint: Sendable {
     public let path: String
     /// `config.json` as written; of an original checkpoint what its shapes tell.
     public let configJSON: JSONValue
-    /// Tensors under diffusers' names.
-    public let source: any TensorSource
+    /// Tensors under diffusers' names, adapters added.
+    public internal(set) var source: any TensorSource
     /// The variant that was chosen, such as `fp16`.
     public let variant: String?
     /// Files that hold the weights, in order.
     public let files: [StoredFile]
     public let layout: Layout
+    /// Adapters that `source` has in its weights, in the order they were added.
+    public internal(set) var adapters: [LoraAdapter] = []
     /// Where `configJSON` is from, for messages.
     private let configPath: String
 
