@@ -98,7 +98,8 @@ public enum Converter {
             try OutputFile($0, replaceExisting: options.replaceExisting)
         }
         let pipeline = ConversionPipeline(
-            work, files: source.files, outputs: outputs, workers: workers)
+            work, files: source.files, outputs: outputs,
+            computesValues: !source.adapters.isEmpty, workers: workers)
         try pipeline.run(progress: progress)
 
         let config = source.config.map { plan.config($0, tensors: work.tensors) }
