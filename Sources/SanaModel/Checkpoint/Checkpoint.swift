@@ -1,30 +1,57 @@
 /// A Sana transformer as it lies on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
+    /// Whose names the stored tensors have.
+    public enum Layout: String, Sendable {
+        case diffusers
+        /// NVlabs' own, see `OriginalNames`; `source` has diffusers' names all the same.
+        case original
+    }
+
     /// The component folder or file it was opened from.
     public let path: String
-    /// `config.json` as written.
+    /// `config.json` as written; of an original checkpoint what its shapes tell.
     public let configJSON: JSONValue
-    public let source: any TensorSource
+    /// Tensors under diffusers' names, adapters added.
+    public internal(set) var source: any TensorSource
     /// The variant that was chosen, such as `fp16`.
     public let variant: String?
-    /// Safetensors files that hold the weights, in order.
-    public let files: [SafetensorsFile]
+    /// Files that hold the weights, in order.
+    public let files: [StoredFile]
+    public let layout: Layout
+    /// Adapters that `source` has in its weights, in the order they were added.
+    public internal(set) var adapters: [LoraAdapter] = []
+    /// Where `configJSON` is from, for messages.
+    private let configPath: String
 
-    /// Opens a repository, a component folder or a `.safetensors` file.
+    /// Opens a repository, a component folder, or a file: `.safetensors`, one of torch.save, or a
+    /// DDUF pipeline.
     ///
     /// - Parameters:
     ///   - subfolder: component of a repository; by default the one whose class is a Sana
     ///     transformer.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
+    ///   - config: a `config.json` in place of the one that belongs to the model.
     /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`.
     public static func open(
-        _ path: String, subfolder: String? = nil, variant: String? = nil
+        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil
     ) throws -> Checkpoint {
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
-        guard path.isFolder else { return try Checkpoint(file: path) }
+        guard path.isFolder else {
+            return try Checkpoint(
+                content: ByteView(mapping: path), path: path, subfolder: subfolder,
+                variant: variant, config: config)
+        }
         let folder = try componentFolder(path, subfolder: subfolder)
         let weights = try WeightFiles.choose(variant: variant, in: folder)
-        return try Checkpoint(folder: folder, weights: weights)
+        return try Checkpoint(folder: folder, weights: weights, config: config)
+    }
+
+    init(
+        path: String, config: (json: JSONValue, path: String), source: any TensorSource,
+        variant: String? = nil, files: [StoredFile], layout: Layout = .diffusers
+    ) {
+        (self.path, self.source, self.variant) = (path, source, variant)
+        ((configJSON, configPath), self.files, self.layout) = (config, files, layout)
     }
 
     /// The folder of the Sana transformer in `path`, which is a repository or that folder itself.
@@ -38,16 +65,8 @@ public struct Checkpoint: Sendable {
         }
         let index = path.appendingPath("model_index.json")
         guard index.pathExists else { return path }
-        let components = try JSONFile.read(index, allowsNonFinite: true).members ?? []
-        let transformers = components.filter {
-            $0.value.array?.last?.string == SanaConfig.className && ShardSet.isBareFileName($0.key)
-        }
-        let names = transformers.map(\.key)
-        guard let name = names.first(where: { $0 == "transformer" }) ?? names.first else {
-            throw BadDataError(
-                file: index, reason: "no component is a \(SanaConfig.className)",
-                remedy: "choose a component with --subfolder")
-        }
+        let name = try transformerName(
+            in: JSONFile.read(index, allowsNonFinite: true), file: index)
         let folder = path.appendingPath(name)
         guard folder.isFolder else {
             throw BadDataError(
@@ -57,11 +76,25 @@ public struct Checkpoint: Sendable {
         return folder
     }
 
-    private init(folder: String, weights: WeightFiles) throws {
-        path = folder
-        configJSON = try JSONFile.read(folder.appendingPath("config.json"))
-        variant = weights.variant
+    /// The component of a `model_index.json` that is a Sana transformer.
+    static func transformerName(in index: JSONValue, file: String) throws -> String {
+        let transformers = (index.members ?? []).filter {
+            $0.value.array?.last?.string == SanaConfig.className && ShardSet.isBareFileName($0.key)
+        }
+        let names = transformers.map(\.key)
+        guard let name = names.first(where: { $0 == "transformer" }) ?? names.first else {
+            throw BadDataError(
+                file: file, reason: "no component is a \(SanaConfig.className)",
+                remedy: "choose a component with --subfolder")
+        }
+        return name
+    }
+
+    private init(folder: String, weights: WeightFiles, config: String?) throws {
+        let configPath = config ?? folder.appendingPath("config.json")
+        let json = try JSONFile.read(configPath)
         let file = folder.appendingPath(weights.name)
+        let (source, files): (any TensorSource, [SafetensorsFile])
         if weights.isSharded {
             let set = try ShardSet(index: file)
             (source, files) = (set, set.shards)
@@ -69,27 +102,38 @@ public struct Checkpoint: Sendable {
             let single = try SafetensorsFile(path: file)
             (source, files) = (single, [single])
         }
-    }
-
-    private init(file: String) throws {
-        let single = try SafetensorsFile(path: file)
-        let config = file.parentFolder.appendingPath("config.json")
-        guard config.pathExists else {
-            throw BadDataError(
-                file: file, reason: "no config.json beside it",
-                remedy: "put the model's config.json into the same folder")
-        }
-        path = file
-        configJSON = try JSONFile.read(config)
-        (source, files, variant) = (single, [single], nil)
+        self.init(
+            path: folder, config: (json, configPath), source: source, variant: weights.variant,
+            files: files.map { StoredFile($0) })
     }
 
     /// The model's configuration.
     ///
     /// - Throws: `BadDataError`.
-    public func config() throws -> SanaConfig {
-        let file = path.isFolder ? path : path.parentFolder
-        return try SanaConfig(json: configJSON, file: file.appendingPath("config.json"))
+    public func config() throws -> SanaConfig { try SanaConfig(json: configJSON, file: configPath) }
+}
+
+/// A file that holds weights, on disk or inside of another one.
+public struct StoredFile: Sendable {
+    /// Path; of a file inside of another the path of that one, then its own.
+    public let path: String
+    /// The file on disk that this is, or that holds this.
+    public let diskPath: String
+    /// Tensors under the names that they are stored with.
+    public let tensors: [TensorInfo]
+    /// The whole file.
+    public let fileBytes: ByteView
+
+    init(path: String, diskPath: String, tensors: [TensorInfo], fileBytes: ByteView) {
+        (self.path, self.diskPath) = (path, diskPath)
+        (self.tensors, self.fileBytes) = (tensors, fileBytes)
+    }
+
+    /// - Parameter diskPath: the file that holds this one, where it is not one itself.
+    public init(_ file: SafetensorsFile, in diskPath: String? = nil) {
+        self.init(
+            path: file.path, diskPath: diskPath ?? file.path, tensors: file.tensors,
+            fileBytes: file.fileBytes)
     }
 }
 

@@ -7,7 +7,19 @@ public enum JSONFile {
     public static func read(
         _ path: String, maximumByteCount: Int = 8 << 20, allowsNonFinite: Bool = false
     ) throws -> JSONValue {
-        let content = try ByteView(mapping: path)
+        try parse(
+            ByteView(mapping: path), path: path, maximumByteCount: maximumByteCount,
+            allowsNonFinite: allowsNonFinite)
+    }
+
+    /// The document in bytes that are a file's, or stand in one.
+    ///
+    /// - Parameter path: for messages.
+    /// - Throws: `BadDataError` for text that is too long or not strict JSON.
+    static func parse(
+        _ content: ByteView, path: String, maximumByteCount: Int = 8 << 20,
+        allowsNonFinite: Bool = false
+    ) throws -> JSONValue {
         guard content.count <= maximumByteCount else {
             throw BadDataError(
                 file: path,

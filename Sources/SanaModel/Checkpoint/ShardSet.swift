@@ -16,7 +16,23 @@ public struct ShardSet: TensorSource {
     /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` when the index contradicts the
     ///   shards.
     public init(index path: String) throws {
-        let document = try JSONFile.read(path, maximumByteCount: Self.maximumIndexByteCount)
+        let folder = path.parentFolder
+        try self.init(index: ByteView(mapping: path), path: path) {
+            try SafetensorsFile(path: folder.appendingPath($0))
+        }
+    }
+
+    /// Reads an index and opens the shards it names, wherever they are stored.
+    ///
+    /// - Parameters:
+    ///   - path: of the index, for messages.
+    ///   - open: opens the shard of a bare file name.
+    /// - Throws: as `init(index:)`, and what `open` throws.
+    init(
+        index content: ByteView, path: String, open: (String) throws -> SafetensorsFile
+    ) throws {
+        let document = try JSONFile.parse(
+            content, path: path, maximumByteCount: Self.maximumIndexByteCount)
         guard let members = document["weight_map"]?.members, !members.isEmpty else {
             throw BadDataError(file: path, reason: "no \"weight_map\" object with tensors in it")
         }
@@ -33,12 +49,11 @@ public struct ShardSet: TensorSource {
             }
             fileByTensor[member.key] = file
         }
-        let folder = path.parentFolder
         let names = Set(fileByTensor.values).sorted()
         var (shards, tensors): ([SafetensorsFile], [TensorInfo]) = ([], [])
         var shardByName: [String: Int] = [:]
         for (index, name) in names.enumerated() {
-            let shard = try SafetensorsFile(path: folder.appendingPath(name))
+            let shard = try open(name)
             for tensor in shard.tensors {
                 guard fileByTensor.removeValue(forKey: tensor.name) == name else {
                     throw BadDataError(

@@ -39,7 +39,13 @@ public struct WeightFiles: Sendable, Equatable {
     ///
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
-        let names = try folder.folderEntries()
+        try choose(variant: variant, among: folder.folderEntries(), folder: folder)
+    }
+
+    /// The same among the file names of a folder that may lie inside a file.
+    static func choose(
+        variant: String?, among names: [String], folder: String
+    ) throws -> WeightFiles {
         // Files of other variants that contradict each other do not matter to the one asked for.
         if let variant,
             let match = try candidates(

@@ -15,12 +15,19 @@ extension ByteView {
     /// for them; a caller that reads many tensors keeps one buffer.
     public func widen(from dtype: DType, into buffer: FloatBuffer) {
         let elements = count / (dtype.bitWidth / 8)
-        precondition(dtype.isFloatWeight && elements <= buffer.count)
+        precondition(elements <= buffer.count)
+        widen(from: dtype, into: buffer.pointer)
+    }
+
+    /// Writes the values of a float tensor as fp32 to `target`, which must have room for them.
+    func widen(from dtype: DType, into target: UnsafeMutablePointer<Float>) {
+        precondition(dtype.isFloatWeight)
+        let elements = count / (dtype.bitWidth / 8)
         switch dtype {
-        case .bf16: Kernels.best.widen_bf16(address, buffer.pointer, elements)
-        case .f16: Kernels.best.widen_f16(address, buffer.pointer, elements)
+        case .bf16: Kernels.best.widen_bf16(address, target, elements)
+        case .f16: Kernels.best.widen_f16(address, target, elements)
         default:
-            UnsafeMutableRawPointer(buffer.pointer).copyMemory(
+            UnsafeMutableRawPointer(target).copyMemory(
                 from: address, byteCount: elements * MemoryLayout<Float>.stride)
         }
     }

@@ -20,12 +20,29 @@ extension Archive {
             public let sha256: String
         }
 
+        /// A low-rank adapter that was added to the weights before they were converted.
+        public struct Adapter: Sendable, Equatable {
+            public let name: String
+            public let sha256: String
+            /// How strongly it counts.
+            public let weight: Double
+
+            init(name: String, sha256: String, weight: Double) {
+                (self.name, self.sha256, self.weight) = (name, sha256, weight)
+            }
+
+            public init(_ adapter: LoraAdapter) {
+                (name, sha256) = (adapter.path.lastPathComponent, adapter.sha256)
+                weight = adapter.weight
+            }
+        }
+
         public static let formatName = "sana-tools.safetensors-zst"
         public static let plainProfile = "plain"
         public static let planesProfile = "planes16"
         public static let majorVersion = 1
-        /// 1 since `quantization_record`.
-        public static let minorVersion = 1
+        /// 1 since `quantization_record`, 2 since `lora` of the source.
+        public static let minorVersion = 2
 
         /// Program that wrote the archive.
         public var tool: String
@@ -51,11 +68,13 @@ extension Archive {
         /// What the conversion did to the values of every source tensor, an object for each; `nil`
         /// in archives of version 1.0.
         public var quantizationRecord: JSONValue?
-        /// `WeightsDigest` of the source.
+        /// `WeightsDigest` of the source, with its adapters added.
         public var weightsDigest: String
         /// Type that most of the source's bytes had.
         public var sourceDType: String
         public var sourceFiles: [SourceFile]
+        /// Adapters that were added to the weights, in order.
+        public var adapters: [Adapter] = []
 
         /// SHA-256 over the hash of the header and those of all tensors, 32 raw bytes each.
         public var root: String {
@@ -115,24 +134,29 @@ extension Archive.Manifest {
                 .init("config", config),
                 .init("quantization", quantization ?? .null),
             ] + (quantizationRecord.map { [.init("quantization_record", $0)] } ?? []) + [
-                .init(
-                    "source",
-                    .object([
-                        .init("weights_digest", .string(weightsDigest)),
-                        .init("dtype", .string(sourceDType)),
-                        .init(
-                            "files",
-                            .array(
-                                sourceFiles.map {
-                                    .object([
-                                        .init("name", .string($0.name)),
-                                        .init("size", .int($0.byteCount)),
-                                        .init("sha256", .string($0.sha256)),
-                                    ])
-                                })),
-                    ]))
+                .init("source", source)
             ]
         )
+    }
+
+    private var source: JSONValue {
+        let files = sourceFiles.map {
+            JSONValue.object([
+                .init("name", .string($0.name)), .init("size", .int($0.byteCount)),
+                .init("sha256", .string($0.sha256)),
+            ])
+        }
+        let lora = adapters.map {
+            JSONValue.object([
+                .init("name", .string($0.name)), .init("sha256", .string($0.sha256)),
+                .init("weight", .double($0.weight)),
+            ])
+        }
+        return .object(
+            [
+                .init("weights_digest", .string(weightsDigest)),
+                .init("dtype", .string(sourceDType)), .init("files", .array(files)),
+            ] + (lora.isEmpty ? [] : [.init("lora", .array(lora))]))
     }
 
     /// Reads the manifest and checks it against itself; unknown keys are ignored.
@@ -184,6 +208,15 @@ extension Archive.Manifest {
             return SourceFile(
                 name: try file.string("name"), byteCount: try file.count("size"),
                 sha256: try file.sha256("sha256"))
+        }
+        if source.json["lora"] != nil {
+            adapters = try source.array("lora").map { item throws(ArchiveError.Rule) in
+                let adapter = Fields(item)
+                guard let weight = item["weight"]?.double else { throw .manifestField("weight") }
+                return Adapter(
+                    name: try adapter.string("name"), sha256: try adapter.sha256("sha256"),
+                    weight: weight)
+            }
         }
         guard try root.sha256("root") == self.root else {
             throw .contradiction("root is not the hash of its hashes")

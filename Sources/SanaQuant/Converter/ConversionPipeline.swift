@@ -13,17 +13,21 @@ final class ConversionPipeline {
     private let encoders: FreeList<FrameEncoder>
     private let fileHashes: FileHashes
     private let contentHashes: [ContentHash]
+    private let computesValues: Bool
     /// Bytes written.
     private(set) var byteCount = 0
 
     /// Whether frames are compressed on their way.
     private var compresses: Bool { work.options.container == .archive }
 
-    /// - Parameter outputs: parallel to the work's layouts.
+    /// - Parameters:
+    ///   - outputs: parallel to the work's layouts.
+    ///   - computesValues: whether the source makes values anew instead of mapping them.
     init(
-        _ work: ConversionWork, files: [SafetensorsFile], outputs: [OutputFile],
+        _ work: ConversionWork, files: [StoredFile], outputs: [OutputFile], computesValues: Bool,
         workers: WorkerPool
     ) {
+        self.computesValues = computesValues
         (self.work, self.outputs, self.workers) = (work, outputs, workers)
         let (level, file) = (work.options.level, work.file)
         encoders = FreeList { try FrameEncoder(level: level, file: file) }
@@ -71,18 +75,23 @@ final class ConversionPipeline {
     }
 
     /// Frames grouped so that a batch holds some frames a thread, and not too many small ones. Two
-    /// batches are held at a time, before and after compression.
+    /// batches are held at a time, before and after compression, and where the source computes its
+    /// values, those of three: hence they count there.
     private var batches: [[FrameJob]] {
         let limit = min(8 + 2 * workers.threadCount, 16) * work.options.chunkByteCount
         var batches: [[FrameJob]] = []
         var (batch, size): ([FrameJob], Int) = ([], 0)
         for frame in work.frames {
-            if size + frame.range.count > limit && !batch.isEmpty || batch.count >= 4096 {
+            let count =
+                computesValues
+                ? max(frame.range.count, frame.tensor?.sourceRange(frame.range).count ?? 0)
+                : frame.range.count
+            if size + count > limit && !batch.isEmpty || batch.count >= 4096 {
                 batches.append(batch)
                 (batch, size) = ([], 0)
             }
             batch.append(frame)
-            size += frame.range.count
+            size += count
         }
         return batches + [batch]
     }

@@ -6,9 +6,11 @@ public struct ConversionSource: Sendable {
     public let label: String
     public let tensors: any TensorSource
     /// Files whose hashes go into the manifest.
-    public let files: [SafetensorsFile]
+    public let files: [StoredFile]
     /// The model's `config.json`; `nil` for files that have none of their own.
     public let config: JSONValue?
+    /// Adapters that are part of `tensors`.
+    public let adapters: [LoraAdapter]
     /// Whether names mean what they mean in a Sana transformer; otherwise all floats are alike.
     let isSanaTransformer: Bool
 
@@ -16,12 +18,13 @@ public struct ConversionSource: Sendable {
     public init(_ checkpoint: Checkpoint) {
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
         (config, isSanaTransformer) = (checkpoint.configJSON, true)
+        adapters = checkpoint.adapters
     }
 
     /// A file of any other component.
     public init(_ file: SafetensorsFile) {
-        (label, tensors, files) = (file.path, file, [file])
-        (config, isSanaTransformer) = (nil, false)
+        (label, tensors, files) = (file.path, file, [StoredFile(file)])
+        (config, isSanaTransformer, adapters) = (nil, false, [])
     }
 
     /// The built-in rules: int8 is for Sana's own projections only.
@@ -84,8 +87,10 @@ public struct ConversionResult: Sendable {
     public let bytesOut: Int
     /// One per source tensor, in the order of the source.
     public let tensors: [Tensor]
-    /// `WeightsDigest` of the source.
+    /// `WeightsDigest` of the source, with its adapters added.
     public let sourceDigest: String
+    /// Adapters that were added to the weights.
+    public let adapters: [LoraAdapter]
     /// What an archive says of itself; `nil` for safetensors files.
     public let manifest: Archive.Manifest?
     public let seconds: Double

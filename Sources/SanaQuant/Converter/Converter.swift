@@ -80,7 +80,8 @@ public enum Converter {
         let work = try ConversionWork(
             plan, source: source.tensors, options: options, file: source.label)
         let paths = try destination.weightPaths(count: work.layouts.count, options.container)
-        let read = Set(source.files.map(\.path.resolvedPath))
+        let read = Set(
+            (source.files.map(\.diskPath) + source.adapters.map(\.path)).map(\.resolvedPath))
         if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
             throw ConversionError(path, .outputIsSource)
         }
@@ -90,19 +91,22 @@ public enum Converter {
             stale = try StaleWeights(
                 in: folder,
                 writing: written + (paths.count > 1 ? [WeightFiles.indexName] : []),
-                replaceExisting: options.replaceExisting, sources: source.files.map(\.path))
+                replaceExisting: options.replaceExisting,
+                sources: source.files.map(\.diskPath) + source.adapters.map(\.path))
         }
         let outputs = try paths.map {
             try OutputFile($0, replaceExisting: options.replaceExisting)
         }
         let pipeline = ConversionPipeline(
-            work, files: source.files, outputs: outputs, workers: workers)
+            work, files: source.files, outputs: outputs,
+            computesValues: !source.adapters.isEmpty, workers: workers)
         try pipeline.run(progress: progress)
 
         let config = source.config.map { plan.config($0, tensors: work.tensors) }
         var manifest: Archive.Manifest?
         if options.container == .archive {
             manifest = pipeline.manifest(options: options, config: config ?? .object([]))
+            manifest?.adapters = source.adapters.map { .init($0) }
             if let manifest { try pipeline.finish(manifest) }
         }
         for output in outputs { try output.sync() }
@@ -131,7 +135,8 @@ public enum Converter {
             },
             bytesIn: filesByteCount > 0 ? filesByteCount : plan.bytesBefore,
             bytesOut: pipeline.byteCount, tensors: work.reports,
-            sourceDigest: manifest?.weightsDigest ?? pipeline.sourceDigest, manifest: manifest,
+            sourceDigest: manifest?.weightsDigest ?? pipeline.sourceDigest,
+            adapters: source.adapters, manifest: manifest,
             seconds: start.duration(to: clock.now).inSeconds)
         return StagedConversion(result: result, outputs: all, stale: stale)
     }

@@ -2,12 +2,12 @@ import SanaModel
 
 /// SHA-256 of the source files, brought forward a stretch at a time.
 final class FileHashes {
-    private let files: [SafetensorsFile]
+    private let files: [StoredFile]
     private let hashes: [ContentHash]
     private let byteCount: Int
     private var (file, offset, done) = (0, 0, 0)
 
-    init(_ files: [SafetensorsFile]) {
+    init(_ files: [StoredFile]) {
         self.files = files
         hashes = files.map { _ in ContentHash() }
         byteCount = files.reduce(0) { $0 + $1.fileBytes.count }

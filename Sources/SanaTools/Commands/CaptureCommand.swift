@@ -96,6 +96,12 @@ struct CaptureCommand: ParsableCommand {
 
     enum Detail: String, ExpressibleByArgument, CaseIterable { case `default`, full }
 
+    func validate() throws {
+        guard modelOptions.config == nil else {
+            throw ValidationError("--config is not for capture: diffusers reads the folder's own")
+        }
+    }
+
     func run() throws {
         let folder = try Checkpoint.componentFolder(
             ModelPath.resolve(model), subfolder: modelOptions.subfolder)

@@ -12,21 +12,43 @@ struct ModelOptions: ParsableArguments {
     @Option(help: "Weights variant, such as fp16 (default: the only one there).")
     var variant: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "config.json of the transformer, for weights that have none or whose shapes do not tell all.",
+            valueName: "file"), completion: .file())
+    var config: String?
+
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
     func open(_ model: String) throws -> OpenedModel {
         let path = try ModelPath.resolve(model)
         try check(path)
-        let opened = try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+        let opened = try OpenedModel.open(
+            path, subfolder: subfolder, variant: variant, config: config)
         return path == model ? opened : opened.labelled(model)
+    }
+
+    /// The checkpoint that a MODEL which is no archive names.
+    ///
+    /// - Throws: as `open`.
+    func openCheckpoint(_ model: String) throws -> Checkpoint {
+        let path = try ModelPath.resolve(model)
+        try check(path)
+        return try Checkpoint.open(path, subfolder: subfolder, variant: variant, config: config)
     }
 
     /// - Throws: `UsageError` when a file is asked for a part.
     func check(_ path: String) throws {
-        if path.pathExists, !path.isFolder, subfolder != nil || variant != nil {
+        let isFile = path.pathExists && !path.isFolder
+        if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
             throw UsageError(
                 "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
                 remedy: "leave them out, or give the folder")
+        }
+        if OpenedFile.isArchive(path), config != nil {
+            throw UsageError(
+                "\(path.printable) is an archive, which holds its own configuration",
+                remedy: "leave out --config")
         }
     }
 }

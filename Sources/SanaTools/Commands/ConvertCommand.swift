@@ -30,13 +30,18 @@ struct ConvertCommand: ParsableCommand {
               sana-tools convert path/to/repo --dtype int8 --output new-repo --components copy
               sana-tools convert path/to/repo --dtype fp16 --output new-repo --container safetensors --max-shard-size 2GB
               sana-tools convert path/to/repo --dtype int8 --output new-repo --component text_encoder=bf16
+              sana-tools convert Sana_1600M_1024px.pth --dtype bf16 --container safetensors --output transformer
+              sana-tools convert pipeline.dduf --dtype int8 --output pipeline-int8.safetensors.zst
+              sana-tools convert path/to/repo --dtype int8 --lora style.safetensors=0.8 --output styled.safetensors.zst
               sana-tools convert path/to/repo --dtype int8 --dry-run
               sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
               sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
             """)
 
     @Argument(
-        help: ArgumentHelp("Repository, folder or .safetensors file.", valueName: "model"),
+        help: ArgumentHelp(
+            "Repository, folder, .safetensors file, NVlabs original (.pth) or .dduf pipeline.",
+            valueName: "model"),
         completion: .file())
     var model: String?
 
@@ -54,6 +59,12 @@ struct ConvertCommand: ParsableCommand {
             "File of rules, one a line, after those of --rule; 'tune' writes one.",
             valueName: "file"), completion: .file())
     var rules: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "LoRA to add to the weights in fp32 before they are converted, times a weight (default: 1). Repeatable.",
+            valueName: "file[=weight]"), completion: .file())
+    var lora: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -118,6 +129,9 @@ struct ConvertCommand: ParsableCommand {
         if planes16, container != .archive {
             throw ValidationError("--planes16 is for --container archive")
         }
+        if !lora.isEmpty, model == nil {
+            throw ValidationError("--lora needs MODEL: archives of sana-tools.yaml hold its model")
+        }
         if maxShardSize != nil, container != .safetensors {
             throw ValidationError("--max-shard-size is for --container safetensors")
         }
@@ -138,8 +152,7 @@ struct ConvertCommand: ParsableCommand {
             model: ModelPath.stem(name), output: output ?? (isProject ? project?.output : nil),
             container: options[0].container, isSeveral: options.count > 1)
         try outputs.check()
-        let checkpoint = try Checkpoint.open(
-            path, subfolder: modelOptions.subfolder, variant: modelOptions.variant)
+        let checkpoint = try modelOptions.openCheckpoint(path).fusing(adapters())
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if dryRun || explain != nil {
@@ -168,6 +181,21 @@ struct ConvertCommand: ParsableCommand {
             json: .oneOrMany(outcomes.map(\.json)),
             text: outcomes.map(\.text).joined(separator: "\n\n"),
             markdown: outcomes.map(\.result.table.markdown).joined(separator: "\n\n"))
+    }
+
+    /// The adapters that `--lora` names; a weight stands behind the last `=`.
+    private func adapters() throws -> [LoraAdapter] {
+        try lora.map { text in
+            guard let sign = text.lastIndex(of: "="), !text.pathExists else {
+                return try LoraAdapter(path: text)
+            }
+            guard let weight = Double(text[text.index(after: sign)...]), weight.isFinite else {
+                throw UsageError(
+                    "--lora \(text.printable) is not FILE or FILE=WEIGHT",
+                    remedy: "for example --lora style.safetensors=0.8")
+            }
+            return try LoraAdapter(path: String(text[..<sign]), weight: weight)
+        }
     }
 
     /// The options of every conversion.

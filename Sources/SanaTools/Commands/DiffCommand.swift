@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaQuant
 
 /// `sana-tools diff`
 struct DiffCommand: ParsableCommand {
@@ -7,7 +8,7 @@ struct DiffCommand: ParsableCommand {
         commandName: "diff",
         abstract: "Compare two checkpoints tensor by tensor.",
         discussion: """
-            Any two of repository, folder, .safetensors file and archive. Values are compared as numbers, whatever \
+            Any two of repository, folder, .safetensors file, NVlabs original, .dduf pipeline and archive. Values are compared as numbers, whatever \
             their types: 16-bit floats widened, int8 weights times their scales. SECOND is the reference of relative \
             errors, and the largest comes first.
 
@@ -55,7 +56,11 @@ struct DiffCommand: ParsableCommand {
 
     /// The tensors at `path`; a file needs no configuration beside it to be compared.
     private func open(_ path: String) throws -> any TensorSource {
-        guard try ModelPath.resolve(path).isFolder else { return try OpenedFile.open(path).0 }
+        let resolved = try ModelPath.resolve(path)
+        guard resolved.isFolder || OpenedFile.isArchive(resolved) else {
+            return try Checkpoint.weights(inFile: resolved)
+        }
+        guard resolved.isFolder else { return try Archive(path: resolved) }
         return try modelOptions.open(path).source
     }
 }

@@ -55,9 +55,9 @@ struct DigestCommand: ParsableCommand {
         } else {
             let found = try FileDigests.run(file: path)
             files = found
-            let file = try SafetensorsFile(path: path)
-            digest = try WeightsDigest.compute(file, workers: workers)
-            byteCount = file.fileBytes.count
+            digest = try WeightsDigest.compute(
+                Checkpoint.weights(inFile: path), workers: workers)
+            byteCount = try ByteView(mapping: path).count
         }
         progress.finish()
         let report = DigestReport(

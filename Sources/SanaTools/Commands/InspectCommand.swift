@@ -20,11 +20,14 @@ struct InspectCommand: ParsableCommand {
               sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
+              sana-tools inspect Sana_1600M_1024px.pth
+              sana-tools inspect original.pth --config config.json
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file or archive.", valueName: "model"),
+            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline.",
+            valueName: "model"),
         completion: .file())
     var model: String?
 
@@ -59,7 +62,7 @@ struct InspectCommand: ParsableCommand {
         try modelOptions.check(path)
         var options = Inspection.Options()
         (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
-        (options.digest, options.statistics) = (digest, stats)
+        (options.config, options.digest, options.statistics) = (modelOptions.config, digest, stats)
         let progress = ProgressLine("inspect")
         defer { progress.finish() }
         let inspection = try Inspector.run(

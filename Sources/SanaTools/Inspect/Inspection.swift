@@ -7,6 +7,8 @@ struct Inspection: Sendable {
     struct Options: Sendable {
         var subfolder: String?
         var variant: String?
+        /// A config.json in place of the model's own.
+        var config: String?
         /// Read all values and hash them.
         var digest = false
         /// Read all values and measure them.
@@ -51,6 +53,8 @@ struct Inspection: Sendable {
     let values: ValueScan?
     let problems: [Problem]
     let digest: String?
+    /// Whose names the stored tensors have.
+    let layout: Checkpoint.Layout
 
     var hasErrors: Bool { problems.contains { $0.severity == .error } }
 

@@ -14,6 +14,9 @@ struct Inspector {
     private var config: SanaConfig?
     private var source: any TensorSource = PartialSource([])
     private var archive: Archive?
+    private var layout = Checkpoint.Layout.diffusers
+    /// The configuration that the user named.
+    private var given: (json: JSONValue, path: String)?
     /// Tensors that were told of with their file.
     private var excused = Set<String>()
 
@@ -28,6 +31,7 @@ struct Inspector {
     ) throws -> Inspection {
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
         var inspector = Inspector(options)
+        inspector.given = try options.config.map { (try JSONFile.read($0), $0) }
         if path.isFolder {
             try inspector.readFolder(path)
         } else if OpenedFile.isArchive(path) {
@@ -91,14 +95,27 @@ struct Inspector {
     }
 
     private mutating func readFile(_ path: String) throws {
+        if try Checkpoint.isPacked(path) { return try readCheckpoint(path) }
         let scan = FolderScan(
             of: ["config.json", path.lastPathComponent], in: path.parentFolder, &problems)
         guard let file = PartialFile(path.lastPathComponent, in: scan, &problems) else {
             _ = try SafetensorsFile(path: path)
             return
         }
+        if file.whole != nil, try Checkpoint.isRenamed(path) { return try readCheckpoint(path) }
         take([file])
         readConfiguration(scan)
+    }
+
+    /// A file whose names or whose form are not those of a diffusers repository.
+    private mutating func readCheckpoint(_ path: String) throws {
+        let opened = try Checkpoint.open(
+            path, subfolder: options.subfolder, variant: options.variant, config: options.config)
+        (source, layout, variant) = (opened.source, opened.layout, opened.variant)
+        files = opened.files.map {
+            .init(name: $0.path.lastPathComponent, byteCount: $0.fileBytes.count)
+        }
+        takeConfiguration(opened.configJSON, options.config ?? "config.json")
     }
 
     private mutating func readArchive(_ path: String) throws {
@@ -119,6 +136,7 @@ struct Inspector {
     }
 
     private mutating func readConfiguration(_ scan: FolderScan) {
+        if let given { return takeConfiguration(given.json, given.path) }
         let location = scan.prefix + "config.json"
         guard scan.exists("config.json") else {
             problems.append(
@@ -200,7 +218,7 @@ struct Inspector {
             family: facts.family, released: released.map(\.repository),
             groups: Inspection.groups(source.tensors),
             parts: PartBytes.make(source.tensors, file: label), values: values,
-            problems: problems, digest: digest)
+            problems: problems, digest: digest, layout: layout)
     }
 }
 

@@ -117,10 +117,14 @@ private final class TraceProbe: LayerProbe {
                 JSONValue.Member(
                     names[thread] ?? "",
                     .double(
+                        // A thread that has ended counts from nothing again.
                         min(
                             1,
-                            Double(span.threads[thread, default: 0] - before[thread, default: 0])
-                                / length)))
+                            Double(
+                                max(
+                                    0,
+                                    span.threads[thread, default: 0] - before[thread, default: 0])
+                            ) / length)))
             }
             trace.add(
                 "C", "running threads",

@@ -52,7 +52,7 @@ extension ConversionResult {
         .fields([
             "output": .string(output), "bytes_in": .int(bytesIn), "bytes_out": .int(bytesOut),
             "ratio": .double(ratio), "seconds": .double(seconds),
-            "source_digest": .string(sourceDigest),
+            "source_digest": .string(sourceDigest), "lora": .array(adapters.map(\.json)),
             "files": .array(
                 files.map {
                     .fields([
@@ -68,7 +68,7 @@ extension ConversionResult {
             \(files.map(\.path.printable).joined(separator: "\n"))
             \(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio \(Format.decimal(ratio)), in \
             \(Format.decimal(seconds)) s; \(Self.errors(tensors))
-            """
+            """ + adapters.map { "\n" + $0.text }.joined()
     }
 
     /// How exact tensors came out, in a few words.
@@ -100,6 +100,19 @@ extension ConversionResult {
             "\(tensors.count - changed.count) exact tensors", "", "", "0", "0", "0", "0", "0",
         ])
         return table
+    }
+}
+
+extension LoraAdapter {
+    var json: JSONValue {
+        .fields([
+            "name": .string(path.lastPathComponent), "sha256": .string(sha256),
+            "weight": .double(weight), "modules": .int(moduleCount),
+        ])
+    }
+
+    var text: String {
+        "added \(path.printable) × \(weight) to \(moduleCount) weights (SHA-256 \(sha256))"
     }
 }
 

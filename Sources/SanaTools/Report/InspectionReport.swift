@@ -16,6 +16,7 @@ extension Inspection {
                 }),
             "files": .array(
                 files.map { .fields(["name": .string($0.name), "bytes": .int($0.byteCount)]) }),
+            "layout": .string(layout.rawValue),
             "variants": .array(variants.map { $0.isEmpty ? .null : .string($0) }),
             "variant": .text(variant?.isEmpty ?? true ? nil : variant),
             "parameters": .int(parameterCount), "bytes": .int(byteCount),
@@ -75,6 +76,9 @@ extension Inspection {
         }
         if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
         if let digest { lines.append("digest \(digest)") }
+        if layout == .original {
+            lines.append("stored under NVlabs' names, shown under those of diffusers")
+        }
         return lines.joined(separator: "\n")
     }
 

@@ -1,8 +1,8 @@
 import SanaModel
 import SanaQuant
 
-/// A MODEL as a command was given it: a repository, a component folder, a safetensors file or an
-/// archive.
+/// A MODEL as a command was given it: a repository, a component folder, a safetensors file, an
+/// original checkpoint, a DDUF pipeline or an archive.
 struct OpenedModel: Sendable {
     /// The path as given, for messages and records.
     let label: String
@@ -17,10 +17,10 @@ struct OpenedModel: Sendable {
     }
 
     /// - Parameters:
-    ///   - subfolder, variant: see `Checkpoint.open`; without meaning for an archive.
+    ///   - subfolder, variant, config: see `Checkpoint.open`; without meaning for an archive.
     /// - Throws: the errors of `Checkpoint.open` and `Archive.init`.
     static func open(
-        _ path: String, subfolder: String? = nil, variant: String? = nil
+        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil
     ) throws -> OpenedModel {
         let path = try archivePath(path, subfolder: subfolder) ?? path
         if OpenedFile.isArchive(path) {
@@ -41,7 +41,8 @@ struct OpenedModel: Sendable {
                 label: path, configJSON: json, config: try SanaConfig(json: json, file: path),
                 source: archive, kind: .archive(archive))
         }
-        let checkpoint = try Checkpoint.open(path, subfolder: subfolder, variant: variant)
+        let checkpoint = try Checkpoint.open(
+            path, subfolder: subfolder, variant: variant, config: config)
         return OpenedModel(
             label: path, configJSON: checkpoint.configJSON, config: try checkpoint.config(),
             source: checkpoint.source, kind: .checkpoint(checkpoint))

@@ -164,7 +164,8 @@ enum ArchiveName {
             stem = URL(fileURLWithPath: model).standardizedFileURL.path.lastPathComponent
         }
         if stem.isEmpty || stem == "/" { stem = "model" }
-        for ending in [suffix, ".safetensors"] where stem.hasSuffix(ending) {
+        for ending in [suffix, ".safetensors", ".pth", ".pt", ".ckpt", ".dduf"]
+        where stem.hasSuffix(ending) {
             stem = String(stem.dropLast(ending.count))
         }
         return folder.appendingPath("\(stem)-\(dtype)\(suffix)")

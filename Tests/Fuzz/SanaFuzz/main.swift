@@ -1,4 +1,4 @@
-// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive CORPUS… [-flag=value …]`.
+// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip CORPUS… [-flag=value …]`.
 // An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
 import CLibFuzzer
 import SanaModel
@@ -19,6 +19,13 @@ func readArchive(_ content: ByteView) throws {
     for tensor in archive.tensors { _ = try archive.bytes(of: tensor) }
     _ = try archive.resident(using: workers)
     if archive.manifest != nil { try archive.verify(using: workers) }
+}
+
+/// Reads a file of torch.save or a DDUF pipeline: the zip file, the pickle, names and configuration.
+func readZip(_ content: ByteView) throws {
+    let weights = try Checkpoint.weights(content: content, path: "fuzz.pth")
+    for tensor in weights.tensors { _ = try weights.bytes(of: tensor).withUnsafeBytes { $0.first } }
+    _ = try Checkpoint(content: content, path: "fuzz.pth").config()
 }
 
 func attempt(
@@ -42,6 +49,8 @@ case "safetensors":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readSafetensors) }
 case "archive":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readArchive) }
+case "zip":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readZip) }
 default:
-    fatalError("usage: sana-fuzz safetensors|archive CORPUS… [-flag=value …]")
+    fatalError("usage: sana-fuzz safetensors|archive|zip CORPUS… [-flag=value …]")
 }

@@ -43,7 +43,7 @@ import Testing
         let json = try JSONScanner.parse(parts.manifest)
         #expect(json.text(sortedKeys: true) == parts.manifest)
         #expect(json["format"]?.string == "sana-tools.safetensors-zst")
-        #expect(json["version"] == .array([.int(1), .int(1)]))
+        #expect(json["version"] == .array([.int(1), .int(2)]))
         #expect(json["profile"]?.string == "plain")
         #expect(
             json.members?.map(\.key) == [

@@ -271,8 +271,8 @@ import Testing
 
     @Test func manifestOfAnotherFormatVersionOrProfile() {
         #expect(brokenManifest("sana-tools.safetensors-zst", "other") == .format("other"))
-        #expect(brokenManifest(#""version":[1,1]"#, #""version":[2,0]"#) == .version("2.0"))
-        #expect(brokenManifest(#""version":[1,1]"#, #""version":[1,7]"#) == nil)
+        #expect(brokenManifest(#""version":[1,2]"#, #""version":[2,0]"#) == .version("2.0"))
+        #expect(brokenManifest(#""version":[1,2]"#, #""version":[1,7]"#) == nil)
         #expect(brokenManifest(#""plain""#, #""planes32""#) == .profile("planes32"))
         guard case .contradiction = brokenManifest(#""plain""#, #""planes16""#) else {
             Issue.record("a plain archive passed as one of planes")

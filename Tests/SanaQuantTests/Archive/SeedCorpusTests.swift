@@ -5,8 +5,8 @@ import Testing
 
 @testable import SanaQuant
 
-/// The seeds of `make fuzz`, whose names say whether a reader must take them. The archives among
-/// them were written by another program from the description of the format.
+/// The seeds of `make fuzz`, whose names say whether a reader must take them. Archives and zip
+/// files among them were written by other programs.
 @Suite struct SeedCorpusTests {
     private func seeds(_ name: String) throws -> [(name: String, content: ByteView)] {
         let folder = Fixtures.path + "/fuzz/" + name
@@ -34,6 +34,13 @@ import Testing
         try check("safetensors") { content in
             let file = try SafetensorsFile(content: content, path: "seed")
             for tensor in file.tensors { _ = try file.bytes(of: tensor) }
+        }
+    }
+
+    @Test func zipSeedsAreTakenAndRefusedAsNamed() throws {
+        try check("zip") { content in
+            let weights = try Checkpoint.weights(content: content, path: "seed.pth")
+            for tensor in weights.tensors { _ = try weights.bytes(of: tensor) }
         }
     }
 

@@ -1,0 +1,129 @@
+/// How NVlabs' own Sana checkpoints name their tensors, and what diffusers calls them.
+///
+/// Sources: `diffusion/model/nets/sana_multi_scale.py` and `sana_blocks.py` of NVlabs/Sana for the
+/// names, and diffusers' `scripts/convert_sana_to_diffusers.py` for what they become. That script
+/// goes by the model type its caller gives; here the tensors that are present decide, so that 0.6B
+/// to 4.8B, 1.5 and Sprint need no option. diffusers' own loader for single files (0.42.1,
+/// `convert_sana_transformer_to_diffusers`) knows neither qk norms nor the guidance embedder, and
+/// its script, until it was rewritten, ended with an error for 1.5 4.8B.
+enum OriginalNames {
+    /// What wrappers put before the names, longest first.
+    private static let prefixes = ["model.diffusion_model.", "diffusion_model."]
+
+    /// Tensors that the forward does not use: positions are computed, the empty caption belongs to
+    /// training, and so does Sprint's variance head.
+    static let unused: Set = [
+        "pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias",
+    ]
+
+    /// Modules outside of the blocks.
+    private static let modules = [
+        "x_embedder.proj": "patch_embed.proj",
+        "y_embedder.y_proj.fc1": "caption_projection.linear_1",
+        "y_embedder.y_proj.fc2": "caption_projection.linear_2",
+        "attention_y_norm": "caption_norm",
+        "t_block.1": "time_embed.linear",
+        "cfg_embedder.mlp.0": "time_embed.guidance_embedder.linear_1",
+        "cfg_embedder.mlp.2": "time_embed.guidance_embedder.linear_2",
+        "final_layer.linear": "proj_out",
+    ]
+
+    /// Modules of a block, with the parts that several are stored as one of.
+    private static let blockModules: [String: [String]] = [
+        "attn.qkv": ["attn1.to_q", "attn1.to_k", "attn1.to_v"],
+        "attn.q_norm": ["attn1.norm_q"],
+        "attn.k_norm": ["attn1.norm_k"],
+        "attn.proj": ["attn1.to_out.0"],
+        "cross_attn.q_linear": ["attn2.to_q"],
+        "cross_attn.kv_linear": ["attn2.to_k", "attn2.to_v"],
+        "cross_attn.q_norm": ["attn2.norm_q"],
+        "cross_attn.k_norm": ["attn2.norm_k"],
+        "cross_attn.proj": ["attn2.to_out.0"],
+        "mlp.inverted_conv.conv": ["ff.conv_inverted"],
+        "mlp.depth_conv.conv": ["ff.conv_depth"],
+        "mlp.point_conv.conv": ["ff.conv_point"],
+    ]
+
+    /// The tensors without what wrappers put before their names. Where some names have a prefix,
+    /// those without belong to other models in the same file and are left out.
+    static func stripped(_ tensors: [StoredTensor]) -> [StoredTensor] {
+        for prefix in prefixes {
+            let inner = tensors.filter { $0.info.name.hasPrefix(prefix) }
+            guard inner.isEmpty else {
+                return inner.compactMap { $0.renamed(String($0.info.name.dropFirst(prefix.count))) }
+            }
+        }
+        return tensors
+    }
+
+    /// Whether the names, without prefixes, are those of an original checkpoint.
+    static func areOriginal(_ tensors: [StoredTensor]) -> Bool {
+        tensors.contains {
+            $0.info.name.hasPrefix("blocks.") || $0.info.name == "x_embedder.proj.weight"
+        }
+    }
+
+    /// The tensors under diffusers' names, those stored as one taken apart along their rows; names
+    /// that mean nothing stay, so that binding can report them.
+    ///
+    /// - Throws: `BadDataError` when rows cannot be dealt out, or two tensors get one name.
+    static func renamed(_ tensors: [StoredTensor], file: String) throws -> [StoredTensor] {
+        let hasGuidance = tensors.contains { $0.info.name.hasPrefix("cfg_embedder.") }
+        var seen = Set<String>()
+        return try tensors.filter { !unused.contains($0.info.name) }.flatMap { tensor in
+            let names = names(for: tensor.info.name, hasGuidance: hasGuidance)
+            if let name = names.first(where: { !seen.insert($0).inserted }) {
+                throw BadDataError(
+                    file: file, reason: "two tensors stand for '\(name.printable)'",
+                    remedy: "save the state dictionary of one model alone")
+            }
+            return try tensor.parts(names, file: file)
+        }
+    }
+
+    /// What diffusers calls a tensor, or its parts in the order of their rows.
+    static func names(for name: String, hasGuidance: Bool) -> [String] {
+        if name == "final_layer.scale_shift_table" { return ["scale_shift_table"] }
+        guard let dot = name.lastIndex(of: ".") else { return [name] }
+        let (module, parameter) = (String(name[..<dot]), name[dot...])
+        let parts = module.split(separator: ".", maxSplits: 2)
+        if parts.first == "blocks", parts.count > 1, let index = Int(parts[1]), index >= 0 {
+            let block = "transformer_blocks.\(index)."
+            guard parts.count == 3 else {
+                return parameter == ".scale_shift_table" ? [block + "scale_shift_table"] : [name]
+            }
+            return blockModules[String(parts[2])]?.map { block + $0 + parameter } ?? [name]
+        }
+        if module == "t_embedder.mlp.0" || module == "t_embedder.mlp.2" {
+            let embedder = "time_embed." + (hasGuidance ? "" : "emb.") + "timestep_embedder"
+            return ["\(embedder).linear_\(module.hasSuffix("0") ? 1 : 2)\(parameter)"]
+        }
+        return modules[module].map { [$0 + parameter] } ?? [name]
+    }
+}
+
+extension StoredTensor {
+    /// The same values under another name.
+    func renamed(_ name: String) -> StoredTensor? {
+        TensorInfo(name: name, dtype: info.dtype, shape: info.shape).map { StoredTensor($0, bytes) }
+    }
+
+    /// The tensor taken apart along its rows, one part for each name; no values are copied.
+    ///
+    /// - Throws: `BadDataError` when the rows are not a multiple of the parts.
+    func parts(_ names: [String], file: String) throws -> [StoredTensor] {
+        guard names.count > 1 else { return names.compactMap(renamed) }
+        guard let rows = info.shape.first, rows % names.count == 0 else {
+            throw BadDataError(
+                file: file,
+                reason: "tensor '\(info.name.printable)' of shape \(info.shape) cannot be taken "
+                    + "apart into \(names.count)")
+        }
+        let shape = [rows / names.count] + info.shape.dropFirst()
+        return names.enumerated().compactMap { index, name in
+            TensorInfo(name: name, dtype: info.dtype, shape: shape).map {
+                StoredTensor($0, bytes.slice(index * $0.byteCount, $0.byteCount))
+            }
+        }
+    }
+}

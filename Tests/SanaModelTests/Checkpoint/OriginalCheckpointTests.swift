@@ -1,0 +1,150 @@
+import SanaModel
+import SanaTestSupport
+import Testing
+
+/// NVlabs' own checkpoints against the diffusers ones that they were made from.
+struct OriginalCheckpointTests {
+    private static let cases = ["plain", "bias-qknorm", "sprint"]
+
+    private func original(_ name: String) -> String { Fixtures.path + "/originals/\(name).pth" }
+    private func tiny(_ name: String) -> String { Fixtures.path + "/tiny/\(name)" }
+
+    private func expectEqual(_ source: any TensorSource, _ reference: any TensorSource) throws {
+        #expect(Set(source.tensors.map(\.name)) == Set(reference.tensors.map(\.name)))
+        for tensor in reference.tensors {
+            #expect(source.info(tensor.name) == tensor)
+            let (ours, theirs) = try (source.bytes(of: tensor), reference.bytes(of: tensor))
+            let isEqual = ours.withUnsafeBytes { ours in
+                theirs.withUnsafeBytes { ours.elementsEqual($0) }
+            }
+            #expect(isEqual, "\(tensor.name)")
+        }
+    }
+
+    @Test(arguments: cases)
+    func tensorsAreThoseOfDiffusersBitByBit(_ name: String) throws {
+        let config = tiny(name) + "/config.json"
+        let checkpoint = try Checkpoint.open(original(name), config: config)
+        #expect(checkpoint.layout == .original)
+        let reference = try Checkpoint.open(tiny(name))
+        #expect(try checkpoint.config() == reference.config())
+        try expectEqual(checkpoint.source, reference.source)
+        try SanaTransformer2DModel.check(
+            checkpoint.config(), source: checkpoint.source, label: name)
+    }
+
+    /// As ComfyUI stores it: a prefix, and other models' tensors in the same file.
+    @Test(arguments: ["", "diffusion_model.", "model.diffusion_model."])
+    func safetensorsWithOriginalNames(_ prefix: String) throws {
+        let stored = try Checkpoint.open(
+            original("plain"), config: tiny("plain") + "/config.json"
+        ).files[0]
+        #expect(stored.tensors.contains { $0.name == "blocks.1.attn.proj.bias" })
+        // Its parts under one name again.
+        let source = try Checkpoint.open(tiny("plain")).source
+        func bytes(_ names: [String]) throws -> [UInt8] {
+            try names.flatMap { name in
+                let info = try #require(source.info(name))
+                return try source.bytes(of: info).withUnsafeBytes { Array($0) }
+            }
+        }
+        var builder = SafetensorsBuilder()
+        for tensor in stored.tensors where tensor.name.hasPrefix("blocks.0.") {
+            let parts =
+                tensor.name.contains(".attn.qkv.")
+                ? ["to_q", "to_k", "to_v"].map { "transformer_blocks.0.attn1.\($0).weight" } : nil
+            if let parts {
+                builder.add(prefix + tensor.name, .f32, tensor.shape, bytes: try bytes(parts))
+            }
+        }
+        if !prefix.isEmpty { builder.add("vae.blocks.0.attn.qkv.weight", [3, 1], [1, 2, 3]) }
+        let folder = try TemporaryFolder()
+        try folder.write("comfy.safetensors", builder.file)
+        let weights = try Checkpoint.weights(inFile: folder("comfy.safetensors"))
+        #expect(weights.tensors.count == 3)
+        for tensor in weights.tensors {
+            #expect(source.info(tensor.name) == tensor)
+            #expect(
+                try weights.bytes(of: tensor).withUnsafeBytes { Array($0) } == bytes([tensor.name]))
+        }
+    }
+
+    @Test func aWidthOfNoReleasedModelNeedsAConfiguration() {
+        #expect { try Checkpoint.open(original("plain")) } throws: {
+            "\($0)".contains("a width of 24")
+                && ($0 as? any DiagnosticError)?.remedy?.contains("--config") == true
+        }
+    }
+
+    @Test func filesThatAreNoZipFileAreRefused() throws {
+        let folder = try TemporaryFolder()
+        // What torch wrote before 1.6 begins with.
+        try folder.write("old.pth", [0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20])
+        #expect { try Checkpoint.open(folder("old.pth")) } throws: {
+            "\($0)".contains("not a zip file")
+        }
+    }
+
+    @Test func tensorsWithoutAMeaningAreReported() throws {
+        var builder = SafetensorsBuilder()
+        builder.add("blocks.0.extra.weight", [1], [0])
+        builder.add("blocks.-1.attn.proj.bias", [1], [0])
+        builder.add("blocks.0.attn.qkv.weight", [3, 1], [1, 2, 3])
+        let weights = try Checkpoint.weights(content: ByteView(builder.file), path: "x")
+        #expect(
+            Set(weights.tensors.map(\.name)).isSuperset(of: [
+                "blocks.0.extra.weight", "blocks.-1.attn.proj.bias",
+                "transformer_blocks.0.attn1.to_v.weight",
+            ]))
+        builder.add("transformer_blocks.0.attn1.to_k.weight", [1, 1], [0])
+        let doubled = ByteView(builder.file)
+        #expect { try Checkpoint.weights(content: doubled, path: "x") } throws: {
+            "\($0)".contains("two tensors stand for 'transformer_blocks.0.attn1.to_k.weight'")
+        }
+    }
+
+    @Test func rowsThatCannotBeDealtOutAreRefused() throws {
+        var builder = SafetensorsBuilder()
+        builder.add("blocks.0.attn.qkv.weight", [4, 1], [1, 2, 3, 4])
+        let content = ByteView(builder.file)
+        #expect { try Checkpoint.weights(content: content, path: "x") } throws: {
+            "\($0)".contains("cannot be taken apart into 3")
+        }
+    }
+
+    @Test func pipelinesInOneFileOpenWithTheirShards() throws {
+        let path = Fixtures.path + "/originals/pipeline.dduf"
+        let checkpoint = try Checkpoint.open(path)
+        let reference = try Checkpoint.open(tiny("sharded-bf16"))
+        #expect(try checkpoint.config() == reference.config())
+        #expect(checkpoint.files.count == 5 && checkpoint.files.allSatisfy { $0.diskPath == path })
+        try expectEqual(checkpoint.source, reference.source)
+        #expect { try Checkpoint.open(path, subfolder: "vae") } throws: {
+            "\($0)".contains("holds no folder 'vae'")
+        }
+        #expect { try Checkpoint.open(path, variant: "fp16") } throws: {
+            "\($0)".contains("no weights of variant 'fp16'")
+        }
+    }
+
+    @Test func pipelinesMustBeWhole() throws {
+        let index = #"{"transformer": ["diffusers", "SanaTransformer2DModel"]}"#
+        var entries = [
+            ("model_index.json", Array(index.utf8)), ("transformer/config.json", [0x7B]),
+        ]
+        func message() -> String {
+            do {
+                _ = try Checkpoint(
+                    content: ByteView(ZipBuilder(entries).file), path: "p.dduf")
+                return ""
+            } catch { return "\(error)" }
+        }
+        #expect(message().contains("no diffusion_pytorch_model*.safetensors"))
+        entries.append(("transformer/diffusion_pytorch_model.safetensors", [1, 2]))
+        #expect(message().contains("p.dduf/transformer/config.json"))
+        entries[1].1 = Array("{}".utf8)
+        #expect(message().contains("p.dduf/transformer/diffusion_pytorch_model.safetensors"))
+        entries[0].1 = Array("{}".utf8)
+        #expect(message().contains("no component is a SanaTransformer2DModel"))
+    }
+}

@@ -1,0 +1,105 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+/// Original checkpoints and pipelines in one file, through the built program.
+struct OriginalCommandTests {
+    private let program: BuiltProgram
+
+    init() throws { program = try BuiltProgram() }
+
+    private func arguments(_ name: String) -> [String] {
+        ["fixtures/originals/\(name).pth", "--config", "fixtures/tiny/\(name)/config.json"]
+    }
+
+    @Test(arguments: ["plain", "bias-qknorm", "sprint"])
+    func verifiesAgainstWhatDiffusersComputed(_ name: String) throws {
+        let outcome = try program.run(
+            ["verify"] + arguments(name) + [
+                "--reference", "fixtures/goldens/tiny-\(name).safetensors", "--tolerance", "2e-6",
+                "--no-record", "--format", "json",
+            ])
+        #expect(outcome.code == 0, "\(outcome.output)\(outcome.talk)")
+        #expect(outcome.json?["verdict"]?.string == "pass")
+    }
+
+    @Test func convertsToAFolderThatDiffusersReads() throws {
+        let outcome = try program.run(
+            ["convert"] + arguments("sprint") + [
+                "--dtype", "bf16", "--container", "safetensors", "--output", "out",
+            ])
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        let (ours, theirs) = try (
+            Checkpoint.open(program.folder("out")),
+            Checkpoint.open(Fixtures.path + "/tiny/sprint")
+        )
+        #expect(try ours.config() == theirs.config())
+        #expect(ours.configJSON["_class_name"]?.string == "SanaTransformer2DModel")
+        let workers = WorkerPool(threadCount: 2)
+        #expect(
+            try WeightsDigest.compute(ours.source, workers: workers)
+                == WeightsDigest.compute(theirs.source, workers: workers))
+    }
+
+    @Test func archiveOfAnOriginalFindsItsGolden() throws {
+        let converted = try program.run(
+            ["convert"] + arguments("sprint") + [
+                "--dtype", "int8", "--output", "s.safetensors.zst",
+            ])
+        #expect(converted.code == 0, "\(converted.talk)")
+        let outcome = try program.run(
+            "verify", "s.safetensors.zst", "--reference",
+            "fixtures/goldens/tiny-sprint.safetensors", "--no-record", "--tolerance", "1e-2")
+        #expect(outcome.code == 0, "\(outcome.output)\(outcome.talk)")
+    }
+
+    @Test func inspectTellsWhoseNamesAreStored() throws {
+        let original = try program.run(["inspect", "--format", "json"] + arguments("plain"))
+        #expect(original.code == 0 && original.json?["layout"]?.string == "original")
+        let pipeline = try program.run(
+            "inspect", "fixtures/originals/pipeline.dduf", "--subfolder", "transformer",
+            "--format", "json")
+        #expect(pipeline.code == 0 && pipeline.json?["layout"]?.string == "diffusers")
+        #expect(pipeline.json?["files"]?.array?.count == 5)
+    }
+
+    @Test func pipelineConvertsAndVerifies() throws {
+        let converted = try program.run(
+            "convert", "fixtures/originals/pipeline.dduf", "--dtype", "fp16", "--allow-rounding",
+            "--output", "p.safetensors.zst")
+        #expect(converted.code == 0, "\(converted.talk)")
+        for model in ["fixtures/originals/pipeline.dduf", "p.safetensors.zst"] {
+            let outcome = try program.run(
+                "verify", model, "--reference", "fixtures/goldens/tiny-sharded-bf16.safetensors",
+                "--no-record", "--tolerance", model.hasPrefix("p") ? "1e-2" : "2e-6")
+            #expect(outcome.code == 0, "\(outcome.output)\(outcome.talk)")
+        }
+    }
+
+    @Test func diffAndDigestTakeOriginals() throws {
+        let diff = try program.run("diff", "fixtures/originals/plain.pth", "fixtures/tiny/plain")
+        #expect(diff.code == 0 && diff.output.contains("54 of 54 tensors exact"))
+        let digests = try ["originals/plain.pth", "tiny/plain"].map {
+            try program.run("digest", "fixtures/" + $0, "--format", "json").output
+                .split(separator: "\n").first { $0.contains("\"weights") }
+        }
+        #expect(digests[0] != nil && digests[0] == digests[1])
+    }
+
+    /// Refused at once, and with one message.
+    @Test func hostileFilesAreRefusedAtOnce() throws {
+        let folder = Fixtures.path + "/fuzz/zip"
+        let names = try folder.folderEntries().filter { $0.hasPrefix("bad") }
+        #expect(names.count > 15)
+        for name in names {
+            let start = ContinuousClock.now
+            let outcome = try program.run(
+                ["inspect", "fixtures/fuzz/zip/" + name])
+            #expect(start.duration(to: .now) < .seconds(2), "\(name)")
+            #expect(outcome.code == 65, "\(name): \(outcome.talk)")
+            #expect(outcome.output.isEmpty && outcome.talk.hasPrefix("sana-tools: error:"))
+            #expect(outcome.talk.components(separatedBy: "error:").count == 2, "\(name)")
+        }
+    }
+}
