@@ -181,3 +181,17 @@ static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t 
         }
     }
 }
+
+enum { CHAINS = 2 * SK_TILE_TOKENS, OPERATIONS = 2 * CHAINS * SK_VECTOR };
+
+static float multiply_adds(size_t n) {
+    vector sums[CHAINS];
+    for (int i = 0; i < CHAINS; i++) sums[i] = (vector){0} + (float)i;
+    vector factor = (vector){0} + 0.999f, summand = (vector){0} + 1e-3f;
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < CHAINS; c++)
+            sums[c] = __builtin_elementwise_fma(sums[c], factor, summand);
+    vector total = sums[0];
+    for (int c = 1; c < CHAINS; c++) total += sums[c];
+    return total[0];
+}

@@ -170,6 +170,7 @@ struct CommandLineTests {
             #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8"])
             #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
             #expect((product["blas_gflops"]?.double ?? 0) > 0)
+            #expect((product["peak_gflops"]?.double ?? 0) > 0)
         }
         #expect((outcome.json?["passes"]?.array ?? []).count == 4)
     }

@@ -139,6 +139,11 @@ typedef struct {
                          const float *panel, size_t rows, const float *bias, float *y,
                          size_t y_stride);
 
+    /// `n` times so many operations as multiply_adds_each, on registers alone: what no product can
+    /// beat. The result only keeps them from being left out.
+    float (*multiply_adds)(size_t n);
+    size_t multiply_adds_each;
+
     // Products of int8 weights with int8 activations. Sums are exact in int32 up to 2^17 columns,
     // hence the same from every instruction set; how tokens and weights lie in memory is each
     // one's own affair.

@@ -19,6 +19,8 @@ public struct KernelRates: Sendable {
         public let rows: Int
         /// GFLOP/s of one call of OpenBLAS with all its threads.
         public var blas = 0.0
+        /// GFLOP/s of multiply-adds that touch no memory, on all threads: what nothing can beat.
+        public var peak = 0.0
         /// GFLOP/s by how the weight is stored and used: `fp32`, `bf16`, `fp16`, `w8a16`, `w8a8`.
         public var rates: [(name: String, rate: Double)] = []
     }
@@ -96,8 +98,12 @@ public struct KernelRates: Sendable {
             ),
             ("w8a16", int8, .w8a16), ("w8a8", int8, .w8a8),
         ]
+        let peak = MultiplyAddCanary(workers: workers)
         let runs: [() -> Void] =
-            [{ blas(x, float, rows: rows, y, threads: workers.threadCount) }]
+            [
+                { peak.run() },
+                { blas(x, float, rows: rows, y, threads: workers.threadCount) },
+            ]
             + ways.map { way in
                 let weight = Weight(storage: way.storage, rows: rows, columns: columns)
                 let context = ForwardContext(workers: workers, compute: way.compute)
@@ -106,8 +112,9 @@ public struct KernelRates: Sendable {
         let operations = 2 * Double(tokens * columns * rows)
         let times = medianSeconds(runs, repetitions)
         var product = Product(name: shape.name, tokens: tokens, columns: columns, rows: rows)
-        product.blas = operations / times[0] / 1e9
-        product.rates = zip(ways, times.dropFirst()).map { ($0.name, operations / $1 / 1e9) }
+        product.peak = peak.operations / times[0] / 1e9
+        product.blas = operations / times[1] / 1e9
+        product.rates = zip(ways, times.dropFirst(2)).map { ($0.name, operations / $1 / 1e9) }
         return product
     }
 

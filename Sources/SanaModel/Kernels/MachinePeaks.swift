@@ -1,4 +1,5 @@
 import COpenBLAS
+import CSanaKernels
 
 /// A fixed product of int8 weights with activations rounded to int8: the rate that `w8a8` layers
 /// are read against.
@@ -18,6 +19,33 @@ public struct Int8Canary {
 
     /// Billions of operations a second of one product of 1024 × 1024 × 1024, rounding included.
     public func measure() -> Double { product.measure() }
+}
+
+/// Multiply-adds of fp32 on registers, with every worker: the rate that no product can beat.
+public struct MultiplyAddCanary {
+    /// About ten milliseconds.
+    private static let rounds = 1_000_000
+    private let workers: WorkerPool
+
+    public init(workers: WorkerPool) { self.workers = workers }
+
+    /// Billions of operations a second.
+    public func measure() -> Double {
+        let start = ContinuousClock.now
+        run()
+        return operations / (ContinuousClock.now - start).inSeconds / 1e9
+    }
+
+    /// Operations of one run.
+    var operations: Double {
+        Double(workers.threadCount * Self.rounds * Kernels.best.multiply_adds_each)
+    }
+
+    func run() {
+        workers.run(workers.threadCount) { _, _ in
+            _ = Kernels.best.multiply_adds(Self.rounds)
+        }
+    }
 }
 
 /// Reads more memory than caches hold, with every worker: the slope of a roofline.

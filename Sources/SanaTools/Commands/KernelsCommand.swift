@@ -9,7 +9,7 @@ struct KernelsCommand: ParsableCommand {
         discussion: """
             Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
             threads: fp32, 16-bit weights widened a few rows at a time, int8 weights dequantized (w8a16) and int8 products \
-            (w8a8). Needs no model.
+            (w8a8). The peak is that of fp32 multiply-adds on registers; percentages are of it. Needs no model.
 
             EXAMPLES
               sana-tools kernels
@@ -54,7 +54,7 @@ extension KernelRates {
                     .fields([
                         "name": .string(product.name), "tokens": .int(product.tokens),
                         "columns": .int(product.columns), "rows": .int(product.rows),
-                        "blas_gflops": .double(product.blas),
+                        "peak_gflops": .double(product.peak), "blas_gflops": .double(product.blas),
                         "gflops": .object(
                             product.rates.map { .init($0.name, .double($0.rate)) }),
                     ])
@@ -68,16 +68,17 @@ extension KernelRates {
 
     fileprivate func show(_ write: (TextTable) -> String) -> String {
         var table = TextTable(
-            [("product", .left), ("shape", .left), ("BLAS GFLOP/s", .right)]
+            [("product", .left), ("shape", .left), ("peak GFLOP/s", .right), ("BLAS", .right)]
                 + (products.first?.rates ?? []).map { ($0.name, .right) })
         for product in products {
             table.append(
                 [
                     product.name, "\(product.tokens) × \(product.columns) × \(product.rows)",
-                    Format.decimal(product.blas, digits: 0),
+                    Format.decimal(product.peak, digits: 0),
+                    "\(Format.decimal(product.blas, digits: 0)) (\(Format.percent(product.blas / product.peak)))",
                 ]
                     + product.rates.map {
-                        "\(Format.decimal($0.rate, digits: 0)) (\(Format.decimal($0.rate / product.blas)) ×)"
+                        "\(Format.decimal($0.rate, digits: 0)) (\(Format.percent($0.rate / product.peak)))"
                     })
         }
         var memory = TextTable([("pass", .left), ("GB/s", .right)])

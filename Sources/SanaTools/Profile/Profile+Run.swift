@@ -77,8 +77,11 @@ extension Profile {
 
     private static func peaks(_ canary: CanarySeries, _ workers: WorkerPool) -> Peaks {
         let (int8, memory) = (Int8Canary(workers: workers), MemoryCanary(workers: workers))
+        let multiplyAdds = MultiplyAddCanary(workers: workers)
         return Peaks(
-            sgemmGFLOPS: canary.best, int8GOPS: (0..<3).map { _ in int8.measure() }.max() ?? 0,
+            sgemmGFLOPS: canary.best,
+            multiplyAddGFLOPS: (0..<3).map { _ in multiplyAdds.measure() }.max() ?? 0,
+            int8GOPS: (0..<3).map { _ in int8.measure() }.max() ?? 0,
             readBandwidth: (0..<3).map { _ in memory.measure() }.max() ?? 0)
     }
 }

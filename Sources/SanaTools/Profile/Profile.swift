@@ -45,6 +45,8 @@ struct Profile: Sendable {
     /// The best rates that this machine showed.
     struct Peaks: Sendable, Equatable {
         let sgemmGFLOPS: Double
+        /// Multiply-adds on registers, which no product of fp32 can beat.
+        let multiplyAddGFLOPS: Double
         let int8GOPS: Double
         /// Billions of bytes read a second.
         let readBandwidth: Double
