@@ -1,0 +1,99 @@
+import Foundation
+import GRDB
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+
+/// `--gate`, `--shard` and the database as the commands meet them.
+struct GateCommandTests {
+    private let program: BuiltProgram
+    private var folder: TemporaryFolder { program.folder }
+    private let models = ["fixtures/tiny/plain", "fixtures/tiny/qknorm", "fixtures/tiny/sprint"]
+    private let healthy = [
+        "verify", "fixtures/tiny/plain", "--reference", "fixtures/goldens/tiny-plain.safetensors",
+        "--tolerance", "1e-3", "--db", "h.sqlite",
+    ]
+
+    init() throws { program = try BuiltProgram() }
+
+    private func write(_ statement: String) throws {
+        try DatabaseQueue(path: folder("h.sqlite")).write { try $0.execute(sql: statement) }
+    }
+
+    @Test func verifyFailsWhereAnErrorRoseThoughItIsWithinTolerance() throws {
+        #expect(
+            try program.run("convert", "fixtures/tiny/plain", "--dtype", "int8", "--output", "q")
+                .code == 0)
+        let archive = try #require(FileManager.default.subpaths(atPath: folder("q"))?.first)
+        let healthy =
+            ["verify", "q/" + archive] + healthy.dropFirst(2) + ["--layer-tolerance", "*=0.5"]
+        for _ in 0..<2 { #expect(try program.run(healthy + ["--gate"]).code == 0) }
+        // As though all runs before had been ten times as exact.
+        try write(
+            "UPDATE accuracy SET relative_rms = relative_rms / 10, relative_power = relative_power / 100"
+        )
+        let risen = try program.run(healthy + ["--gate"])
+        #expect(risen.code == 1)
+        #expect(risen.output.contains("REGRESS") && risen.output.contains("transformer_blocks.0"))
+        // Without the gate the same run passes, and what it records is the new normal.
+        #expect(try program.run(healthy).code == 0)
+    }
+
+    @Test func shardsShareTheWorkAndMissNothing() throws {
+        func verified(_ shard: [String]) throws -> [String] {
+            let run = try program.run(
+                ["verify"] + models
+                    + models.flatMap {
+                        [
+                            "--reference",
+                            "fixtures/goldens/tiny-\($0.lastPathComponent).safetensors",
+                        ]
+                    } + ["--no-record", "--allow-stale", "--format", "json"] + shard)
+            let verdicts = try #require(run.json?.array)
+            return verdicts.compactMap {
+                "\($0["model"]?.string ?? "") \($0["reference"]?.string ?? "")"
+            }
+        }
+        let all = try verified([])
+        let shards = try (1...2).map { try verified(["--shard", "\($0)/2"]) }
+        #expect(all.count == 9 && Set(all).count == 9)
+        #expect(shards[0].count + shards[1].count == 9 && Set(shards[0] + shards[1]) == Set(all))
+        #expect(try verified(["--shard", "1/2"]) == shards[0])
+        for wrong in ["0/2", "3/2", "1/0", "a/b"] {
+            #expect(try program.run(healthy + ["--shard", wrong]).code == 64, "\(wrong)")
+        }
+    }
+
+    /// A writer that dies at any moment leaves whole runs and a database that opens.
+    @Test func killedWritersLeaveWholeRuns() throws {
+        #expect(try program.run(healthy).code == 0)
+        let layers = try DatabaseQueue(path: folder("h.sqlite")).read {
+            try Int.fetchOne($0, sql: "SELECT count(*) FROM accuracy") ?? 0
+        }
+        #expect(layers > 10)
+        for attempt in 0..<12 {
+            let process = try program.launch(healthy)
+            // The database grows a log when the run is written; later attempts wait longer for it.
+            let log = folder("h.sqlite-wal")
+            let end = Date().addingTimeInterval(5)
+            while process.isRunning, Date() < end {
+                let size = (try? FileManager.default.attributesOfItem(atPath: log)[.size]) as? Int
+                if (size ?? 0) > attempt * 2000 { break }
+            }
+            kill(process.processIdentifier, SIGKILL)
+            process.waitUntilExit()
+        }
+        let listed = try program.run("history", "list", "--db", "h.sqlite", "--format", "json")
+        #expect(listed.code == 0)
+        try DatabaseQueue(path: folder("h.sqlite")).read { db in
+            #expect(try String.fetchOne(db, sql: "PRAGMA integrity_check") == "ok")
+            let counts = try Int.fetchAll(
+                db,
+                sql: "SELECT (SELECT count(*) FROM accuracy WHERE run_id = run.id) FROM run")
+            #expect(!counts.isEmpty && counts.allSatisfy { $0 == layers })
+        }
+        #expect(try program.run(healthy).code == 0)
+    }
+}
