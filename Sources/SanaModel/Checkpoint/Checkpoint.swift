@@ -1,4 +1,4 @@
-/// A Sana transformer as it lies on disk: its configuration and its weights.
+/// A Sana transformer or ControlNet as it lies on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
     /// The component folder or file it was opened from.
     public let path: String
@@ -14,7 +14,7 @@ public struct Checkpoint: Sendable {
     ///
     /// - Parameters:
     ///   - subfolder: component of a repository; by default the one whose class is a Sana
-    ///     transformer.
+    ///     transformer, or a ControlNet where there is none.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
     /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`.
     public static func open(
@@ -27,7 +27,8 @@ public struct Checkpoint: Sendable {
         return try Checkpoint(folder: folder, weights: weights)
     }
 
-    /// The folder of the Sana transformer in `path`, which is a repository or that folder itself.
+    /// The folder of the Sana transformer, else ControlNet, in `path`, which is a repository or that
+    /// folder itself.
     ///
     /// - Throws: `BadDataError`, `FileError`.
     public static func componentFolder(_ path: String, subfolder: String? = nil) throws -> String {
@@ -39,11 +40,17 @@ public struct Checkpoint: Sendable {
         let index = path.appendingPath("model_index.json")
         guard index.pathExists else { return path }
         let components = try JSONFile.read(index, allowsNonFinite: true).members ?? []
-        let transformers = components.filter {
-            $0.value.array?.last?.string == SanaConfig.className && ShardSet.isBareFileName($0.key)
+        func names(of modelClass: SanaConfig.ModelClass) -> [String] {
+            components.filter {
+                $0.value.array?.last?.string == modelClass.rawValue
+                    && ShardSet.isBareFileName($0.key)
+            }.map(\.key)
         }
-        let names = transformers.map(\.key)
-        guard let name = names.first(where: { $0 == "transformer" }) ?? names.first else {
+        let transformers = names(of: .transformer)
+        guard
+            let name = transformers.first(where: { $0 == "transformer" }) ?? transformers.first
+                ?? names(of: .controlNet).first
+        else {
             throw BadDataError(
                 file: index, reason: "no component is a \(SanaConfig.className)",
                 remedy: "choose a component with --subfolder")

@@ -20,6 +20,7 @@ struct InspectCommand: ParsableCommand {
               sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
+              sana-tools inspect path/to/repo --subfolder controlnet
             """)
 
     @Argument(
