@@ -1,4 +1,4 @@
-/// A module of the transformer as a forward of given sizes sees it.
+/// A module of the network as a forward of given sizes sees it.
 public struct ModuleInfo: Sendable, Equatable {
     /// Module path in diffusers.
     public let path: String
@@ -44,9 +44,12 @@ extension SanaConfig {
             return work
         }
         let dim = innerDim
+        // A ControlNet embeds its condition with the same weights.
+        let embedded = isControlNet ? 2 * tokens : tokens
         _ = parent("patch_embed", "PatchEmbed") {
-            linear("patch_embed.proj", tokens, inChannels * patchSize * patchSize, dim, "Conv2d")
+            linear("patch_embed.proj", embedded, inChannels * patchSize * patchSize, dim, "Conv2d")
         }
+        if isControlNet { _ = linear("input_block", tokens, dim, dim) }
         let embedderPath = guidanceEmbeds ? "time_embed" : "time_embed.emb"
         func embedder(_ path: String) -> Work {
             linear(path + ".linear_1", batch, Timesteps.channels, dim)
@@ -96,6 +99,12 @@ extension SanaConfig {
                 return attn1 + attn2 + ff
             }
         }
+        if isControlNet {
+            for index in 0..<numLayers {
+                _ = linear("controlnet_blocks.\(index)", tokens, dim, dim)
+            }
+            return list
+        }
         _ = add("norm_out", "SanaModulatedNorm", Work(0, floats: 2 * tokens * dim))
         _ = linear("proj_out", tokens, dim, patchSize * patchSize * outChannels)
         return list
@@ -107,10 +116,24 @@ extension SanaConfig {
             ["attn1", "attn2", "ff"].map { "transformer_blocks.\(index).\($0)" }
                 + ["transformer_blocks.\(index)"]
         }
-        return [
-            "patch_embed", "time_embed.0", "time_embed.1", "caption_projection", "caption_norm",
-        ]
-            + blocks + ["norm_out", "proj_out"]
+        let stem =
+            (isControlNet ? ["patch_embed.0", "patch_embed.1", "input_block"] : ["patch_embed"])
+            + ["time_embed.0", "time_embed.1", "caption_projection", "caption_norm"]
+        let head =
+            isControlNet
+            ? (0..<numLayers).map { "controlnet_blocks.\($0)" } : ["norm_out", "proj_out"]
+        return stem + blocks + head
+    }
+
+    /// Names of what a forward puts out, in order.
+    public var outputs: [String] {
+        isControlNet ? (0..<numLayers).map { "controlnet_block_samples.\($0)" } : ["sample"]
+    }
+
+    /// Modules that put out several activations, called `PATH.0`, `PATH.1` …: those that return a
+    /// tuple, and of a ControlNet those that run for the latent and then for the condition.
+    public var modulesWithSeveralOutputs: Set<String> {
+        isControlNet ? ["time_embed", "patch_embed", "patch_embed.proj"] : ["time_embed"]
     }
 }
 
@@ -137,11 +160,16 @@ extension SanaConfig {
 extension [ModuleInfo] {
     /// Operations of a whole forward: those of the modules that no other contains.
     public var totalOperations: Int {
-        let blocks = "transformer_blocks."
-        return filter {
-            $0.path.hasPrefix(blocks)
-                ? !$0.path.dropFirst(blocks.count).contains(".") : !$0.path.contains(".")
-        }.reduce(0) { $0 + $1.operations }
+        filter(\.isOutermost).reduce(0) { $0 + $1.operations }
+    }
+}
+
+extension ModuleInfo {
+    /// Whether no other module contains this one.
+    public var isOutermost: Bool {
+        let parts = path.split(separator: ".")
+        let isListed = ["transformer_blocks", "controlnet_blocks"].contains(parts.first)
+        return parts.count == (isListed ? 2 : 1)
     }
 }
 

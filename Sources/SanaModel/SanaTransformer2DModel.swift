@@ -20,17 +20,7 @@ public struct SanaTransformer2DModel: Sendable {
         try self.init(config, WeightScope(source, label: label))
     }
 
-    /// Checks names, types and shapes of `source` against `config` without reading values.
-    ///
-    /// - Throws: `BindingError`.
-    public static func check(
-        _ config: SanaConfig, source: any TensorSource, label: String
-    ) throws {
-        _ = try SanaTransformer2DModel(
-            config, WeightScope(source, label: label, readsValues: false))
-    }
-
-    private init(_ config: SanaConfig, _ scope: WeightScope) throws {
+    init(_ config: SanaConfig, _ scope: WeightScope) throws {
         let dim = config.innerDim
         self.config = config
 

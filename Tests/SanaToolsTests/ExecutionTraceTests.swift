@@ -9,7 +9,7 @@ struct ExecutionTraceTests {
     @Test func traceKeepsTheRulesOfTheFormat() throws {
         let workers = WorkerPool(threadCount: 2)
         let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
-        let config = model.transformer.config
+        let config = model.config
         let inputs = try SyntheticInputs.make(
             RunSizes(batch: 1, height: 64, width: 64, captionTokens: 12), for: config)
         let trace = try ExecutionTrace.record(model, inputs, .init(), workers: workers)

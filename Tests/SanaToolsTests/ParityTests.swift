@@ -84,7 +84,7 @@ struct ParityTests {
         let reader = Reader()
         func sample(_ probe: (any LayerProbe)?) throws -> [Float] {
             let context = ForwardContext(workers: WorkerPool(threadCount: 2), probe: probe)
-            let sample = try loaded.transformer.forward(inputs, context)
+            let sample = try loaded.network.forward(inputs, context)[0]
             return Array(
                 UnsafeBufferPointer(start: sample.values.pointer, count: sample.values.count))
         }

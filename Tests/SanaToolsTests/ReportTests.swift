@@ -38,7 +38,7 @@ struct ReportTests {
         let workers = WorkerPool(threadCount: 1)
         let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
         let sizes = RunSizes(batch: 1, height: 8, width: 8, captionTokens: 12)
-        let config = model.transformer.config
+        let config = model.config
         let profile = try Profile.run(
             model, SyntheticInputs.make(sizes, for: config), .init(warmup: 1, repetitions: 3),
             workers: workers, progress: { _, _ in })

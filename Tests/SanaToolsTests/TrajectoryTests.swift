@@ -8,6 +8,7 @@ import Testing
 /// Samplings against what diffusers' SanaPipeline made of the same latent and prompts.
 struct TrajectoryTests {
     static let names = ((try? (Fixtures.path + "/trajectories").folderEntries()) ?? [])
+        .filter { $0.hasPrefix("sana-digits") }
     private let folder: TemporaryFolder
     private let path = Fixtures.path + "/trajectories/sana-digits-dpm-short-3.safetensors"
 

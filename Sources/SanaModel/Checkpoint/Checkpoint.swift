@@ -1,4 +1,4 @@
-/// A Sana transformer as it lies on disk: its configuration and its weights.
+/// A Sana transformer or ControlNet as it lies on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
     /// Whose names the stored tensors have.
     public enum Layout: String, Sendable {
@@ -28,7 +28,7 @@ public struct Checkpoint: Sendable {
     ///
     /// - Parameters:
     ///   - subfolder: component of a repository; by default the one whose class is a Sana
-    ///     transformer.
+    ///     transformer, or a ControlNet where there is none.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
     ///   - config: a `config.json` in place of the one that belongs to the model.
     /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`.
@@ -54,7 +54,8 @@ public struct Checkpoint: Sendable {
         ((configJSON, configPath), self.files, self.layout) = (config, files, layout)
     }
 
-    /// The folder of the Sana transformer in `path`, which is a repository or that folder itself.
+    /// The folder of the Sana transformer, else ControlNet, in `path`, which is a repository or that
+    /// folder itself.
     ///
     /// - Throws: `BadDataError`, `FileError`.
     public static func componentFolder(_ path: String, subfolder: String? = nil) throws -> String {
@@ -76,13 +77,19 @@ public struct Checkpoint: Sendable {
         return folder
     }
 
-    /// The component of a `model_index.json` that is a Sana transformer.
+    /// The component of a `model_index.json` that is a Sana transformer, else a ControlNet.
     static func transformerName(in index: JSONValue, file: String) throws -> String {
-        let transformers = (index.members ?? []).filter {
-            $0.value.array?.last?.string == SanaConfig.className && ShardSet.isBareFileName($0.key)
+        func names(of modelClass: SanaConfig.ModelClass) -> [String] {
+            (index.members ?? []).filter {
+                $0.value.array?.last?.string == modelClass.rawValue
+                    && ShardSet.isBareFileName($0.key)
+            }.map(\.key)
         }
-        let names = transformers.map(\.key)
-        guard let name = names.first(where: { $0 == "transformer" }) ?? names.first else {
+        let transformers = names(of: .transformer)
+        guard
+            let name = transformers.first(where: { $0 == "transformer" }) ?? transformers.first
+                ?? names(of: .controlNet).first
+        else {
             throw BadDataError(
                 file: file, reason: "no component is a \(SanaConfig.className)",
                 remedy: "choose a component with --subfolder")

@@ -28,7 +28,7 @@ public struct ReleasedConfiguration: Sendable {
     public let repository: String
     public let family: Family
     public let source: Source
-    /// As diffusers' class takes it; of a ControlNet, the values that it shares with a transformer.
+    /// As diffusers' class takes it.
     public let config: SanaConfig
 
     /// Number of parameters, counted by diffusers 0.42.1 on torch's meta device.
@@ -49,9 +49,7 @@ public struct ReleasedConfiguration: Sendable {
     public var json: JSONValue {
         func number(_ value: Double) -> JSONValue { .double(value) }
         var members: [JSONValue.Member] = [
-            .init(
-                "_class_name",
-                .string(family.isControlNet ? "SanaControlNetModel" : SanaConfig.className)),
+            .init("_class_name", .string(config.modelClass.rawValue)),
             .init("attention_bias", .bool(config.attentionBias)),
             .init("attention_head_dim", .int(config.attentionHeadDim)),
             .init("caption_channels", .int(config.captionChannels)),
@@ -142,7 +140,7 @@ extension ReleasedConfiguration.Family {
         case .sana15x48: config.numLayers = 60
         case .sana16, .sana15x16, .sprint16, .controlNet16: break
         }
-        if isControlNet { config.numLayers = 7 }
+        if isControlNet { (config.modelClass, config.numLayers) = (.controlNet, 7) }
         config.qkNorm = [.sana15x16, .sana15x48, .sprint06, .sprint16].contains(self)
         config.guidanceEmbeds = self == .sprint06 || self == .sprint16
         return config

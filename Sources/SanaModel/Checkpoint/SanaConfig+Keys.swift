@@ -10,9 +10,16 @@ extension SanaConfig {
         "guidance_embeds_scale", "qk_norm", "timestep_scale",
     ]
 
+    /// Those of `keys` that `SanaControlNetModel.__init__` does not take.
+    private static let transformerKeys = [
+        "guidance_embeds", "guidance_embeds_scale", "qk_norm", "timestep_scale",
+    ]
+
     /// Whether a key may stand in `config.json`: one of the class, one of diffusers' own notes, or
     /// what a quantizer reads.
-    public static func isKnown(_ key: String) -> Bool {
-        key.hasPrefix("_") || key == "quantization_config" || keys.contains(key)
+    public static func isKnown(_ key: String, of modelClass: ModelClass = .transformer) -> Bool {
+        key.hasPrefix("_") || key == "quantization_config"
+            || keys.contains(key)
+                && (modelClass == .transformer || !transformerKeys.contains(key))
     }
 }

@@ -101,6 +101,11 @@ public struct ShapeFacts: Sendable, Equatable {
                     key: key, value: "\(value)", expected: "\(expected)", tensor: tensor))
         }
         let (block, patch) = ("transformer_blocks.0.", "patch_embed.proj.weight")
+        if isControlNet, !config.isControlNet {
+            compare(
+                "_class_name", config.modelClass.rawValue,
+                SanaConfig.ModelClass.controlNet.rawValue, "controlnet_blocks.0.weight")
+        }
         compare("in_channels", config.inChannels, inChannels, patch)
         compare(
             "out_channels", config.outChannels, isControlNet ? nil : outChannels, "proj_out.weight")

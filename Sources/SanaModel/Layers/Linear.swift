@@ -29,8 +29,15 @@ struct Linear {
         _ context: ForwardContext
     ) {
         context.module(path) {
-            context.multiply(x, weight, bias: bias, then: epilogue, into: y)
+            apply(x, then: epilogue, into: y, context)
             return [Activation(y, layout)]
         }
+    }
+
+    /// The same without a probe's notice.
+    func apply(
+        _ x: Matrix, then epilogue: Epilogue = .none, into y: Matrix, _ context: ForwardContext
+    ) {
+        context.multiply(x, weight, bias: bias, then: epilogue, into: y)
     }
 }

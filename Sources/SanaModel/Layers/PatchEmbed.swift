@@ -21,13 +21,30 @@ struct PatchEmbed {
     func callAsFunction(
         _ latent: DenseTensor, into tokens: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {
+        self([(latent, tokens)], grid, context)
+    }
+
+    /// Embeds latents of one shape, one after the other, as one module with an output for each.
+    func callAsFunction(
+        _ latents: [(latent: DenseTensor, tokens: Matrix)], _ grid: TokenGrid,
+        _ context: ForwardContext
+    ) {
         context.module(path) {
-            let patches = context.matrix(
-                "patches", rows: tokens.rows, columns: latent.shape[1] * patchSize * patchSize)
-            context.gatherPatches(latent, patchSize: patchSize, grid, into: patches)
-            proj(patches, into: tokens, grid.imageLayout, context)
-            positions?.add(to: tokens, grid, context)
-            return [Activation(tokens, grid.tokenLayout)]
+            let patches = latents.enumerated().map { index, item in
+                let patches = context.matrix(
+                    "patches.\(index)", rows: item.tokens.rows,
+                    columns: item.latent.shape[1] * patchSize * patchSize)
+                context.gatherPatches(item.latent, patchSize: patchSize, grid, into: patches)
+                return patches
+            }
+            context.module(proj.path) {
+                zip(patches, latents).map { patches, item in
+                    proj.apply(patches, into: item.tokens, context)
+                    return Activation(item.tokens, grid.imageLayout)
+                }
+            }
+            for (_, tokens) in latents { positions?.add(to: tokens, grid, context) }
+            return latents.map { Activation($0.tokens, grid.tokenLayout) }
         }
     }
 }

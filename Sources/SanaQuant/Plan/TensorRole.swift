@@ -13,6 +13,8 @@ public enum TensorRole: String, Sendable, CaseIterable {
     /// Patch, timestep or caption embedding.
     case embedding
     case outputHead = "output head"
+    /// `input_block` or one of `controlnet_blocks`.
+    case controlNet = "controlnet projection"
     case bias
     /// Scale of an int8 weight.
     case scale
@@ -36,6 +38,7 @@ public enum TensorRole: String, Sendable, CaseIterable {
         switch module.first {
         case "patch_embed", "time_embed", "caption_projection": return .embedding
         case "proj_out": return .outputHead
+        case "input_block", "controlnet_blocks": return .controlNet
         case "caption_norm", "norm_out": return .norm
         case "transformer_blocks": break
         default: return .other
@@ -69,6 +72,9 @@ public enum TensorRole: String, Sendable, CaseIterable {
         case .table: "table: modulates every token of a block, and is small"
         case .embedding: "embedding: its error enters every block, and it is small"
         case .outputHead: "output head: its error is the output's error"
+        case .controlNet:
+            "ControlNet projection: trained up from zero, its error passes into the transformer "
+                + "unattenuated, and it is a sixteenth of the weights"
         case .bias: "bias: one value a channel"
         case .scale: "scale of an int8 weight"
         case .other: "no role that the int8 rules know"

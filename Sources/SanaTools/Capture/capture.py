@@ -1,8 +1,9 @@
-"""Records golden activations or trajectories of a Sana transformer with diffusers.
+"""Records golden activations or trajectories of a Sana transformer or ControlNet with diffusers.
 
 One forward pass, in FP32 unless told otherwise, seen through forward hooks, becomes one safetensors file: the
 inputs, the output of every captured module in execution order, and a contract which names the weights that
-produced them. With --trajectory, diffusers' SanaPipeline samples, and the latent after each step is kept.
+produced them. With --trajectory, diffusers' SanaPipeline samples, or SanaSprintPipeline where the model embeds
+guidance, and the latent after each step is kept.
 The same weights, inputs and packages give the same bytes.
 """
 
@@ -46,14 +47,23 @@ REQUIRED_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep")
 OPTIONAL_INPUTS = ("guidance", "encoder_attention_mask", "attention_mask")
 CONTROLNET_PREFIX = "controlnet_block_samples."
 
+MODEL_CLASSES = ("SanaTransformer2DModel", "SanaControlNetModel")
+CONTROLNET_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep", "controlnet_cond")
+CONTROLNET_OPTIONAL_INPUTS = ("conditioning_scale", "encoder_attention_mask", "attention_mask")
+
 STEM_MODULES = ("patch_embed", "time_embed", "caption_projection", "caption_norm", "norm_out", "proj_out")
+CONTROLNET_STEM_MODULES = ("patch_embed", "input_block", "time_embed", "caption_projection", "caption_norm")
 BLOCK_PARTS = ("", ".attn1", ".attn2", ".ff")
 
 COMPUTE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 TRAJECTORY_INPUTS = ("latents", "prompt_embeds", "prompt_attention_mask")
 NEGATIVE_INPUTS = ("negative_prompt_embeds", "negative_prompt_attention_mask")
+NOISE_PREFIX = "noise."
 DEFAULT_STEPS = 20
+DEFAULT_SPRINT_STEPS = 2
+# SanaSprintPipeline's own.
+MAX_TIMESTEPS, INTERMEDIATE_TIMESTEPS = 1.57080, 1.3
 DEFAULT_GUIDANCE_SCALE = 4.5
 PIXELS_PER_LATENT = 32
 # What released Sana repositories have in scheduler/scheduler_config.json.
@@ -61,6 +71,7 @@ DEFAULT_SCHEDULER = {
     "_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction",
     "flow_shift": 3.0, "solver_order": 2, "algorithm_type": "dpmsolver++", "final_sigmas_type": "zero",
 }
+DEFAULT_SPRINT_SCHEDULER = {"_class_name": "SCMScheduler", "prediction_type": "trigflow", "sigma_data": 0.5}
 
 Tensors = dict[str, torch.Tensor]
 
@@ -218,15 +229,16 @@ def describe_weights(files: list[Path]) -> dict[str, str]:
 
 
 def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
-    """The transformer in `dtype`; a checkpoint that does not fill it exactly is refused."""
-    if config.get("_class_name") != "SanaTransformer2DModel":
-        raise CaptureError(EXIT_BAD_DATA, f"{folder} holds a {config.get('_class_name')}, not a SanaTransformer2DModel")
+    """The model in `dtype`; a checkpoint that does not fill it exactly is refused."""
+    name = config.get("_class_name")
+    if name not in MODEL_CLASSES:
+        raise CaptureError(EXIT_BAD_DATA, f"{folder} holds a {name}, not a {' or '.join(MODEL_CLASSES)}")
     if config.get("quantization_config"):
         raise CaptureError(EXIT_BAD_DATA, f"{folder} is quantized: capture the checkpoint that it was made from")
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     try:
-        model, report = diffusers.SanaTransformer2DModel.from_pretrained(
+        model, report = getattr(diffusers, name).from_pretrained(
             folder, variant=variant, torch_dtype=dtype, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
@@ -279,12 +291,38 @@ def synthetic_inputs(config: dict[str, Any], options: argparse.Namespace) -> Ten
         "encoder_hidden_states": torch.randn(batch, tokens, config["caption_channels"], generator=generator),
         "timestep": per_sample(options.timestep or [DEFAULT_TIMESTEP], batch, "--timestep"),
     }
-    if config["guidance_embeds"]:
+    if config.get("guidance_embeds"):
         inputs["guidance"] = per_sample(options.guidance or [DEFAULT_GUIDANCE], batch, "--guidance")
     elif options.guidance:
         raise CaptureError(EXIT_USAGE, "--guidance: this model has no guidance embedding")
     inputs["encoder_attention_mask"] = random_mask(batch, tokens, generator)
+    if is_controlnet(config):
+        inputs["controlnet_cond"] = torch.randn(inputs["hidden_states"].shape, generator=generator)
+        scale = options.conditioning_scale
+        inputs["conditioning_scale"] = torch.tensor([1.0 if scale is None else scale])
+    elif options.conditioning_scale is not None:
+        raise CaptureError(EXIT_USAGE, "--conditioning-scale: this model is no ControlNet")
     return inputs
+
+
+def full_config(model: torch.nn.Module) -> dict[str, Any]:
+    return dict(model.config) | {"_class_name": type(model).__name__}
+
+
+def is_controlnet(config: dict[str, Any]) -> bool:
+    return config["_class_name"] == "SanaControlNetModel"
+
+
+def ordered_controlnet_inputs(inputs: Tensors) -> Tensors:
+    """The same for a ControlNet's."""
+    if missing := [name for name in CONTROLNET_INPUTS if name not in inputs]:
+        raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
+    order = [name for name in CONTROLNET_INPUTS + CONTROLNET_OPTIONAL_INPUTS if name in inputs]
+    if unknown := sorted(inputs.keys() - set(order)):
+        raise CaptureError(EXIT_BAD_DATA, f"unknown input: inputs.{unknown[0]}")
+    if "conditioning_scale" in inputs and inputs["conditioning_scale"].shape != (1,):
+        raise CaptureError(EXIT_BAD_DATA, "inputs.conditioning_scale is not one number, of shape [1]")
+    return {name: inputs[name].contiguous() for name in order}
 
 
 def ordered_inputs(inputs: Tensors, has_guidance: bool) -> Tensors:
@@ -310,6 +348,8 @@ class Recorder:
 
     def __init__(self, model: torch.nn.Module, paths: list[str]) -> None:
         self.outputs: dict[str, list[torch.Tensor]] = {}
+        # Each call of these counts as an output: a ControlNet embeds its latent, then its condition.
+        self.repeated = {"patch_embed", "patch_embed.proj"} if is_controlnet(full_config(model)) else set()
         self.calls: Counter[str] = Counter()
         self.tuples: set[str] = set()
         for path in paths:
@@ -323,7 +363,8 @@ class Recorder:
             if isinstance(output, tuple):
                 self.tuples.add(path)
             parts = output if isinstance(output, tuple) else (output,)
-            self.outputs[path] = [part.detach().float().contiguous().clone() for part in parts]
+            earlier = self.outputs.get(path, []) if path in self.repeated else []
+            self.outputs[path] = earlier + [part.detach().float().contiguous().clone() for part in parts]
 
         return record
 
@@ -331,24 +372,29 @@ class Recorder:
         """One tensor for each output; a module called more than once has no single output and is left out."""
         named: Tensors = {}
         for path, parts in self.outputs.items():
-            if self.calls[path] == 1:
+            is_numbered = path in self.tuples or path in self.repeated
+            if self.calls[path] == 1 or path in self.repeated:
                 for index, part in enumerate(parts):
-                    named[f"activations.{path}.{index}" if path in self.tuples else f"activations.{path}"] = part
+                    named[f"activations.{path}.{index}" if is_numbered else f"activations.{path}"] = part
         return named
 
 
 def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
     """Paths of the modules to record."""
     blocks = [f"transformer_blocks.{i}{part}" for i in range(len(model.transformer_blocks)) for part in BLOCK_PARTS]
-    paths = [*STEM_MODULES, *blocks]
+    if is_controlnet(full_config(model)):
+        heads = [f"controlnet_blocks.{i}" for i in range(len(model.controlnet_blocks))]
+        paths = [*CONTROLNET_STEM_MODULES, *blocks, *heads]
+    else:
+        paths = [*STEM_MODULES, *blocks]
     if detail == "full":
         leaves = (path for path, module in model.named_modules() if not any(module.children()))
         paths += [path for path in leaves if path not in paths]
     return paths
 
 
-def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, torch.Tensor]:
-    """The recorded activations and the sample of one forward pass."""
+def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, Tensors]:
+    """The recorded activations and the outputs of one forward pass."""
     recorder = Recorder(model, captured_paths(model, detail))
     # Timesteps stay as they are: diffusers casts what it makes of them.
     inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
@@ -356,38 +402,68 @@ def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, 
     residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
     try:
         with torch.inference_mode():
-            sample = model(**arguments, controlnet_block_samples=residuals or None).sample
+            if is_controlnet(full_config(model)):
+                if "conditioning_scale" in arguments:
+                    arguments["conditioning_scale"] = arguments["conditioning_scale"].item()
+                samples = model(**arguments).controlnet_block_samples
+                outputs = {f"outputs.{CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(samples)}
+            else:
+                outputs = {"outputs.sample": model(**arguments, controlnet_block_samples=residuals or None).sample}
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
     activations = recorder.activations()
-    for name, tensor in {**activations, "outputs.sample": sample}.items():
+    for name, tensor in {**activations, **outputs}.items():
         if not torch.isfinite(tensor).all():
             raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
-    return activations, sample.float().contiguous()
+    return activations, {name: tensor.float().contiguous() for name, tensor in outputs.items()}
 
 
 # MARK: Trajectories
 
 
-def scheduler_config(options: argparse.Namespace) -> dict[str, Any]:
-    """The configuration given, else the repository's own, else that of released Sana repositories."""
+def scheduler_config(options: argparse.Namespace, is_sprint: bool) -> dict[str, Any]:
+    """The configuration given, else the repository's own, else that of released repositories of the model's kind."""
     own = options.model.parent / "scheduler" / "scheduler_config.json"
     path = options.scheduler or (own if own.exists() else None)
     if path is None:
-        return dict(DEFAULT_SCHEDULER)
+        return dict(DEFAULT_SPRINT_SCHEDULER if is_sprint else DEFAULT_SCHEDULER)
     config = read_json(path / "scheduler_config.json" if path.is_dir() else path)
     if not isinstance(config, dict):
         raise CaptureError(EXIT_BAD_DATA, f"{path} is not an object")
     return config
 
 
-def make_scheduler(config: dict[str, Any]) -> Any:
+def make_scheduler(config: dict[str, Any], is_sprint: bool) -> Any:
     """One of the schedulers that sana-tools follows."""
-    names = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+    names = ("SCMScheduler",) if is_sprint else ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
     name = config.get("_class_name")
     if name not in names:
         raise CaptureError(EXIT_BAD_DATA, f"the scheduler is a {name}, not a {' or '.join(names)}")
     return getattr(diffusers, name).from_config(config)
+
+
+def sprint_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """The same for SanaSprintPipeline: no negative prompt, and the noise between steps, drawn where it is not stored."""
+    if options.inputs:
+        inputs = stored_inputs(options.inputs)
+    else:
+        made = synthetic_inputs(config, options)
+        inputs = {
+            "latents": made["hidden_states"],
+            "prompt_embeds": made["encoder_hidden_states"],
+            "prompt_attention_mask": made["encoder_attention_mask"],
+        }
+    if missing := [name for name in TRAJECTORY_INPUTS if name not in inputs]:
+        raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
+    draws = [f"{NOISE_PREFIX}{step}" for step in range(options.steps - 1)]
+    if not any(name.startswith(NOISE_PREFIX) for name in inputs):
+        generator = torch.Generator().manual_seed((options.seed or 0) + 1)
+        inputs |= {name: torch.randn(inputs["latents"].shape, generator=generator) for name in draws}
+    order = [*TRAJECTORY_INPUTS, *draws]
+    if unknown := sorted(inputs.keys() ^ set(order)):
+        wanted = f"{options.steps} steps take {len(draws)} entries inputs.noise.*"
+        raise CaptureError(EXIT_BAD_DATA, f"missing or unknown input: inputs.{unknown[0]}; {wanted}")
+    return {name: inputs[name].contiguous() for name in order}
 
 
 def trajectory_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
@@ -436,6 +512,47 @@ def sample_trajectory(
         )
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"sampling failed: {first_line(error)}") from None
+    for name, tensor in latents.items():
+        if not torch.isfinite(tensor).all():
+            raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
+    return latents, pipeline.scheduler
+
+
+def sample_sprint(
+    model: torch.nn.Module, scheduler: Any, inputs: Tensors, options: argparse.Namespace
+) -> tuple[Tensors, Any]:
+    """The latent after each step of diffusers' SanaSprintPipeline, and what it would give to the decoder."""
+    from diffusers.schedulers import scheduling_scm
+
+    pipeline = diffusers.SanaSprintPipeline(
+        tokenizer=None, text_encoder=None, vae=None, transformer=model, scheduler=scheduler
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    latents: Tensors = {}
+
+    def keep(_pipeline: Any, step: int, _timestep: Any, tensors: Tensors) -> Tensors:
+        latents[f"latents.{step}"] = tensors["latents"].float().contiguous().clone()
+        return {}
+
+    # The last step's noise is multiplied with sin 0.
+    draws = iter([*(t for name, t in inputs.items() if name.startswith(NOISE_PREFIX)), inputs["latents"]])
+    height, width = inputs["latents"].shape[2:]
+    original = scheduling_scm.randn_tensor
+    scheduling_scm.randn_tensor = lambda *_arguments, **_options: next(draws)
+    try:
+        final = pipeline(
+            prompt=None, num_inference_steps=options.steps, max_timesteps=MAX_TIMESTEPS,
+            intermediate_timesteps=INTERMEDIATE_TIMESTEPS if options.steps == 2 else None,
+            guidance_scale=options.guidance_scale, height=height * PIXELS_PER_LATENT,
+            width=width * PIXELS_PER_LATENT, output_type="latent", use_resolution_binning=False,
+            callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["latents"],
+            **{name: inputs[name] for name in TRAJECTORY_INPUTS},
+        ).images
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise CaptureError(EXIT_BAD_DATA, f"sampling failed: {first_line(error)}") from None
+    finally:
+        scheduling_scm.randn_tensor = original
+    latents["outputs.latents"] = final.float().contiguous()
     for name, tensor in latents.items():
         if not torch.isfinite(tensor).all():
             raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
@@ -509,7 +626,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model(folder, config, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
-        "model_class": "SanaTransformer2DModel",
+        "model_class": config["_class_name"],
         "config": config,
         "weights": weights,
         "compute_dtype": options.compute_dtype,
@@ -530,18 +647,25 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
 
 def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
     """The tensors of a golden of one forward; completes the contract."""
-    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(dict(model.config), options)
-    inputs = ordered_inputs(inputs, model.config.guidance_embeds)
-    activations, sample = run(model, inputs, options.detail)
+    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(full_config(model), options)
+    if is_controlnet(full_config(model)):
+        inputs = ordered_controlnet_inputs(inputs)
+    else:
+        inputs = ordered_inputs(inputs, model.config.guidance_embeds)
+    activations, outputs = run(model, inputs, options.detail)
     contract["activations"] = [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()]
-    return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | {"outputs.sample": sample}
+    return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | outputs
 
 
 def record_trajectory(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
     """The tensors of a golden of one trajectory; completes the contract."""
-    inputs = trajectory_inputs(dict(model.config), options)
-    config = scheduler_config(options)
-    latents, scheduler = sample_trajectory(model, make_scheduler(config), inputs, options)
+    if is_controlnet(full_config(model)):
+        raise CaptureError(EXIT_USAGE, "--trajectory: a ControlNet does not sample by itself")
+    is_sprint = model.config.guidance_embeds
+    options.steps = options.steps or (DEFAULT_SPRINT_STEPS if is_sprint else DEFAULT_STEPS)
+    inputs = (sprint_inputs if is_sprint else trajectory_inputs)(full_config(model), options)
+    scheduler = make_scheduler(scheduler_config(options, is_sprint), is_sprint)
+    latents, scheduler = (sample_sprint if is_sprint else sample_trajectory)(model, scheduler, inputs, options)
     # Names with an underscore are diffusers' own notes, some of them in no fixed order.
     settings = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
     contract |= {
@@ -549,7 +673,12 @@ def record_trajectory(model: torch.nn.Module, contract: dict[str, Any], options:
         "guidance_scale": options.guidance_scale,
         "steps": options.steps,
     }
-    schedule = {"schedule.timesteps": scheduler.timesteps.float(), "schedule.sigmas": scheduler.sigmas.float()}
+    schedule = {"schedule.timesteps": scheduler.timesteps.float()}
+    if is_sprint:
+        contract["max_timesteps"] = MAX_TIMESTEPS
+        contract["intermediate_timesteps"] = INTERMEDIATE_TIMESTEPS if options.steps == 2 else None
+    else:
+        schedule["schedule.sigmas"] = scheduler.sigmas.float()
     return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | schedule | latents
 
 
@@ -592,7 +721,7 @@ def numbers(text: str) -> list[float]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser(prog="capture", description="Record golden activations of a Sana transformer with diffusers.")
+    parser = Parser(prog="capture", description="Record golden activations of a Sana transformer or ControlNet with diffusers.")
     parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="component folder: config.json and its weights")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="golden to write (.safetensors)")
     parser.add_argument("--variant", help="weights variant, such as fp16 (default: the unnamed or only one)")
@@ -603,11 +732,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--compute-dtype", choices=tuple(COMPUTE_DTYPES), default="float32", help="precision of weights and forward"
     )
-    parser.add_argument("--trajectory", action="store_true", help="sample with SanaPipeline and keep every latent")
+    parser.add_argument("--trajectory", action="store_true", help="sample with diffusers' pipeline and keep every latent")
     sampling = parser.add_argument_group("trajectories")
-    sampling.add_argument("--steps", type=positive, metavar="N", help=f"steps (default {DEFAULT_STEPS})")
+    sampling.add_argument("--steps", type=positive, metavar="N", help=f"steps (default {DEFAULT_STEPS}; Sprint {DEFAULT_SPRINT_STEPS})")
     sampling.add_argument(
-        "--guidance-scale", type=float, metavar="G", help=f"classifier-free guidance (default {DEFAULT_GUIDANCE_SCALE})"
+        "--guidance-scale", type=float, metavar="G",
+        help=f"classifier-free, or embedded guidance of Sprint (default {DEFAULT_GUIDANCE_SCALE})",
     )
     sampling.add_argument(
         "--scheduler", type=Path, metavar="PATH", help="scheduler_config.json or its folder (default: the repository's)"
@@ -625,14 +755,14 @@ def parse_arguments() -> argparse.Namespace:
         "--guidance", type=numbers, metavar="G[,G...]",
         help=f"embedded guidance as the model gets it (default {DEFAULT_GUIDANCE:g} where the model has it)",
     )
+    made.add_argument("--conditioning-scale", type=float, metavar="S", help="of a ControlNet's outputs (default 1)")
     options = parser.parse_args()
-    synthetic = ("seed", "latent", "batch", "tokens", "timestep", "guidance")
+    synthetic = ("seed", "latent", "batch", "tokens", "timestep", "guidance", "conditioning_scale")
     if options.inputs and (given := [name for name in synthetic if getattr(options, name) is not None]):
-        parser.error(f"--{given[0]} has no effect with --inputs")
+        parser.error(f"--{given[0].replace('_', '-')} has no effect with --inputs")
     sampling_only = ("steps", "guidance_scale", "scheduler")
     if not options.trajectory and (given := [name for name in sampling_only if getattr(options, name) is not None]):
         parser.error(f"--{given[0].replace('_', '-')} needs --trajectory")
-    options.steps = options.steps or DEFAULT_STEPS
     if options.guidance_scale is None:
         options.guidance_scale = DEFAULT_GUIDANCE_SCALE
     return options

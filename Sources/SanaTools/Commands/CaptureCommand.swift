@@ -13,7 +13,10 @@ struct CaptureCommand: ParsableCommand {
             the forward runs in FP32. Inputs come from a file with tensors named inputs.*, or are made from a seed.
 
             With --trajectory, diffusers' SanaPipeline samples from inputs.latents and inputs.prompt_embeds (with \
-            masks, and negative_ ones for guidance), and the latent after each step is recorded.
+            masks, and negative_ ones for guidance), and the latent after each step is recorded. A Sprint model, which \
+            embeds guidance, samples with SanaSprintPipeline; the noise between its steps, inputs.noise.*, is recorded.
+
+            A ControlNet takes inputs.controlnet_cond and inputs.conditioning_scale, too, and puts out residuals.
 
             EXAMPLES
               sana-tools capture path/to/repo --output golden.safetensors
@@ -21,6 +24,8 @@ struct CaptureCommand: ParsableCommand {
               sana-tools capture path/to/repo --output golden.safetensors --inputs inputs.safetensors --detail full \\
                 --python ~/venv/bin/python
               sana-tools capture path/to/repo --output trajectory.safetensors --trajectory --steps 20 --guidance-scale 4.5
+              sana-tools capture path/to/sprint --output sprint.safetensors --trajectory --steps 2
+              sana-tools capture path/to/repo --subfolder controlnet --output controlnet.safetensors
             """)
 
     @Argument(
@@ -61,6 +66,10 @@ struct CaptureCommand: ParsableCommand {
         help: ArgumentHelp("Guidance, or one for each image, separated by commas.", valueName: "g"))
     var guidance: String?
 
+    @Option(
+        help: ArgumentHelp("Factor of a ControlNet's outputs (default: 1).", valueName: "s"))
+    var conditioningScale: Double?
+
     @Option(help: "default, or full for every leaf module too.")
     var detail: Detail?
 
@@ -77,7 +86,8 @@ struct CaptureCommand: ParsableCommand {
     var steps: Int?
 
     @Option(
-        help: ArgumentHelp("Classifier-free guidance of a trajectory.", valueName: "g"))
+        help: ArgumentHelp(
+            "Classifier-free guidance of a trajectory, or what Sprint embeds.", valueName: "g"))
     var guidanceScale: Double?
 
     @Option(
@@ -162,6 +172,7 @@ struct CaptureCommand: ParsableCommand {
         add("tokens", tokens.map { "\($0)" })
         add("timestep", timestep)
         add("guidance", guidance)
+        add("conditioning-scale", conditioningScale.map { "\($0)" })
         add("detail", detail?.rawValue)
         add("compute-dtype", computeDtype)
         add("steps", steps.map { "\($0)" })

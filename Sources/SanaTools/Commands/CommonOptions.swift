@@ -5,7 +5,7 @@ import SanaModel
 struct ModelOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Component of a repository (default: the one that holds a Sana transformer).",
+            "Component of a repository (default: the Sana transformer, else the ControlNet).",
             valueName: "folder"))
     var subfolder: String?
 

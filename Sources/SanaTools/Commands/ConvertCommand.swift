@@ -35,6 +35,7 @@ struct ConvertCommand: ParsableCommand {
               sana-tools convert path/to/repo --dtype int8 --lora style.safetensors=0.8 --output styled.safetensors.zst
               sana-tools convert path/to/repo --dtype int8 --dry-run
               sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
+              sana-tools convert path/to/repo --subfolder controlnet --dtype int8 --output controlnet-int8.safetensors.zst
               sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
             """)
 
@@ -168,7 +169,7 @@ struct ConvertCommand: ParsableCommand {
         }
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
-        try SanaTransformer2DModel.check(
+        try SanaNetwork.check(
             checkpoint.config(), source: checkpoint.source, label: path)
         var outcomes: [ConversionOutcome] = []
         for (options, job) in zip(options, jobs) {

@@ -49,7 +49,7 @@ struct DigestCommand: ParsableCommand {
                 folder: path, workers: workers, progress: { progress.update($0, of: $1) })
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            if try DigestCommand.holdsTransformer(path) {
+            if try DigestCommand.holdsModel(path) {
                 digest = try OpenedModel.open(path).sourceDigest(workers: workers)
             }
         } else {
@@ -73,12 +73,12 @@ struct DigestCommand: ParsableCommand {
         }
     }
 
-    /// Whether a folder should open as a Sana transformer: other components have no weights digest.
-    private static func holdsTransformer(_ folder: String) throws -> Bool {
+    /// Whether a folder should open as a Sana model: other components have no weights digest.
+    private static func holdsModel(_ folder: String) throws -> Bool {
         if Repository.exists(folder) { return true }
         let config = folder.appendingPath("config.json")
         guard config.pathExists else { return false }
         return try JSONFile.read(config, allowsNonFinite: true)["_class_name"]?.string
-            == SanaConfig.className
+            .flatMap(SanaConfig.ModelClass.init) != nil
     }
 }

@@ -22,6 +22,7 @@ struct InspectCommand: ParsableCommand {
               sana-tools inspect path/to/repo --digest
               sana-tools inspect Sana_1600M_1024px.pth
               sana-tools inspect original.pth --config config.json
+              sana-tools inspect path/to/repo --subfolder controlnet
             """)
 
     @Argument(

@@ -8,26 +8,32 @@ struct ConfigurationLint {
     /// Class that it says it is of, where this is another.
     private(set) var foreignClass: String?
 
-    /// - Parameter location: the file below the model, for problems.
-    init(_ json: JSONValue, location: String) {
+    /// - Parameters:
+    ///   - location: the file below the model, for problems.
+    ///   - expected: the class that model_index.json names; `nil`: any of Sana's.
+    init(_ json: JSONValue, location: String, expected: SanaConfig.ModelClass? = nil) {
         guard let members = json.members else {
             problems.append(Problem(.configInvalid, location, "config is not a JSON object"))
             return
         }
-        if let name = json["_class_name"], name.string != SanaConfig.className {
+        let name = json["_class_name"]
+        let found = name.map { $0.string.flatMap(SanaConfig.ModelClass.init) } ?? .transformer
+        if let name, found == nil || expected.map({ $0 != found }) ?? false {
             foreignClass = name.string ?? name.text()
+            let wanted = expected.map { "not \"\($0.rawValue)\"" } ?? SanaConfig.noClass
             problems.append(
                 Problem(
-                    .configClass, location,
-                    "_class_name is \(name.text().printable), not \"\(SanaConfig.className)\""))
+                    .configClass, location, "_class_name is \(name.text().printable), \(wanted)"))
         }
-        for member in members where !SanaConfig.isKnown(member.key) && foreignClass == nil {
+        let modelClass = found ?? .transformer
+        for member in members
+        where !SanaConfig.isKnown(member.key, of: modelClass) && foreignClass == nil {
             problems.append(
                 Problem(
                     .configUnknownKey, member.key.printable,
                     "The config attributes {'\(member.key.printable)': "
                         + "\(member.value.text().printable)} were passed to "
-                        + "\(SanaConfig.className), but are not expected and will be ignored"))
+                        + "\(modelClass.rawValue), but are not expected and will be ignored"))
         }
         guard foreignClass == nil else { return }
         config = readValues(members, location)

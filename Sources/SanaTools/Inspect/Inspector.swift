@@ -157,7 +157,10 @@ struct Inspector {
     }
 
     private mutating func takeConfiguration(_ json: JSONValue, _ location: String) {
-        let lint = ConfigurationLint(json, location: location)
+        let component = components.first { $0.name + "/config.json" == location }
+        let lint = ConfigurationLint(
+            json, location: location,
+            expected: component.flatMap { SanaConfig.ModelClass(rawValue: $0.className) })
         (configJSON, config) = (json, lint.config)
         problems += lint.problems
     }
@@ -178,7 +181,7 @@ struct Inspector {
             }
         }
         do {
-            try SanaTransformer2DModel.check(config, source: source, label: label)
+            try SanaNetwork.check(config, source: source, label: label)
         } catch let error as BindingError {
             problems += error.problems.filter { !excused.contains($0.location) }
         } catch {}

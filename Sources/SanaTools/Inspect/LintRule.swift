@@ -86,7 +86,7 @@ enum LintRule: String, CaseIterable, Sendable {
             "restore model_index.json from the repository"),
         Entry(
             .transformerAbsent, .error,
-            "model_index.json names no SanaTransformer2DModel, or its folder is absent",
+            "model_index.json names no Sana transformer or ControlNet, or its folder is absent",
             "download the transformer's folder, or choose a component with --subfolder"),
         Entry(
             .componentAbsent, .warning, "model_index.json names a component whose folder is absent",
@@ -177,7 +177,8 @@ enum LintRule: String, CaseIterable, Sendable {
             .configInvalid, .error, "config.json is unreadable or has a value that cannot be",
             "restore config.json from the repository"),
         Entry(
-            .configClass, .error, "_class_name is not SanaTransformer2DModel",
+            .configClass, .error,
+            "_class_name is no class of Sana's, or not what model_index.json says",
             "give the transformer's folder as MODEL, or restore config.json"),
         Entry(
             .configUnknownKey, .warning, "config.json has a key that the class does not know",

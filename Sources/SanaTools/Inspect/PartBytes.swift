@@ -11,6 +11,8 @@ enum TensorPart: String, Sendable, CaseIterable {
     case embeddings
     case tablesAndNorms = "tables_norms"
     case output
+    /// `input_block` and `controlnet_blocks`.
+    case controlNet = "controlnet"
     case other
 
     init(_ tensor: TensorInfo) {
@@ -19,6 +21,7 @@ enum TensorPart: String, Sendable, CaseIterable {
             switch path.first {
             case "patch_embed", "time_embed", "caption_projection": .embeddings
             case "proj_out": .output
+            case "input_block", "controlnet_blocks": .controlNet
             case "caption_norm", "norm_out", "scale_shift_table": .tablesAndNorms
             case "transformer_blocks" where path.count > 3 || path.last == "scale_shift_table":
                 Self.ofBlock(path.dropFirst(2))

@@ -105,8 +105,13 @@ struct RepositoryLint {
 
     /// The component that is the transformer; a problem where there is none.
     private mutating func chooseTransformer() -> String? {
-        let names = components.filter { $0.className == SanaConfig.className }.map(\.name)
-        let name = names.first { $0 == "transformer" } ?? names.first
+        func names(of modelClass: SanaConfig.ModelClass) -> [String] {
+            components.filter { $0.className == modelClass.rawValue }.map(\.name)
+        }
+        let transformers = names(of: .transformer)
+        let name =
+            transformers.first { $0 == "transformer" } ?? transformers.first
+            ?? names(of: .controlNet).first
         guard let name else {
             problems.append(
                 Problem(

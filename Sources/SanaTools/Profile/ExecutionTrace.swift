@@ -21,7 +21,7 @@ struct ExecutionTrace: Sendable {
         let probe = TraceProbe()
         let context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
-        _ = try model.transformer.forward(inputs, context)
+        _ = try model.network.forward(inputs, context)
         return probe.trace(of: model.label)
     }
 

@@ -32,7 +32,7 @@ extension Profile {
             probe.isRecording = pass >= options.warmup
             let ahead = canary.measure()
             let (begin, host) = (clock.now, HostState.now)
-            _ = try model.transformer.forward(inputs, context)
+            _ = try model.network.forward(inputs, context)
             let length = clock.now - begin
             canary.fill(length.inSeconds * canaryShare)
             let load = HostState.now.since(host)
@@ -49,7 +49,7 @@ extension Profile {
         let peakRSS = Machine.peakResidentBytes
         let peaks = peaks(canary, workers)
         let sizes = RunSizes(inputs)
-        let modules = model.transformer.config.modules(
+        let modules = model.config.modules(
             batch: sizes.batch, height: sizes.height, width: sizes.width,
             captionTokens: sizes.captionTokens)
         let total = Timing(samples: repetitions.map(\.nanoseconds))

@@ -30,7 +30,9 @@ enum SyntheticInputs {
             timestep: constant(Float(500 * config.timestepScale), [batch]),
             guidance: config.guidanceEmbeds
                 ? constant(Float(4.5 * config.guidanceEmbedsScale), [batch]) : nil,
-            encoderAttentionMask: constant(1, [batch, sizes.captionTokens]))
+            encoderAttentionMask: constant(1, [batch, sizes.captionTokens]),
+            controlnetCond: config.isControlNet
+                ? normal([batch, config.inChannels, sizes.height, sizes.width]) : nil)
     }
 }
 

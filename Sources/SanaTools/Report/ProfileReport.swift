@@ -107,6 +107,6 @@ extension ModuleInfo {
     /// parts.
     var isSummary: Bool {
         let depth = path.split(separator: ".").count
-        return path.hasPrefix("transformer_blocks") ? depth <= 3 : depth == 1
+        return path.hasPrefix("transformer_blocks") ? depth <= 3 : isOutermost
     }
 }

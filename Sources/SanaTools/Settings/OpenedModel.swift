@@ -87,12 +87,12 @@ struct OpenedModel: Sendable {
         let digest = try sourceDigest(workers: workers)
         let start = ContinuousClock.now
         let resident = try source.resident(using: workers)
-        let transformer = try SanaTransformer2DModel(config, source: resident, label: label)
+        let network = try SanaNetwork(config, source: resident, label: label)
         let seconds = (ContinuousClock.now - start).inSeconds
         let bytes = source.tensors.map { ($0.name, $0.byteCount) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
-            sourceDigest: digest, transformer: transformer, loadSeconds: seconds,
+            sourceDigest: digest, network: network, loadSeconds: seconds,
             tensorBytes: Dictionary(bytes) { first, _ in first },
             int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
     }
@@ -106,13 +106,27 @@ struct LoadedModel: Sendable {
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
     let sourceDigest: String
-    let transformer: SanaTransformer2DModel
+    let network: SanaNetwork
     /// Decoding and binding, without the digest.
     let loadSeconds: Double
     /// Bytes of the tensors as stored.
     let tensorBytes: [String: Int]
     /// Names of the int8 tensors.
     let int8Tensors: [String]
+
+    var config: SanaConfig { network.config }
+
+    /// The network, where it is a transformer.
+    var transformer: SanaTransformer2DModel {
+        get throws(BadDataError) {
+            guard case .transformer(let transformer) = network else {
+                throw BadDataError(
+                    file: label, reason: "is a ControlNet, and only a transformer samples",
+                    remedy: "give the transformer as MODEL")
+            }
+            return transformer
+        }
+    }
 
     /// Whether the module at `path` holds int8 weights.
     func isInt8(_ path: String) -> Bool { int8Tensors.contains { $0.hasPrefix(path + ".") } }

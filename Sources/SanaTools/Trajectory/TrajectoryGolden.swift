@@ -1,10 +1,15 @@
 import SanaModel
 
-/// The latents of a whole sampling of diffusers' `SanaPipeline`, with the inputs that led to them.
+/// The latents of a whole sampling of diffusers' `SanaPipeline` or `SanaSprintPipeline`, with the
+/// inputs that led to them.
 ///
 /// Format: `sana-trajectory` version 1, one safetensors file or the archive form of it; every value
 /// F32: `inputs.latents`, `inputs.prompt_embeds`, masks and `negative_` ones for guidance,
 /// `schedule.timesteps`, `schedule.sigmas`, and `latents.{i}` after step i.
+///
+/// Of a Sprint model there are no negative prompts and no sigmas, `schedule.timesteps` ends with 0,
+/// `inputs.noise.{i}` is what is drawn after step i but the last, and `outputs.latents` what the
+/// decoder gets.
 struct TrajectoryGolden {
     static let format = "sana-trajectory"
     static let version = "1"
@@ -12,11 +17,15 @@ struct TrajectoryGolden {
     let path: String
     let provenance: GoldenProvenance
     let inputs: SanaSampler.Inputs
+    /// Noise between the steps of a Sprint model.
+    let noise: [DenseTensor]
     let guidanceScale: Double
     let steps: Int
     /// `scheduler_config.json` of the scheduler that was used.
     let schedulerConfig: JSONValue
     private let file: GoldenFile
+    private static let noisePrefix = "inputs.noise."
+    static let outputName = "outputs.latents"
 
     /// Opens and checks a trajectory.
     ///
@@ -40,32 +49,76 @@ struct TrajectoryGolden {
             promptAttentionMask: try file.tensor("inputs.prompt_attention_mask"),
             negativePromptEmbeds: try file.tensor("inputs.negative_prompt_embeds"),
             negativePromptAttentionMask: try file.tensor("inputs.negative_prompt_attention_mask"))
+        noise = try Self.noise(file, steps: steps, isSprint: Self.isSprint(scheduler))
+    }
+
+    /// Whether the recording is of `SanaSprintPipeline`.
+    var isSprint: Bool { Self.isSprint(schedulerConfig) }
+
+    private static func isSprint(_ scheduler: JSONValue) -> Bool {
+        scheduler["_class_name"]?.string == "SCMScheduler"
+    }
+
+    /// The noise after each step but the last.
+    private static func noise(
+        _ file: GoldenFile, steps: Int, isSprint: Bool
+    ) throws -> [DenseTensor] {
+        guard isSprint else { return [] }
+        let count = file.names.count { $0.hasPrefix(noisePrefix) }
+        let draws = try (0..<steps - 1).compactMap { try file.tensor(noisePrefix + "\($0)") }
+        guard count == steps - 1, draws.count == count else {
+            throw file.bad(
+                "contract: \(steps) steps, which take \(steps - 1) entries \(noisePrefix)*, "
+                    + "and there are \(count)")
+        }
+        return draws
     }
 
     /// Name of the scheduler's class in diffusers.
     var schedulerName: String { schedulerConfig["_class_name"]?.string ?? "" }
 
-    /// A scheduler as the recording had it.
+    /// A Sprint model's scheduler as the recording had it.
+    ///
+    /// - Throws: `BadDataError` for one that is not known here.
+    func makeSprintScheduler() throws(BadDataError) -> SCMScheduler {
+        guard let first = file.contract["max_timesteps"]?.double else {
+            throw file.bad("contract: no max_timesteps")
+        }
+        let second = file.contract["intermediate_timesteps"] ?? .null
+        guard second == .null || second.double != nil else {
+            throw file.bad("contract: intermediate_timesteps is no number")
+        }
+        return try SCMScheduler(
+            schedulerConfig, steps: steps,
+            .init(maxTimestep: first, intermediateTimestep: second.double), file: path)
+    }
+
+    /// A scheduler as the recording had it, of a model that is not Sprint.
     ///
     /// - Throws: `BadDataError` for one that is not known here.
     func makeScheduler() throws(BadDataError) -> any FlowScheduler {
         try FlowSchedulers.make(schedulerConfig, steps: steps, file: path)
     }
 
-    /// The latent that diffusers had after a step.
-    func latent(after step: Int) throws -> DenseTensor? {
-        try file.tensor(Self.name(of: step))
-    }
+    /// The values of an entry.
+    func values(_ name: String) throws -> DenseTensor? { try file.tensor(name) }
 
     static func name(of step: Int) -> String { "latents.\(step)" }
 
+    /// What sampling ends with.
+    func final() throws -> DenseTensor? {
+        try file.tensor(isSprint ? Self.outputName : Self.name(of: steps - 1))
+    }
+
     /// Entries that are missing, extra or misshapen, and schedules that differ.
-    func problems(_ scheduler: any FlowScheduler) throws -> [Verification.Problem] {
+    ///
+    /// - Parameter schedule: entries `schedule.*` by our own scheduler.
+    func problems(_ schedule: [(name: String, values: [Float])]) throws -> [Verification.Problem] {
         var expected: [(name: String, shape: [Int])] = (0..<steps).map {
             (Self.name(of: $0), inputs.latents.shape)
         }
-        expected.append(("schedule.timesteps", [steps]))
-        expected.append(("schedule.sigmas", [steps + 1]))
+        if isSprint { expected.append((Self.outputName, inputs.latents.shape)) }
+        expected += schedule.map { ($0.name, [$0.values.count]) }
         var problems: [Verification.Problem] = []
         for (name, shape) in expected {
             guard let stored = file.shape(name) else {
@@ -76,16 +129,15 @@ struct TrajectoryGolden {
                 problems.append(.misshapen(name, golden: stored, model: shape))
             }
         }
-        let prompts = ["", "negative_"].flatMap {
+        let prompts = (isSprint ? [""] : ["", "negative_"]).flatMap {
             ["inputs.\($0)prompt_embeds", "inputs.\($0)prompt_attention_mask"]
         }
-        let known = Set(expected.map(\.name) + prompts + ["inputs.latents"])
+        let draws = noise.indices.map { Self.noisePrefix + "\($0)" }
+        let known = Set(expected.map(\.name) + prompts + draws + ["inputs.latents"])
         problems += file.names.filter { !known.contains($0) }.map {
             .init(kind: .extra, message: "\($0.printable) is no entry that trajectories have")
         }
-        for (name, ours) in [
-            ("schedule.timesteps", scheduler.timesteps), ("schedule.sigmas", scheduler.sigmas),
-        ] {
+        for (name, ours) in schedule {
             guard let stored = try file.tensor(name)?.values.values, stored.count == ours.count
             else { continue }
             if let step = ours.indices.first(where: {

@@ -15,7 +15,8 @@ extension Verification {
 
     /// Samples with `model` from the trajectory's inputs and compares the latent after each step.
     ///
-    /// Steps stand in the result as layers `latents.0` and on, the last one as the output.
+    /// Steps stand in the result as layers `latents.0` and on, the last one as the output; of a
+    /// Sprint model the output is what its decoder would get.
     ///
     /// - Throws: an error of reading the trajectory, or `BadDataError` for a scheduler that is not
     ///   known.
@@ -25,7 +26,7 @@ extension Verification {
     ) throws -> Verification {
         let start = ContinuousClock.now
         let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
-        let scheduler = try trajectory.makeScheduler()
+        let sampling = try Sampler(model, trajectory)
         var result = Verification(
             model: model.label, reference: trajectory.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
@@ -34,29 +35,30 @@ extension Verification {
         result.sampling = Sampling(
             scheduler: trajectory.schedulerName, steps: trajectory.steps,
             guidanceScale: trajectory.guidanceScale,
-            golden: try trajectory.latent(after: trajectory.steps - 1))
-        result.problems = try trajectory.problems(scheduler)
+            golden: try trajectory.final())
+        result.problems = try trajectory.problems(sampling.schedule)
+        if let problem = trajectory.provenance.foreignClass(model.config) {
+            result.problems.append(problem)
+            return result
+        }
         let context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute)
-        let sampler = SanaSampler(
-            model.transformer, guidanceScale: trajectory.guidanceScale)
         do {
-            try sampler.run(trajectory.inputs, scheduler, context) { step, latent in
-                guard let reference = try trajectory.latent(after: step),
+            try sampling.run(trajectory, context) { path, isLast, latent in
+                guard let reference = try trajectory.values(path),
                     reference.shape == latent.shape
                 else { return }
-                let path = TrajectoryGolden.name(of: step)
                 let comparison = Comparison(
                     ErrorSums(latent, with: reference.values), shape: latent.shape)
                 let tolerance = options.tolerances.tolerance(of: path)
                 let layer = Layer(
                     path: path, comparison: comparison, tolerance: tolerance,
                     passes: metric.passes(comparison, tolerance: tolerance))
-                if step < trajectory.steps - 1 {
-                    result.layers.append(layer)
-                } else {
+                if isLast {
                     result.output = layer
                     result.sampling?.final = latent.repeated(1)
+                } else {
+                    result.layers.append(layer)
                 }
             }
         } catch let error as InputError {
@@ -72,5 +74,56 @@ extension Verification {
         }
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result
+    }
+}
+
+/// The pipeline that a trajectory is of: scheduler and loop.
+private enum Sampler {
+    case flow(SanaSampler, any FlowScheduler)
+    case sprint(SanaSprintSampler, SCMScheduler)
+
+    /// - Throws: `BadDataError` for a scheduler that is not known, or a model that cannot sample.
+    init(_ model: LoadedModel, _ trajectory: TrajectoryGolden) throws(BadDataError) {
+        let (transformer, scale) = (try model.transformer, trajectory.guidanceScale)
+        self =
+            trajectory.isSprint
+            ? .sprint(
+                SanaSprintSampler(transformer, guidanceScale: scale),
+                try trajectory.makeSprintScheduler())
+            : .flow(
+                SanaSampler(transformer, guidanceScale: scale), try trajectory.makeScheduler())
+    }
+
+    /// The entries `schedule.*` of a golden.
+    var schedule: [(name: String, values: [Float])] {
+        switch self {
+        case .flow(_, let scheduler):
+            [
+                ("schedule.timesteps", scheduler.timesteps), ("schedule.sigmas", scheduler.sigmas),
+            ]
+        case .sprint(_, let scheduler): [("schedule.timesteps", scheduler.timesteps)]
+        }
+    }
+
+    /// Samples; `compare` gets each latent under its name in goldens, and whether it is the result.
+    func run(
+        _ golden: TrajectoryGolden, _ context: ForwardContext,
+        compare: (_ path: String, _ isLast: Bool, DenseTensor) throws -> Void
+    ) throws {
+        let inputs = golden.inputs
+        switch self {
+        case .flow(let sampler, let scheduler):
+            try sampler.run(inputs, scheduler, context) { step, latent in
+                try compare(TrajectoryGolden.name(of: step), step == golden.steps - 1, latent)
+            }
+        case .sprint(let sampler, let scheduler):
+            let start = SanaSprintSampler.Inputs(
+                latents: inputs.latents, promptEmbeds: inputs.promptEmbeds,
+                promptAttentionMask: inputs.promptAttentionMask, noise: golden.noise)
+            let result = try sampler.run(start, scheduler, context) { step, latent in
+                try compare(TrajectoryGolden.name(of: step), false, latent)
+            }
+            try compare(TrajectoryGolden.outputName, true, result)
+        }
     }
 }

@@ -4,7 +4,7 @@ import SanaQuant
 
 /// The search for the weights that int8 costs least: error of the output against bytes saved.
 ///
-/// Errors are relative power of `outputs.sample`, the worst of all references.
+/// Errors are relative power of the output, of a ControlNet its worst, the worst of all references.
 struct PrecisionSearch {
     /// A weight that may become int8.
     struct Candidate: Sendable {
@@ -71,23 +71,26 @@ struct PrecisionSearch {
         }.map(\.name)
     }
 
-    /// Relative error power of the output with `names` rounded, for each reference.
+    /// Relative error power of the worst output with `names` rounded, for each reference.
     private func errors(_ names: Set<String>) throws -> [Double] {
         let source = QuantizedSource(model.source, quantizing: names)
-        let transformer = try SanaTransformer2DModel(
+        let network = try SanaNetwork(
             model.config, source: source, label: model.label)
         let context = ForwardContext(workers: workers, compute: compute)
         return try references.map { golden in
-            let sample = try transformer.forward(golden.inputs, context)
-            guard golden.shape(Golden.outputName) == sample.shape,
-                let reference = try golden.values(Golden.outputName)
-            else {
-                throw BadDataError(
-                    file: golden.path, reason: "outputs.sample is not of the shape the model makes",
-                    remedy: "record the golden again with 'sana-tools capture'")
-            }
-            return Comparison(ErrorSums(sample, with: reference), shape: sample.shape)
-                .relativePower
+            let outputs = try network.forward(golden.inputs, context)
+            return try zip(model.config.outputs, outputs).map { name, output in
+                let name = Golden.outputPrefix + name
+                guard golden.shape(name) == output.shape,
+                    let reference = try golden.values(name)
+                else {
+                    throw BadDataError(
+                        file: golden.path, reason: "\(name) is not of the shape the model makes",
+                        remedy: "record the golden again with 'sana-tools capture'")
+                }
+                return Comparison(ErrorSums(output, with: reference), shape: output.shape)
+                    .relativePower
+            }.max() ?? 0
         }
     }
 

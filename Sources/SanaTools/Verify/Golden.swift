@@ -9,7 +9,8 @@ struct Golden {
     static let format = "sana-reference"
     static let version = "1"
     static let activationPrefix = "activations."
-    static let outputName = "outputs.sample"
+    static let outputPrefix = "outputs."
+    /// What a transformer puts out.
     static let outputPath = "outputs.sample"
 
     let path: String
@@ -32,11 +33,18 @@ struct Golden {
         func input(_ name: String) throws -> DenseTensor? { try file.tensor("inputs." + name) }
         guard let hiddenStates = try input("hidden_states"),
             let encoderHiddenStates = try input("encoder_hidden_states"),
-            let timestep = try input("timestep"), file.shape(Self.outputName) != nil
+            let timestep = try input("timestep")
         else {
             throw file.bad(
-                "inputs.hidden_states, inputs.encoder_hidden_states, inputs.timestep or outputs.sample is absent"
-            )
+                "inputs.hidden_states, inputs.encoder_hidden_states or inputs.timestep is absent")
+        }
+        let first =
+            provenance.modelClass == .controlNet
+            ? Self.outputPrefix + "controlnet_block_samples.0" : Self.outputPath
+        guard file.shape(first) != nil else { throw file.bad("\(first) is absent") }
+        let scale = try input("conditioning_scale")
+        guard scale.map({ $0.shape == [1] }) ?? true else {
+            throw file.bad("inputs.conditioning_scale is not one number, of shape [1]")
         }
         var samples: [DenseTensor] = []
         while let sample = try input("controlnet_block_samples.\(samples.count)") {
@@ -47,7 +55,8 @@ struct Golden {
             timestep: timestep,
             guidance: try input("guidance"),
             encoderAttentionMask: try input("encoder_attention_mask"),
-            controlnetBlockSamples: samples)
+            controlnetBlockSamples: samples, controlnetCond: try input("controlnet_cond"),
+            conditioningScale: scale?.values.pointer[0] ?? 1)
     }
 
     private static func listed(_ file: GoldenFile) throws -> [(name: String, shape: [Int])] {
@@ -70,14 +79,20 @@ struct Golden {
     var unknownNames: [String] {
         let inputs = [
             "hidden_states", "encoder_hidden_states", "timestep", "guidance",
-            "encoder_attention_mask", "attention_mask",
+            "encoder_attention_mask", "attention_mask", "controlnet_cond", "conditioning_scale",
         ]
         let samples = self.inputs.controlnetBlockSamples.indices.map {
             "controlnet_block_samples.\($0)"
         }
-        let known = Set((inputs + samples).map { "inputs." + $0 } + [Self.outputName])
-        return file.names.filter { !known.contains($0) && !$0.hasPrefix(Self.activationPrefix) }
+        let known = Set((inputs + samples).map { "inputs." + $0 })
+        return file.names.filter {
+            !known.contains($0) && !$0.hasPrefix(Self.activationPrefix)
+                && !$0.hasPrefix(Self.outputPrefix)
+        }
     }
+
+    /// Names of the outputs in the file, without prefix.
+    var outputNames: [String] { names(Self.outputPrefix) }
 
     /// Those of `paths` that the contract lists in another shape than the file holds.
     func contradictedShapes(among paths: Set<String>) -> [Verification.Problem] {
@@ -94,11 +109,10 @@ struct Golden {
     }
 
     /// Names of the activations in the file, without prefix.
-    var activationNames: [String] {
-        file.names.compactMap {
-            $0.hasPrefix(Self.activationPrefix)
-                ? String($0.dropFirst(Self.activationPrefix.count)) : nil
-        }
+    var activationNames: [String] { names(Self.activationPrefix) }
+
+    private func names(_ prefix: String) -> [String] {
+        file.names.compactMap { $0.hasPrefix(prefix) ? String($0.dropFirst(prefix.count)) : nil }
     }
 
     /// Shape of a stored tensor.

@@ -82,6 +82,8 @@ struct GoldenFile {
 struct GoldenProvenance: Sendable {
     /// Digest of the weights, see `WeightsDigest`.
     let weightsDigest: String
+    /// Class of the model.
+    let modelClass: SanaConfig.ModelClass
     /// Precision of the forward, such as `float32`.
     let computeDType: String
     /// `Numerics` of the forward, as text.
@@ -95,9 +97,14 @@ struct GoldenProvenance: Sendable {
         guard let digest = json["weights"]?["digest"]?.string else {
             throw file.bad("contract: no weights.digest")
         }
-        guard json["model_class"]?.string == SanaConfig.className else {
-            throw file.bad("contract: no model_class \"\(SanaConfig.className)\"")
+        let modelClass = json["model_class"]?.string.flatMap(SanaConfig.ModelClass.init)
+        guard let modelClass else {
+            throw file.bad(
+                "contract: model_class is "
+                    + "\((json["model_class"]?.text() ?? "absent").printable), "
+                    + SanaConfig.noClass)
         }
+        self.modelClass = modelClass
         guard let dtype = json["compute_dtype"]?.string else {
             throw file.bad("contract: no compute_dtype")
         }
@@ -137,6 +144,15 @@ struct GoldenProvenance: Sendable {
                         + "has \(numerics.rawValue); choose with --numerics"))
         }
         return problems
+    }
+
+    /// The problem of having been recorded from a model of another class.
+    func foreignClass(_ config: SanaConfig) -> Verification.Problem? {
+        guard modelClass != config.modelClass else { return nil }
+        return .init(
+            kind: .misshapen,
+            message: "golden is of a \(modelClass.rawValue), the model is a "
+                + config.modelClass.rawValue)
     }
 
     /// The problem of having been recorded from other weights than those with `digest`.

@@ -3,31 +3,42 @@ import SanaModel
 /// Which captured layers a captured layer takes its input from.
 struct LayerInputs: Sendable {
     private let layerCount: Int
+    private let isControlNet: Bool
     /// Captured paths in execution order.
     private let captured: [String]
 
     /// - Parameter captured: the paths of a comparison, in execution order.
     init(_ config: SanaConfig, captured: [String]) {
-        (layerCount, self.captured) = (config.numLayers, captured)
+        (layerCount, isControlNet) = (config.numLayers, config.isControlNet)
+        self.captured = captured
     }
 
     /// Paths whose outputs `path` computes from, captured or not. Inputs of the whole model do not
     /// count: they are the golden's own.
     func inputs(of path: String) -> [String] {
         switch path {
-        case "patch_embed", "time_embed.0", "time_embed.1", "caption_projection": return []
+        case "patch_embed", "patch_embed.0", "patch_embed.1", "time_embed.0", "time_embed.1",
+            "caption_projection":
+            return []
+        case "input_block": return ["patch_embed.1"]
         case "caption_norm": return ["caption_projection"]
-        case "norm_out": return [stream(into: layerCount), "time_embed.1"]
+        case "norm_out": return stream(into: layerCount) + ["time_embed.1"]
         case "proj_out": return ["norm_out"]
         case Golden.outputPath: return ["proj_out"]
         default: break
         }
         let parts = path.split(separator: ".")
+        if let index = parts.last, parts.dropLast() == ["controlnet_blocks"] {
+            return ["transformer_blocks.\(index)"]
+        }
+        if let index = parts.last, parts.dropLast() == ["outputs", "controlnet_block_samples"] {
+            return ["controlnet_blocks.\(index)"]
+        }
         guard parts.first == "transformer_blocks", parts.count > 1, let index = Int(parts[1]) else {
             return siblings(of: path)
         }
         let block = "transformer_blocks.\(index)"
-        let common = [stream(into: index), "time_embed.0"]
+        let common = stream(into: index) + ["time_embed.0"]
         switch parts.dropFirst(2).joined(separator: ".") {
         case "attn1": return common
         case "attn2": return common + [block + ".attn1", "caption_norm"]
@@ -43,8 +54,9 @@ struct LayerInputs: Sendable {
     }
 
     /// The residual stream that enters block `index`.
-    private func stream(into index: Int) -> String {
-        index == 0 ? "patch_embed" : "transformer_blocks.\(index - 1)"
+    private func stream(into index: Int) -> [String] {
+        if index > 0 { return ["transformer_blocks.\(index - 1)"] }
+        return isControlNet ? ["patch_embed.0", "input_block"] : ["patch_embed"]
     }
 
     /// For a module inside another: what its parent takes in, and what ran before it inside the

@@ -37,19 +37,23 @@ extension Verification {
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
             numerics: options.numerics, startedAt: Date())
         result.goldenRounding = golden.provenance.roundingError ?? 0
+        if let problem = golden.provenance.foreignClass(model.config) {
+            result.problems = [problem]
+            return result
+        }
         let isolation: Isolation?
         switch Isolation.choose(model, golden, options) {
         case .success(let chosen): isolation = chosen
         case .failure(let reason): (isolation, result.isolationRefused) = (nil, reason.text)
         }
         let probe = VerifyProbe(
-            golden: golden, config: model.transformer.config, metric: metric,
+            golden: golden, config: model.config, metric: metric,
             tolerances: options.tolerances, isolation: isolation)
         let context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
-        let sample: DenseTensor
+        let outputs: [DenseTensor]
         do throws(InputError) {
-            sample = try model.transformer.forward(
+            outputs = try model.network.forward(
                 isolation.map { golden.inputs.repeated($0.runs) } ?? golden.inputs, context)
         } catch {
             let message = "the golden's inputs do not fit the model: \(error.description)"
@@ -57,9 +61,12 @@ extension Verification {
             return result
         }
         if let error = probe.error { throw error }
-        result.output = try probe.output(sample)
-        result.layers = probe.layers
-        result.problems = probe.problems(expected: model.transformer.config.defaultActivations)
+        let compared = try zip(model.config.outputs, outputs).map { name, output in
+            try probe.output(Golden.outputPrefix + name, output)
+        }
+        result.output = compared.last ?? nil
+        result.layers = probe.layers + compared.dropLast().compactMap(\.self)
+        result.problems = probe.problems(model.config)
         let strictest = result.compared.map(\.tolerance).min() ?? options.tolerances.base
         result.problems += golden.provenance.precisionProblems(
             metric, tolerance: strictest, numerics: options.numerics)
@@ -67,7 +74,7 @@ extension Verification {
             result.problems += golden.provenance.staleness(model.sourceDigest)
         }
         let inputs = LayerInputs(
-            model.transformer.config, captured: result.layers.map(\.path))
+            model.config, captured: result.layers.map(\.path))
         result.attribution = Attribution.find(
             result.compared, inputs, metric: metric, tolerances: options.tolerances,
             noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding))
@@ -89,12 +96,12 @@ extension Isolation {
         func refused(_ text: String) -> Result<Isolation?, Refusal> {
             options.isolated == true ? .failure(Refusal(text: text)) : .success(nil)
         }
-        let config = model.transformer.config
+        let config = model.config
         let latent = golden.inputs.hiddenStates.shape
         let captions = golden.inputs.encoderHiddenStates.shape
         // Inputs that do not fit are for the forward to tell of.
         guard (try? golden.inputs.check(for: config)) != nil else { return .success(nil) }
-        let isolation = Isolation(captured: golden.activationNames)
+        let isolation = Isolation(captured: golden.activationNames, config)
         let batch = latent[0] * isolation.runs
         do throws(InputError) {
             try SanaInputs.check(

@@ -105,15 +105,18 @@ final class VerifyProbe: LayerProbe {
                 ? inherited / incoming : nil)
     }
 
-    /// The comparison of the model's output, which is no module's; `nil` when its shape differs.
+    /// The comparison of one of the model's outputs, which is no module's; `nil` when its shape
+    /// differs.
     ///
-    /// - Parameter sample: of all runs.
-    func output(_ sample: DenseTensor) throws -> Verification.Layer? {
+    /// - Parameters:
+    ///   - path: its name in goldens.
+    ///   - sample: of all runs.
+    func output(_ path: String, _ sample: DenseTensor) throws -> Verification.Layer? {
         let runs = isolation?.runs ?? 1
         let free = sample.part(0, of: runs)
-        let shape = golden.shape(Golden.outputName)
-        guard shape == free.shape, try golden.read(Golden.outputName, into: &reference) else {
-            misshapen.append(.misshapen(Golden.outputPath, golden: shape, model: free.shape))
+        let shape = golden.shape(path)
+        guard shape == free.shape, try golden.read(path, into: &reference) else {
+            misshapen.append(.misshapen(path, golden: shape, model: free.shape))
             return nil
         }
         let sums = ErrorSums(free, with: reference)
@@ -121,16 +124,16 @@ final class VerifyProbe: LayerProbe {
             let own = sample.part(isolation.run(forcing: 0), of: runs)
             let last = ErrorSums(sample.part(runs - 1, of: runs), with: reference)
             return self.isolated(
-                Golden.outputPath, own: ErrorSums(own, with: reference), local: last,
+                path, own: ErrorSums(own, with: reference), local: last,
                 inherited: ErrorSums(free, with: own.values), signal: sums.squaredReference)
         }
-        return layer(Golden.outputPath, sums, free.shape, isolated)
+        return layer(path, sums, free.shape, isolated)
     }
 
     /// Entries that are missing, extra, misshapen or out of order.
     ///
-    /// - Parameter expected: the default set of the model.
-    func problems(expected: [String]) -> [Verification.Problem] {
+    func problems(_ config: SanaConfig) -> [Verification.Problem] {
+        let expected = config.defaultActivations
         let stored = Set(golden.activationNames)
         let listed = golden.listed.map(\.name)
         var reported = Set<String>()
@@ -138,7 +141,9 @@ final class VerifyProbe: LayerProbe {
             !stored.contains($0) && reported.insert($0).inserted
         }
         let made = Set(seen)
-        let extra = golden.activationNames.filter { !made.contains($0) }
+        let extra =
+            golden.activationNames.filter { !made.contains($0) }
+            + golden.outputNames.filter { !config.outputs.contains($0) }
         return missing.map {
             .init(kind: .missing, message: "\($0.printable) is not in the golden")
         }
@@ -188,14 +193,15 @@ struct Isolation: Sendable, Equatable {
     let runs: Int
 
     /// - Parameter captured: names of the golden's activations.
-    init(captured: [String]) {
-        var modules = Set(captured)
-        for name in captured where name.hasSuffix(".0") || name.hasSuffix(".1") {
-            // The one module with two outputs.
-            if name.dropLast(2) == "time_embed" { modules.insert("time_embed") }
-        }
-        modules.subtract(["time_embed.0", "time_embed.1"])
-        self.modules = modules
+    init(captured: [String], _ config: SanaConfig) {
+        let several = config.modulesWithSeveralOutputs
+        modules = Set(
+            captured.map { name in
+                let isNumbered = name.hasSuffix(".0") || name.hasSuffix(".1")
+                let module = String(name.dropLast(2))
+                return isNumbered && several.contains(module) ? module : name
+            })
+        let modules = modules
         runs = 2 + (modules.map { Self.level(of: $0, modules) }.max() ?? 0)
     }
 

@@ -29,7 +29,7 @@ struct OriginalCheckpointTests {
         let reference = try Checkpoint.open(tiny(name))
         #expect(try checkpoint.config() == reference.config())
         try expectEqual(checkpoint.source, reference.source)
-        try SanaTransformer2DModel.check(
+        try SanaNetwork.check(
             checkpoint.config(), source: checkpoint.source, label: name)
     }
 

@@ -26,7 +26,7 @@ struct ReleasedConfigurationTests {
 
     private static func shapes(_ config: SanaConfig) throws -> Shapes {
         do {
-            try SanaTransformer2DModel.check(config, source: Empty(), label: "")
+            try SanaNetwork.check(config, source: Empty(), label: "")
         } catch let error as BindingError {
             return Shapes(
                 error.missing.compactMap {
@@ -36,36 +36,16 @@ struct ReleasedConfigurationTests {
         return Shapes([])
     }
 
-    /// What a ControlNet holds instead of the output's tensors (diffusers, controlnet_sana.py).
-    private static func controlNetShapes(_ config: SanaConfig) throws -> Shapes {
-        let dim = config.innerDim
-        let own = (0..<config.numLayers).map { "controlnet_blocks.\($0)" } + ["input_block"]
-        let shared = try shapes(config).tensors.filter {
-            !$0.name.hasPrefix("proj_out") && $0.name != "scale_shift_table"
-        }
-        return Shapes(
-            shared
-                + own.flatMap {
-                    [
-                        TensorInfo(name: $0 + ".weight", dtype: .f16, shape: [dim, dim]),
-                        TensorInfo(name: $0 + ".bias", dtype: .f16, shape: [dim]),
-                    ].compactMap(\.self)
-                })
-    }
-
-    private static func tensors(_ item: ReleasedConfiguration) throws -> Shapes {
-        try item.family.isControlNet ? controlNetShapes(item.config) : shapes(item.config)
-    }
-
     @Test(arguments: ReleasedConfiguration.all.indices)
     func releasedConfigurationIsWhole(_ index: Int) throws {
         let item = ReleasedConfiguration.all[index]
         let keys = item.json.members?.map(\.key) ?? []
-        #expect(keys.count > 15 && keys.allSatisfy { SanaConfig.isKnown($0) })
-        let json = item.json.setting("_class_name", to: .string(SanaConfig.className))
-        #expect(try SanaConfig(json: json, file: item.repository) == item.config)
+        let modelClass = item.config.modelClass
+        #expect(keys.count > 15 && keys.allSatisfy { SanaConfig.isKnown($0, of: modelClass) })
+        #expect(try SanaConfig(json: item.json, file: item.repository) == item.config)
+        #expect(item.family.isControlNet == item.config.isControlNet)
         // diffusers' own count, on its meta device.
-        #expect(try Self.tensors(item).parameterCount == item.parameterCount)
+        #expect(try Self.shapes(item.config).parameterCount == item.parameterCount)
         let modules = item.config.modules(batch: 1, height: 32, width: 32, captionTokens: 300)
         let names = Set(try Self.shapes(item.config).tensors.map(\.name))
         for module in modules where module.kind == "Linear" || module.kind == "Conv2d" {
@@ -74,7 +54,7 @@ struct ReleasedConfigurationTests {
         #expect(modules.count { $0.kind == "SanaTransformerBlock" } == item.config.numLayers)
         #expect(
             item.config.defaultShapes(batch: 1, height: 2, width: 2, captionTokens: 3).count
-                == 7 + 4 * item.config.numLayers)
+                == 7 + (item.family.isControlNet ? 5 : 4) * item.config.numLayers)
     }
 
     @Test func releasesAreTheOnesWithTheirPublishedSizes() {
@@ -102,7 +82,7 @@ struct ReleasedConfigurationTests {
 
     @Test func familyIsToldFromShapesAlone() throws {
         for item in ReleasedConfiguration.all {
-            let facts = ShapeFacts(try Self.tensors(item))
+            let facts = ShapeFacts(try Self.shapes(item.config))
             #expect(facts.family == item.family)
             #expect(facts.disagreements(with: item.config).isEmpty)
             let alike = facts.released(like: item.config).map(\.repository)

@@ -168,7 +168,7 @@ struct FamilyTests {
         let folder = try TemporaryFolder()
         var tensors: [(name: String, shape: [Int])] = []
         do {
-            try SanaTransformer2DModel.check(item.config, source: PartialSource([]), label: "")
+            try SanaNetwork.check(item.config, source: PartialSource([]), label: "")
         } catch let error as BindingError {
             tensors = error.missing.map { ($0.name, $0.shape) }
         }
