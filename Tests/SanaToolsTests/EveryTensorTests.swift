@@ -5,7 +5,7 @@ import Testing
 
 @testable import SanaTools
 
-/// Every tensor of a trained model, changed one at a time: the module that owns it is the cause.
+/// Every tensor of a trained model and of a ControlNet, changed one at a time: the module that owns it is the cause.
 struct EveryTensorTests {
     /// The captured module nearest around a tensor.
     private func owner(_ tensor: String, _ captured: Set<String>) -> [String] {
@@ -36,11 +36,20 @@ struct EveryTensorTests {
 
     @Test(arguments: ["sana-digits-b2-t999", "sana-digits-b1-t500-full"], [true, false])
     func changedTensorIsBlamedOnItsModule(_ name: String, _ isolated: Bool) throws {
-        let golden = try Golden(path: Fixtures.path + "/goldens/\(name).safetensors")
+        try check("sana-digits/transformer", "goldens/\(name)", isolated)
+    }
+
+    @Test(arguments: [true, false])
+    func changedTensorOfAControlNetIsBlamedOnItsModule(_ isolated: Bool) throws {
+        try check("controlnet/repository/controlnet", "controlnet/golden-controlnet", isolated)
+    }
+
+    private func check(_ folder: String, _ golden: String, _ isolated: Bool) throws {
+        let golden = try Golden(path: Fixtures.path + "/\(golden).safetensors")
         let captured = Set(golden.activationNames)
-        let source = try OpenedModel.open(Fixtures.digits).source
+        let source = try OpenedModel.open(Fixtures.path + "/" + folder).source
         let workers = WorkerPool(threadCount: 2)
-        let model = try DoctoredCheckpoint("sana-digits/transformer")
+        let model = try DoctoredCheckpoint(folder)
         for tensor in source.tensors {
             let bytes = try model.bytes(tensor.name)
             try model.patch(tensor.name, with: bytes.mappingBF16 { $0 * 1.5 })
