@@ -1,8 +1,10 @@
 # make demo      set up everything and run the main job on the bundled checkpoint
 # make test      set up everything and run the tests
-# make install   build and install the binary and shell completions below PREFIX
+# make install   build and install the binary, shell completions and what manual pages there are below PREFIX
 # make lint      check the code's format
+# make manual    write the manual pages to .build/manual, from what --help is made of
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
+# make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
 # make bench     measure conversion and forward against zstd, PyTorch and OpenVINO (an hour, 30 GB of disk)
 # make interop   check archives against Python's readers (installs packages into VENV)
 
@@ -10,11 +12,12 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 VENV ?= .venv
 FUZZ_SECONDS ?= 60
+MUTATIONS ?= 10000
 BENCH ?= .build/bench
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
-.PHONY: demo test install lint fuzz bench interop setup build clean
+.PHONY: demo test install manual lint fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -50,6 +53,16 @@ install: build
 	$(BINARY) --generate-completion-script zsh > "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_sana-tools"
 	$(BINARY) --generate-completion-script fish > "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/sana-tools.fish"
 
+	if [ -d .build/manual ]; then \
+	    install -d "$(DESTDIR)$(PREFIX)/share/man/man1" && \
+	    install -m 644 .build/manual/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"; \
+	fi
+
+manual: build
+	$(SWIFT) build --product generate-manual
+	mkdir -p .build/manual
+	.build/debug/generate-manual $(BINARY) --multi-page --output-directory .build/manual
+
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 
@@ -61,6 +74,13 @@ fuzz: setup
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=2 -malloc_limit_mb=256 -rss_limit_mb=1024 \
 	        -print_final_stats=1 || exit 1; \
 	done
+
+mutations: setup
+	$(SWIFT) build -c release --scratch-path .build/mutations --product sana-tools -Xswiftc -DFORK_SERVER
+	$(SWIFT) build --build-tests
+	SANA_MUTATIONS=$(MUTATIONS) SANA_MUTATIONS_REPORT=reports/robustness \
+	    SANA_MUTATIONS_BINARY=$(CURDIR)/.build/mutations/release/sana-tools \
+	    $(SWIFT) test --skip-build --filter MutationTests
 
 bench: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)

@@ -15,6 +15,8 @@ let swiftSettings: [SwiftSetting] =
     [
         .treatAllWarnings(as: .error),
         .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
+        // The tests run thousands of commands in children of one process.
+        .define("FORK_SERVER", .when(configuration: .debug)),
     ] + (isFuzzing ? [.unsafeFlags(sanitizers)] : [])
 
 let package = Package(

@@ -76,9 +76,13 @@ public struct FileError: DiagnosticError {
     }
     public var remedy: String? {
         switch code {
-        case ENOENT, ENOTDIR: operation == .open ? "check the path; nothing exists there" : nil
+        case ENOENT, ENOTDIR:
+            operation == .open
+                ? "check the path; nothing exists there" : "check the folder that it should lie in"
         case EACCES, EPERM, EROFS: "check the permissions of the file and its folder"
         case ENOSPC, EDQUOT: "free space on the disk, or write elsewhere"
+        case EEXIST where operation == .create: "a file of that name is there; choose another"
+        case EISDIR: "give a file; this is a folder"
         case EFBIG: "raise the limit on file sizes (ulimit -f)"
         case ELOOP: "the link leads in a circle; give the file itself"
         default: nil

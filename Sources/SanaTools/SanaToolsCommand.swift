@@ -40,15 +40,65 @@ struct SanaToolsCommand: ParsableCommand {
         ])
 }
 
+extension SanaToolsCommand {
+    /// The name of a command that does not exist is told with those that do, the likeliest first.
+    ///
+    /// - Throws: `UsageError`.
+    static func checkName(_ arguments: [String]) throws {
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName }
+        guard let name = arguments.first, !name.hasPrefix("-"), name != "help",
+            !names.contains(name)
+        else { return }
+        let nearest = names.min { $0.distance(to: name) < $1.distance(to: name) } ?? "inspect"
+        throw UsageError(
+            "no command is called '\(name.printable)'",
+            remedy: nearest.distance(to: name) <= 2
+                ? "did you mean '\(nearest)'? 'sana-tools --help' lists all"
+                : "'sana-tools --help' lists the commands")
+    }
+}
+
+extension String {
+    /// Letters to insert, remove or replace (V. Levenshtein 1966), of the first 40.
+    fileprivate func distance(to other: String) -> Int {
+        let (a, b) = (Array(prefix(40)), Array(other.prefix(40)))
+        var row = Array(0...b.count)
+        for (i, letter) in a.enumerated() {
+            var diagonal = row[0]
+            row[0] = i + 1
+            for (j, its) in b.enumerated() {
+                let next = Swift.min(diagonal + (letter == its ? 0 : 1), row[j] + 1, row[j + 1] + 1)
+                (diagonal, row[j + 1]) = (row[j + 1], next)
+            }
+        }
+        return row[b.count]
+    }
+}
+
 @main
 enum Main {
     static func main() {
+        #if FORK_SERVER
+            if ForkServer.isWanted { ForkServer.serve(run) }
+        #endif
+        run(nil)
+    }
+
+    /// Runs the command line `arguments`, the process's own where they are `nil`.
+    private static func run(_ arguments: [String]?) -> Never {
         removePendingOutputsOnSignals()
         var command: any ParsableCommand
         do {
-            command = try SanaToolsCommand.parseAsRoot()
+            try SanaToolsCommand.checkName(arguments ?? Array(CommandLine.arguments.dropFirst()))
+            command = try SanaToolsCommand.parseAsRoot(arguments)
+        } catch let error as UsageError {
+            Console.report(error)
+            end(ExitCode(error.category.exitCode))
         } catch {
             SanaToolsCommand.exit(withError: error)
+        }
+        if let talking = command as? any TalkingCommand {
+            Console.isQuiet.store(talking.talk.quiet, ordering: .relaxed)
         }
         do {
             try command.run()

@@ -11,6 +11,11 @@ public struct ConversionSource: Sendable {
     public let config: JSONValue?
     /// Adapters that are part of `tensors`.
     public let adapters: [LoraAdapter]
+
+    /// What an error about values names: the weights, and what was added to them.
+    var blamed: String {
+        ([label] + adapters.map(\.path)).joined(separator: " with ")
+    }
     /// Whether names mean what they mean in a Sana transformer; otherwise all floats are alike.
     let isSanaTransformer: Bool
 

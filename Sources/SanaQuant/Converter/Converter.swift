@@ -78,7 +78,7 @@ public enum Converter {
         let start = clock.now
         let plan = try plan(for: source, options: options, workers: workers)
         let work = try ConversionWork(
-            plan, source: source.tensors, options: options, file: source.label)
+            plan, source: source.tensors, options: options, file: source.blamed)
         let paths = try destination.weightPaths(count: work.layouts.count, options.container)
         let read = Set(
             (source.files.map(\.diskPath) + source.adapters.map(\.path)).map(\.resolvedPath))

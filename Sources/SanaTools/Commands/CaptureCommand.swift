@@ -4,7 +4,7 @@ import SanaModel
 import Synchronization
 
 /// `sana-tools capture`
-struct CaptureCommand: ParsableCommand {
+struct CaptureCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
         abstract: "Record a golden by running diffusers in your Python.",
@@ -49,7 +49,9 @@ struct CaptureCommand: ParsableCommand {
     @Option(help: "Seed of the inputs that are made.")
     var seed: Int?
 
-    @Option(help: ArgumentHelp("Size of the latent (default: the model's own).", valueName: "HxW"))
+    @Option(
+        help: ArgumentHelp(
+            "Size of the latent, such as 16x24 (default: the model's own).", valueName: "HxW"))
     var latent: LatentSize?
 
     @Option(help: "Images in the batch.")
@@ -103,6 +105,7 @@ struct CaptureCommand: ParsableCommand {
     var force = false
 
     @OptionGroup var modelOptions: ModelOptions
+    @OptionGroup var talk: TalkOptions
 
     enum Detail: String, ExpressibleByArgument, CaseIterable { case `default`, full }
 

@@ -71,7 +71,8 @@ struct FormatOption: ParsableArguments {
     ) throws {
         switch format {
         case .json: try Console.data(json().text(indent: 2))
-        case .text: try Console.data(text())
+        case .text:
+            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text()) : text())
         case .markdown: try Console.data(markdown())
         }
     }

@@ -4,7 +4,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools convert`
-struct ConvertCommand: ParsableCommand {
+struct ConvertCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "convert",
         abstract:
@@ -125,6 +125,7 @@ struct ConvertCommand: ParsableCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func validate() throws {
         if planes16, container != .archive {

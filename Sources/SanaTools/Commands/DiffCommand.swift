@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools diff`
-struct DiffCommand: ParsableCommand {
+struct DiffCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract: "Compare two checkpoints tensor by tensor.",
@@ -35,6 +35,7 @@ struct DiffCommand: ParsableCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func validate() throws {
         guard tolerance >= 0, tolerance.isFinite else {

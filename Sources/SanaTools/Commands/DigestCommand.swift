@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools digest`
-struct DigestCommand: ParsableCommand {
+struct DigestCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "digest",
         abstract: "Check files against the hashes they carry, and show the digest of the weights.",
@@ -29,6 +29,7 @@ struct DigestCommand: ParsableCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func run() throws {
         let path = try ModelPath.resolve(model)
@@ -47,6 +48,11 @@ struct DigestCommand: ParsableCommand {
         } else if path.isFolder {
             let found = try FileDigests.run(
                 folder: path, workers: workers, progress: { progress.update($0, of: $1) })
+            guard !found.entries.isEmpty else {
+                throw BadDataError(
+                    file: path, reason: "no files in this folder",
+                    remedy: "give a repository, a snapshot folder or a file")
+            }
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
             if try DigestCommand.holdsModel(path) {

@@ -179,10 +179,16 @@ extension HistoryCommand {
     struct BaselineCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "baseline", abstract: "Name runs that others are compared with.",
+            discussion: """
+                EXAMPLES
+                  sana-tools history baseline set release
+                  sana-tools history gate --baseline release
+                  sana-tools history baseline list
+                """,
             subcommands: [Set.self, List.self, Remove.self], defaultSubcommand: List.self)
 
         /// `sana-tools history baseline set`
-        struct Set: ParsableCommand {
+        struct Set: TalkingCommand {
             static let configuration = CommandConfiguration(
                 abstract: "Make runs a baseline.",
                 discussion: """
@@ -202,6 +208,7 @@ extension HistoryCommand {
             var runs: [Int64] = []
 
             @OptionGroup var database: DatabaseOption
+            @OptionGroup var talk: TalkOptions
 
             func validate() throws {
                 if name.isEmpty { throw ValidationError("a baseline needs a name") }
@@ -211,7 +218,7 @@ extension HistoryCommand {
                 let store = try database.openForWriting()
                 let ids = try runs.isEmpty ? store.newestOfEachSeries() : runs
                 try store.setBaseline(name, to: ids)
-                Console.talk(
+                Console.note(
                     "sana-tools: baseline '\(name.printable)': runs \(ids.map(String.init).joined(separator: ", "))"
                 )
             }

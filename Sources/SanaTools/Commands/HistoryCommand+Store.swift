@@ -5,7 +5,7 @@ import SanaQuant
 
 extension HistoryCommand {
     /// `sana-tools history merge`
-    struct Merge: ParsableCommand {
+    struct Merge: TalkingCommand {
         static let configuration = CommandConfiguration(
             abstract: "Add the runs of other histories.",
             discussion: """
@@ -20,13 +20,17 @@ extension HistoryCommand {
         var others: [String]
 
         @OptionGroup var database: DatabaseOption
+        @OptionGroup var talk: TalkOptions
 
         func run() throws {
             for path in others where !path.pathExists { throw FileError(.open, path, code: ENOENT) }
             let store = try database.openOrCreate()
             for path in others {
-                let merged = try store.merge(path)
-                Console.talk(
+                let progress = ProgressLine("merge \(path.lastPathComponent.printable)")
+                defer { progress.finish() }
+                let merged = try store.merge(path) { progress.update($0, of: $1) }
+                progress.finish()
+                Console.note(
                     "sana-tools: \(path.printable): \(merged.added) runs added, \(merged.known) known before"
                 )
             }
@@ -34,7 +38,7 @@ extension HistoryCommand {
     }
 
     /// `sana-tools history prune`
-    struct Prune: ParsableCommand {
+    struct Prune: TalkingCommand {
         static let configuration = CommandConfiguration(
             abstract: "Remove old runs.",
             discussion: """
@@ -48,6 +52,7 @@ extension HistoryCommand {
         var keep: Int
 
         @OptionGroup var database: DatabaseOption
+        @OptionGroup var talk: TalkOptions
 
         func validate() throws {
             if keep < 1 { throw ValidationError("--keep must be at least 1") }
@@ -55,7 +60,7 @@ extension HistoryCommand {
 
         func run() throws {
             let count = try database.openForWriting().prune(keeping: keep)
-            Console.talk("sana-tools: \(count) runs removed")
+            Console.note("sana-tools: \(count) runs removed")
         }
     }
 

@@ -2,7 +2,7 @@ import ArgumentParser
 import SanaModel
 
 /// `sana-tools inspect`
-struct InspectCommand: ParsableCommand {
+struct InspectCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
         abstract: "Show what a checkpoint holds, and what is wrong with it.",
@@ -51,6 +51,7 @@ struct InspectCommand: ParsableCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func run() throws {
         if listRules {

@@ -2,7 +2,7 @@ import ArgumentParser
 import SanaModel
 
 /// `sana-tools kernels`
-struct KernelsCommand: ParsableCommand {
+struct KernelsCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",
         abstract: "Measure what this machine makes of Sana's matrix products and passes.",
@@ -22,6 +22,7 @@ struct KernelsCommand: ParsableCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func validate() throws {
         guard (1...1000).contains(repetitions) else {

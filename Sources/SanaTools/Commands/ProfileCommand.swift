@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools profile`
-struct ProfileCommand: ParsableCommand {
+struct ProfileCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "profile",
         abstract: "Time every layer of the forward.",
@@ -36,7 +36,9 @@ struct ProfileCommand: ParsableCommand {
             valueName: "pixels"))
     var size: Int?
 
-    @Option(help: ArgumentHelp("Size of the latent, in place of --size.", valueName: "HxW"))
+    @Option(
+        help: ArgumentHelp(
+            "Size of the latent, such as 16x24, in place of --size.", valueName: "HxW"))
     var latent: LatentSize?
 
     @Option(help: "Images in a batch (default: 1).")
@@ -81,6 +83,7 @@ struct ProfileCommand: ParsableCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
     @OptionGroup var history: HistoryOptions
 
     func validate() throws {

@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools tune`
-struct TuneCommand: ParsableCommand {
+struct TuneCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "tune",
         abstract: "Choose which weights become int8: the smallest archive within a tolerance.",
@@ -48,6 +48,7 @@ struct TuneCommand: ParsableCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func validate() throws {
         if let tolerance, !(tolerance > 0 && tolerance.isFinite) {

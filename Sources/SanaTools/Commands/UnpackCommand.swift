@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools unpack`
-struct UnpackCommand: ParsableCommand {
+struct UnpackCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "unpack",
         abstract: "Restore the safetensors file of an archive, byte for byte.",
@@ -33,6 +33,7 @@ struct UnpackCommand: ParsableCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
 
     func run() throws {
         let path = try ModelPath.resolve(archive)

@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// `sana-tools verify`
-struct VerifyCommand: ParsableCommand {
+struct VerifyCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
         abstract: "Run the whole forward on stored inputs and compare every captured layer.",
@@ -104,6 +104,7 @@ struct VerifyCommand: ParsableCommand {
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
     @OptionGroup var history: HistoryOptions
 
     enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
@@ -197,7 +198,9 @@ struct VerifyCommand: ParsableCommand {
         guard !outcome.results.isEmpty else { return }
         let detail = Verification.Detail(allLayers: !summary, isWide: wide)
         switch format {
-        case .text: try Console.data(outcome.text(detail))
+        case .text:
+            let text = outcome.text(detail)
+            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
         case .json: try Console.data(outcome.json.text(indent: 2))
         case .markdown: try Console.data(outcome.markdown(detail))
         case .junit: break
@@ -206,14 +209,14 @@ struct VerifyCommand: ParsableCommand {
 
     private func draw(_ outcome: VerificationBatch.Outcome, _ path: String) throws {
         guard let sheet = outcome.pictures else {
-            Console.talk("sana-tools: no pictures: nothing was sampled, or latents are not pixels")
+            Console.note("sana-tools: no pictures: nothing was sampled, or latents are not pixels")
             return
         }
         let file = try OutputFile(path, replaceExisting: true)
         try file.write(sheet.image.file)
         try file.commit()
         let rows = sheet.labels.map(\.printable).joined(separator: ", ")
-        Console.talk("sana-tools: \(path.printable) shows, from the top: \(rows)")
+        Console.note("sana-tools: \(path.printable) shows, from the top: \(rows)")
     }
 
     /// Writes what the results needed, times the margin.
@@ -228,7 +231,7 @@ struct VerifyCommand: ParsableCommand {
             throw ExitCode.checkFailed
         }
         try calibration.write(path, order: results.flatMap { $0.compared.map(\.path) })
-        Console.talk(
+        Console.note(
             "sana-tools: wrote tolerances of \(calibration.layers.count) layers to \(path.printable)"
         )
     }

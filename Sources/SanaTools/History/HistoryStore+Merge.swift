@@ -15,72 +15,99 @@ extension HistoryStore {
     /// schema is brought up to date in memory; the other file is only read.
     ///
     /// - Throws: the errors of opening a history.
-    func merge(_ other: String) throws -> Merged {
+    func merge(
+        _ other: String, progress: (_ completed: Int, _ total: Int) -> Void = { _, _ in }
+    ) throws -> Merged {
         let source = try HistoryStore(path: other, creating: false)
         return try source.translatingErrors {
             try source.queue.read { theirs in
-                try translatingErrors { try queue.write { try Self.merge(theirs, into: $0) } }
+                try translatingErrors {
+                    try queue.write { ours in
+                        try HistoryMerge(source: source, theirs: theirs, ours: ours).run(progress)
+                    }
+                }
             }
         }
     }
+}
 
-    private static func merge(_ theirs: Database, into ours: Database) throws -> Merged {
+/// The copying of one history's runs into another, in a transaction of each.
+private struct HistoryMerge {
+    let source: HistoryStore
+    let theirs: Database
+    let ours: Database
+
+    func run(_ progress: (Int, Int) -> Void) throws -> HistoryStore.Merged {
         let known = Set(try String.fetchAll(ours, sql: "SELECT uuid FROM run"))
         var layers: [Int64: Int64] = [:]
-        for layer in try LayerRow.fetchAll(theirs) {
+        for layer in try read({ try LayerRow.fetchAll(theirs) }) {
             guard let id = layer.id else { continue }
-            layers[id] = try find(
+            layers[id] = try HistoryStore.find(
                 LayerRow.filter(Column("path") == layer.path), orInsert: LayerRow(path: layer.path),
                 ours)
         }
-        let runs = try RunRow.order(Column("id")).fetchAll(theirs)
+        let runs = try read { try RunRow.order(Column("id")).fetchAll(theirs) }
         var added = 0
-        for run in runs where !known.contains(run.uuid) {
-            try copy(run, from: theirs, into: ours, layers)
+        for (index, run) in runs.enumerated() where !known.contains(run.uuid) {
+            progress(index, runs.count)
+            do {
+                try copy(run, layers)
+            } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
+                // What our schema does not take is theirs.
+                throw HistoryError(error, source.path)
+            }
             added += 1
         }
-        return Merged(added: added, known: runs.count - added)
+        return HistoryStore.Merged(added: added, known: runs.count - added)
     }
 
-    private static func copy(
-        _ run: RunRow, from theirs: Database, into ours: Database, _ layers: [Int64: Int64]
-    ) throws {
-        guard let id = run.id,
-            let machine = try MachineRow.fetchOne(theirs, key: run.machineId),
-            let model = try ModelRow.fetchOne(theirs, key: run.modelId)
-        else { throw DatabaseError(message: "run \(run.uuid) has no machine or model") }
+    /// Reads from the other file, whose defects are told with its name.
+    private func read<Value>(_ body: () throws -> Value) throws -> Value {
+        try source.translatingErrors(body)
+    }
+
+    private func copy(_ run: RunRow, _ layers: [Int64: Int64]) throws {
+        let (id, machine, model) = try read {
+            guard let id = run.id,
+                let machine = try MachineRow.fetchOne(theirs, key: run.machineId),
+                let model = try ModelRow.fetchOne(theirs, key: run.modelId)
+            else { throw DatabaseError(message: "run \(run.uuid) has no machine or model") }
+            return (id, machine, model)
+        }
         var row = run
         row.id = nil
-        row.machineId = try find(
+        row.machineId = try HistoryStore.find(
             MachineRow.filter(Column("fingerprint") == machine.fingerprint),
             orInsert: machine.without(id: ()), ours)
-        row.modelId = try find(
+        row.modelId = try HistoryStore.find(
             ModelRow.filter(Column("digest") == model.digest && Column("dtype") == model.dtype),
             orInsert: model.without(id: ()), ours)
         try row.insert(ours)
         let newID = ours.lastInsertedRowID
         func layer(_ id: Int64) throws -> Int64 {
-            guard let new = layers[id] else { throw DatabaseError(message: "no layer \(id)") }
-            return new
+            try read {
+                guard let new = layers[id] else { throw DatabaseError(message: "no layer \(id)") }
+                return new
+            }
         }
         let mine = Column("run_id") == id
-        for var sample in try LatencySampleRow.filter(mine).fetchAll(theirs) {
+        for var sample in try read({ try LatencySampleRow.filter(mine).fetchAll(theirs) }) {
             (sample.runId, sample.layerId) = (newID, try layer(sample.layerId))
             try sample.insert(ours)
         }
-        for var accuracy in try AccuracyRow.filter(mine).fetchAll(theirs) {
+        for var accuracy in try read({ try AccuracyRow.filter(mine).fetchAll(theirs) }) {
             (accuracy.runId, accuracy.layerId) = (newID, try layer(accuracy.layerId))
             try accuracy.insert(ours)
         }
-        for var repetition in try RepetitionRow.filter(mine).fetchAll(theirs) {
+        for var repetition in try read({ try RepetitionRow.filter(mine).fetchAll(theirs) }) {
             repetition.runId = newID
             try repetition.insert(ours)
         }
-        for var work in try LayerWorkRow.filter(mine).fetchAll(theirs) {
+        for var work in try read({ try LayerWorkRow.filter(mine).fetchAll(theirs) }) {
             (work.runId, work.layerId) = (newID, try layer(work.layerId))
             try work.insert(ours)
         }
-        for var baseline in try BaselineRow.filter(mine).fetchAll(theirs) {
+        for var baseline in try read({ try BaselineRow.filter(mine).fetchAll(theirs) }) {
             baseline.runId = newID
             try baseline.insert(ours)
         }

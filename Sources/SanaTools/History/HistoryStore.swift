@@ -22,8 +22,10 @@ struct HistoryStore: Sendable {
                 throw HistoryError.cannotWrite(path, reason: error.description)
             }
         } else if !path.pathExists {
-            throw FileError(.open, path, code: ENOENT)
+            throw HistoryError.absent(path)
         }
+        // A folder, pipe or device is told as such; SQLite would wait for a pipe.
+        if path.pathExists { _ = try ByteView(mapping: path) }
         var configuration = Configuration()
         configuration.busyMode = .timeout(30)
         configuration.foreignKeysEnabled = true
@@ -275,6 +277,7 @@ enum HistoryError: DiagnosticError {
     case cannotWrite(String, reason: String)
     case failed(String, reason: String)
     case noSuchRun(String, Int64?)
+    case absent(String)
     case noSuchBaseline(String, String)
 
     init(_ error: DatabaseError, _ path: String) {
@@ -294,12 +297,13 @@ enum HistoryError: DiagnosticError {
         case .newerSchema, .notDatabase: .badData
         case .cannotWrite: .cannotCreate
         case .failed: .inputOutput
-        case .noSuchRun, .noSuchBaseline: .noInput
+        case .noSuchRun, .noSuchBaseline, .absent: .noInput
         }
     }
 
     var description: String {
         switch self {
+        case .absent(let path): "\(path.printable): no history here yet"
         case .newerSchema(let path):
             "\(path.printable): history was written by a newer sana-tools"
         case .noSuchBaseline(let path, let name):
@@ -322,6 +326,8 @@ enum HistoryError: DiagnosticError {
             "choose another file with --db, or leave the run unrecorded with --no-record"
         case .failed: nil
         case .noSuchBaseline: "'sana-tools history baseline list' shows them"
+        case .absent:
+            "'sana-tools verify' and 'profile' record their runs there; name another with --db"
         case .noSuchRun: "'sana-tools history list' shows the runs"
         }
     }

@@ -1,5 +1,6 @@
 import Foundation
 import SanaModel
+import Synchronization
 
 /// stdout is data, stderr is talk.
 enum Console {
@@ -22,6 +23,14 @@ enum Console {
         }
     }
 
+    /// Whether only data and errors are written: `--quiet`.
+    static let isQuiet = Atomic<Bool>(false)
+
+    /// Writes a line of talk that `--quiet` leaves out.
+    static func note(_ text: String) {
+        if !isQuiet.load(ordering: .relaxed) { talk(text) }
+    }
+
     /// Writes a line of talk.
     static func talk(_ text: String) {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
@@ -29,7 +38,8 @@ enum Console {
 
     /// Tells of an error, with what to do next.
     static func report(_ error: any DiagnosticError) {
-        talk("sana-tools: error: \(error.fullMessage)")
+        let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
+        talk("sana-tools: \(word) \(error.fullMessage)")
     }
 
     /// Whether stderr is a terminal, where progress may be drawn.
@@ -48,7 +58,8 @@ final class ProgressLine: @unchecked Sendable {
 
     /// Shows `completed` of `total`; may be called from any thread.
     func update(_ completed: Int, of total: Int) {
-        guard Console.stderrIsTerminal, total > 0 else { return }
+        guard Console.stderrIsTerminal, !Console.isQuiet.load(ordering: .relaxed), total > 0
+        else { return }
         lock.withLock {
             let now = ContinuousClock.now
             guard now - lastDraw > .milliseconds(100) else { return }

@@ -8,7 +8,16 @@ enum Reference {
     /// - Throws: `FileError` when nothing is there.
     static func expand(_ paths: [String]) throws -> [String] {
         try paths.flatMap { path -> [String] in
-            if path.isFolder { return try goldens(in: path, matching: "*") }
+            if path.isFolder {
+                let files = try goldens(in: path, matching: "*")
+                guard !files.isEmpty else {
+                    throw BadDataError(
+                        file: path, reason: "no .safetensors file in this folder",
+                        remedy: "give a golden, the folder that holds goldens, or record one with "
+                            + "'sana-tools capture'")
+                }
+                return files
+            }
             let name = path.lastPathComponent
             guard name.contains("*") else {
                 guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }

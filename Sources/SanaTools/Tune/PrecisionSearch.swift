@@ -78,7 +78,14 @@ struct PrecisionSearch {
             model.config, source: source, label: model.label)
         let context = ForwardContext(workers: workers, compute: compute)
         return try references.map { golden in
-            let outputs = try network.forward(golden.inputs, context)
+            let outputs: [DenseTensor]
+            do { outputs = try network.forward(golden.inputs, context) } catch {
+                guard let error = error as? any DiagnosticError else { throw error }
+                throw BadDataError(
+                    file: golden.path,
+                    reason: "the golden's inputs do not fit the model: \(error.description)",
+                    remedy: "give goldens of this model alone")
+            }
             return try zip(model.config.outputs, outputs).map { name, output in
                 let name = Golden.outputPrefix + name
                 guard golden.shape(name) == output.shape,

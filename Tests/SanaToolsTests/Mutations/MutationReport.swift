@@ -1,0 +1,56 @@
+import Foundation
+
+/// The page and the data of `make mutations`.
+struct MutationReport {
+    let results: [MutationCampaign.Result]
+    let seed: UInt64
+
+    /// Writes `path`.md and `path`.json.
+    func write(_ path: String) throws {
+        try Data(page.utf8).write(to: URL(fileURLWithPath: path + ".md"))
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        try (encoder.encode(results) + [10]).write(to: URL(fileURLWithPath: path + ".json"))
+    }
+
+    private var page: String {
+        let total = results.map(\.mutations).reduce(0, +)
+        let findings = results.map { $0.crashes + $0.hangs + $0.overAllocations + $0.otherFindings }
+            .reduce(0, +)
+        let rows = results.map { result in
+            let codes = result.exitCodes.sorted { $0.key < $1.key }
+                .map { "\($0.key): \($0.value)" }.joined(separator: ", ")
+            let memory = Double(result.peakNewResidentBytes) / 1e6
+            return "| \(result.kind) | \(result.bytes) | \(result.mutations) | \(codes) | "
+                + "\(result.crashes) | \(result.hangs) | \(result.overAllocations) | "
+                + "\(result.otherFindings) | \(String(format: "%.2f s", result.slowestSeconds)) | "
+                + "\(String(format: "%.1f MB", memory)) |"
+        }
+        return """
+            # Broken files
+
+            \(total) mutations of \(results.count) kinds of files, \(findings) findings. `make mutations` writes this page.
+
+            Each mutation has one to three defects: flipped bits, other bytes, cut ends, inserted, doubled, zeroed and
+            removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, header lengths that
+            are wrong by little or by much. Half of them fall into the first and last 4 KiB, where structure is. Each
+            broken file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a
+            process of its own.
+
+            * **crash**: a signal. RLIMIT_DATA is what the process has before the command plus 10 × the file plus 64 MiB,
+              so that more private memory, touched or not, would be one (LoRA: 256 MiB more, for OpenBLAS).
+            * **hang**: 2 s of processor time, or 60 s on the clock.
+            * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB over that of `--version`.
+            * **other**: an exit code other than 0, 1 (a check failed), 3 (a check decides nothing), 65, 66, or 64 for
+              `sana-tools.yaml` and rules; a refusal without exactly one message, or with 65 and without the file's name; JSON that is none;
+              an unpacked archive that is not what was packed.
+
+            | file | bytes | mutations | exit codes | crashes | hangs | memory | other | slowest | peak new memory |
+            |---|--:|--:|---|--:|--:|--:|--:|--:|--:|
+            \(rows.joined(separator: "\n"))
+
+            Seed \(seed); `SANA_MUTATIONS_SEED=2 make mutations` takes another. `make test` runs 20 of each kind.
+
+            """
+    }
+}
