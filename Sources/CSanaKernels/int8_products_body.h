@@ -71,6 +71,17 @@ static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *pa
 
 #ifndef SK_MULTIPLY_I8
 #define SK_MULTIPLY_I8 multiply_i8
+enum { CHAINS_I8 = 32, OPERATIONS_I8 = 2 * CHAINS_I8 };
+
+static int32_t multiply_adds_i8(size_t n) {
+    uint32_t sums[CHAINS_I8];
+    for (uint32_t i = 0; i < CHAINS_I8; i++) sums[i] = i;
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < CHAINS_I8; c++) sums[c] = sums[c] * 127 + 3;
+    for (int c = 1; c < CHAINS_I8; c++) sums[0] += sums[c];
+    return (int32_t)sums[0];
+}
+
 static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
                         const float *bias, float *y, size_t stride) {

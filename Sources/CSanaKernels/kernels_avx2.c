@@ -19,7 +19,11 @@
     transpose_f32(source, stride, target, target_stride)
 #define SK_MULTIPLY_I8 multiply_i8_avx2
 
+// vpmaddwd multiplies sixteen pairs of int16 and adds neighbours.
+enum { CHAINS_I8 = 12, OPERATIONS_I8 = 2 * CHAINS_I8 * 16 };
+
 // Declared ahead of the table that the shared source ends with.
+static int32_t multiply_adds_i8(size_t n);
 static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, const void *panel,
                              size_t rows, const float *token_scale, const float *row_scale,
                              const float *bias, float *y, size_t stride);
@@ -109,6 +113,16 @@ static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, c
             }
         }
     }
+}
+
+static int32_t multiply_adds_i8(size_t n) {
+    __m256i sums[CHAINS_I8], factor = _mm256_set1_epi16(3);
+    for (int c = 0; c < CHAINS_I8; c++) sums[c] = _mm256_set1_epi32(c);
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < CHAINS_I8; c++)
+            sums[c] = _mm256_add_epi32(sums[c], _mm256_madd_epi16(sums[c], factor));
+    for (int c = 1; c < CHAINS_I8; c++) sums[0] = _mm256_add_epi32(sums[0], sums[c]);
+    return _mm256_extract_epi32(sums[0], 0);
 }
 #pragma clang attribute pop
 

@@ -26,6 +26,9 @@
 // four, then their sum, with which 128 times it is taken off again. Sums wrap around and come back.
 enum { PACKED_ROWS = 16, GROUP = 4 };
 
+enum { CHAINS_I8 = 24, OPERATIONS_I8 = 2 * CHAINS_I8 * 64 };
+
+static int32_t multiply_adds_i8(size_t n);
 static size_t token_bytes(size_t columns);
 static size_t panel_bytes(size_t rows, size_t columns);
 static float quantize_token(const float *x, size_t n, void *token);
@@ -192,6 +195,16 @@ static void multiply_i8(const void *tokens, size_t count, size_t columns, const 
             }
         }
     }
+}
+
+static int32_t multiply_adds_i8(size_t n) {
+    __m512i sums[CHAINS_I8], weights = _mm512_set1_epi8(5), values = _mm512_set1_epi8(-3);
+    for (int c = 0; c < CHAINS_I8; c++) sums[c] = _mm512_set1_epi32(c);
+    for (size_t i = 0; i < n; i++)
+        for (int c = 0; c < CHAINS_I8; c++)
+            sums[c] = _mm512_dpbusd_epi32(sums[c], weights, values);
+    for (int c = 1; c < CHAINS_I8; c++) sums[0] = _mm512_add_epi32(sums[0], sums[c]);
+    return _mm512_reduce_add_epi32(sums[0]);
 }
 #pragma clang attribute pop
 

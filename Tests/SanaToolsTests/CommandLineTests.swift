@@ -171,8 +171,24 @@ struct CommandLineTests {
             #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
             #expect((product["blas_gflops"]?.double ?? 0) > 0)
             #expect((product["peak_gflops"]?.double ?? 0) > 0)
+            #expect((product["int8_peak_gops"]?.double ?? 0) > 0)
         }
         #expect((outcome.json?["passes"]?.array ?? []).count == 4)
+    }
+
+    @Test func roundingActivationsIsTimedWhereItIsDone() throws {
+        let archive = "x.safetensors.zst"
+        #expect(
+            try run("convert", "fixtures/sana-digits", "--dtype", "int8", "--output", archive).code
+                == 0)
+        for compute in ["w8a8", "w8a16"] {
+            let outcome = try run(
+                "profile", archive, "--compute", compute, "--repeat", "1", "--no-record",
+                "--format", "json")
+            let share = try #require(outcome.json?["allocation"]?["quantization"]?.double)
+            #expect(compute == "w8a8" ? share > 0 && share < 0.5 : share == 0)
+            #expect((outcome.json?["peaks"]?["int8_multiply_add_gops"]?.double ?? 0) > 0)
+        }
     }
 
     @Test func existingOutputIsKeptWithoutForce() throws {

@@ -143,6 +143,9 @@ typedef struct {
     /// beat. The result only keeps them from being left out.
     float (*multiply_adds)(size_t n);
     size_t multiply_adds_each;
+    /// The same for the multiply-adds that multiply_i8 is made of.
+    int32_t (*multiply_adds_i8)(size_t n);
+    size_t multiply_adds_i8_each;
 
     // Products of int8 weights with int8 activations. Sums are exact in int32 up to 2^17 columns,
     // hence the same from every instruction set; how tokens and weights lie in memory is each

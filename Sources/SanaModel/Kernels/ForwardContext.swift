@@ -41,6 +41,8 @@ public final class ForwardContext {
     private var sharedInput: UnsafeMutablePointer<Float>?
     /// Whose rounded tokens are in memory.
     private var roundedInput: UnsafeMutablePointer<Float>?
+    /// Time spent on rounding activations to int8 so far.
+    public private(set) var quantizationTime = Duration.zero
 
     public init(
         workers: WorkerPool, numerics: Numerics = .fp32, compute: Compute = .standard,
@@ -67,7 +69,9 @@ public final class ForwardContext {
     /// Calls `round` unless the rounded tokens of `x` are in memory.
     func roundOnce(_ x: Matrix, _ round: () -> Void) {
         if roundedInput == x.pointer { return }
+        let start = ContinuousClock.now
         round()
+        quantizationTime += ContinuousClock.now - start
         roundedInput = sharedInput == x.pointer ? sharedInput : nil
     }
 

@@ -21,6 +21,8 @@ public struct KernelRates: Sendable {
         public var blas = 0.0
         /// GFLOP/s of multiply-adds that touch no memory, on all threads: what nothing can beat.
         public var peak = 0.0
+        /// The same for int8, which bounds `w8a8`.
+        public var int8Peak = 0.0
         /// GFLOP/s by how the weight is stored and used: `fp32`, `bf16`, `fp16`, `w8a16`, `w8a8`.
         public var rates: [(name: String, rate: Double)] = []
     }
@@ -98,11 +100,12 @@ public struct KernelRates: Sendable {
             ),
             ("w8a16", int8, .w8a16), ("w8a8", int8, .w8a8),
         ]
-        let peak = MultiplyAddCanary(workers: workers)
+        let peaks = [
+            MultiplyAddCanary(workers: workers), MultiplyAddCanary(workers: workers, .int8),
+        ]
         let runs: [() -> Void] =
-            [
-                { peak.run() },
-                { blas(x, float, rows: rows, y, threads: workers.threadCount) },
+            peaks.map { peak in { peak.run() } } + [
+                { blas(x, float, rows: rows, y, threads: workers.threadCount) }
             ]
             + ways.map { way in
                 let weight = Weight(storage: way.storage, rows: rows, columns: columns)
@@ -112,9 +115,10 @@ public struct KernelRates: Sendable {
         let operations = 2 * Double(tokens * columns * rows)
         let times = medianSeconds(runs, repetitions)
         var product = Product(name: shape.name, tokens: tokens, columns: columns, rows: rows)
-        product.peak = peak.operations / times[0] / 1e9
-        product.blas = operations / times[1] / 1e9
-        product.rates = zip(ways, times.dropFirst(2)).map { ($0.name, operations / $1 / 1e9) }
+        product.peak = peaks[0].operations / times[0] / 1e9
+        product.int8Peak = peaks[1].operations / times[1] / 1e9
+        product.blas = operations / times[2] / 1e9
+        product.rates = zip(ways, times.dropFirst(3)).map { ($0.name, operations / $1 / 1e9) }
         return product
     }
 

@@ -7,7 +7,7 @@ public struct Int8Canary {
     private let product: CanaryProduct
 
     public init(workers: WorkerPool) {
-        let side = CanaryProduct.side
+        let side = CanaryProduct.channels
         let bytes = ByteView(count: side * side) { memory in
             for index in 0..<side * side { memory[index] = UInt8(truncatingIfNeeded: index % 251) }
         }
@@ -17,17 +17,23 @@ public struct Int8Canary {
             .int8(bytes, scale: scale), ForwardContext(workers: workers, compute: .w8a8))
     }
 
-    /// Billions of operations a second of one product of 1024 × 1024 × 1024, rounding included.
+    /// Billions of operations a second of one product of 1024 × 1152 × 1152, rounding included.
     public func measure() -> Double { product.measure() }
 }
 
-/// Multiply-adds of fp32 on registers, with every worker: the rate that no product can beat.
+/// Multiply-adds on registers, with every worker: the rate that no product can beat.
 public struct MultiplyAddCanary {
+    /// What is multiplied.
+    public enum Operands: Sendable { case fp32, int8 }
+
     /// About ten milliseconds.
     private static let rounds = 1_000_000
     private let workers: WorkerPool
+    private let operands: Operands
 
-    public init(workers: WorkerPool) { self.workers = workers }
+    public init(workers: WorkerPool, _ operands: Operands = .fp32) {
+        (self.workers, self.operands) = (workers, operands)
+    }
 
     /// Billions of operations a second.
     public func measure() -> Double {
@@ -38,12 +44,20 @@ public struct MultiplyAddCanary {
 
     /// Operations of one run.
     var operations: Double {
-        Double(workers.threadCount * Self.rounds * Kernels.best.multiply_adds_each)
+        let each =
+            switch operands {
+            case .fp32: Kernels.best.multiply_adds_each
+            case .int8: Kernels.best.multiply_adds_i8_each
+            }
+        return Double(workers.threadCount * Self.rounds * each)
     }
 
     func run() {
         workers.run(workers.threadCount) { _, _ in
-            _ = Kernels.best.multiply_adds(Self.rounds)
+            switch operands {
+            case .fp32: _ = Kernels.best.multiply_adds(Self.rounds)
+            case .int8: _ = Kernels.best.multiply_adds_i8(Self.rounds)
+            }
         }
     }
 }

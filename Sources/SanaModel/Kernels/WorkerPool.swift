@@ -16,6 +16,10 @@ import class Foundation.ProcessInfo
 /// Callers split their work the same way whatever `threadCount` is and each iteration writes its
 /// own output, so results do not depend on the number of threads, to the bit. For the same reason
 /// OpenBLAS, where it multiplies, runs single-threaded inside each worker.
+///
+/// Each worker starts with a run of iterations of its own, since what neighbours write is next to
+/// each other in memory and lines that two cores write in turn travel between their caches; who is
+/// done helps the others.
 public final class WorkerPool: @unchecked Sendable {
     /// Threads that work on a loop, the caller included.
     public let threadCount: Int
@@ -24,17 +28,18 @@ public final class WorkerPool: @unchecked Sendable {
     private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private let done = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var threads: [pthread_t] = []
-    private let next = Atomic<Int>(0)
+    private let runs: [WorkerRun]
 
     // Guarded by `mutex`.
     private var generation = 0
     private var running = 0
     private var stopping = false
-    private var loop: (count: Int, body: (Int, Int) -> Void)?
+    private var loop: ((Int, Int) -> Void)?
 
     /// - Parameter threadCount: at least 1; by default one per processor of this process.
     public init(threadCount: Int = WorkerPool.processorCount) {
         self.threadCount = max(1, threadCount)
+        runs = (0..<self.threadCount).map { _ in WorkerRun() }
         openblas_set_num_threads(1)
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
@@ -85,13 +90,16 @@ public final class WorkerPool: @unchecked Sendable {
         withoutActuallyEscaping(body) { body in
             pthread_mutex_lock(mutex)
             precondition(loop == nil, "two loops at once on one WorkerPool")
-            next.store(0, ordering: .relaxed)
-            loop = (count, body)
+            for (worker, run) in runs.enumerated() {
+                run.end = count * (worker + 1) / threadCount
+                run.next.store(count * worker / threadCount, ordering: .relaxed)
+            }
+            loop = body
             running = threads.count
             generation += 1
             pthread_cond_broadcast(wake)
             pthread_mutex_unlock(mutex)
-            work(count, body, worker: 0)
+            work(body, worker: 0)
             pthread_mutex_lock(mutex)
             while running > 0 { pthread_cond_wait(done, mutex) }
             loop = nil
@@ -116,11 +124,10 @@ public final class WorkerPool: @unchecked Sendable {
         return try slots.compactMap { try $0?.get() }
     }
 
-    private func work(_ count: Int, _ body: (Int, Int) -> Void, worker: Int) {
-        while true {
-            let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            guard index < count else { return }
-            body(index, worker)
+    private func work(_ body: (Int, Int) -> Void, worker: Int) {
+        for other in 0..<threadCount {
+            let run = runs[(worker + other) % threadCount]
+            while let index = run.take() { body(index, worker) }
         }
     }
 
@@ -152,8 +159,20 @@ public final class WorkerPool: @unchecked Sendable {
         let loop = stopping ? nil : loop
         pthread_mutex_unlock(mutex)
         guard let loop else { return false }
-        work(loop.count, loop.body, worker: worker)
+        work(loop, worker: worker)
         return true
+    }
+}
+
+/// The iterations of a loop that a worker starts with.
+private final class WorkerRun: Sendable {
+    let next = Atomic<Int>(0)
+    /// Written only while no worker is at work.
+    nonisolated(unsafe) var end = 0
+
+    func take() -> Int? {
+        let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+        return index < end ? index : nil
     }
 }
 

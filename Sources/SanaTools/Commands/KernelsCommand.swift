@@ -9,7 +9,8 @@ struct KernelsCommand: TalkingCommand {
         discussion: """
             Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
             threads: fp32, 16-bit weights widened a few rows at a time, int8 weights dequantized (w8a16) and int8 products \
-            (w8a8). The peak is that of fp32 multiply-adds on registers; percentages are of it. Needs no model.
+            (w8a8). Peaks are multiply-adds on registers, which no product can beat; percentages are of the fp32 one, those of \
+            w8a8 of the int8 one. Needs no model.
 
             EXAMPLES
               sana-tools kernels
@@ -55,7 +56,9 @@ extension KernelRates {
                     .fields([
                         "name": .string(product.name), "tokens": .int(product.tokens),
                         "columns": .int(product.columns), "rows": .int(product.rows),
-                        "peak_gflops": .double(product.peak), "blas_gflops": .double(product.blas),
+                        "peak_gflops": .double(product.peak),
+                        "int8_peak_gops": .double(product.int8Peak),
+                        "blas_gflops": .double(product.blas),
                         "gflops": .object(
                             product.rates.map { .init($0.name, .double($0.rate)) }),
                     ])
@@ -69,17 +72,24 @@ extension KernelRates {
 
     fileprivate func show(_ write: (TextTable) -> String) -> String {
         var table = TextTable(
-            [("product", .left), ("shape", .left), ("peak GFLOP/s", .right), ("BLAS", .right)]
+            [
+                ("product", .left), ("shape", .left), ("peak GFLOP/s", .right),
+                ("int8 peak", .right),
+                ("BLAS", .right),
+            ]
                 + (products.first?.rates ?? []).map { ($0.name, .right) })
         for product in products {
             table.append(
                 [
                     product.name, "\(product.tokens) × \(product.columns) × \(product.rows)",
                     Format.decimal(product.peak, digits: 0),
+                    Format.decimal(product.int8Peak, digits: 0),
                     "\(Format.decimal(product.blas, digits: 0)) (\(Format.percent(product.blas / product.peak)))",
                 ]
-                    + product.rates.map {
-                        "\(Format.decimal($0.rate, digits: 0)) (\(Format.percent($0.rate / product.peak)))"
+                    + product.rates.map { way in
+                        let peak = way.name == "w8a8" ? product.int8Peak : product.peak
+                        return
+                            "\(Format.decimal(way.rate, digits: 0)) (\(Format.percent(way.rate / peak)))"
                     })
         }
         var memory = TextTable([("pass", .left), ("GB/s", .right)])

@@ -32,6 +32,7 @@ extension Profile {
             probe.isRecording = pass >= options.warmup
             let ahead = canary.measure()
             let (begin, host) = (clock.now, HostState.now)
+            let quantization = context.quantizationTime
             _ = try model.network.forward(inputs, context)
             let length = clock.now - begin
             canary.fill(length.inSeconds * canaryShare)
@@ -41,6 +42,7 @@ extension Profile {
             repetitions.append(
                 Repetition(
                     nanoseconds: length.inNanoseconds,
+                    quantizationShare: (context.quantizationTime - quantization) / length,
                     canaryGFLOPS: (ahead.wall + behind.wall) / 2,
                     canaryCPUGFLOPS: (ahead.cpu + behind.cpu) / 2,
                     cpuNanoseconds: load.cpuNanoseconds, otherLoad: load.otherShare))
@@ -78,9 +80,11 @@ extension Profile {
     private static func peaks(_ canary: CanarySeries, _ workers: WorkerPool) -> Peaks {
         let (int8, memory) = (Int8Canary(workers: workers), MemoryCanary(workers: workers))
         let multiplyAdds = MultiplyAddCanary(workers: workers)
+        let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
         return Peaks(
             sgemmGFLOPS: canary.best,
             multiplyAddGFLOPS: (0..<3).map { _ in multiplyAdds.measure() }.max() ?? 0,
+            int8MultiplyAddGOPS: (0..<3).map { _ in int8MultiplyAdds.measure() }.max() ?? 0,
             int8GOPS: (0..<3).map { _ in int8.measure() }.max() ?? 0,
             readBandwidth: (0..<3).map { _ in memory.measure() }.max() ?? 0)
     }

@@ -32,6 +32,8 @@ struct Profile: Sendable {
     /// One timed forward and what the host did meanwhile.
     struct Repetition: Sendable, Equatable {
         let nanoseconds: Int
+        /// Part of it that went to rounding activations to int8.
+        let quantizationShare: Double
         /// Rate of the SGEMM canary just before and after it.
         let canaryGFLOPS: Double
         /// The same for a second of processor time: what other processes take does not count.
@@ -47,6 +49,8 @@ struct Profile: Sendable {
         let sgemmGFLOPS: Double
         /// Multiply-adds on registers, which no product of fp32 can beat.
         let multiplyAddGFLOPS: Double
+        /// The same for int8.
+        let int8MultiplyAddGOPS: Double
         let int8GOPS: Double
         /// Billions of bytes read a second.
         let readBandwidth: Double
@@ -54,7 +58,7 @@ struct Profile: Sendable {
         /// What a roofline allows for `operations` on `bytes`.
         func attainable(operations: Int, bytes: Int, isInt8: Bool) -> Double {
             min(
-                isInt8 ? int8GOPS : sgemmGFLOPS,
+                isInt8 ? int8MultiplyAddGOPS : multiplyAddGFLOPS,
                 Double(operations) / Double(max(bytes, 1)) * readBandwidth)
         }
     }
@@ -99,7 +103,7 @@ struct Profile: Sendable {
 extension Profile {
     /// What kind of work time goes to.
     enum Work: String, CaseIterable, Sendable {
-        case gemm, attention, depthwise, elementwise
+        case gemm, attention, depthwise, elementwise, quantization
     }
 
     /// Parts of the forward by kind of work, from medians; they add up to 1.
@@ -119,6 +123,10 @@ extension Profile {
         for (path, nanoseconds) in own {
             result[works[path] ?? .elementwise, default: 0] += nanoseconds / total.median
         }
+        // Linear layers round what they read.
+        let quantization = repetitions.map(\.quantizationShare).median
+        result[.quantization] = quantization
+        result[.gemm, default: 0] -= quantization
         return result
     }
 

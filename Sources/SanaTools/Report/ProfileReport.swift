@@ -17,6 +17,7 @@ extension Profile {
             "load_seconds": .double(loadSeconds), "stored_bytes": .int(storedBytes),
             "peaks": .fields([
                 "multiply_add_gflops": .double(peaks.multiplyAddGFLOPS),
+                "int8_multiply_add_gops": .double(peaks.int8MultiplyAddGOPS),
                 "sgemm_gflops": .double(peaks.sgemmGFLOPS), "int8_gops": .double(peaks.int8GOPS),
                 "read_gbytes_per_second": .double(peaks.readBandwidth),
             ]),
@@ -69,8 +70,10 @@ extension Profile {
             compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
             \(Format.bytes(peakRSSBytes)), loaded in \(Format.nanoseconds(loadSeconds * 1e9))
             time: \(works.joined(separator: ", ")); probes \(Format.percent(probeOverhead))
-            peaks: multiply-adds \(Format.decimal(peaks.multiplyAddGFLOPS, digits: 1)) GFLOP/s, SGEMM \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s, int8 \
-            \(Format.decimal(peaks.int8GOPS, digits: 1)) GOP/s, read \
+            peaks: multiply-adds \(Format.decimal(peaks.multiplyAddGFLOPS, digits: 1)) GFLOP/s (int8 \
+            \(Format.decimal(peaks.int8MultiplyAddGOPS, digits: 1)) GOP/s), products \
+            \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s (int8 \
+            \(Format.decimal(peaks.int8GOPS, digits: 1)) GOP/s), read \
             \(Format.decimal(peaks.readBandwidth, digits: 1)) GB/s
             """ + warnings.map { "\nwarning: \($0)" }.joined()
     }
