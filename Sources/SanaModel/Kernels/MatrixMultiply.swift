@@ -1,8 +1,9 @@
 /// Output channels that one task computes: small enough to share among threads and for a panel to
 /// stay in the cache of a core, large enough to read activations seldom.
 private let panelRows = 96
-/// Tokens that one task computes when there are few panels.
-private let tokenBlock = 512
+/// Tokens that one task computes at most: few enough for the cache that cores share to keep them
+/// while panel after panel reads them, and for all workers to have tasks where panels are few.
+private let (tokenBlock, fewPanelsTokenBlock) = (1024, 512)
 
 /// Columns whose products of two values up to 127 add up within int32.
 private let largestExactSum = 1 << 17
@@ -23,6 +24,32 @@ enum Epilogue {
     }
 }
 
+/// The tiles of a product `[tokens, channels]` that tasks compute, those of one block of tokens next to
+/// each other. Their bounds depend on the shape alone.
+private struct Tiles {
+    private let tokens: Int
+    private let channels: Int
+    private let panels: Int
+    private let tokensPerTile: Int
+    let count: Int
+
+    init(tokens: Int, channels: Int) {
+        (self.tokens, self.channels) = (tokens, channels)
+        panels = (channels + panelRows - 1) / panelRows
+        let most = panels >= 8 ? tokenBlock : fewPanelsTokenBlock
+        let blocks = max(1, (tokens + most - 1) / most)
+        tokensPerTile = max(1, (tokens + blocks - 1) / blocks)
+        count = panels * ((tokens + tokensPerTile - 1) / tokensPerTile)
+    }
+
+    subscript(task: Int) -> (tokens: Range<Int>, channels: Range<Int>) {
+        let (token, channel) = (task / panels * tokensPerTile, task % panels * panelRows)
+        return (
+            token..<min(token + tokensPerTile, tokens), channel..<min(channel + panelRows, channels)
+        )
+    }
+}
+
 extension ForwardContext {
     /// y = epilogue(x · weightᵀ + bias) for `x` `[tokens, in]` and `y` `[tokens, out]`.
     ///
@@ -40,25 +67,23 @@ extension ForwardContext {
             multiplyInt8(x, bytes, scale: scale, bias: bias, then: epilogue, into: y)
             return
         }
-        let panels = (weight.rows + panelRows - 1) / panelRows
-        let rowsPerTask = panels >= 8 ? max(x.rows, 1) : tokenBlock
-        let blocks = (x.rows + rowsPerTask - 1) / rowsPerTask
+        let tiles = Tiles(tokens: x.rows, channels: weight.rows)
         let packed = PanelProduct.floats(rows: panelRows, columns: weight.columns)
         let scratch = scratch(
             floatsPerWorker: packed + PanelProduct.packedRows * weight.columns)
-        workers.run(panels * blocks) { task, worker in
-            let first = task / blocks * panelRows
-            let channels = first..<min(first + panelRows, weight.rows)
-            let start = task % blocks * rowsPerTask
-            let tokens = min(rowsPerTask, x.rows - start)
+        workers.run(tiles.count) { task, worker in
+            let (tokens, channels) = tiles[task]
+            let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let panel = scratch[worker]
             weight.pack(channels, into: panel, scratch: panel + packed)
             PanelProduct.multiply(
-                x.row(start), stride: x.columns, tokens: tokens, columns: x.columns, panel: panel,
-                rows: channels.count, bias: bias.map { UnsafePointer($0.pointer + first) },
+                x.row(start), stride: x.columns, tokens: tokens.count, columns: x.columns,
+                panel: panel, rows: channels.count,
+                bias: bias.map { UnsafePointer($0.pointer + first) },
                 into: y.row(start) + first, stride: y.columns)
             epilogue.apply(
-                to: y.row(start) + first, rows: tokens, columns: channels.count, stride: y.columns)
+                to: y.row(start) + first, rows: tokens.count, columns: channels.count,
+                stride: y.columns)
         }
     }
 }
@@ -89,24 +114,21 @@ extension ForwardContext {
                 }
             }
         }
-        let panels = (y.columns + panelRows - 1) / panelRows
-        let rowsPerTask = panels >= 8 ? max(x.rows, 1) : tokenBlock
-        let blocks = (x.rows + rowsPerTask - 1) / rowsPerTask
+        let tiles = Tiles(tokens: x.rows, channels: y.columns)
         let scratch = scratch(floatsPerWorker: (panelBytes + 3) / 4)
-        workers.run(panels * blocks) { task, worker in
-            let first = task / blocks * panelRows
-            let channels = min(panelRows, y.columns - first)
-            let start = task % blocks * rowsPerTask
+        workers.run(tiles.count) { task, worker in
+            let (tokens, channels) = tiles[task]
+            let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let weights = (bytes.address + first * x.columns).assumingMemoryBound(to: Int8.self)
-            kernels.pack_i8(weights, channels, x.columns, scratch[worker])
-            let tokens = min(rowsPerTask, x.rows - start)
+            kernels.pack_i8(weights, channels.count, x.columns, scratch[worker])
             kernels.multiply_i8(
-                UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens, x.columns,
-                scratch[worker], channels,
+                UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens.count, x.columns,
+                scratch[worker], channels.count,
                 tokenScale.pointer + start, scale.pointer + first,
                 bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns)
             epilogue.apply(
-                to: y.row(start) + first, rows: tokens, columns: channels, stride: y.columns)
+                to: y.row(start) + first, rows: tokens.count, columns: channels.count,
+                stride: y.columns)
         }
     }
 }
