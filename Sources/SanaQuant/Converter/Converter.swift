@@ -111,7 +111,7 @@ public enum Converter {
         }
         for output in outputs { try output.sync() }
         if options.verifyWrite {
-            try readBack(outputs, pipeline.tensorHashes, options.container, workers: workers)
+            try readBack(outputs, work, pipeline.tensorHashes, workers: workers)
         }
         var (all, opens) = (outputs, outputs[0].path)
         if case .folder(let folder) = destination {
@@ -205,17 +205,20 @@ public enum Converter {
         ])
     }
 
-    /// Reads every tensor back from the disk's cache and compares its hash.
+    /// Reads headers and tensors back from the disk's cache and compares them, tensors by their
+    /// hashes.
     private static func readBack(
-        _ outputs: [OutputFile], _ hashes: [String], _ container: Container, workers: WorkerPool
+        _ outputs: [OutputFile], _ work: ConversionWork, _ hashes: [String], workers: WorkerPool
     ) throws {
         do {
-            guard container != .archive else {
+            guard work.options.container != .archive else {
                 return try Archive(path: outputs[0].temporaryPath).verify(using: workers)
             }
             var first = 0
-            for output in outputs {
+            for (output, layout) in zip(outputs, work.layouts) {
                 let file = try SafetensorsFile(path: output.temporaryPath)
+                guard file.headerBytes.withUnsafeBytes({ $0.elementsEqual(layout.headerBytes) })
+                else { throw BadDataError(file: output.path, reason: "the header differs") }
                 let expected = hashes[first..<first + file.tensors.count]
                 first += file.tensors.count
                 let actual = try workers.map(file.tensors.count) {
