@@ -10,7 +10,8 @@ enum SparseModel {
             #"{"_class_name":"SanaTransformer2DModel","num_layers":0,"num_attention_heads":16,"#
             + #""attention_head_dim":256,"cross_attention_dim":4096,"caption_channels":16384}"#
         let parent = (name as NSString).deletingLastPathComponent
-        try folder.write((parent as NSString).appendingPathComponent("config.json"), Array(sizes.utf8))
+        let config = (parent as NSString).appendingPathComponent("config.json")
+        try folder.write(config, Array(sizes.utf8))
         let header = header
         let path = try folder.write(name, header.bytes)
         let size = off_t(header.bytes.count + header.dataByteCount)
