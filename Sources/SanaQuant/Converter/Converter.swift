@@ -33,6 +33,8 @@ public enum Converter {
         public var allowsRounding = false
         /// Whether a tensor may hold NaN or infinity; it is then kept as it is.
         public var allowsNonFinite = false
+        /// How the scales of int8 weights are chosen.
+        public var scales = Int8Scales.absmax
         /// zstd level, 1…19. Weights gain next to nothing above 1.
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
@@ -147,9 +149,12 @@ public enum Converter {
     /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits. With
     /// `allowsNonFinite` it reads all tensors.
     ///
+    /// - Parameter countsRounding: whether values that fp16 will change are counted also where it
+    ///   may change them, which the conversion itself tells afterwards.
     /// - Throws: `RuleError`, `ConversionError`, and errors of the source.
     public static func plan(
-        for source: ConversionSource, options: Options, workers: WorkerPool
+        for source: ConversionSource, options: Options, countsRounding: Bool = false,
+        workers: WorkerPool
     ) throws -> ConversionPlan {
         try check(options, source)
         let tensors = source.tensors.tensors
@@ -165,11 +170,12 @@ public enum Converter {
         let userRules = try UserRule.conversionRules(options.rules, for: tensors)
         var rules = source.rules(for: options.target)
         var inexact: [String: Int] = [:]
-        if options.target == .fp16, !options.allowsRounding {
+        let keepsExact = options.target == .fp16 && !options.allowsRounding
+        if keepsExact || countsRounding {
             inexact = try survey { tensor, bytes, scratch in
                 tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes, scratch) : 0
             }
-            rules = [.keepExact(Set(inexact.keys))] + rules
+            if keepsExact { rules = [.keepExact(Set(inexact.keys))] + rules }
         }
         let nonFinite =
             options.allowsNonFinite
