@@ -17,13 +17,7 @@ import Testing
     /// A model of 335 MB, none of them on the disk, and an output of earlier.
     init() throws {
         program = try BuiltProgram()
-        let sizes =
-            #"{"num_layers":0,"num_attention_heads":16,"attention_head_dim":256,"#
-            + #""cross_attention_dim":4096,"caption_channels":16384}"#
-        try folder.write("config.json", Array(sizes.utf8))
-        let header = largeHeader
-        let path = try folder.write("large.safetensors", header.bytes)
-        #expect(truncate(path, off_t(header.bytes.count + header.dataByteCount)) == 0)
+        try SparseModel.write("large.safetensors", in: program.folder)
         try folder.write(output, old)
     }
 
@@ -125,37 +119,5 @@ import Testing
         }
         #expect(outcome.code == 74 && outcome.talk.contains("No space left"), "\(outcome.talk)")
         #expect(outcome.output == "disk/out/old\n")
-    }
-
-    /// The header of a model with a caption projection of 268 MB and next to nothing else.
-    private var largeHeader: (bytes: [UInt8], dataByteCount: Int) {
-        let (dim, captions) = (4096, 16384)
-        var shapes: [(String, [Int])] = [
-            ("patch_embed.proj.weight", [dim, 32, 1, 1]), ("caption_norm.weight", [dim]),
-            ("caption_projection.linear_1.weight", [dim, captions]),
-            ("caption_projection.linear_2.weight", [dim, dim]),
-            ("time_embed.emb.timestep_embedder.linear_1.weight", [dim, 256]),
-            ("time_embed.emb.timestep_embedder.linear_2.weight", [dim, dim]),
-            ("time_embed.linear.weight", [6 * dim, dim]), ("scale_shift_table", [2, dim]),
-            ("proj_out.weight", [32, dim]),
-        ]
-        let plain: Set = ["caption_norm.weight", "scale_shift_table"]
-        for (name, shape) in shapes where !plain.contains(name) {
-            shapes.append((name.replacingOccurrences(of: ".weight", with: ".bias"), [shape[0]]))
-        }
-        var offset = 0
-        let members = shapes.map { name, shape in
-            let bytes = 4 * shape.reduce(1, *)
-            defer { offset += bytes }
-            return JSONValue.Member(
-                name,
-                .object([
-                    .init("dtype", .string("F32")),
-                    .init("shape", .array(shape.map(JSONValue.int))),
-                    .init("data_offsets", .array([.int(offset), .int(offset + bytes)])),
-                ]))
-        }
-        let json = Array(JSONValue.object(members).text().utf8)
-        return (littleEndianBytes(UInt64(json.count)) + json, offset)
     }
 }

@@ -43,6 +43,30 @@ extension Archive {
         }
     }
 
+    /// Decodes the whole archive once, as `resident(using:)` does, and compares the hash of every
+    /// tensor with the manifest's, where there is one.
+    ///
+    /// - Throws: `ArchiveError`.
+    public func verifiedResident(using workers: WorkerPool) throws -> any TensorSource {
+        // The hashes are those of planes, which joining leaves nothing of.
+        if !split.isEmpty, manifest != nil { try verify(using: workers) }
+        let source = try resident(using: workers)
+        guard let manifest, split.isEmpty else { return source }
+        let hashes = tensors.map { _ in ContentHash() }
+        let chains = try zip(tensors, hashes).map { tensor, hash in
+            var chain = HashChain(hash)
+            chain.append(try source.bytes(of: tensor))
+            return chain
+        }
+        let tasks = HashChain.tasks(chains, count: workers.threadCount)
+        _ = try workers.map(tasks.count) { try tasks[$0]() }
+        for (tensor, hash) in zip(manifest.tensors, hashes)
+        where hash.digest.hexadecimal != tensor.sha256 {
+            throw ArchiveError(path, .hash(of: "tensor '\(tensor.name)'"))
+        }
+        return source
+    }
+
     /// Restores the safetensors file, byte for byte, checked against the manifest's hashes where
     /// there are any. Byte planes are joined: the file is the one that a plain archive holds.
     ///

@@ -4,8 +4,8 @@ import SanaModel
 /// boundaries, with a seek table and a manifest.
 ///
 /// Everything in the file is untrusted. Opening reads the table, the manifest and the header; a
-/// frame is checked when it is decoded. A `.zst` file without a table opens too, by a scan of its
-/// frames, and has no manifest.
+/// frame is checked when it is decoded. A `.zst` file without table and manifest opens too, by a
+/// scan of its frames; nothing tells then whether its values are those that were packed.
 public struct Archive: TensorSource {
     /// How the files are called.
     public static let suffix = ".safetensors.zst"

@@ -6,6 +6,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
     public enum Rule: Error, Sendable, Equatable {
         // Frames and their table.
         case notArchive
+        case tableMissing
         case tableWithoutChecksums
         case tableReservedBits(UInt8)
         case frameCount(Int)
@@ -55,6 +56,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
     private var reason: String {
         switch rule {
         case .notArchive: "not a zstd archive: no frame at its beginning"
+        case .tableMissing: "is truncated: there is a manifest, and no seek table behind it"
         case .tableWithoutChecksums: "seek table has no checksums"
         case .tableReservedBits(let bits):
             "seek table descriptor \(hex(bits)) has reserved bits set"

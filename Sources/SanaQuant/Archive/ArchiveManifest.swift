@@ -221,7 +221,7 @@ extension Archive.Manifest {
         guard try root.sha256("root") == self.root else {
             throw .contradiction("root is not the hash of its hashes")
         }
-        if json[Self.hashKey] != nil {
+        if json[Self.hashKey] != nil || version[1] >= 1 {
             let rest = (json.members ?? []).filter { $0.key != Self.hashKey }
             guard try root.sha256(Self.hashKey) == Self.hash(of: .object(rest)) else {
                 throw .contradiction("\(Self.hashKey) is not the hash of the rest")

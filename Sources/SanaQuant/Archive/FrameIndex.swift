@@ -35,7 +35,8 @@ struct FrameIndex {
         }
     }
 
-    /// Finds the frames of a `.zst` file without a table.
+    /// Finds the frames of a `.zst` file without a table. One with a manifest had a table, which was
+    /// cut off.
     init(scanning file: UnsafeRawBufferPointer) throws(ArchiveError.Rule) {
         var offset = 0
         while offset < file.count {
@@ -46,6 +47,7 @@ struct FrameIndex {
                 guard size <= rest.count else {
                     throw .frame(frames.count, .init(defect: .truncated))
                 }
+                guard !Self.isManifest(rest.part(0, size)) else { throw .tableMissing }
                 offset += size
                 continue
             }
@@ -91,6 +93,13 @@ struct FrameIndex {
     }
 
     // MARK: Manifest
+
+    /// Whether a skippable frame is a manifest's by its first bytes.
+    private static func isManifest(_ frame: UnsafeRawBufferPointer) -> Bool {
+        frame.count >= manifestStart && frame.littleEndian32(at: 0) == manifestMagic
+            && frame.part(SeekTable.skippableHeaderByteCount, manifestSignature.count)
+                .elementsEqual(manifestSignature)
+    }
 
     private static func manifestRange(
         in file: UnsafeRawBufferPointer, _ range: Range<Int>

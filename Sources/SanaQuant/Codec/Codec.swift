@@ -16,10 +16,14 @@ enum Codec {
 
     /// Two blocks of floats: source values, and what they became.
     final class Scratch: @unchecked Sendable {
-        fileprivate let reference = FloatBuffer(count: blockCount)
-        fileprivate let actual = FloatBuffer(count: blockCount)
+        let reference = FloatBuffer(count: blockCount)
+        let actual = FloatBuffer(count: blockCount)
         /// A block of 16-bit values.
         fileprivate let halves = RawMemory(count: 2 * blockCount)
+        /// A block of int8 values.
+        let integers = UnsafeMutablePointer<Int8>.allocate(capacity: blockCount)
+
+        deinit { integers.deallocate() }
     }
 
     /// Largest finite number of a float type.
@@ -154,9 +158,6 @@ enum Codec {
     /// The scale of every row: absmax / 127, or 1 where all values are zero or too small to divide
     /// by. Pages of the source are let go behind it.
     ///
-    /// Smaller scales that clip a row's largest values lower the squared error of the weights by
-    /// one or two per cent, but raised that of sana-digits' output on every golden, so none are tried.
-    ///
     /// - Throws: `NonFiniteValue`, the element counted from the tensor's first.
     static func rowScales(
         of source: ByteView, _ dtype: DType, rows: Int, _ scratch: Scratch
@@ -214,16 +215,29 @@ enum Codec {
                 let (scale, output) = (scales.pointer[row], start + (element - first + done))
                 kernels.quantize_i8(reference + done, 1 / scale, output, run)
                 kernels.widen_i8(output, scale, actual + done, run)
+                // What rounds to more than ±127 is clipped to it, which absmax never does.
+                statistics.add(
+                    actual: actual + done, reference: reference + done, count: run,
+                    limit: min(127.5 * scale, .greatestFiniteMagnitude))
                 done += run
             }
-            statistics.add(
-                actual: actual, reference: reference, count: count, limit: .greatestFiniteMagnitude)
             element += count
         }
         return statistics
     }
 
     // MARK: Pieces
+
+    /// Widens finite values of a row from `first` on, a block at most, into `scratch.reference`.
+    static func widenRow(
+        _ row: UnsafeRawBufferPointer, _ dtype: DType, _ first: Int, _ scratch: Scratch
+    ) {
+        let width = dtype.bitWidth / 8
+        guard let start = row.baseAddress else { return }
+        widen(
+            start + first * width, dtype, scratch.reference.pointer,
+            min(blockCount, row.count / width - first))
+    }
 
     /// Widens values into `scratch.reference`.
     ///

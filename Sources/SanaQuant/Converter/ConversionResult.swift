@@ -68,10 +68,12 @@ public struct ConversionResult: Sendable {
         public let to: DType
         /// Why the tensor was converted or kept.
         public let reason: String
+        /// How the scales were chosen, of tensors that became int8.
+        public let scales: Int8Scales?
         /// Values that are NaN or infinite, before and after.
         public let nonFinite: Int
-        /// Values that fp16 would change (magnitudes below 2⁻¹⁷ or beyond 65504), for which the
-        /// tensor was kept; 0 where that is not why.
+        /// BF16 values that fp16 does not hold (magnitudes below 2⁻¹⁷ or beyond 65504): those for
+        /// which the tensor was kept, or which fp16 changed where rounding was allowed.
         public let fp16Inexact: Int
         public let statistics: ConversionStatistics
     }
@@ -107,7 +109,11 @@ public struct ConversionResult: Sendable {
 extension ConversionResult.Tensor {
     /// The tensor's entry in an archive's `quantization_record`, and in reports.
     public var json: JSONValue {
-        .object([
+        .object(members + (scales.map { [.init("scales", .string($0.rawValue))] } ?? []))
+    }
+
+    private var members: [JSONValue.Member] {
+        [
             .init("name", .string(name)), .init("from", .string(from.rawValue)),
             .init("to", .string(to.rawValue)), .init("reason", .string(reason)),
             .init("elements", .int(statistics.elements)),
@@ -119,6 +125,6 @@ extension ConversionResult.Tensor {
             .init("flushed", .int(statistics.flushed)),
             .init("nonfinite", .int(nonFinite)),
             .init("fp16_inexact", .int(fp16Inexact)),
-        ])
+        ]
     }
 }

@@ -52,7 +52,9 @@ struct ConversionWork {
                     .headerTooLong(layout.headerBytes.count - SafetensorsHeader.lengthByteCount))
             }
         }
-        sources = plan.decisions.map { SourceTensor($0, source: source) }
+        sources = plan.decisions.map {
+            SourceTensor($0, source: source, scales: options.scales)
+        }
         var ownerByName: [String: (source: SourceTensor, plain: TensorInfo)] = [:]
         for (decision, source) in zip(plan.decisions, sources) {
             for info in decision.outputs { ownerByName[info.name] = (source, info) }
@@ -85,9 +87,10 @@ struct ConversionWork {
         sources.map {
             ConversionResult.Tensor(
                 name: $0.info.name, from: $0.info.dtype, to: $0.decision.outputs[0].dtype,
-                reason: $0.decision.reason, nonFinite: $0.decision.nonFiniteCount,
-                fp16Inexact: $0.decision.fp16InexactCount,
-                statistics: $0.statistics)
+                reason: $0.decision.reason,
+                scales: $0.decision.conversion == .int8PerChannel ? options.scales : nil,
+                nonFinite: $0.decision.nonFiniteCount,
+                fp16Inexact: $0.roundedByFP16, statistics: $0.statistics)
         }
     }
 }
@@ -96,6 +99,7 @@ struct ConversionWork {
 final class SourceTensor {
     let decision: ConversionPlan.Decision
     private let source: any TensorSource
+    private let method: Int8Scales
     private(set) var bytes = ByteView([])
     /// Scales of the rows, for int8.
     private(set) var scales = FloatBuffer(count: 0)
@@ -107,8 +111,14 @@ final class SourceTensor {
     /// Whether NaN or infinity among the values ends the conversion.
     var mustBeFinite: Bool { decision.nonFiniteCount == 0 }
 
-    init(_ decision: ConversionPlan.Decision, source: any TensorSource) {
-        (self.decision, self.source) = (decision, source)
+    /// BF16 values that fp16 would change, for which the tensor was kept, or did change.
+    var roundedByFP16: Int {
+        let isRounded = info.dtype == .bf16 && decision.outputs[0].dtype == .f16
+        return isRounded ? statistics.changed : decision.fp16InexactCount
+    }
+
+    init(_ decision: ConversionPlan.Decision, source: any TensorSource, scales: Int8Scales) {
+        (self.decision, self.source, method) = (decision, source, scales)
     }
 
     /// Loads the values and finds the scales, the first time it is called.
@@ -119,7 +129,7 @@ final class SourceTensor {
         isPrepared = true
         bytes = try source.bytes(of: info)
         guard decision.conversion == .int8PerChannel else { return }
-        scales = try Codec.rowScales(of: bytes, info.dtype, rows: info.shape[0], scratch)
+        scales = try Codec.scales(method, of: bytes, info.dtype, rows: info.shape[0], scratch)
     }
 
     /// Lets go of the pages behind the values `range`, in bytes.

@@ -33,6 +33,8 @@ public enum Converter {
         public var allowsRounding = false
         /// Whether a tensor may hold NaN or infinity; it is then kept as it is.
         public var allowsNonFinite = false
+        /// How the scales of int8 weights are chosen.
+        public var scales = Int8Scales.absmax
         /// zstd level, 1…19. Weights gain next to nothing above 1.
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
@@ -111,7 +113,7 @@ public enum Converter {
         }
         for output in outputs { try output.sync() }
         if options.verifyWrite {
-            try readBack(outputs, pipeline.tensorHashes, options.container, workers: workers)
+            try readBack(outputs, work, pipeline.tensorHashes, workers: workers)
         }
         var (all, opens) = (outputs, outputs[0].path)
         if case .folder(let folder) = destination {
@@ -147,9 +149,12 @@ public enum Converter {
     /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits. With
     /// `allowsNonFinite` it reads all tensors.
     ///
+    /// - Parameter countsRounding: whether values that fp16 will change are counted also where it
+    ///   may change them, which the conversion itself tells afterwards.
     /// - Throws: `RuleError`, `ConversionError`, and errors of the source.
     public static func plan(
-        for source: ConversionSource, options: Options, workers: WorkerPool
+        for source: ConversionSource, options: Options, countsRounding: Bool = false,
+        workers: WorkerPool
     ) throws -> ConversionPlan {
         try check(options, source)
         let tensors = source.tensors.tensors
@@ -165,11 +170,12 @@ public enum Converter {
         let userRules = try UserRule.conversionRules(options.rules, for: tensors)
         var rules = source.rules(for: options.target)
         var inexact: [String: Int] = [:]
-        if options.target == .fp16, !options.allowsRounding {
+        let keepsExact = options.target == .fp16 && !options.allowsRounding
+        if keepsExact || countsRounding {
             inexact = try survey { tensor, bytes, scratch in
                 tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes, scratch) : 0
             }
-            rules = [.keepExact(Set(inexact.keys))] + rules
+            if keepsExact { rules = [.keepExact(Set(inexact.keys))] + rules }
         }
         let nonFinite =
             options.allowsNonFinite
@@ -205,17 +211,20 @@ public enum Converter {
         ])
     }
 
-    /// Reads every tensor back from the disk's cache and compares its hash.
+    /// Reads headers and tensors back from the disk's cache and compares them, tensors by their
+    /// hashes.
     private static func readBack(
-        _ outputs: [OutputFile], _ hashes: [String], _ container: Container, workers: WorkerPool
+        _ outputs: [OutputFile], _ work: ConversionWork, _ hashes: [String], workers: WorkerPool
     ) throws {
         do {
-            guard container != .archive else {
+            guard work.options.container != .archive else {
                 return try Archive(path: outputs[0].temporaryPath).verify(using: workers)
             }
             var first = 0
-            for output in outputs {
+            for (output, layout) in zip(outputs, work.layouts) {
                 let file = try SafetensorsFile(path: output.temporaryPath)
+                guard file.headerBytes.withUnsafeBytes({ $0.elementsEqual(layout.headerBytes) })
+                else { throw BadDataError(file: output.path, reason: "the header differs") }
                 let expected = hashes[first..<first + file.tensors.count]
                 first += file.tensors.count
                 let actual = try workers.map(file.tensors.count) {

@@ -47,6 +47,19 @@ public enum ComponentTreatment: Sendable, Equatable {
     case convert(ConversionTarget)
 }
 
+/// What will become of a component that is not the transformer.
+public struct ComponentPlan: Sendable {
+    public let name: String
+    public let treatment: ComponentTreatment
+    public let fileCount: Int
+    /// Bytes of its files in the source.
+    public let bytesBefore: Int
+    /// Bytes that it will take in the new repository: none for a link.
+    public fileprivate(set) var bytesAfter: Int
+    /// Of each of its safetensors files, where they are converted.
+    public fileprivate(set) var plans: [ConversionPlan]
+}
+
 /// A conversion of a whole repository.
 public struct RepositoryConverter {
     public let repository: Repository
@@ -58,7 +71,8 @@ public struct RepositoryConverter {
     public let workers: WorkerPool
     /// Every component but the transformer, and what becomes of it; absent folders are not listed.
     public let components: [(name: String, treatment: ComponentTreatment)]
-    private let transformer: String
+    /// Folder of the transformer in the repository.
+    public let transformer: String
 
     /// Decides everything; nothing is written yet.
     ///
@@ -225,10 +239,7 @@ public struct RepositoryConverter {
     ) throws -> (conversions: [StagedConversion], files: [OutputFile]) {
         let (source, folder) = (repository.path.appendingPath(name), output.appendingPath(name))
         let names = try source.folderEntries()
-        var options = self.options
-        options.target = target
-        options.rules = []
-        options.container = .safetensors(maximumShardByteCount: .max)
+        let options = options(ofComponentAs: target)
         var (conversions, files): ([StagedConversion], [OutputFile]) = ([], [])
         var sizeByFile: [String: Int] = [:]
         var isUniform = true
@@ -258,6 +269,46 @@ public struct RepositoryConverter {
             files.append(file)
         }
         return (conversions, files)
+    }
+
+    /// How the files of another component are converted.
+    private func options(ofComponentAs target: ConversionTarget) -> Converter.Options {
+        var options = self.options
+        options.target = target
+        options.rules = []
+        options.container = .safetensors(maximumShardByteCount: .max)
+        return options
+    }
+
+    /// What will become of the other components; nothing is written.
+    ///
+    /// - Throws: see `Converter.plan`, and `RepositoryError`.
+    public func componentPlans() throws -> [ComponentPlan] {
+        try components.map { name, treatment in
+            // What cannot be read matters only where it would be.
+            let isRead = treatment != .link && treatment != .skip
+            let sources = (isRead ? try copies(of: name) : (try? copies(of: name)) ?? [])
+                .map(\.source)
+            let sizes = sources.map { (try? ByteView(mapping: $0).count) ?? 0 }
+            var plan = ComponentPlan(
+                name: name, treatment: treatment, fileCount: sources.count,
+                bytesBefore: sizes.reduce(0, +), bytesAfter: 0, plans: [])
+            switch treatment {
+            case .link, .skip: break
+            case .copy: plan.bytesAfter = plan.bytesBefore
+            case .convert(let target):
+                plan.plans = try sources.filter { $0.hasSuffix(".safetensors") }.map {
+                    try Converter.plan(
+                        for: ConversionSource(SafetensorsFile(path: $0)),
+                        options: options(ofComponentAs: target), countsRounding: true,
+                        workers: workers)
+                }
+                plan.bytesAfter = plan.plans.reduce(plan.bytesBefore) {
+                    $0 - $1.bytesBefore + $1.bytesAfter
+                }
+            }
+            return plan
+        }
     }
 
     /// The new text of a component's JSON file; `nil` when it stays as it is.

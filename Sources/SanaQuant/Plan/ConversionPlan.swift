@@ -12,7 +12,8 @@ public struct ConversionPlan: Sendable, Equatable {
         public let userRule: String?
         /// Values that are NaN or infinite and stay as they are, as the user allows.
         public let nonFiniteCount: Int
-        /// Values that fp16 would change, for which a tensor stays BF16; 0 where that is not why.
+        /// BF16 values that fp16 does not hold, for which the tensor stays BF16 or which change;
+        /// 0 where neither is so, or where they were not counted.
         public let fp16InexactCount: Int
         /// The tensor or tensors it becomes; for int8 the weight, then its scale.
         public let outputs: [TensorInfo]
@@ -79,7 +80,7 @@ public struct ConversionPlan: Sendable, Equatable {
                     tensor: tensor, conversion: conversion,
                     reason: rule?.reason ?? "no rule matches", userRule: rule?.userRule,
                     nonFiniteCount: nonFinite[tensor.name] ?? 0,
-                    fp16InexactCount: rule?.keepsExact ?? false
+                    fp16InexactCount: rule?.keepsExact ?? false || outputs[0].dtype == .f16
                         ? fp16Inexact[tensor.name] ?? 0 : 0,
                     outputs: outputs))
         }

@@ -107,6 +107,12 @@ struct ConvertCommand: TalkingCommand {
             "Let fp16 round BF16 tensors that it cannot hold exactly; without this they stay BF16.")
     var allowRounding = false
 
+    @Option(
+        help:
+            "Scale of an int8 output channel: absmax clips nothing; squared-error searches the one of the least squared error, which takes longer."
+    )
+    var scales = Int8Scales.absmax
+
     @Flag(help: "Keep tensors that hold NaN or infinity as they are, instead of refusing them.")
     var allowNonfinite = false
 
@@ -160,13 +166,15 @@ struct ConvertCommand: TalkingCommand {
         if dryRun || explain != nil {
             let plans = try options.map {
                 try Converter.plan(
-                    for: ConversionSource(checkpoint), options: $0, workers: workers)
+                    for: ConversionSource(checkpoint), options: $0, countsRounding: true,
+                    workers: workers)
             }
             if let explain { return try show(explain, in: plans) }
+            let forecasts = try zip(plans, jobs).map { try $1.forecast($0) }
             return try format.show(
-                json: .oneOrMany(plans.map(\.json)),
-                text: plans.map { $0.text }.joined(separator: "\n\n"),
-                markdown: plans.map(\.table.markdown).joined(separator: "\n\n"))
+                json: .oneOrMany(forecasts.map(\.json)),
+                text: forecasts.map(\.text).joined(separator: "\n\n"),
+                markdown: forecasts.map(\.markdown).joined(separator: "\n\n"))
         }
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
@@ -182,7 +190,7 @@ struct ConvertCommand: TalkingCommand {
         try format.show(
             json: .oneOrMany(outcomes.map(\.json)),
             text: outcomes.map(\.text).joined(separator: "\n\n"),
-            markdown: outcomes.map(\.result.table.markdown).joined(separator: "\n\n"))
+            markdown: outcomes.map(\.markdown).joined(separator: "\n\n"))
     }
 
     /// The adapters that `--lora` names; a weight stands behind the last `=`.
@@ -216,6 +224,7 @@ struct ConvertCommand: TalkingCommand {
             options.rules = rules
             options.allowsRounding = allowRounding
             options.allowsNonFinite = allowNonfinite
+            options.scales = scales
             options.level = level
             options.verifyWrite = !noVerifyWrite
             // Outputs that the project file names are the project's own; others need a word.
@@ -307,6 +316,7 @@ struct ConvertCommand: TalkingCommand {
 }
 
 extension ConversionTarget: ExpressibleByArgument {}
+extension Int8Scales: ExpressibleByArgument {}
 
 /// `--container`
 enum ContainerKind: String, ExpressibleByArgument, CaseIterable {

@@ -61,7 +61,7 @@ struct DiffCommand: TalkingCommand {
         guard resolved.isFolder || OpenedFile.isArchive(resolved) else {
             return try Checkpoint.weights(inFile: resolved)
         }
-        guard resolved.isFolder else { return try Archive(path: resolved) }
+        guard resolved.isFolder else { return try OpenedFile.archive(resolved) }
         return try modelOptions.open(path).source
     }
 }

@@ -37,7 +37,7 @@ struct UnpackCommand: TalkingCommand {
 
     func run() throws {
         let path = try ModelPath.resolve(archive)
-        let opened = try Archive(path: OpenedModel.archivePath(path) ?? path)
+        let opened = try OpenedFile.archive(OpenedModel.archivePath(path) ?? path)
         let name = ModelPath.stem(archive).lastPathComponent
         let target =
             output

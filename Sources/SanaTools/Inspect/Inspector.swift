@@ -119,7 +119,7 @@ struct Inspector {
     }
 
     private mutating func readArchive(_ path: String) throws {
-        let opened = try Archive(path: path)
+        let opened = try OpenedFile.archive(path)
         (archive, source) = (opened, opened)
         files = [.init(name: path.lastPathComponent, byteCount: opened.byteCount)]
         if let manifest = opened.manifest {

@@ -1,7 +1,7 @@
 import SanaModel
 import SanaQuant
 
-/// How conversions and their plans are shown.
+/// How conversions are shown.
 extension ConversionOutcome {
     /// The interface that other programs read; field names are kept by tests.
     var json: JSONValue {
@@ -26,13 +26,27 @@ extension ConversionOutcome {
     var text: String {
         guard let repository else { return result.text }
         let others = repository.components.map { "\($0.name.printable): \($0.treatment.name)" }
-        let converted = components.sorted { $0.key < $1.key }.map { name, results in
-            "\(name.printable): \(ConversionResult.errors(results.flatMap(\.tensors)))"
-        }
         let summary =
             "repository \(repository.output.printable)"
             + (others.isEmpty ? "" : "; " + others.joined(separator: ", "))
-        return ([result.text, summary] + converted).joined(separator: "\n")
+        let tables = convertedComponents.map { name, tensors in
+            ConversionResult.table(tensors, title: "tensor of \(name.printable)").text
+                + "\n\n\(name.printable): \(ConversionResult.summary(tensors))"
+        }
+        return ([result.text + "\n" + summary] + tables).joined(separator: "\n\n")
+    }
+
+    var markdown: String {
+        ([result.table]
+            + convertedComponents.map {
+                ConversionResult.table($0.tensors, title: "tensor of \($0.name.printable)")
+            })
+            .map(\.markdown).joined(separator: "\n\n")
+    }
+
+    /// Components other than the transformer that were converted, in the order of their names.
+    private var convertedComponents: [(name: String, tensors: [ConversionResult.Tensor])] {
+        components.sorted { $0.key < $1.key }.map { ($0.key, $0.value.flatMap(\.tensors)) }
     }
 }
 
@@ -67,40 +81,88 @@ extension ConversionResult {
         return table.text + "\n\n" + """
             \(files.map(\.path.printable).joined(separator: "\n"))
             \(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio \(Format.decimal(ratio)), in \
-            \(Format.decimal(seconds)) s; \(Self.errors(tensors))
+            \(Format.decimal(seconds)) s; \(Self.summary(tensors))
             """ + adapters.map { "\n" + $0.text }.joined()
     }
 
-    /// How exact tensors came out, in a few words.
-    fileprivate static func errors(_ tensors: [Tensor]) -> String {
+    /// How the values came out, in a few words.
+    static func summary(_ tensors: [Tensor]) -> String {
+        func sum(_ count: (Tensor) -> Int) -> Int { tensors.reduce(0) { $0 + count($1) } }
         let exact = tensors.count(where: \.statistics.isExact)
-        guard exact < tensors.count else { return "every value exact" }
-        let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
-        return "\(exact) of \(tensors.count) tensors exact, largest relative RMS "
-            + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in \(worst?.name.printable ?? "")"
+        let nonFinite = sum(\.nonFinite)
+        var parts: [String] = []
+        if exact == tensors.count {
+            parts.append(nonFinite > 0 ? "every finite value exact" : "every value exact")
+        } else {
+            let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
+            parts.append(
+                "\(exact) of \(tensors.count) tensors exact, \(sum(\.statistics.changed)) values "
+                    + "changed (\(sum(\.statistics.clipped)) clipped, "
+                    + "\(sum(\.statistics.flushed)) flushed to zero), largest relative RMS "
+                    + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in "
+                    + (worst?.name.printable ?? ""))
+        }
+        let kept = tensors.filter(\.isKeptFromFP16)
+        if !kept.isEmpty {
+            parts.append(
+                "\(kept.count) tensors stayed \(kept[0].from.rawValue), since fp16 would change "
+                    + "\(kept.reduce(0) { $0 + $1.fp16Inexact }) of their values")
+        }
+        if nonFinite > 0 {
+            let holders = tensors.count { $0.nonFinite > 0 }
+            parts.append(
+                "\(nonFinite) values of \(holders) tensors are NaN or infinite, as they were")
+        }
+        return parts.joined(separator: "; ")
     }
 
-    /// A row for each tensor whose values changed, and one that counts the others.
-    var table: TextTable {
+    var table: TextTable { Self.table(tensors, title: "tensor") }
+
+    /// A row for each tensor whose values changed or are not all finite, and one for each way in
+    /// which others kept every value.
+    static func table(_ tensors: [Tensor], title: String) -> TextTable {
         var table = TextTable([
-            ("tensor", .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
-            ("max error", .right), ("clipped", .right), ("flushed", .right),
-            ("NaN or Inf", .right),
+            (title, .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
+            ("max error", .right), ("changed", .right), ("clipped", .right), ("flushed", .right),
+            ("NaN or Inf", .right), ("reason", .left),
         ])
-        let changed = tensors.filter { !$0.statistics.isExact || $0.nonFinite > 0 }
-        for tensor in changed {
+        var groups: [(key: [String], tensors: [Tensor])] = []
+        for tensor in tensors {
             let statistics = tensor.statistics
-            table.append([
-                tensor.name.printable, tensor.from.rawValue, tensor.to.rawValue,
-                Format.scientific(statistics.relativeRMS), Format.scientific(statistics.maxError),
-                "\(statistics.clipped)", "\(statistics.flushed)", "\(tensor.nonFinite)",
-            ])
+            let types = [tensor.from.rawValue, tensor.to.rawValue]
+            guard statistics.isExact, tensor.nonFinite == 0 else {
+                table.append(
+                    [tensor.name.printable] + types + [
+                        Format.scientific(statistics.relativeRMS),
+                        Format.scientific(statistics.maxError), "\(statistics.changed)",
+                        "\(statistics.clipped)", "\(statistics.flushed)", "\(tensor.nonFinite)",
+                        tensor.reason.printable,
+                    ])
+                continue
+            }
+            let key = types + [tensor.reason]
+            if let index = groups.firstIndex(where: { $0.key == key }) {
+                groups[index].tensors.append(tensor)
+            } else {
+                groups.append((key, [tensor]))
+            }
         }
-        table.append([
-            "\(tensors.count - changed.count) exact tensors", "", "", "0", "0", "0", "0", "0",
-        ])
+        for (key, members) in groups {
+            let inexact = members.reduce(0) { $0 + $1.fp16Inexact }
+            table.append(
+                [
+                    "\(members.count) exact tensor\(members.count == 1 ? "" : "s")", key[0], key[1],
+                    "0", "0", "0", "0", "0", "0",
+                ]
+                    + [key[2].printable + (inexact > 0 ? " (\(inexact))" : "")])
+        }
         return table
     }
+}
+
+extension ConversionResult.Tensor {
+    /// Whether it kept its type because fp16 would change some of its values.
+    var isKeptFromFP16: Bool { fp16Inexact > 0 && from == to }
 }
 
 extension LoraAdapter {
@@ -113,73 +175,5 @@ extension LoraAdapter {
 
     var text: String {
         "added \(path.printable) × \(weight) to \(moduleCount) weights (SHA-256 \(sha256))"
-    }
-}
-
-extension ConversionPlan {
-    var json: JSONValue {
-        .fields([
-            "dtype": .string(target.rawValue), "bytes_before": .int(bytesBefore),
-            "bytes_after": .int(bytesAfter),
-            "tensors": .array(decisions.map(\.json)),
-        ])
-    }
-
-    var text: String {
-        table.text
-            + "\n\n\(target.rawValue): \(Format.bytes(bytesBefore)) → \(Format.bytes(bytesAfter)) before compression"
-    }
-
-    /// Tensors of one role and treatment in a row.
-    var table: TextTable {
-        var table = TextTable([
-            ("role", .left), ("tensors", .right), ("from", .left), ("to", .left),
-            ("before", .right),
-            ("after", .right), ("reason", .left),
-        ])
-        var groups: [(key: [String], decisions: [Decision])] = []
-        for decision in decisions {
-            let key = [
-                TensorRole(of: decision.tensor).rawValue, decision.tensor.dtype.rawValue,
-                decision.outputs[0].dtype.rawValue, decision.reason,
-            ]
-            if let index = groups.firstIndex(where: { $0.key == key }) {
-                groups[index].decisions.append(decision)
-            } else {
-                groups.append((key, [decision]))
-            }
-        }
-        for (key, members) in groups {
-            table.append([
-                key[0], "\(members.count)", key[1], key[2],
-                Format.bytes(members.reduce(0) { $0 + $1.bytesBefore }),
-                Format.bytes(members.reduce(0) { $0 + $1.bytesAfter }), key[3],
-            ])
-        }
-        return table
-    }
-}
-
-extension ConversionPlan.Decision {
-    var json: JSONValue {
-        .fields([
-            "name": .string(tensor.name), "from": .string(tensor.dtype.rawValue),
-            "to": .string(outputs[0].dtype.rawValue), "reason": .string(reason),
-            "rule": .text(userRule), "fp16_inexact": .int(fp16InexactCount),
-            "nonfinite": .int(nonFiniteCount),
-            "bytes_before": .int(bytesBefore), "bytes_after": .int(bytesAfter),
-        ])
-    }
-
-    /// What becomes of the tensor, and which rule decided, in a few lines.
-    var explanation: String {
-        """
-        \(tensor.name.printable), \(tensor.dtype.rawValue) \(tensor.shape), \
-        \(TensorRole(of: tensor).rawValue)
-          becomes \(outputs.map { "\($0.dtype.rawValue) \($0.name.printable)" }.joined(separator: " and ")), \
-        \(Format.bytes(bytesBefore)) → \(Format.bytes(bytesAfter)) before compression
-          decided by \(userRule == nil ? "built-in rule: \(reason)" : reason)\
-        \(fp16InexactCount > 0 ? " (\(fp16InexactCount) of \(tensor.elementCount))" : "")
-        """
     }
 }

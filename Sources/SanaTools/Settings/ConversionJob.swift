@@ -32,6 +32,17 @@ enum ConversionJob {
     }
 }
 
+extension ConversionJob {
+    /// What the job would do, the plan of its weights being known.
+    func forecast(_ plan: ConversionPlan) throws -> ConversionForecast {
+        guard case .repository(let converter) = self else {
+            return ConversionForecast(plan: plan, repository: nil)
+        }
+        return ConversionForecast(
+            plan: plan, repository: (converter.transformer, try converter.componentPlans()))
+    }
+}
+
 /// What a job did.
 struct ConversionOutcome {
     let result: ConversionResult

@@ -24,7 +24,7 @@ struct OpenedModel: Sendable {
     ) throws -> OpenedModel {
         let path = try archivePath(path, subfolder: subfolder) ?? path
         if OpenedFile.isArchive(path) {
-            let archive = try Archive(path: path)
+            let archive = try OpenedFile.archive(path)
             let beside = path.parentFolder.appendingPath("config.json")
             let json: JSONValue
             if let manifest = archive.manifest {
@@ -82,11 +82,18 @@ struct OpenedModel: Sendable {
 
     /// Binds the weights; what is compressed is decoded.
     ///
+    /// - Parameter checksHashes: whether the tensors of an archive must have the hashes that its
+    ///   manifest gives them; the checksums of frames are checked in any case.
     /// - Throws: `BindingError`, or an error of decoding.
-    func load(workers: WorkerPool) throws -> LoadedModel {
+    func load(workers: WorkerPool, checksHashes: Bool = false) throws -> LoadedModel {
         let digest = try sourceDigest(workers: workers)
         let start = ContinuousClock.now
-        let resident = try source.resident(using: workers)
+        let resident: any TensorSource
+        if checksHashes, case .archive(let archive) = kind {
+            resident = try archive.verifiedResident(using: workers)
+        } else {
+            resident = try source.resident(using: workers)
+        }
         let network = try SanaNetwork(config, source: resident, label: label)
         let seconds = (ContinuousClock.now - start).inSeconds
         let bytes = source.tensors.map { ($0.name, $0.byteCount) }
@@ -148,10 +155,21 @@ enum OpenedFile {
     /// Whether a path names an archive.
     static func isArchive(_ path: String) -> Bool { path.hasSuffix(".zst") && !path.isFolder }
 
+    /// Opens an archive, and remarks on one that carries no hashes.
+    static func archive(_ path: String) throws -> Archive {
+        let archive = try Archive(path: path)
+        if archive.manifest == nil {
+            Console.note(
+                "sana-tools: \(path.printable) has no manifest: nothing tells whether its values "
+                    + "are those that were packed")
+        }
+        return archive
+    }
+
     /// The tensors and the metadata of a file.
     static func open(_ path: String) throws -> (any TensorSource, [String: String]) {
         if isArchive(path) {
-            let archive = try Archive(path: path)
+            let archive = try archive(path)
             return (archive, metadata(archive.header))
         }
         let file = try SafetensorsFile(path: path)

@@ -52,7 +52,7 @@ struct VerificationBatch {
             let mine = references.enumerated().filter { shard?.contains(first + $0.offset) ?? true }
             guard !mine.isEmpty else { continue }
             do {
-                let model = try open(path).load(workers: workers)
+                let model = try open(path).load(workers: workers, checksHashes: true)
                 for (number, reference) in mine {
                     progress.update(
                         index * references.count + number, of: models.count * references.count)

@@ -19,12 +19,13 @@ import Testing
     }
 
     private func quantize(
-        _ values: [Float], rows: Int, from first: Int = 0, count: Int? = nil
+        _ values: [Float], rows: Int, from first: Int = 0, count: Int? = nil,
+        _ method: Int8Scales = .absmax
     ) throws -> (q: [Int8], scales: [Float], statistics: ConversionStatistics) {
         let memory = RawMemory(count: count ?? values.count - first)
         let scratch = Codec.Scratch()
         let scales = try values.withUnsafeBytes {
-            try Codec.rowScales(of: ByteView($0), .f32, rows: rows, scratch)
+            try Codec.scales(method, of: ByteView($0), .f32, rows: rows, scratch)
         }
         let statistics = try values.withUnsafeBytes {
             try Codec.quantize(
@@ -99,6 +100,58 @@ import Testing
         #expect(piece.scales == whole.scales)
     }
 
+    /// Σ (w − q·s)² of each row, by its definition.
+    private func rowErrors(
+        _ values: [Float], rows: Int, _ method: Int8Scales
+    ) throws -> [Double] {
+        let (q, scales, _) = try quantize(values, rows: rows, method)
+        #expect(q.allSatisfy { $0 >= -127 } && scales.allSatisfy { $0 > 0 && $0.isFinite })
+        let columns = values.count / rows
+        return (0..<rows).map { row in
+            (row * columns..<(row + 1) * columns).reduce(0) { sum, index in
+                let error = Double(Float(q[index]) * scales[row]) - Double(values[index])
+                return sum + error * error
+            }
+        }
+    }
+
+    @Test(arguments: [1, 2, 7, 64, 1000, Codec.blockCount + 5])
+    func searchedScalesAreNeverWorseThanAbsmaxAndOftenBetter(columns: Int) throws {
+        var generator = Generator(state: UInt64(columns))
+        let rows = 12
+        // Sums of uniform numbers, some rows with an outlier, of magnitudes from 2⁻⁴⁰ to 2³⁸.
+        let values = (0..<rows * columns).map { index -> Float in
+            let row = index / columns
+            let value = (0..<4).reduce(Float(0)) { sum, _ in
+                sum + Float.random(in: -1...1, using: &generator)
+            }
+            let isOutlier = row % 3 == 0 && index % columns == 0
+            return (isOutlier ? 30 : value)
+                * Float(sign: .plus, exponent: row * 7 - 40, significand: 1)
+        }
+        let absmax = try rowErrors(values, rows: rows, .absmax)
+        let searched = try rowErrors(values, rows: rows, .squaredError)
+        for (row, (old, new)) in zip(absmax, searched).enumerated() {
+            #expect(new <= old, "row \(row)")
+        }
+        guard columns > 2 else { return }
+        #expect(zip(absmax, searched).contains { $1 < $0 })
+        if columns >= 64 { #expect(zip(absmax, searched).count { $1 < 0.999 * $0 } > rows / 2) }
+    }
+
+    @Test func searchedScalesOfRowsThatLeaveNothingToSearch() throws {
+        let tiny = Float.leastNonzeroMagnitude * 7
+        let large = Float.greatestFiniteMagnitude
+        let values = [0, 0, 0, tiny, -tiny, 0, 127, -64, 3, large, -large, large / 3]
+        let (q, scales, _) = try quantize(values, rows: 4, .squaredError)
+        #expect(scales[0] == 1 && scales[1] == 1 && scales[2] == 1)
+        #expect(Array(q[0..<9]) == [0, 0, 0, 0, 0, 0, 127, -64, 3])
+        #expect((Float(127) * scales[3]).isFinite)
+        #expect(throws: NonFiniteValue(element: 5)) {
+            try quantize([1, 2, 3, 4, 5, .nan], rows: 2, .squaredError)
+        }
+    }
+
     @Test func int8RowLongerThanABlockHasOneScale() throws {
         var values = [Float](repeating: 0.5, count: Codec.blockCount * 2 + 3)
         values[values.count - 1] = 127
@@ -106,5 +159,15 @@ import Testing
         #expect(scales == [1])
         #expect(q.dropLast().allSatisfy { $0 == 0 } && q.last == 127)
         #expect(statistics.flushed == values.count - 1)
+    }
+}
+
+/// The same numbers in every run: a linear congruence with its high bits folded into the low ones.
+private struct Generator: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        return state ^ state >> 29
     }
 }

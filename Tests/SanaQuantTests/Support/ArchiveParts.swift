@@ -77,13 +77,14 @@ struct ArchiveParts {
         }
     }
 
-    /// The manifest without its own hash, which would tell of any change.
+    /// The manifest as one of version 1.0, without its own hash, which would tell of any change.
     var unsignedManifest: String {
         guard let start = manifest.range(of: #""manifest_sha256":""#)?.lowerBound else {
             return manifest
         }
         let end = manifest.index(start, offsetBy: #""manifest_sha256":"","#.count + 64)
         return manifest.replacingCharacters(in: start..<end, with: "")
+            .replacingOccurrences(of: #""version":[1,2]"#, with: #""version":[1,0]"#)
     }
 
     /// What a frame holds.
