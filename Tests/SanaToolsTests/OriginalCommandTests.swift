@@ -10,14 +10,18 @@ struct OriginalCommandTests {
     init() throws { program = try BuiltProgram() }
 
     private func arguments(_ name: String) -> [String] {
-        ["fixtures/originals/\(name).pth", "--config", "fixtures/tiny/\(name)/config.json"]
+        let folder = name == "controlnet" ? "controlnet/repository/controlnet" : "tiny/\(name)"
+        return ["fixtures/originals/\(name).pth", "--config", "fixtures/\(folder)/config.json"]
     }
 
-    @Test(arguments: ["plain", "bias-qknorm", "sprint"])
+    @Test(arguments: ["plain", "positions", "bias-qknorm", "sprint", "controlnet"])
     func verifiesAgainstWhatDiffusersComputed(_ name: String) throws {
         let outcome = try program.run(
             ["verify"] + arguments(name) + [
-                "--reference", "fixtures/goldens/tiny-\(name).safetensors", "--tolerance", "2e-6",
+                "--reference",
+                name == "controlnet"
+                    ? "fixtures/controlnet/golden-controlnet.safetensors"
+                    : "fixtures/goldens/tiny-\(name).safetensors", "--tolerance", "2e-6",
                 "--no-record", "--format", "json",
             ])
         #expect(outcome.code == 0, "\(outcome.output)\(outcome.talk)")
