@@ -11,6 +11,8 @@ public struct ZipBuilder {
         public var localCount: UInt32?
         /// In the directory, where it differs from what is so.
         public var offset: UInt32?
+        /// In both, where it differs from what is so.
+        public var crc32: UInt32?
 
         public init(_ name: String, _ data: [UInt8]) { (self.name, self.data) = (name, data) }
     }
@@ -42,7 +44,8 @@ public struct ZipBuilder {
             content += fields([0x0403_4B50 as UInt32])
             content += fields([20, entry.flags, entry.method, 0, 0x21] as [UInt16])
             let size = isZip64 ? .max : entry.localCount ?? count
-            content += fields([0, size, size] as [UInt32])
+            let sum = entry.crc32 ?? Self.crc32(entry.data)
+            content += fields([sum, size, size])
             content += fields([UInt16(local.utf8.count), UInt16(wide.count)])
             content += Array(local.utf8) + wide + entry.data
             let offset = isZip64 ? UInt32.max : entry.offset ?? start
@@ -53,7 +56,7 @@ public struct ZipBuilder {
             directory += fields([0x0201_4B50 as UInt32])
             directory += fields([20, 20, entry.flags, entry.method, 0, 0x21] as [UInt16])
             let total = isZip64 ? .max : count
-            directory += fields([0, total, total] as [UInt32])
+            directory += fields([sum, total, total])
             directory += fields([UInt16(entry.name.utf8.count), UInt16(extra.count), 0, 0, 0])
             directory += fields([0, offset]) + Array(entry.name.utf8) + extra
         }
@@ -71,6 +74,16 @@ public struct ZipBuilder {
         content += fields([0, 0, UInt16(number), UInt16(number)])
         content += fields([UInt32(size), isZip64 ? .max : UInt32(start)]) + fields([0 as UInt16])
         return content
+    }
+
+    /// A bit at a time.
+    static func crc32(_ bytes: [UInt8]) -> UInt32 {
+        var sum = UInt32.max
+        for byte in bytes {
+            sum ^= UInt32(byte)
+            for _ in 0..<8 { sum = sum >> 1 ^ (sum & 1) &* 0xEDB8_8320 }
+        }
+        return ~sum
     }
 
     private func fields<Number: FixedWidthInteger>(_ numbers: [Number]) -> [UInt8] {

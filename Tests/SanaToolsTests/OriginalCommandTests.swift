@@ -10,14 +10,18 @@ struct OriginalCommandTests {
     init() throws { program = try BuiltProgram() }
 
     private func arguments(_ name: String) -> [String] {
-        ["fixtures/originals/\(name).pth", "--config", "fixtures/tiny/\(name)/config.json"]
+        let folder = name == "controlnet" ? "controlnet/repository/controlnet" : "tiny/\(name)"
+        return ["fixtures/originals/\(name).pth", "--config", "fixtures/\(folder)/config.json"]
     }
 
-    @Test(arguments: ["plain", "bias-qknorm", "sprint"])
+    @Test(arguments: ["plain", "positions", "bias-qknorm", "sprint", "controlnet"])
     func verifiesAgainstWhatDiffusersComputed(_ name: String) throws {
         let outcome = try program.run(
             ["verify"] + arguments(name) + [
-                "--reference", "fixtures/goldens/tiny-\(name).safetensors", "--tolerance", "2e-6",
+                "--reference",
+                name == "controlnet"
+                    ? "fixtures/controlnet/golden-controlnet.safetensors"
+                    : "fixtures/goldens/tiny-\(name).safetensors", "--tolerance", "2e-6",
                 "--no-record", "--format", "json",
             ])
         #expect(outcome.code == 0, "\(outcome.output)\(outcome.talk)")
@@ -85,6 +89,50 @@ struct OriginalCommandTests {
                 .split(separator: "\n").first { $0.contains("\"weights") }
         }
         #expect(digests[0] != nil && digests[0] == digests[1])
+    }
+
+    /// One bit of one weight, which nothing but the sum can tell of.
+    @Test(arguments: ["originals/plain.pth", "originals/pipeline.dduf"])
+    func digestComparesTheSumOfEveryEntry(_ name: String) throws {
+        let path = Fixtures.path + "/" + name
+        let zip = try ZipFile(content: ByteView(mapping: path), path: path)
+        let entry = try #require(zip.entries.max { $0.bytes.count < $1.bytes.count })
+        var bytes = try fileBytes(path)
+        let stored = entry.bytes.withUnsafeBytes { Array($0) }
+        let start = try #require(bytes.firstRange(of: stored)?.lowerBound)
+        let file = name.lastPathComponent
+        try program.folder.write(file, bytes)
+        let whole = try program.run("digest", file, "--format", "json")
+        #expect(whole.code == 0 && whole.json?["verdict"]?.string == "pass")
+        bytes[start + stored.count / 2] ^= 1
+        try program.folder.write(file, bytes)
+        let damaged = try program.run("digest", file, "--format", "json")
+        #expect(damaged.code == 1 && damaged.json?["verdict"]?.string == "fail")
+        #expect(
+            damaged.json?["files"]?.array?.first?["damaged"]?.array == [.string(entry.name)])
+        #expect(
+            damaged.talk.contains(file) && damaged.talk.contains("entry '\(entry.name)' has CRC-32"),
+            "\(damaged.talk)")
+        #expect(damaged.json?["weights_digest"] == .null)
+        // The same among the files of a folder.
+        try FileManager.default.createDirectory(
+            atPath: program.folder("folder"), withIntermediateDirectories: true)
+        try program.folder.write("folder/" + file, bytes)
+        let folder = try program.run("digest", "folder")
+        #expect(folder.code == 1 && folder.talk.contains("folder/\(file): entry '"))
+    }
+
+    /// What torch writes when it is told to compute no sums has zeros for them.
+    @Test func filesWithoutSumsAreNotDamaged() throws {
+        let path = Fixtures.path + "/originals/plain.pth"
+        let zip = try ZipFile(content: ByteView(mapping: path), path: path)
+        var builder = ZipBuilder(
+            zip.entries.map { ($0.name, $0.bytes.withUnsafeBytes { Array($0) }) })
+        for index in builder.entries.indices { builder.entries[index].crc32 = 0 }
+        try program.folder.write("unsummed.pth", builder.file)
+        let outcome = try program.run("digest", "unsummed.pth", "--format", "json")
+        #expect(outcome.code == 0 && outcome.json?["verdict"]?.string == "unknown")
+        #expect(outcome.json?["weights_digest"]?.string != nil)
     }
 
     /// Refused at once, and with one message.

@@ -94,6 +94,16 @@ struct TrajectoryTests {
         return try folder.write("trajectory.safetensors", builder.file)
     }
 
+    /// A broken number would otherwise sample for minutes.
+    @Test func moreStepsThanEntriesAreRefused() throws {
+        let path = try doctored("dpm-short-3") {
+            $0 = $0.replacingOccurrences(of: #""steps":3"#, with: #""steps":1000"#)
+        }
+        #expect { try TrajectoryGolden(path: path) } throws: {
+            "\($0)".contains("1000 steps, each of which has an entry")
+        }
+    }
+
     @Test func defectsOfATrajectoryFailByThemselves() throws {
         let missing = try verify(doctored("dpm-short-3", dropping: "latents.1") { _ in })
         #expect(missing.problems.map(\.kind) == [.missing] && missing.verdict == .fail)

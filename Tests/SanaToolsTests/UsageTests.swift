@@ -94,6 +94,49 @@ import Testing
         }
     }
 
+    @Test(arguments: [
+        ("references: fixtures/tiny", "references", 65),
+        ("references: absent", "references", 66),
+        ("references: 'absent/*'", "references", 66),
+        ("trajectories: fixtures/tiny", "trajectories", 65),
+        ("tolerances: fixtures/tiny/plain/config.json", "tolerances", 65),
+        ("layer_tolerances: none.such=1", "layer_tolerances", 64),
+        ("database: fixtures/tiny", "database", 65),
+        ("model: absent", "model", 66),
+        ("model: fixtures", "model", 65),
+    ])
+    func errorsOfTheProjectsValuesNameTheFileAndTheKey(
+        _ line: String, _ key: String, _ code: Int
+    ) throws {
+        let others = [
+            "model: fixtures/tiny/plain", "references: fixtures/goldens/tiny-plain.safetensors",
+            "database: h.sqlite",
+        ].filter { !$0.hasPrefix(key) }
+        let text = (others + [line]).joined(separator: "\n")
+        try folder.write(ProjectFile.name, Array(text.utf8))
+        let outcome = try program.run("verify")
+        #expect(outcome.code == code, "\(outcome.talk)")
+        #expect(outcome.talk.contains("('\(key)' in sana-tools.yaml)"), "\(outcome.talk)")
+        guard key == "model" || key == "references" else { return }
+        for command in key == "model" ? ["inspect", "profile", "convert"] : ["tune"] {
+            let flags = command == "convert" ? ["--dtype", "fp16"] : []
+            let other = try program.run([command] + flags)
+            #expect(
+                other.talk.contains("('\(key)' in sana-tools.yaml)"), "\(command): \(other.talk)")
+        }
+        // A value from the command line is not the file's.
+        let given = try program.run("verify", "fixtures/tiny/plain", "--reference", "none")
+        #expect(given.code == 66 && !given.talk.contains("sana-tools.yaml"))
+    }
+
+    @Test func outputOfTheProjectThatCannotBeIsBlamedOnIt() throws {
+        let text = "model: fixtures/tiny/plain\ndtype: fp16\noutput: fixtures/README.md/x"
+        try folder.write(ProjectFile.name, Array(text.utf8))
+        let outcome = try program.run("convert")
+        #expect(outcome.code == 73, "\(outcome.talk)")
+        #expect(outcome.talk.contains("('output' in sana-tools.yaml)"), "\(outcome.talk)")
+    }
+
     @Test func errorsOfAMergeNameTheFileThatHasThem() throws {
         let golden = "fixtures/goldens/tiny-qknorm.safetensors"
         let verify = ["verify", "fixtures/tiny/qknorm", "--reference", golden, "--quiet", "--db"]

@@ -46,37 +46,35 @@ public struct ReleasedConfiguration: Sendable {
     }
 
     /// `config.json` with every key of the class.
-    public var json: JSONValue {
-        func number(_ value: Double) -> JSONValue { .double(value) }
-        var members: [JSONValue.Member] = [
-            .init("_class_name", .string(config.modelClass.rawValue)),
-            .init("attention_bias", .bool(config.attentionBias)),
-            .init("attention_head_dim", .int(config.attentionHeadDim)),
-            .init("caption_channels", .int(config.captionChannels)),
-            .init("cross_attention_dim", .int(config.crossAttentionDim)),
-            .init("cross_attention_head_dim", .int(config.crossAttentionHeadDim)),
-            .init("dropout", number(0)),
-            .init("in_channels", .int(config.inChannels)),
-            .init("interpolation_scale", config.interpolationScale.map(number) ?? .null),
-            .init("mlp_ratio", number(config.mlpRatio)),
-            .init("norm_elementwise_affine", .bool(config.normElementwiseAffine)),
-            .init("norm_eps", .number("\(config.normEps)")),
-            .init("num_attention_heads", .int(config.numAttentionHeads)),
-            .init("num_cross_attention_heads", .int(config.numCrossAttentionHeads)),
-            .init("num_layers", .int(config.numLayers)),
-            .init("out_channels", .int(config.outChannels)),
-            .init("patch_size", .int(config.patchSize)),
-            .init("sample_size", .int(config.sampleSize)),
-        ]
-        if !family.isControlNet {
-            members += [
-                .init("guidance_embeds", .bool(config.guidanceEmbeds)),
-                .init("guidance_embeds_scale", number(config.guidanceEmbedsScale)),
-                .init("qk_norm", config.qkNorm ? .string("rms_norm_across_heads") : .null),
-                .init("timestep_scale", number(config.timestepScale)),
-            ]
+    public var json: JSONValue { config.json }
+
+    /// A key that another configuration has another value of.
+    public struct Difference: Sendable, Equatable {
+        public let key: String
+        /// The other configuration's.
+        public let value: String
+        /// The released one's.
+        public let released: String
+    }
+
+    /// Every key of the class whose value in `config` is not the released one, in alphabetical
+    /// order.
+    ///
+    /// - Parameter json: what `config` was read from, for keys that it does not keep.
+    public func differences(from config: SanaConfig, json: JSONValue) -> [Difference] {
+        var list: [Difference] = []
+        for member in self.json.members ?? [] {
+            var value = config.json[member.key] ?? .null
+            if member.key == SanaConfig.dropoutKey, let own = json[member.key] {
+                // 0 and 0.0 are the same.
+                value = own.double == member.value.double ? member.value : own
+            }
+            guard value != member.value else { continue }
+            list.append(
+                Difference(
+                    key: member.key, value: value.text(), released: member.value.text()))
         }
-        return .object(members.sorted { $0.key < $1.key })
+        return list
     }
 
     /// - Parameters:
@@ -143,6 +141,7 @@ extension ReleasedConfiguration.Family {
         if isControlNet { (config.modelClass, config.numLayers) = (.controlNet, 7) }
         config.qkNorm = [.sana15x16, .sana15x48, .sprint06, .sprint16].contains(self)
         config.guidanceEmbeds = self == .sprint06 || self == .sprint16
+        if config.guidanceEmbeds { config.timestepScale = 1000 }
         return config
     }
 }

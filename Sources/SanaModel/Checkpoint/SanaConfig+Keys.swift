@@ -23,3 +23,41 @@ extension SanaConfig {
                 && (modelClass == .transformer || !transformerKeys.contains(key))
     }
 }
+
+extension SanaConfig {
+    /// Key of a number that training alone needs, and that is not kept here.
+    static let dropoutKey = "dropout"
+
+    /// `config.json` with every key of the class, in alphabetical order; of `dropout` the default.
+    public var json: JSONValue {
+        var members: [JSONValue.Member] = [
+            .init("_class_name", .string(modelClass.rawValue)),
+            .init("attention_bias", .bool(attentionBias)),
+            .init("attention_head_dim", .int(attentionHeadDim)),
+            .init("caption_channels", .int(captionChannels)),
+            .init("cross_attention_dim", .int(crossAttentionDim)),
+            .init("cross_attention_head_dim", .int(crossAttentionHeadDim)),
+            .init(Self.dropoutKey, .double(0)),
+            .init("in_channels", .int(inChannels)),
+            .init("interpolation_scale", interpolationScale.map(JSONValue.double) ?? .null),
+            .init("mlp_ratio", .double(mlpRatio)),
+            .init("norm_elementwise_affine", .bool(normElementwiseAffine)),
+            .init("norm_eps", .number("\(normEps)")),
+            .init("num_attention_heads", .int(numAttentionHeads)),
+            .init("num_cross_attention_heads", .int(numCrossAttentionHeads)),
+            .init("num_layers", .int(numLayers)),
+            .init("out_channels", .int(outChannels)),
+            .init("patch_size", .int(patchSize)),
+            .init("sample_size", .int(sampleSize)),
+        ]
+        if !isControlNet {
+            members += [
+                .init("guidance_embeds", .bool(guidanceEmbeds)),
+                .init("guidance_embeds_scale", .double(guidanceEmbedsScale)),
+                .init("qk_norm", qkNorm ? .string("rms_norm_across_heads") : .null),
+                .init("timestep_scale", .double(timestepScale)),
+            ]
+        }
+        return .object(members.sorted { $0.key < $1.key })
+    }
+}

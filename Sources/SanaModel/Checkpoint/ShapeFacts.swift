@@ -68,12 +68,33 @@ public struct ShapeFacts: Sendable, Equatable {
         }
     }
 
-    /// Released models that have these shapes and the values of `config` that no shape shows.
-    public func released(like config: SanaConfig) -> [ReleasedConfiguration] {
-        released.filter {
-            $0.config.sampleSize == config.sampleSize
-                && $0.config.interpolationScale == config.interpolationScale
+    /// Released models that have these shapes and every value of `config`.
+    ///
+    /// - Parameter json: see `ReleasedConfiguration.differences(from:json:)`.
+    public func released(
+        like config: SanaConfig, json: JSONValue = .null
+    ) -> [ReleasedConfiguration] {
+        released.filter { $0.differences(from: config, json: json).isEmpty }
+    }
+
+    /// The released model of these shapes that `config` comes nearest to, and the keys in which they
+    /// differ; `nil` where they differ in none.
+    ///
+    /// A latent of another size than any released model's is no difference: that is what training
+    /// goes on with.
+    public func nearest(
+        to config: SanaConfig, json: JSONValue = .null
+    ) -> (model: ReleasedConfiguration, differences: [ReleasedConfiguration.Difference])? {
+        let ofSize = released.filter { $0.config.sampleSize == config.sampleSize }
+        let sizeKeys = ofSize.isEmpty ? ["sample_size", "interpolation_scale"] : []
+        let all = (ofSize.isEmpty ? released : ofSize).map { model in
+            let differences = model.differences(from: config, json: json)
+            return (model, differences.filter { !sizeKeys.contains($0.key) })
         }
+        guard let nearest = all.min(by: { $0.1.count < $1.1.count }), !nearest.1.isEmpty else {
+            return nil
+        }
+        return nearest
     }
 
     // MARK: Disagreements

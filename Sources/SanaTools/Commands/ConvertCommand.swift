@@ -146,21 +146,25 @@ struct ConvertCommand: TalkingCommand {
     }
 
     func run() throws {
-        let project = try ProjectFile.find()
-        let isProject = model == nil
+        let project = model == nil ? try ProjectFile.find() : nil
         guard let name = model ?? project?.model else { throw ProjectFile.noModel }
-        let path = try ModelPath.resolve(name)
-        if let archive = try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder) {
+        let path = try project.blaming("model") { try ModelPath.resolve(name) }
+        let archive = try project.blaming("model") {
+            try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder)
+        }
+        if let archive {
             throw UsageError(
                 "\(archive.printable) is an archive already",
                 remedy: "convert from its source, or 'sana-tools unpack' it first")
         }
-        let options = try options(path, isProject ? project : nil)
+        let options = try options(path, project)
         let outputs = ConversionOutputs(
-            model: ModelPath.stem(name), output: output ?? (isProject ? project?.output : nil),
+            model: ModelPath.stem(name), output: output ?? project?.output,
             container: options[0].container, isSeveral: options.count > 1)
-        try outputs.check()
-        let checkpoint = try modelOptions.openCheckpoint(path).fusing(adapters())
+        let target = output == nil ? project : nil
+        try target.blaming("output") { try outputs.check() }
+        let checkpoint = try project.blaming("model") { try modelOptions.openCheckpoint(path) }
+            .fusing(adapters())
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if dryRun || explain != nil {
@@ -185,7 +189,9 @@ struct ConvertCommand: TalkingCommand {
             let progress = ProgressLine("convert \(options.target.rawValue)")
             defer { progress.finish() }
             outcomes.append(
-                try job.run(workers: workers) { progress.update($0, of: $1) })
+                try target.blaming("output", for: [.cannotCreate]) {
+                    try job.run(workers: workers) { progress.update($0, of: $1) }
+                })
         }
         try format.show(
             json: .oneOrMany(outcomes.map(\.json)),
@@ -293,7 +299,7 @@ struct ConvertCommand: TalkingCommand {
             guard let target = ConversionTarget(rawValue: name) else {
                 throw BadDataError(
                     file: project.path,
-                    reason: "dtype '\(name.printable)' is not fp16, int8, bf16 or fp32")
+                    reason: "dtype: '\(name.printable)' is not fp16, int8, bf16 or fp32")
             }
             return target
         }

@@ -10,22 +10,35 @@ struct DigestCommand: TalkingCommand {
         discussion: """
             An archive is decoded and every tensor compared with the hash in its manifest. The files of a Hugging Face \
             snapshot (or of a folder made by 'hf download --local-dir') are compared with the hashes that the cache knows \
-            them by: SHA-256 for large files, git's SHA-1 for small ones. Other files are hashed with SHA-256 for you to compare.
+            them by: SHA-256 for large files, git's SHA-1 for small ones. Every entry of a file of torch.save (.pth, .pt, .ckpt) and of \
+            a .dduf pipeline is compared with the CRC-32 that the file has of it. Other files are hashed with SHA-256 for you to \
+            compare.
 
-            Works offline. Exit code 65 when anything is not what it should be.
+            Works offline. Exit code 65 when a hash is not what it should be, 1 when the CRC-32 of an entry is not.
 
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
               sana-tools digest ~/.cache/huggingface/hub/models--org--name/snapshots/REVISION
               sana-tools digest org/name@REVISION
+              sana-tools digest Sana_1600M_1024px.pth
               sana-tools digest path/to/repo --format json
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Archive, .safetensors file, repository or snapshot folder.", valueName: "model"),
+            "Archive, .safetensors file, NVlabs original (.pth), .dduf pipeline, repository or snapshot folder.",
+            valueName: "model"),
         completion: .file())
     var model: String
+
+    @Option(
+        help: ArgumentHelp(
+            "Component of a repository whose weights digest to show (default: the Sana transformer, else the ControlNet).",
+            valueName: "folder"))
+    var subfolder: String?
+
+    @Option(help: "Weights variant whose digest to show, such as fp16 (default: the only one).")
+    var variant: String?
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
@@ -33,6 +46,11 @@ struct DigestCommand: TalkingCommand {
 
     func run() throws {
         let path = try ModelPath.resolve(model)
+        guard path.isFolder || !path.pathExists || subfolder == nil && variant == nil else {
+            throw UsageError(
+                "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
+                remedy: "leave them out, or give the folder")
+        }
         let workers = threads.makePool()
         let start = ContinuousClock.now
         let progress = ProgressLine("digest")
@@ -55,14 +73,14 @@ struct DigestCommand: TalkingCommand {
             }
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            if try DigestCommand.holdsModel(path) {
-                digest = try OpenedModel.open(path).sourceDigest(workers: workers)
-            }
+            digest = try weightsDigest(inFolder: path, workers)
         } else {
-            let found = try FileDigests.run(file: path)
+            let found = try FileDigests.run(file: path, workers: workers)
             files = found
-            digest = try WeightsDigest.compute(
-                Checkpoint.weights(inFile: path), workers: workers)
+            if found.entries.allSatisfy(\.own.damages.isEmpty) {
+                digest = try WeightsDigest.compute(
+                    Checkpoint.weights(inFile: path), workers: workers)
+            }
             byteCount = try ByteView(mapping: path).count
         }
         progress.finish()
@@ -70,13 +88,44 @@ struct DigestCommand: TalkingCommand {
             model: model, archive: archive?.manifest, files: files, weightsDigest: digest,
             byteCount: byteCount, seconds: (ContinuousClock.now - start).inSeconds)
         try format.show(json: report.json, text: report.text, markdown: report.markdown)
-        if let wrong = files?.entries.first(where: \.isWrong) {
-            throw BadDataError(
-                file: path.isFolder ? path.appendingPath(wrong.name) : path,
-                reason: "has hash \(wrong.hash.text), and the cache or the download says "
-                    + (wrong.expected?.text ?? ""),
-                remedy: "delete the file and download it again")
+        guard let wrong = files?.entries.first(where: \.isWrong) else { return }
+        let file = path.isFolder ? path.appendingPath(wrong.name) : path
+        if let damage = wrong.own.damages.first {
+            let others = wrong.own.damages.count - 1
+            Console.report(
+                BadDataError(
+                    file: file,
+                    reason: "entry '\(damage.entry.printable)' has CRC-32 "
+                        + "\(damage.found.hexadecimal), and the file says "
+                        + damage.stated.hexadecimal
+                        + (others > 0 ? "; \(others) more entries are damaged" : ""),
+                    remedy: "download the file again"))
+            throw ExitCode.checkFailed
         }
+        throw BadDataError(
+            file: file,
+            reason: "has hash \(wrong.hash.text), and the cache or the download says "
+                + (wrong.expected?.text ?? ""),
+            remedy: "delete the file and download it again")
+    }
+
+    /// The digest of the weights in a folder; `nil` where it holds none, or several and none is
+    /// chosen.
+    private func weightsDigest(inFolder path: String, _ workers: WorkerPool) throws -> String? {
+        guard try subfolder != nil || Self.holdsModel(path) else { return nil }
+        if variant == nil {
+            let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
+            let all = try WeightFiles.candidates(in: folder.folderEntries(), folder: folder)
+            if all.count > 1 {
+                let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
+                Console.note(
+                    "sana-tools: no digest of the weights: there are several variants (\(list)); "
+                        + "choose one with --variant")
+                return nil
+            }
+        }
+        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
+            .sourceDigest(workers: workers)
     }
 
     /// Whether a folder should open as a Sana model: other components have no weights digest.
@@ -86,5 +135,13 @@ struct DigestCommand: TalkingCommand {
         guard config.pathExists else { return false }
         return try JSONFile.read(config, allowsNonFinite: true)["_class_name"]?.string
             .flatMap(SanaConfig.ModelClass.init) != nil
+    }
+}
+
+extension UInt32 {
+    /// Eight digits.
+    fileprivate var hexadecimal: String {
+        let digits = String(self, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
     }
 }

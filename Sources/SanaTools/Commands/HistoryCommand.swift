@@ -11,7 +11,7 @@ struct HistoryOptions: ParsableArguments {
 
     /// The store to record in; `nil` when the user wants none.
     func open(_ project: ProjectFile?) throws -> HistoryStore? {
-        noRecord ? nil : try HistoryStore(path: database.path(project), creating: true)
+        noRecord ? nil : try database.open(project, creating: true)
     }
 }
 
@@ -29,20 +29,26 @@ struct DatabaseOption: ParsableArguments {
         db ?? project?.database ?? Self.defaultPath
     }
 
-    func open() throws -> HistoryStore {
-        try HistoryStore(path: path(try ProjectFile.find()), creating: false)
+    func open() throws -> HistoryStore { try open(ProjectFile.find(), creating: false) }
+
+    func open(_ project: ProjectFile?, creating: Bool) throws -> HistoryStore {
+        let own = db == nil && project?.database != nil ? project : nil
+        return try own.blaming("database") {
+            try HistoryStore(path: path(project), creating: creating)
+        }
     }
 
     /// The database to change, which must be there.
     func openForWriting() throws -> HistoryStore {
-        let path = path(try ProjectFile.find())
+        let project = try ProjectFile.find()
+        let path = path(project)
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
-        return try HistoryStore(path: path, creating: true)
+        return try open(project, creating: true)
     }
 
     /// The database to add to; made where it is absent.
     func openOrCreate() throws -> HistoryStore {
-        try HistoryStore(path: path(try ProjectFile.find()), creating: true)
+        try open(ProjectFile.find(), creating: true)
     }
 }
 

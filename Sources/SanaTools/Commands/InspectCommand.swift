@@ -59,17 +59,20 @@ struct InspectCommand: TalkingCommand {
             return try format.show(
                 json: LintRule.json, text: table.text, markdown: table.markdown)
         }
-        guard let name = try model ?? ProjectFile.find()?.model else { throw ProjectFile.noModel }
-        let path = try ModelPath.resolve(name)
+        let project = model == nil ? try ProjectFile.find() : nil
+        guard let name = model ?? project?.model else { throw ProjectFile.noModel }
+        let path = try project.blaming("model") { try ModelPath.resolve(name) }
         try modelOptions.check(path)
         var options = Inspection.Options()
         (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
         (options.config, options.digest, options.statistics) = (modelOptions.config, digest, stats)
         let progress = ProgressLine("inspect")
         defer { progress.finish() }
-        let inspection = try Inspector.run(
-            path, label: name, options: options, workers: threads.makePool(),
-            progress: { progress.update($0, of: $1) })
+        let inspection = try project.blaming("model") {
+            try Inspector.run(
+                path, label: name, options: options, workers: threads.makePool(),
+                progress: { progress.update($0, of: $1) })
+        }
         progress.finish()
         try format.show(
             json: inspection.json, text: inspection.text, markdown: inspection.markdown)

@@ -131,7 +131,8 @@ struct ProfileCommand: TalkingCommand {
     private func profile(
         _ path: String, _ project: ProjectFile?, _ workers: WorkerPool, _ store: HistoryStore?
     ) throws -> (result: Profile, run: Int64?) {
-        let opened = try modelOptions.open(path)
+        let own = models.isEmpty ? project : nil
+        let opened = try own.blaming("model") { try modelOptions.open(path) }
         let inputs = try inputs(opened, project)
         let loaded = try opened.load(workers: workers)
         let options = Profile.Options(

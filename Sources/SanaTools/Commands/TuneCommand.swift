@@ -59,15 +59,18 @@ struct TuneCommand: TalkingCommand {
     func run() throws {
         let project = try ProjectFile.find()
         guard let path = model ?? project?.model else { throw ProjectFile.noModel }
-        let references = try Reference.expand(
-            reference.isEmpty && model == nil ? project?.references ?? [] : reference)
+        let own = model == nil ? project : nil
+        let references =
+            reference.isEmpty
+            ? try own.blaming("references") { try Reference.expand(own?.references ?? []) }
+            : try Reference.expand(reference)
         guard !references.isEmpty else {
             throw UsageError(
                 "no reference to compare with",
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'")
         }
         if let output { try OutputFile.checkAbsent(output, replaceExisting: force) }
-        let opened = try modelOptions.open(path)
+        let opened = try own.blaming("model") { try modelOptions.open(path) }
         guard !opened.isQuantized else {
             throw UsageError(
                 "\(path.printable) is quantized already",

@@ -127,15 +127,21 @@ struct VerifyCommand: TalkingCommand {
         let store = try history.open(project)
         let batch = VerificationBatch(
             options: options, workers: threads.makePool(), store: store,
-            open: modelOptions.open, shard: shard.shard)
+            open: { path in
+                let own = models.isEmpty && path == project?.model ? project : nil
+                return try own.blaming("model") { try modelOptions.open(path) }
+            }, shard: shard.shard)
         var outcome = try batch.run(paths, references)
         if gate, let store, !outcome.runs.isEmpty {
             outcome.judgements = try gateArguments.gate(store).judge(outcome.runs)
         }
         if let unused = options.tolerances.unused(outcome.paths).first, !outcome.results.isEmpty {
-            throw UsageError(
-                "layer tolerance '\(unused.text.printable)' matches no layer",
-                remedy: "'sana-tools verify --format json' lists the paths")
+            let isGiven = tolerances.layerTolerance.contains(unused.text)
+            try (isGiven ? nil : project).blaming("layer_tolerances") {
+                throw UsageError(
+                    "layer tolerance '\(unused.text.printable)' matches no layer",
+                    remedy: "'sana-tools verify --format json' lists the paths")
+            }
         }
         try show(outcome)
         if let path = tolerances.calibrate, outcome.failures.isEmpty {
@@ -156,8 +162,12 @@ struct VerifyCommand: TalkingCommand {
     /// Goldens and trajectories, those of the project where neither models nor any are named.
     private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
         let own = models.isEmpty && reference.isEmpty && trajectory.isEmpty ? project : nil
-        let forwards = try Reference.expand(reference + (own?.references ?? []))
-        let samplings = try Reference.expand(trajectory + (own?.trajectories ?? []))
+        let forwards =
+            try Reference.expand(reference)
+            + own.blaming("references") { try Reference.expand(own?.references ?? []) }
+        let samplings =
+            try Reference.expand(trajectory)
+            + own.blaming("trajectories") { try Reference.expand(own?.trajectories ?? []) }
         guard !forwards.isEmpty || !samplings.isEmpty else {
             throw UsageError(
                 "no reference to compare with",
@@ -286,8 +296,11 @@ struct ToleranceOptions: ParsableArguments {
         result.base = tolerance ?? project?.tolerance ?? result.base
         result.rules =
             layerTolerance.compactMap(LayerTolerance.init) + (own?.layerTolerances ?? [])
-        let file = calibration ?? (calibrate == nil ? own?.calibration : nil)
-        result.calibrated = try file.map { try Calibration(path: $0) }
+        if let calibration {
+            result.calibrated = try Calibration(path: calibration)
+        } else if calibrate == nil, let file = own?.calibration {
+            result.calibrated = try own.blaming("tolerances") { try Calibration(path: file) }
+        }
         return result
     }
 }

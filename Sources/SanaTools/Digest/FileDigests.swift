@@ -15,10 +15,26 @@ struct FileDigests: Sendable {
         let hash: BlobHash
         /// `nil` where nothing tells.
         let expected: BlobHash?
-        /// Whether it is an archive whose own hashes were found right.
-        let isSoundArchive: Bool
+        /// What the file says of its own parts.
+        var own = OwnChecks()
 
-        var isWrong: Bool { expected.map { $0 != hash } ?? false }
+        var isWrong: Bool { (expected.map { $0 != hash } ?? false) || !own.damages.isEmpty }
+        /// Whether anything tells what the file should be.
+        var isKnown: Bool { expected != nil || own.isThere }
+    }
+
+    /// Checksums that a file carries inside: an archive's hashes, a zip file's CRC-32.
+    struct OwnChecks: Sendable {
+        var isThere = false
+        var damages: [ZipFile.Damage] = []
+
+        init(isThere: Bool = false) { self.isThere = isThere }
+
+        /// Those of a zip file; none where it was written without them.
+        init(_ zip: ZipFile, workers: WorkerPool) throws {
+            isThere = zip.hasChecksums
+            if isThere { damages = try zip.damages(using: workers) }
+        }
     }
 
     let entries: [Entry]
@@ -44,9 +60,10 @@ struct FileDigests: Sendable {
             let entries = try workers.map(part.count) { index in
                 try entry(files[part[part.startIndex + index]], in: folder)
             }
-            for entry in entries { entryByName[entry.name] = entry }
-            for name in entries.map(\.name) where name.hasSuffix(Archive.suffix) {
-                try Archive(path: folder.appendingPath(name)).verify(using: workers)
+            for var entry in entries {
+                // With all workers, one file after the other.
+                entry.own = try ownChecks(folder.appendingPath(entry.name), workers: workers)
+                entryByName[entry.name] = entry
             }
             progress(entryByName.count, files.count)
         }
@@ -54,9 +71,28 @@ struct FileDigests: Sendable {
     }
 
     /// Hashes one file.
-    static func run(file: String) throws -> FileDigests {
-        FileDigests(entries: [try entry(file.lastPathComponent, in: file.parentFolder)])
+    static func run(file: String, workers: WorkerPool) throws -> FileDigests {
+        var entry = try entry(file.lastPathComponent, in: file.parentFolder)
+        entry.own = try ownChecks(file, workers: workers)
+        return FileDigests(entries: [entry])
     }
+
+    /// - Throws: the errors of an archive whose hashes are wrong, `BadDataError` for a zip file that
+    ///   is none.
+    private static func ownChecks(_ path: String, workers: WorkerPool) throws -> OwnChecks {
+        if path.hasSuffix(Archive.suffix) {
+            try Archive(path: path).verify(using: workers)
+            return OwnChecks(isThere: true)
+        }
+        let content = try ByteView(mapping: path)
+        guard packed.contains(where: path.hasSuffix), ZipFile.isZip(content) else {
+            return OwnChecks()
+        }
+        return try OwnChecks(ZipFile(content: content, path: path), workers: workers)
+    }
+
+    /// What zip files of torch.save and pipelines are called.
+    private static let packed = [".pth", ".pt", ".ckpt", ".bin", ".dduf"]
 
     /// Files below `folder`, as paths from it.
     private static func list(_ folder: String, depth: Int = 0) throws -> [String] {
@@ -87,8 +123,7 @@ struct FileDigests: Sendable {
         let expected = blobName(path) ?? downloadRecord(name, in: folder)
         return Entry(
             name: name, byteCount: content.count,
-            hash: (expected ?? .sha256("")).ofSameKind(content), expected: expected,
-            isSoundArchive: name.hasSuffix(Archive.suffix))
+            hash: (expected ?? .sha256("")).ofSameKind(content), expected: expected)
     }
 
     /// The hash in the name of the blob that a snapshot's link leads to.

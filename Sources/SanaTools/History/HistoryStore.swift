@@ -309,10 +309,10 @@ enum HistoryError: DiagnosticError {
         case .noSuchBaseline(let path, let name):
             "\(path.printable): no baseline '\(name.printable)'"
         case .notDatabase(let path, let reason):
-            "\(path.printable): not a usable history database: \(reason)"
+            "\(path.printable): not a usable history database: \(reason.printable)"
         case .cannotWrite(let path, let reason):
-            "\(path.printable): cannot write the history: \(reason)"
-        case .failed(let path, let reason): "\(path.printable): \(reason)"
+            "\(path.printable): cannot write the history: \(reason.printable)"
+        case .failed(let path, let reason): "\(path.printable): \(reason.printable)"
         case .noSuchRun(let path, let id):
             "\(path.printable): " + (id.map { "no run \($0)" } ?? "no run recorded yet")
         }

@@ -172,19 +172,36 @@ struct Inspector {
         checkTypes()
         guard let config, !source.tensors.isEmpty else { return }
         // With whole files absent, what is there says little.
-        if excused.isEmpty {
-            problems += ShapeFacts(source).disagreements(with: config).map {
-                Problem(
-                    .configShapes, $0.key,
-                    "\($0.key) is \($0.value), and by the shape of \($0.tensor) it is "
-                        + $0.expected, remedy: "set \"\($0.key)\": \($0.expected) in config.json")
-            }
-        }
+        if excused.isEmpty { checkShapes(config) }
         do {
             try SanaNetwork.check(config, source: source, label: label)
         } catch let error as BindingError {
             problems += error.problems.filter { !excused.contains($0.location) }
         } catch {}
+    }
+
+    /// Keys that the shapes contradict; where there is none, those that make it another model than
+    /// the released one of these shapes.
+    private mutating func checkShapes(_ config: SanaConfig) {
+        let facts = ShapeFacts(source)
+        let disagreements = facts.disagreements(with: config)
+        problems += disagreements.map {
+            Problem(
+                .configShapes, $0.key,
+                "\($0.key) is \($0.value), and by the shape of \($0.tensor) it is "
+                    + $0.expected, remedy: "set \"\($0.key)\": \($0.expected) in config.json")
+        }
+        guard disagreements.isEmpty,
+            let (model, differences) = facts.nearest(to: config, json: configJSON ?? .null)
+        else { return }
+        problems += differences.map {
+            Problem(
+                .configReleased, $0.key,
+                "\($0.key) is \($0.value.printable), and in \(model.repository), which has the "
+                    + "same shapes, it is \($0.released)",
+                remedy: "set \"\($0.key)\": \($0.released) in config.json, unless the model was "
+                    + "trained with another value")
+        }
     }
 
     /// Float weights of several types, but for scales and what convert keeps on purpose.
@@ -214,7 +231,8 @@ struct Inspector {
             }
         }
         let facts = ShapeFacts(source)
-        let released = config.map { facts.released(like: $0) } ?? facts.released
+        let released =
+            config.map { facts.released(like: $0, json: configJSON ?? .null) } ?? facts.released
         return Inspection(
             label: label, components: components, files: files, variants: variants,
             variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,

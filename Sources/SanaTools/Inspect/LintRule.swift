@@ -36,6 +36,7 @@ enum LintRule: String, CaseIterable, Sendable {
     case configClass = "config-class"
     case configUnknownKey = "config-unknown-key"
     case configShapes = "config-shapes"
+    case configReleased = "config-released"
     case tensorMissing = "tensor-missing"
     case tensorUnexpected = "tensor-unexpected"
     case tensorMisshapen = "tensor-misshapen"
@@ -186,6 +187,10 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .configShapes, .error, "a key of config.json contradicts the tensors' shapes",
             "set the key to what the shapes say, or restore the right revision's config.json"),
+        Entry(
+            .configReleased, .warning,
+            "a key of config.json differs from the released model with the same shapes",
+            "set the key to the released value, unless the model was trained with another"),
         Entry(
             .tensorMissing, .error, "the configuration calls for a tensor that is not there",
             "check that config.json and the weights come from the same revision of the same model"),

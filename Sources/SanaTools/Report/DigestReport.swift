@@ -24,6 +24,7 @@ struct DigestReport {
                         "name": .string($0.name), "bytes": .int($0.byteCount),
                         "hash": .string($0.hash.text), "expected": .text($0.expected?.text),
                         "status": .string($0.status),
+                        "damaged": .array($0.own.damages.map { .string($0.entry) }),
                     ])
                 }),
             "bytes": .int(byteCount), "seconds": .double(seconds),
@@ -37,8 +38,7 @@ struct DigestReport {
     private var verdict: String {
         guard let files else { return "pass" }
         if files.entries.contains(where: \.isWrong) { return "fail" }
-        let isKnown = files.entries.contains { $0.expected != nil || $0.isSoundArchive }
-        return isKnown ? "pass" : "unknown"
+        return files.entries.contains(where: \.isKnown) ? "pass" : "unknown"
     }
 
     private func sections(_ show: (TextTable) -> String) -> String {
@@ -73,6 +73,6 @@ struct DigestReport {
 
 extension FileDigests.Entry {
     fileprivate var status: String {
-        expected == nil ? isSoundArchive ? "ok" : "unknown" : isWrong ? "WRONG" : "ok"
+        isWrong ? "WRONG" : isKnown ? "ok" : "unknown"
     }
 }

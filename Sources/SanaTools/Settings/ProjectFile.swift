@@ -11,6 +11,8 @@ struct ProjectFile {
 
     /// Path of the file itself.
     let path: String
+    /// The same for messages.
+    var label: String { Self.relative(path) }
     /// The model to work on.
     var model: String?
     /// Types that convert makes.
@@ -88,7 +90,7 @@ struct ProjectFile {
             case "rules":
                 rules = try strings().map { text in
                     do throws(RuleError) { return try UserRule(text) } catch {
-                        throw bad(error.description, error.remedy)
+                        throw bad("rules: \(error.description)", error.remedy)
                     }
                 }
             case "output": output = resolved(try required(value.string, "a path"))
@@ -104,7 +106,7 @@ struct ProjectFile {
                 layerTolerances = try strings().map { text in
                     guard let rule = LayerTolerance(text) else {
                         throw bad(
-                            "layer tolerance '\(text.printable)' is not GLOB=T",
+                            "layer_tolerances: '\(text.printable)' is not GLOB=T",
                             LayerTolerance.remedy)
                     }
                     return rule

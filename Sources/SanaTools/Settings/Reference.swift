@@ -32,7 +32,8 @@ enum Reference {
     private static func goldens(
         in folder: String, matching pattern: String
     ) throws -> [String] {
-        try folder.folderEntries()
+        guard folder.isFolder else { throw FileError(.open, folder, code: ENOENT) }
+        return try folder.folderEntries()
             .filter { $0.hasSuffix(".safetensors") || $0.hasSuffix(".safetensors.zst") }
             .filter { fnmatch(pattern, $0, 0) == 0 }
             .map { folder.appendingPath($0) }

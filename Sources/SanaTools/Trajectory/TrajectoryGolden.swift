@@ -39,6 +39,12 @@ struct TrajectoryGolden {
             let steps = contract["steps"]?.int, FlowSchedulers.stepCounts.contains(steps),
             let scheduler = contract["scheduler"], scheduler.members != nil
         else { throw file.bad("contract: no guidance_scale, steps and scheduler") }
+        // Sampling takes as long as there are steps, so their number must be meant.
+        guard steps <= file.names.count else {
+            throw file.bad(
+                "contract: \(steps) steps, each of which has an entry, and the file has "
+                    + "\(file.names.count) entries")
+        }
         guard let latents = try file.tensor("inputs.latents"),
             let prompt = try file.tensor("inputs.prompt_embeds")
         else { throw file.bad("inputs.latents or inputs.prompt_embeds is absent") }

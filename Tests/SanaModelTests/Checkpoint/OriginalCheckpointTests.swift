@@ -4,10 +4,14 @@ import Testing
 
 /// NVlabs' own checkpoints against the diffusers ones that they were made from.
 struct OriginalCheckpointTests {
-    private static let cases = ["plain", "bias-qknorm", "sprint"]
+    private static let cases = ["plain", "positions", "bias-qknorm", "sprint", "controlnet"]
 
     private func original(_ name: String) -> String { Fixtures.path + "/originals/\(name).pth" }
-    private func tiny(_ name: String) -> String { Fixtures.path + "/tiny/\(name)" }
+    /// What an original was made of.
+    private func tiny(_ name: String) -> String {
+        Fixtures.path
+            + (name == "controlnet" ? "/controlnet/repository/controlnet" : "/tiny/\(name)")
+    }
 
     private func expectEqual(_ source: any TensorSource, _ reference: any TensorSource) throws {
         #expect(Set(source.tensors.map(\.name)) == Set(reference.tensors.map(\.name)))
@@ -33,40 +37,65 @@ struct OriginalCheckpointTests {
             checkpoint.config(), source: checkpoint.source, label: name)
     }
 
-    /// As ComfyUI stores it: a prefix, and other models' tensors in the same file.
-    @Test(arguments: ["", "diffusion_model.", "model.diffusion_model."])
-    func safetensorsWithOriginalNames(_ prefix: String) throws {
-        let stored = try Checkpoint.open(
-            original("plain"), config: tiny("plain") + "/config.json"
-        ).files[0]
-        #expect(stored.tensors.contains { $0.name == "blocks.1.attn.proj.bias" })
-        // Its parts under one name again.
-        let source = try Checkpoint.open(tiny("plain")).source
-        func bytes(_ names: [String]) throws -> [UInt8] {
-            try names.flatMap { name in
-                let info = try #require(source.info(name))
-                return try source.bytes(of: info).withUnsafeBytes { Array($0) }
-            }
-        }
+    /// As ComfyUI stores it: a prefix before every name, and other models' tensors in the same file.
+    @Test(arguments: ["", "diffusion_model.", "model.diffusion_model."], cases)
+    func safetensorsWithOriginalNames(_ prefix: String, _ name: String) throws {
+        let path = original(name)
+        let zip = try ZipFile(content: ByteView(mapping: path), path: path)
+        let stored = try Checkpoint.open(path, config: tiny(name) + "/config.json").files[0]
         var builder = SafetensorsBuilder()
-        for tensor in stored.tensors where tensor.name.hasPrefix("blocks.0.") {
-            let parts =
-                tensor.name.contains(".attn.qkv.")
-                ? ["to_q", "to_k", "to_v"].map { "transformer_blocks.0.attn1.\($0).weight" } : nil
-            if let parts {
-                builder.add(prefix + tensor.name, .f32, tensor.shape, bytes: try bytes(parts))
-            }
+        // Each tensor has a storage of its own, in the order of the dictionary.
+        for (index, tensor) in stored.tensors.enumerated() {
+            let entry = try #require(zip.entries.first { $0.name.hasSuffix("/data/\(index)") })
+            try #require(entry.bytes.count == tensor.byteCount, "\(tensor.name)")
+            builder.add(
+                prefix + tensor.name, tensor.dtype, tensor.shape,
+                bytes: entry.bytes.withUnsafeBytes { Array($0) })
         }
-        if !prefix.isEmpty { builder.add("vae.blocks.0.attn.qkv.weight", [3, 1], [1, 2, 3]) }
+        if !prefix.isEmpty {
+            builder.add("vae.blocks.0.attn.qkv.weight", [3, 1], [1, 2, 3])
+            builder.add("conditioner.embedders.0.weight", [1], [1])
+        }
         let folder = try TemporaryFolder()
-        try folder.write("comfy.safetensors", builder.file)
-        let weights = try Checkpoint.weights(inFile: folder("comfy.safetensors"))
-        #expect(weights.tensors.count == 3)
-        for tensor in weights.tensors {
-            #expect(source.info(tensor.name) == tensor)
-            #expect(
-                try weights.bytes(of: tensor).withUnsafeBytes { Array($0) } == bytes([tensor.name]))
+        let file = try folder.write("comfy.safetensors", builder.file)
+        let checkpoint = try Checkpoint.open(file, config: tiny(name) + "/config.json")
+        #expect(checkpoint.layout == .original)
+        try expectEqual(checkpoint.source, Checkpoint.open(tiny(name)).source)
+        try SanaNetwork.check(checkpoint.config(), source: checkpoint.source, label: file)
+    }
+
+    /// diffusers' names behind the prefix that a training program leaves.
+    @Test(arguments: ["diffusion_model.", "model.diffusion_model."])
+    func prefixedNamesOfDiffusers(_ prefix: String) throws {
+        let reference = try Checkpoint.open(tiny("sprint")).source
+        var builder = SafetensorsBuilder()
+        for tensor in reference.tensors {
+            builder.add(
+                prefix + tensor.name, tensor.dtype, tensor.shape,
+                bytes: try reference.bytes(of: tensor).withUnsafeBytes { Array($0) })
         }
+        let weights = try Checkpoint.weights(content: ByteView(builder.file), path: "x")
+        try expectEqual(weights, reference)
+    }
+
+    /// Its blocks and last layer are the transformer's, and left out.
+    @Test func controlNetsHoldTheirTransformerToo() throws {
+        let config = tiny("controlnet") + "/config.json"
+        let checkpoint = try Checkpoint.open(original("controlnet"), config: config)
+        let stored = checkpoint.files[0].tensors.map(\.name)
+        #expect(stored.contains("blocks.2.attn.qkv.weight"))
+        #expect(stored.contains("final_layer.linear.weight"))
+        #expect(stored.contains("controlnet.1.copied_block.scale_shift_table"))
+        #expect(try checkpoint.config().isControlNet)
+        // Only the first block takes the condition.
+        var builder = SafetensorsBuilder()
+        for name in [
+            "controlnet.1.before_proj.weight", "controlnet.0.copied_block.no.weight",
+            "controlnet.0.other.bias", "controlnet.x.after_proj.bias",
+        ] { builder.add(name, [1], [0]) }
+        let odd = try Checkpoint.weights(content: ByteView(builder.file), path: "x")
+        #expect(odd.tensors.allSatisfy { $0.name.hasPrefix("controlnet.") })
+        #expect(odd.tensors.count == 4)
     }
 
     @Test func aWidthOfNoReleasedModelNeedsAConfiguration() {

@@ -68,6 +68,26 @@ struct OriginalConfigTests {
                 == expected)
     }
 
+    @Test(arguments: [ReleasedConfiguration.Family.controlNet06, .controlNet16])
+    func releasedControlNets(_ family: ReleasedConfiguration.Family) throws {
+        let released = try #require(ReleasedConfiguration.all.first { $0.family == family }?.config)
+        // Beside the transformer's own blocks, which are more.
+        let width = released.innerDim
+        let base = tensors(width: width, layers: 20)
+        let copies = tensors(width: width, layers: 7).compactMap { tensor -> TensorInfo? in
+            guard tensor.name.hasPrefix("blocks.") else { return nil }
+            let parts = tensor.name.split(separator: ".", maxSplits: 2)
+            return TensorInfo(
+                name: "controlnet.\(parts[1]).copied_block.\(parts[2])", dtype: .f32,
+                shape: tensor.shape)
+        }
+        #expect(try config(base + copies) == released)
+        let alone = base.filter { !$0.name.hasPrefix("final") && !$0.name.hasPrefix("blocks.") }
+        let json = try OriginalConfig.infer(alone + copies, file: "x")
+        #expect(try SanaConfig(json: json, file: "x") == released)
+        #expect(json["qk_norm"] == nil && json["timestep_scale"] == nil)
+    }
+
     @Test func patchesAndFeedForwardOfOtherSizes() throws {
         let config = try config(
             tensors(width: 1152, layers: 1, side: 32, patch: 2, hidden: 3001))

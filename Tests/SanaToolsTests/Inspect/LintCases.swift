@@ -204,6 +204,15 @@ enum LintCases {
         ) {
             try $0.edit("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": 3")
         },
+        .init(
+            rule: .configReleased, location: "timestep_scale",
+            words: "is 1.0, and in Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers"
+        ) { repository in
+            let item = try ReleasedConfiguration.named("Sprint_0.6B_1024px_diffusers")
+            try repository.folder.write(
+                item, config: item.json.setting("timestep_scale", to: .double(1)),
+                in: "transformer")
+        },
         .init(rule: .tensorMissing, location: "proj_out.bias", words: "missing keys") {
             try $0.rewrite { info, bytes in
                 info.name == "proj_out.bias" ? nil : (info.name, info.dtype, info.shape, bytes)

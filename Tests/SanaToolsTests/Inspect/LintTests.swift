@@ -159,51 +159,64 @@ struct LintCommandTests {
 
 /// Families of released models, told from shapes.
 struct FamilyTests {
-    /// A file of the right names and shapes that holds no values: its header is all that is read.
+    private func inspect(_ folder: TemporaryFolder) throws -> Inspection {
+        try Inspector.run(folder.path, options: .init(), workers: WorkerPool(threadCount: 1))
+    }
+
     @Test func familyIsNamedInTextAndJSON() throws {
-        let item = try #require(
-            ReleasedConfiguration.all.first {
-                $0.repository.hasSuffix("Sprint_0.6B_1024px_diffusers")
-            })
+        let item = try ReleasedConfiguration.named("Sprint_0.6B_1024px_diffusers")
         let folder = try TemporaryFolder()
-        var tensors: [(name: String, shape: [Int])] = []
-        do {
-            try SanaNetwork.check(item.config, source: PartialSource([]), label: "")
-        } catch let error as BindingError {
-            tensors = error.missing.map { ($0.name, $0.shape) }
-        }
-        var (entries, end): ([JSONValue.Member], Int) = ([], 0)
-        for tensor in tensors {
-            let bytes = tensor.shape.reduce(2, *)
-            entries.append(
-                .init(
-                    tensor.name,
-                    .object([
-                        .init("dtype", .string("BF16")),
-                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
-                        .init("data_offsets", .array([.int(end), .int(end + bytes)])),
-                    ])))
-            end += bytes
-        }
-        let header = Array(JSONValue.object(entries).text().utf8)
-        try folder.write(
-            "diffusion_pytorch_model.safetensors",
-            littleEndianBytes(UInt64(header.count)) + header)
-        func inspect() throws -> Inspection {
-            try Inspector.run(
-                folder.path, options: .init(), workers: WorkerPool(threadCount: 1))
-        }
-        let bare = try inspect()
+        try folder.write(item, isWhole: false)
+        let bare = try inspect(folder)
         #expect(bare.family == .sprint06 && bare.released == [item.repository])
         #expect(Set(bare.problems.map(\.rule)) == [.fileTruncated, .configAbsent])
         #expect(bare.json["family"]?.string == "SANA-Sprint 0.6B")
         #expect(bare.text.contains("family SANA-Sprint 0.6B, as in \(item.repository)"))
-        try folder.write("config.json", Array(item.json.text(indent: 2).utf8))
-        #expect(Set(try inspect().problems.map(\.rule)) == [.fileTruncated])
+        try folder.write(item, config: item.json)
+        #expect(try inspect(folder).problems == [])
         // A latent of another size is another model of the same family.
-        let other = item.json.setting("sample_size", to: .int(16))
-        try folder.write("config.json", Array(other.text(indent: 2).utf8))
-        #expect(try inspect().family == .sprint06 && inspect().released == [])
-        #expect(try inspect().problems.map(\.rule) == [.fileTruncated])
+        try folder.write(item, config: item.json.setting("sample_size", to: .int(16)))
+        let other = try inspect(folder)
+        #expect(other.family == .sprint06 && other.released == [] && other.problems == [])
+    }
+
+    /// Every released configuration is clean, and with any of its values changed it is another's.
+    @Test func everyKeyOfTheReleasedConfigurationCounts() throws {
+        for item in ReleasedConfiguration.all {
+            let folder = try TemporaryFolder()
+            try folder.write(item, config: item.json)
+            let whole = try inspect(folder)
+            #expect(whole.problems == [] && whole.released.contains(item.repository))
+        }
+        let changes: [(model: String, key: String, value: JSONValue)] = [
+            ("Sprint_0.6B_1024px_diffusers", "timestep_scale", .double(1)),
+            ("Sprint_1.6B_1024px_diffusers", "guidance_embeds_scale", .double(0.2)),
+            ("4Kpx_BF16_diffusers", "interpolation_scale", .null),
+            ("2Kpx_BF16_diffusers", "interpolation_scale", .double(2)),
+            ("Sana_1600M_512px_diffusers", "interpolation_scale", .double(1)),
+            ("SANA1.5_1.6B_1024px_diffusers", "norm_eps", .double(1e-5)),
+            ("Sana_600M_512px_diffusers", "dropout", .double(0.1)),
+            ("ControlNet_HED", "interpolation_scale", .double(1)),
+        ]
+        for (name, key, value) in changes {
+            let item = try ReleasedConfiguration.named(name)
+            let folder = try TemporaryFolder()
+            try folder.write(item, config: item.json.setting(key, to: value))
+            let found = try inspect(folder)
+            #expect(found.released == [] && !found.text.contains(", as in "), "\(key)")
+            #expect(found.problems.map(\.rule) == [.configReleased], "\(key): \(found.problems)")
+            #expect(found.problems.map(\.location) == [key])
+            let released = item.json[key]?.text() ?? ""
+            #expect(found.problems.first?.message.contains("it is \(released)") == true)
+        }
+        // The product alone is in the shapes; heads of another size attend otherwise.
+        let item = try ReleasedConfiguration.named("Sana_600M_1024px_diffusers")
+        let folder = try TemporaryFolder()
+        let heads = item.json.setting("num_attention_heads", to: .int(18))
+            .setting("attention_head_dim", to: .int(64))
+        try folder.write(item, config: heads)
+        #expect(
+            try inspect(folder).problems.map(\.location)
+                == ["attention_head_dim", "num_attention_heads"])
     }
 }

@@ -32,6 +32,8 @@ struct MutationCampaign {
     private let idleResidentBytes: Int
     /// What the command that restores makes of the whole file.
     private let restored: [UInt8]?
+    /// What `digest` says of the weights in the whole file.
+    private let weightsDigest: JSONValue?
 
     /// - Throws: when a command does not do with the whole file what it should.
     init(_ target: MutationTarget, _ program: BuiltProgram, binary: URL) throws {
@@ -39,7 +41,7 @@ struct MutationCampaign {
         server = try CommandServer(binary, folder: folder.path)
         original = try fileBytes(folder(target.file))
         idleResidentBytes = try server.run(["--version"]).residentBytes
-        var restored: [UInt8]?
+        var (restored, digest): ([UInt8]?, JSONValue?) = (nil, nil)
         for command in target.commands {
             Self.removeLeavings(target, folder)
             let outcome = try server.run(command, seconds: 20)
@@ -47,8 +49,12 @@ struct MutationCampaign {
             if let name = target.mustRestore, command.contains(name) {
                 restored = try fileBytes(folder(name))
             }
+            if command[0] == "digest", target.framing == .zip {
+                digest = Self.json(outcome)["weights_digest"]
+                try #require(digest?.string != nil, "\(command)")
+            }
         }
-        self.restored = restored
+        (self.restored, weightsDigest) = (restored, digest)
     }
 
     /// Bytes that a command may add to what the process has: ten times the file and 64 MiB.
@@ -56,6 +62,9 @@ struct MutationCampaign {
 
     func run(_ count: Int, seed: UInt64) throws -> Result {
         var result = Result(kind: target.name, file: target.file, bytes: original.count)
+        for file in target.known {
+            for index in target.commands.indices { try step(file, index, &result) }
+        }
         for number in 0..<count {
             var mutator = Mutator(original, target.framing, seed: seed &+ UInt64(number) &* 7919)
             try step(mutator.next(), number, &result)
@@ -112,6 +121,10 @@ struct MutationCampaign {
         }
     }
 
+    private static func json(_ outcome: CommandServer.Outcome) -> JSONValue {
+        (try? JSONScanner.parse(String(decoding: outcome.output, as: UTF8.self))) ?? .null
+    }
+
     /// What is wrong with how a command ended; `nil` when it is right.
     private func fault(
         _ outcome: CommandServer.Outcome, _ code: Int32, _ index: Int
@@ -147,6 +160,13 @@ struct MutationCampaign {
             try fileBytes(folder(name)) != restored
         {
             return "restored another content"
+        }
+        // Where every entry has the sum it should have, the weights are those that were stored.
+        let json = Self.json(outcome)
+        if code == 0, let weightsDigest, command[0] == "digest", json["verdict"]?.string == "pass",
+            json["weights_digest"] != weightsDigest
+        {
+            return "finds other weights and no damage"
         }
         return nil
     }

@@ -33,7 +33,8 @@ struct MutationReport {
 
             Each mutation has one to three defects: flipped bits, other bytes, cut ends, inserted, doubled, zeroed and
             removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, header lengths that
-            are wrong by little or by much. Half of them fall into the first and last 4 KiB, where structure is. Each
+            are wrong by little or by much. Half of them fall into the first and last 4 KiB, where structure is; in `.pth` and
+            `.dduf` most change the records of the zip file, an opcode of the pickle or its argument, or another small entry. Each
             broken file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a
             process of its own.
 
@@ -43,7 +44,7 @@ struct MutationReport {
             * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB over that of `--version`.
             * **other**: an exit code other than 0, 1 (a check failed), 3 (a check decides nothing), 65, 66, or 64 for
               `sana-tools.yaml` and rules; a refusal without exactly one message, or with 65 and without the file's name; JSON that is none;
-              an unpacked archive that is not what was packed.
+              an unpacked archive that is not what was packed; a `digest` of a zip file that finds no damage and other weights.
 
             | file | bytes | mutations | exit codes | crashes | hangs | memory | other | slowest | peak new memory |
             |---|--:|--:|---|--:|--:|--:|--:|--:|--:|

@@ -22,11 +22,15 @@ struct MutationTarget: Sendable {
     /// Whether a checksum covers every byte, so that a run that ends well must have found a file of
     /// the same content; the name of the output to compare.
     var mustRestore: String?
+    /// Files that were found to be taken wrongly once; each is read by every command.
+    var known: [[UInt8]] = []
 
     static let all: [(name: String, make: @Sendable (BuiltProgram) throws -> MutationTarget)] = [
         ("safetensors", safetensors), ("shard index", shardIndex), ("config.json", config),
-        ("model_index.json", modelIndex), ("NVlabs .pth", original), (".dduf", dduf),
-        ("archive", archive), ("golden", golden), ("trajectory", trajectory), ("LoRA", lora),
+        ("ControlNet", controlNet), ("model_index.json", modelIndex), ("NVlabs .pth", original),
+        ("NVlabs .pth of parameters", parameters), (".dduf", dduf), ("archive", archive),
+        ("archive of planes", planes), ("golden", golden), ("ControlNet golden", controlNetGolden),
+        ("trajectory", trajectory), ("SCM trajectory", sprintTrajectory), ("LoRA", lora),
         ("adapter_config.json", adapterConfig), ("sana-tools.yaml", projectFile), ("rules", rules),
         ("tolerances", tolerances), ("history", history),
     ]
@@ -90,9 +94,9 @@ struct MutationTarget: Sendable {
         try copy("originals/bias-qknorm.pth", to: "o.pth", in: program)
         let config = "fixtures/tiny/bias-qknorm/config.json"
         return MutationTarget(
-            name: "NVlabs .pth", file: "o.pth",
+            name: "NVlabs .pth", file: "o.pth", framing: .zip,
             commands: [
-                ["inspect", "o.pth", "--stats", "--config", config] + one,
+                ["inspect", "o.pth", "--stats", "--config", config] + one, ["digest", "o.pth"] + one,
                 ["diff", "o.pth", "fixtures/tiny/bias-qknorm"] + one,
                 [
                     "convert", "o.pth", "--config", config, "--dtype", "bf16", "--output",
@@ -103,10 +107,40 @@ struct MutationTarget: Sendable {
             ], leavings: ["x.safetensors.zst"])
     }
 
+    /// A checkpoint of a training: `torch.nn.Parameter`s beside other values.
+    private static func parameters(_ program: BuiltProgram) throws -> MutationTarget {
+        try copy("originals/sprint.pth", to: "s.pth", in: program)
+        let config = "fixtures/tiny/sprint/config.json"
+        return MutationTarget(
+            name: "NVlabs .pth of parameters", file: "s.pth", framing: .zip,
+            commands: [
+                ["digest", "s.pth"] + one, ["inspect", "s.pth", "--config", config] + one,
+                [
+                    "verify", "s.pth", "--config", config, "--reference",
+                    "fixtures/goldens/tiny-sprint.safetensors", "--no-record",
+                ] + one,
+            ])
+    }
+
+    private static func controlNet(_ program: BuiltProgram) throws -> MutationTarget {
+        try copy("controlnet/repository/controlnet", to: "m", in: program)
+        let file = "m/diffusion_pytorch_model.safetensors"
+        return MutationTarget(
+            name: "ControlNet", file: file, framing: .safetensors,
+            commands: [
+                ["inspect", "m", "--stats"] + one,
+                [
+                    "verify", "m", "--reference", "fixtures/controlnet/golden-controlnet.safetensors",
+                    "--no-record",
+                ] + one,
+                ["convert", "m", "--dtype", "int8", "--output", "x.safetensors.zst"] + one,
+            ], leavings: ["x.safetensors.zst"])
+    }
+
     private static func dduf(_ program: BuiltProgram) throws -> MutationTarget {
         try copy("originals/pipeline.dduf", to: "p.dduf", in: program)
         return MutationTarget(
-            name: ".dduf", file: "p.dduf",
+            name: ".dduf", file: "p.dduf", framing: .zip,
             commands: [
                 ["inspect", "p.dduf", "--digest"] + one,
                 ["convert", "p.dduf", "--dtype", "int8", "--dry-run"] + one,
@@ -133,6 +167,24 @@ struct MutationTarget: Sendable {
             ], leavings: ["x.safetensors"], mustRestore: "x.safetensors")
     }
 
+    /// 16-bit values in planes of their low and high bytes.
+    private static func planes(_ program: BuiltProgram) throws -> MutationTarget {
+        let file = "p.safetensors.zst"
+        let made = try program.run(
+            "convert", "fixtures/tiny/sharded-bf16", "--dtype", "bf16", "--planes16", "--output",
+            file)
+        try #require(made.code == 0, "\(made.talk)")
+        return MutationTarget(
+            name: "archive of planes", file: file,
+            commands: [
+                ["unpack", file, "--output", "x.safetensors"] + one, ["digest", file] + one,
+                [
+                    "verify", file, "--reference",
+                    "fixtures/goldens/tiny-sharded-bf16.safetensors", "--no-record",
+                ] + one,
+            ], leavings: ["x.safetensors"], mustRestore: "x.safetensors")
+    }
+
     private static func golden(_ program: BuiltProgram) throws -> MutationTarget {
         try copy("goldens/tiny-variant.safetensors", to: "g.safetensors", in: program)
         return MutationTarget(
@@ -140,6 +192,30 @@ struct MutationTarget: Sendable {
             commands: [
                 ["verify", "fixtures/tiny/variant", "--reference", "g.safetensors", "--no-record"]
                     + one
+            ])
+    }
+
+    private static func controlNetGolden(_ program: BuiltProgram) throws -> MutationTarget {
+        try copy("controlnet/golden-controlnet.safetensors", to: "g.safetensors", in: program)
+        return MutationTarget(
+            name: "ControlNet golden", file: "g.safetensors", framing: .safetensors,
+            commands: [
+                [
+                    "verify", "fixtures/controlnet/repository", "--subfolder", "controlnet",
+                    "--reference", "g.safetensors", "--no-record",
+                ] + one
+            ])
+    }
+
+    private static func sprintTrajectory(_ program: BuiltProgram) throws -> MutationTarget {
+        try copy("trajectories/tiny-sprint-scm-2.safetensors", to: "t.safetensors", in: program)
+        return MutationTarget(
+            name: "SCM trajectory", file: "t.safetensors", framing: .safetensors,
+            commands: [
+                [
+                    "verify", "fixtures/tiny/sprint", "--trajectory", "t.safetensors",
+                    "--no-record",
+                ] + one
             ])
     }
 
@@ -205,7 +281,19 @@ struct MutationTarget: Sendable {
             name: "sana-tools.yaml", file: "sana-tools.yaml",
             commands: [
                 ["convert", "--dry-run"] + one, ["verify", "--no-record"] + one,
-            ], codes: [64], leavings: ["archives", "h.sqlite"])
+            ], codes: [64], leavings: ["archives", "h.sqlite"],
+            known: [
+                ("references", "fixtures/"), ("references", "."), ("references", "none"),
+                ("trajectories", "[fixtures/tiny, '*']"), ("model", "''"), ("model", "fixtures"),
+                ("tolerances", "m/config.json"), ("layer_tolerances", "[none=1]"),
+                ("rules", "'(=keep'"), ("dtype", "int4"),
+            ].map { key, value in
+                let others = [
+                    "model: m", "dtype: fp16",
+                    "references: fixtures/goldens/tiny-qknorm.safetensors",
+                ].filter { !$0.hasPrefix(key + ":") }
+                return Array((others + ["\(key): \(value)", ""]).joined(separator: "\n").utf8)
+            })
     }
 
     private static func rules(_ program: BuiltProgram) throws -> MutationTarget {

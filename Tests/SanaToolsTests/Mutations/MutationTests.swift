@@ -38,7 +38,7 @@ import Testing
             try MutationReport(results: all, seed: Self.seed).write(path)
         }
         for result in all {
-            #expect(result.mutations == Self.count)
+            #expect(result.mutations >= Self.count)
             #expect(result.findings == [], "\(result.kind)")
         }
     }

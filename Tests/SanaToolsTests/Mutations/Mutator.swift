@@ -8,6 +8,8 @@ struct Mutator {
         case none
         /// Eight bytes with the length of a JSON header, as in safetensors.
         case safetensors
+        /// Entries of a zip file, stored as they are.
+        case zip
     }
 
     private let original: [UInt8]
@@ -26,6 +28,7 @@ struct Mutator {
     }
 
     private mutating func mutate(_ bytes: inout [UInt8]) {
+        if framing == .zip, breakZip(&bytes) { return }
         guard !bytes.isEmpty else { return bytes = (0..<9).map { _ in anyByte() } }
         let place = place(in: bytes)
         let count = min(
@@ -40,7 +43,7 @@ struct Mutator {
         case 5: bytes.replaceSubrange(place..<place + count, with: repeatElement(0, count: count))
         case 6: bytes.removeSubrange(place..<place + count)
         case 7, 8, 9: changeNumber(in: &bytes, near: place)
-        case 10: writeInteger(into: &bytes, at: place)
+        case 10: writeInteger(&bytes, place)
         default: breakHeader(of: &bytes)
         }
     }
@@ -54,6 +57,9 @@ struct Mutator {
         default: Int.random(in: 0..<bytes.count, using: &random)
         }
     }
+
+    /// A number from 0 to one less than `end`.
+    mutating func below(_ end: Int) -> Int { Int.random(in: 0..<end, using: &random) }
 
     private mutating func choice<Value>(_ values: [Value]) -> Value {
         values[Int.random(in: values.indices, using: &random)]
@@ -82,7 +88,7 @@ struct Mutator {
     }
 
     /// Replaces a little-endian integer by one at the edge of its range.
-    private mutating func writeInteger(into bytes: inout [UInt8], at place: Int) {
+    mutating func writeInteger(_ bytes: inout [UInt8], _ place: Int) {
         let value = choice(Self.integers)
         let width = choice([2, 4, 8])
         for index in 0..<min(width, bytes.count - place) {
@@ -93,7 +99,7 @@ struct Mutator {
     /// Changes the length of a header; without one, the first bytes of the file.
     private mutating func breakHeader(of bytes: inout [UInt8]) {
         guard framing == .safetensors, bytes.count > 8 else {
-            return writeInteger(into: &bytes, at: 0)
+            return writeInteger(&bytes, 0)
         }
         let near = Self.headerByteCount(bytes) + Int.random(in: -16...16, using: &random)
         let far = Int(truncatingIfNeeded: choice(Self.integers))

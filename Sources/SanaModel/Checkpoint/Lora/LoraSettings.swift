@@ -114,9 +114,11 @@ struct LoraSettings {
     }
 
     private func finite(_ value: JSONValue, _ key: String) throws -> Double {
-        guard let number = value.double, number.isFinite else {
+        guard let number = value.double, Float(number).isFinite else {
             throw BadDataError(
-                file: file, reason: "\(key) holds \(value.text().printable), not a number")
+                file: file,
+                reason: "\(key) holds \(value.text().printable), not a number of fp32",
+                remedy: "use the settings that were saved with the weights")
         }
         return number
     }

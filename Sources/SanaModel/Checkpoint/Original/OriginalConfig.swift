@@ -30,9 +30,11 @@ enum OriginalConfig {
         }
         let patches = try shape("x_embedder.proj.weight", rank: 4)
         let (width, patch) = (patches[0], patches[2])
-        let rows = try shape("final_layer.linear.weight", rank: 2)[0]
+        let isControlNet = OriginalNames.isControlNet(shapes.keys)
+        let blocks = isControlNet ? OriginalNames.controlNetPrefix : "blocks."
+        let block = blocks + (isControlNet ? "0.copied_block." : "0.")
         let captions = try shape("y_embedder.y_proj.fc1.weight", rank: 2)[1]
-        let hidden = try shape("blocks.0.mlp.point_conv.conv.weight", rank: 4)[1]
+        let hidden = try shape(block + "mlp.point_conv.conv.weight", rank: 4)[1]
         guard let (crossHeads, crossDimension) = crossHeads[width], width % headDimension == 0
         else {
             throw unknown(
@@ -41,14 +43,22 @@ enum OriginalConfig {
         }
         let ratio = mlpRatio(hidden: hidden, width: width)
         let (area, overflow) = patch.multipliedReportingOverflow(by: patches[3])
-        guard !overflow, patch == patches[3], rows % area == 0, let ratio else {
+        guard !overflow, patch == patches[3], let ratio else {
             throw unknown(file, "patches or feed-forward have shapes that no configuration gives")
+        }
+        // A ControlNet has no last layer, and its class does not use the number.
+        let channels =
+            try isControlNet
+            ? patches[1] * area : shape("final_layer.linear.weight", rank: 2)[0]
+        guard channels % area == 0 else {
+            throw unknown(file, "the last layer has a shape that no configuration gives")
         }
         let sampleSize = try sampleSize(shapes["pos_embed"], patch: patch, file: file)
         let hasGuidance = shapes.keys.contains { $0.hasPrefix("cfg_embedder.") }
-        return .object([
-            .init("_class_name", .string(SanaConfig.className)),
-            .init("attention_bias", .bool(shapes["blocks.0.attn.qkv.bias"] != nil)),
+        let modelClass = isControlNet ? SanaConfig.ModelClass.controlNet : .transformer
+        let members: [JSONValue.Member] = [
+            .init("_class_name", .string(modelClass.rawValue)),
+            .init("attention_bias", .bool(shapes[block + "attn.qkv.bias"] != nil)),
             .init("attention_head_dim", .int(headDimension)),
             .init("caption_channels", .int(captions)),
             .init("cross_attention_dim", .int(width)),
@@ -64,24 +74,26 @@ enum OriginalConfig {
             .init("norm_eps", .double(1e-6)),
             .init("num_attention_heads", .int(width / headDimension)),
             .init("num_cross_attention_heads", .int(crossHeads)),
-            .init("num_layers", .int(layerCount(shapes.keys))),
-            .init("out_channels", .int(rows / area)),
+            .init("num_layers", .int(layerCount(shapes.keys, below: blocks))),
+            .init("out_channels", .int(channels / area)),
             .init("patch_size", .int(patch)),
             .init(
                 "qk_norm",
-                shapes["blocks.0.attn.q_norm.weight"] == nil
+                shapes[block + "attn.q_norm.weight"] == nil
                     ? .null : .string("rms_norm_across_heads")),
             .init("sample_size", .int(sampleSize)),
             // As released with Sprint, whose timesteps lie in 0...π/2; diffusers' script leaves 1.
             .init("timestep_scale", .double(hasGuidance ? 1000 : 1)),
-        ])
+        ]
+        return .object(members.filter { SanaConfig.isKnown($0.key, of: modelClass) })
     }
 
-    /// One more than the highest index of a block.
-    private static func layerCount(_ names: some Sequence<String>) -> Int {
+    /// One more than the highest index behind `prefix`.
+    private static func layerCount(_ names: some Sequence<String>, below prefix: String) -> Int {
         let indices = names.lazy.compactMap { name -> Int? in
-            let parts = name.split(separator: ".", maxSplits: 2)
-            return parts.count == 3 && parts[0] == "blocks" ? Int(parts[1]) : nil
+            guard name.hasPrefix(prefix) else { return nil }
+            let parts = name.dropFirst(prefix.count).split(separator: ".", maxSplits: 1)
+            return parts.count == 2 ? Int(parts[0]) : nil
         }
         // Counted with care: an index is untrusted and may be the largest there is.
         return (indices.filter { (0..<Int.max).contains($0) }.max() ?? -1) + 1

@@ -1,9 +1,10 @@
 /// How NVlabs' own Sana checkpoints name their tensors, and what diffusers calls them.
 ///
-/// Sources: `diffusion/model/nets/sana_multi_scale.py` and `sana_blocks.py` of NVlabs/Sana for the
-/// names, and diffusers' `scripts/convert_sana_to_diffusers.py` for what they become. That script
-/// goes by the model type its caller gives; here the tensors that are present decide, so that 0.6B
-/// to 4.8B, 1.5 and Sprint need no option. diffusers' own loader for single files (0.42.1,
+/// Sources: `diffusion/model/nets/sana_multi_scale.py`, `sana_multi_scale_controlnet.py` and
+/// `sana_blocks.py` of NVlabs/Sana for the names, and diffusers'
+/// `scripts/convert_sana_to_diffusers.py` and `convert_sana_controlnet_to_diffusers.py` for what
+/// they become. Those scripts go by the model type their caller gives; here the tensors that are
+/// present decide, so that 0.6B to 4.8B, 1.5, Sprint and ControlNets need no option. diffusers' own loader for single files (0.42.1,
 /// `convert_sana_transformer_to_diffusers`) knows neither qk norms nor the guidance embedder, and
 /// its script, until it was rewritten, ended with an error for 1.5 4.8B.
 enum OriginalNames {
@@ -15,6 +16,15 @@ enum OriginalNames {
     static let unused: Set = [
         "pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias",
     ]
+
+    /// What a ControlNet's own tensors begin with. Its checkpoint holds the transformer it is for,
+    /// too: the parts around the blocks are both models', the blocks and the last layer are not.
+    static let controlNetPrefix = "controlnet."
+    private static let transformerPrefixes = ["blocks.", "final_layer."]
+
+    static func isControlNet(_ names: some Sequence<String>) -> Bool {
+        names.contains { $0.hasPrefix(controlNetPrefix) }
+    }
 
     /// Modules outside of the blocks.
     private static let modules = [
@@ -60,6 +70,7 @@ enum OriginalNames {
     static func areOriginal(_ tensors: [StoredTensor]) -> Bool {
         tensors.contains {
             $0.info.name.hasPrefix("blocks.") || $0.info.name == "x_embedder.proj.weight"
+                || $0.info.name.hasPrefix(controlNetPrefix)
         }
     }
 
@@ -69,8 +80,14 @@ enum OriginalNames {
     /// - Throws: `BadDataError` when rows cannot be dealt out, or two tensors get one name.
     static func renamed(_ tensors: [StoredTensor], file: String) throws -> [StoredTensor] {
         let hasGuidance = tensors.contains { $0.info.name.hasPrefix("cfg_embedder.") }
+        let isControlNet = isControlNet(tensors.lazy.map(\.info.name))
         var seen = Set<String>()
-        return try tensors.filter { !unused.contains($0.info.name) }.flatMap { tensor in
+        let used = tensors.filter { tensor in
+            !unused.contains(tensor.info.name)
+                && !(isControlNet
+                    && transformerPrefixes.contains(where: tensor.info.name.hasPrefix))
+        }
+        return try used.flatMap { tensor in
             let names = names(for: tensor.info.name, hasGuidance: hasGuidance)
             if let name = names.first(where: { !seen.insert($0).inserted }) {
                 throw BadDataError(
@@ -87,18 +104,43 @@ enum OriginalNames {
         guard let dot = name.lastIndex(of: ".") else { return [name] }
         let (module, parameter) = (String(name[..<dot]), name[dot...])
         let parts = module.split(separator: ".", maxSplits: 2)
-        if parts.first == "blocks", parts.count > 1, let index = Int(parts[1]), index >= 0 {
-            let block = "transformer_blocks.\(index)."
-            guard parts.count == 3 else {
-                return parameter == ".scale_shift_table" ? [block + "scale_shift_table"] : [name]
+        if parts.count > 1, let index = Int(parts[1]), index >= 0 {
+            let inner = parts.count == 3 ? String(parts[2]) : ""
+            if parts[0] == "blocks" { return blockNames(index, inner, parameter) ?? [name] }
+            if parts[0] == "controlnet" {
+                return controlNetNames(index, inner, parameter) ?? [name]
             }
-            return blockModules[String(parts[2])]?.map { block + $0 + parameter } ?? [name]
         }
         if module == "t_embedder.mlp.0" || module == "t_embedder.mlp.2" {
             let embedder = "time_embed." + (hasGuidance ? "" : "emb.") + "timestep_embedder"
             return ["\(embedder).linear_\(module.hasSuffix("0") ? 1 : 2)\(parameter)"]
         }
         return modules[module].map { [$0 + parameter] } ?? [name]
+    }
+
+    /// - Parameter module: below the block, empty for the block itself.
+    private static func blockNames(
+        _ index: Int, _ module: String, _ parameter: Substring
+    ) -> [String]? {
+        let block = "transformer_blocks.\(index)."
+        if module.isEmpty {
+            return parameter == ".scale_shift_table" ? [block + "scale_shift_table"] : nil
+        }
+        return blockModules[module]?.map { block + $0 + parameter }
+    }
+
+    private static func controlNetNames(
+        _ index: Int, _ module: String, _ parameter: Substring
+    ) -> [String]? {
+        let copy = "copied_block"
+        switch module {
+        case "before_proj" where index == 0: return ["input_block" + parameter]
+        case "after_proj": return ["controlnet_blocks.\(index)" + parameter]
+        case copy: return blockNames(index, "", parameter)
+        default:
+            guard module.hasPrefix(copy + ".") else { return nil }
+            return blockNames(index, String(module.dropFirst(copy.count + 1)), parameter)
+        }
     }
 }
 

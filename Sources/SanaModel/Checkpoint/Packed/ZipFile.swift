@@ -9,6 +9,8 @@ public struct ZipFile: Sendable {
         /// A relative path with `/`, without `.`, `..` and empty parts.
         public let name: String
         public let bytes: ByteView
+        /// CRC-32 of the bytes as the directory has it; see `damages(using:)`.
+        public let crc32: UInt32
     }
 
     /// Path it was opened from.
@@ -23,21 +25,24 @@ public struct ZipFile: Sendable {
     static let maximumNameByteCount = 1024
 
     /// Whether a file that begins with these bytes claims to be a zip file with entries.
-    static func isZip(_ content: ByteView) -> Bool {
+    public static func isZip(_ content: ByteView) -> Bool {
         content.count >= 4
             && content.slice(0, 4).withUnsafeBytes {
                 $0.elementsEqual([0x50, 0x4B, 0x03, 0x04])
             }
     }
 
-    /// - Throws: `BadDataError` for every rule that is broken; no data is read.
+    /// - Throws: `BadDataError` for every rule that is broken; no data is read, so sums are not
+    ///   compared.
     public init(content: ByteView, path: String) throws {
         let records = try content.withUnsafeBytes { bytes in
             let directory = try Directory(bytes, path: path)
             return try Self.checked(directory.records(bytes), bytes, directory, path: path)
         }
         self.path = path
-        entries = records.map { Entry(name: $0.name, bytes: content.slice($0.start, $0.count)) }
+        entries = records.map {
+            Entry(name: $0.name, bytes: content.slice($0.start, $0.count), crc32: $0.crc)
+        }
         indexByName = Dictionary(
             entries.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     }
@@ -165,7 +170,7 @@ struct ZipRecord {
     let name: String
     private let rawName: [UInt8]
     private let flags: UInt16
-    private let crc: UInt32
+    let crc: UInt32
     /// Bytes of the data.
     let count: Int
     /// Where the header before the data begins.

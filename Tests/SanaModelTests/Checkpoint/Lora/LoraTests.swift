@@ -170,6 +170,7 @@ struct LoraTests {
             (pair(), #"{"init_lora_weights": "pissa_niter_4"}"#, "changed base weights"),
             (pair(), #"{"r": 4}"#, "has rank 2, not 4"),
             (pair(), #"{"lora_alpha": "2"}"#, "not a number"),
+            (pair(), #"{"lora_alpha": 1e308}"#, "lora_alpha holds 1e308, not a number of fp32"),
             (pair(), #"{"alpha_pattern": {".*q": 2}}"#, "no plain module name"),
             (pair() + alpha, #"{"lora_alpha": 2}"#, "has alpha 1.0, but 2.0"),
         ]

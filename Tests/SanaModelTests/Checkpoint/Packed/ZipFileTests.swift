@@ -31,6 +31,30 @@ struct ZipFileTests {
         #expect(file["c"]?.bytes.count == 0 && file["d"] == nil)
     }
 
+    /// Lengths around the eight bytes that are summed at once, and more than are read at once.
+    @Test(arguments: [0, 1, 7, 8, 9, 63, 64, 4 << 20, 4 << 20 + 5])
+    func sumsAreThoseOfTheBytes(_ count: Int) throws {
+        let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ $0 >> 8) }
+        let workers = WorkerPool(threadCount: 2)
+        #expect(try open(ZipBuilder([("a", bytes)]).file).damages(using: workers) == [])
+        guard count > 0 else { return }
+        for place in Set([0, count / 2, count - 1]) {
+            var zip = ZipBuilder([("a", bytes), ("b", [1])])
+            let sum = try open(zip.file).entries[0].crc32
+            zip.entries[0].crc32 = sum
+            zip.entries[0].data[place] ^= 0x10
+            let found = try open(zip.file).damages(using: workers)
+            #expect(found.map(\.entry) == ["a"] && found.first?.stated == sum)
+        }
+    }
+
+    /// The check value of the catalogue of CRCs (G. Cook): "123456789".
+    @Test func sumOfNineDigits() throws {
+        var zip = ZipBuilder([("a", Array("123456789".utf8))])
+        zip.entries[0].crc32 = 0xCBF4_3926
+        #expect(try open(zip.file).damages(using: WorkerPool(threadCount: 1)) == [])
+    }
+
     @Test func commentsMayFollowTheEndRecord() throws {
         var content = ZipBuilder([("a", [1])]).file
         content[content.count - 2] = 3

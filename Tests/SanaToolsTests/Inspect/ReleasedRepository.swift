@@ -1,0 +1,55 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+
+@testable import SanaTools
+
+extension TemporaryFolder {
+    /// Writes the configuration of a released model and weights of its names and shapes, all zeros.
+    ///
+    /// - Parameter isWhole: whether the values are there, as a hole in the file that takes no room.
+    func write(
+        _ item: ReleasedConfiguration, config: JSONValue? = nil, in folder: String = ".",
+        isWhole: Bool = true
+    ) throws {
+        var tensors: [(name: String, shape: [Int])] = []
+        do {
+            try SanaNetwork.check(item.config, source: PartialSource([]), label: "")
+        } catch let error as BindingError {
+            tensors = error.missing.map { ($0.name, $0.shape) }
+        }
+        var (entries, end): ([JSONValue.Member], Int) = ([], 0)
+        for tensor in tensors {
+            let bytes = tensor.shape.reduce(2, *)
+            entries.append(
+                .init(
+                    tensor.name,
+                    .object([
+                        .init("dtype", .string("BF16")),
+                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
+                        .init("data_offsets", .array([.int(end), .int(end + bytes)])),
+                    ])))
+            end += bytes
+        }
+        let header = Array(JSONValue.object(entries).text().utf8)
+        let name = folder + "/diffusion_pytorch_model.safetensors"
+        try write(name, littleEndianBytes(UInt64(header.count)) + header)
+        if isWhole, let file = FileHandle(forWritingAtPath: self(name)) {
+            try file.truncate(atOffset: UInt64(8 + header.count + end))
+            try file.close()
+        }
+        if let config {
+            try write(folder + "/config.json", Array(config.text(indent: 2).utf8))
+        }
+    }
+}
+
+extension ReleasedConfiguration {
+    /// The one whose name ends so.
+    static func named(_ suffix: String) throws -> ReleasedConfiguration {
+        guard let item = all.first(where: { $0.repository.hasSuffix(suffix) }) else {
+            throw BadDataError(file: suffix, reason: "is not released")
+        }
+        return item
+    }
+}
