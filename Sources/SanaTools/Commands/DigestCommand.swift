@@ -12,7 +12,8 @@ struct DigestCommand: TalkingCommand {
             snapshot (or of a folder made by 'hf download --local-dir') are compared with the hashes that the cache knows \
             them by: SHA-256 for large files, git's SHA-1 for small ones. Other files are hashed with SHA-256 for you to compare.
 
-            Works offline. Exit code 65 when anything is not what it should be.
+            Works offline. Exit code 65 when anything is not what it should be, 1 when files cannot be read, as behind a link that leads \
+            nowhere; the others are shown all the same.
 
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
@@ -55,7 +56,9 @@ struct DigestCommand: TalkingCommand {
             }
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            if try DigestCommand.holdsModel(path) {
+            if !found.unreadable.isEmpty {
+                digest = try? OpenedModel.open(path).sourceDigest(workers: workers)
+            } else if try DigestCommand.holdsModel(path) {
                 digest = try OpenedModel.open(path).sourceDigest(workers: workers)
             }
         } else {
@@ -73,10 +76,15 @@ struct DigestCommand: TalkingCommand {
         if let wrong = files?.entries.first(where: \.isWrong) {
             throw BadDataError(
                 file: path.isFolder ? path.appendingPath(wrong.name) : path,
-                reason: "has hash \(wrong.hash.text), and the cache or the download says "
+                reason: "has hash \(wrong.hash?.text ?? ""), and the cache or the download says "
                     + (wrong.expected?.text ?? ""),
                 remedy: "delete the file and download it again")
         }
+        guard let files, !files.unreadable.isEmpty else { return }
+        for file in files.unreadable {
+            Console.talk("sana-tools: \(file.problem ?? "")")
+        }
+        throw ExitCode.checkFailed
     }
 
     /// Whether a folder should open as a Sana model: other components have no weights digest.

@@ -12,16 +12,23 @@ struct FileDigests: Sendable {
         /// Path below the folder.
         let name: String
         let byteCount: Int
-        let hash: BlobHash
+        /// `nil` where the file cannot be read, as behind a link that leads nowhere.
+        let hash: BlobHash?
         /// `nil` where nothing tells.
         let expected: BlobHash?
         /// Whether it is an archive whose own hashes were found right.
         let isSoundArchive: Bool
 
-        var isWrong: Bool { expected.map { $0 != hash } ?? false }
+        /// What keeps the file from being read.
+        let problem: String?
+
+        var isWrong: Bool { problem == nil && expected.map { $0 != hash } ?? false }
     }
 
     let entries: [Entry]
+
+    /// Files that cannot be read.
+    var unreadable: [Entry] { entries.filter { $0.problem != nil } }
 
     /// Most files of one folder that are read, and how deep.
     private static let (maximumFileCount, maximumDepth) = (10_000, 6)
@@ -35,22 +42,36 @@ struct FileDigests: Sendable {
     ) throws -> FileDigests {
         let files = try list(folder).sorted()
         // Large files first, so that the last thread is not left with one.
-        let sizes = try files.map { try ByteView(mapping: folder.appendingPath($0)).count }
+        let sizes = files.map { (try? ByteView(mapping: folder.appendingPath($0)).count) ?? 0 }
         let order = files.indices.sorted { sizes[$0] > sizes[$1] }
         var entryByName: [String: Entry] = [:]
         let run = max(1, workers.threadCount)
         for start in stride(from: 0, to: order.count, by: run) {
             let part = order[start..<min(start + run, order.count)]
             let entries = try workers.map(part.count) { index in
-                try entry(files[part[part.startIndex + index]], in: folder)
+                let name = files[part[part.startIndex + index]]
+                do { return try entry(name, in: folder) } catch let error as FileError {
+                    // The other files are worth knowing of all the same.
+                    return unreadable(name, in: folder, error)
+                }
             }
             for entry in entries { entryByName[entry.name] = entry }
-            for name in entries.map(\.name) where name.hasSuffix(Archive.suffix) {
+            for name in entries.filter({ $0.problem == nil }).map(\.name)
+            where name.hasSuffix(Archive.suffix) {
                 try Archive(path: folder.appendingPath(name)).verify(using: workers)
             }
             progress(entryByName.count, files.count)
         }
         return FileDigests(entries: files.compactMap { entryByName[$0] })
+    }
+
+    private static func unreadable(
+        _ name: String, in folder: String, _ error: FileError
+    ) -> Entry {
+        Entry(
+            name: name, byteCount: 0, hash: nil,
+            expected: blobName(folder.appendingPath(name)) ?? downloadRecord(name, in: folder),
+            isSoundArchive: false, problem: error.description)
     }
 
     /// Hashes one file.
@@ -88,7 +109,7 @@ struct FileDigests: Sendable {
         return Entry(
             name: name, byteCount: content.count,
             hash: (expected ?? .sha256("")).ofSameKind(content), expected: expected,
-            isSoundArchive: name.hasSuffix(Archive.suffix))
+            isSoundArchive: name.hasSuffix(Archive.suffix), problem: nil)
     }
 
     /// The hash in the name of the blob that a snapshot's link leads to.

@@ -22,8 +22,8 @@ struct DigestReport {
                 (files?.entries ?? []).map {
                     .fields([
                         "name": .string($0.name), "bytes": .int($0.byteCount),
-                        "hash": .string($0.hash.text), "expected": .text($0.expected?.text),
-                        "status": .string($0.status),
+                        "hash": .text($0.hash?.text), "expected": .text($0.expected?.text),
+                        "status": .string($0.status), "problem": .text($0.problem),
                     ])
                 }),
             "bytes": .int(byteCount), "seconds": .double(seconds),
@@ -36,7 +36,7 @@ struct DigestReport {
     /// `unknown` where nothing says what the hashes should be.
     private var verdict: String {
         guard let files else { return "pass" }
-        if files.entries.contains(where: \.isWrong) { return "fail" }
+        if files.entries.contains(where: { $0.isWrong || $0.problem != nil }) { return "fail" }
         let isKnown = files.entries.contains { $0.expected != nil || $0.isSoundArchive }
         return isKnown ? "pass" : "unknown"
     }
@@ -49,7 +49,7 @@ struct DigestReport {
             ])
             for entry in files.entries {
                 table.append([
-                    entry.name.printable, Format.bytes(entry.byteCount), entry.hash.text,
+                    entry.name.printable, Format.bytes(entry.byteCount), entry.hash?.text ?? "",
                     entry.status,
                 ])
             }
@@ -73,6 +73,8 @@ struct DigestReport {
 
 extension FileDigests.Entry {
     fileprivate var status: String {
-        expected == nil ? isSoundArchive ? "ok" : "unknown" : isWrong ? "WRONG" : "ok"
+        problem != nil
+            ? "UNREADABLE"
+            : expected == nil ? isSoundArchive ? "ok" : "unknown" : isWrong ? "WRONG" : "ok"
     }
 }
