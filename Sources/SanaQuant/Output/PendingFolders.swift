@@ -29,7 +29,7 @@ public final class PendingFolders {
             PendingOutputs.remove(registration)
             // Another process may have been first.
             if code == EEXIST, path.isFolder { return }
-            throw FileError(.create, path, code: code == EEXIST ? ENOTDIR : code)
+            throw FileError(.create, path, code: code)
         }
         created.append((path, registration))
     }
