@@ -35,7 +35,7 @@ demo: build
 
 test: setup
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	@.ci/repeat-skipped $(SWIFT) test --skip-build
 
 build: setup
 	$(SWIFT) build -c release --product sana-tools

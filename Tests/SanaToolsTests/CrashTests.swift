@@ -95,7 +95,22 @@ import Testing
         #expect(try fileBytes(folder(output)) == old)
     }
 
-    @Test(arguments: ["archive", "safetensors"])
+    /// Whether a disk can be mounted where only a child sees it.
+    private static let canMount: Bool = {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
+        process.arguments = [
+            "--map-root-user", "--mount", "/bin/mount", "-t", "tmpfs", "none", "/mnt",
+        ]
+        process.standardError = FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return false }
+        process.waitUntilExit()
+        return process.terminationStatus == 0
+    }()
+
+    @Test(
+        .enabled(if: canMount, "no disk can be mounted here, so a full one is not tested"),
+        arguments: ["archive", "safetensors"])
     func fullDiskKeepsTheOldOutput(container: String) throws {
         // A disk of a megabyte, mounted where only the child sees it.
         try FileManager.default.createDirectory(
@@ -113,11 +128,121 @@ import Testing
             ["--map-root-user", "--mount", "/bin/bash", "-c", script, program.binary.path],
             program: "/usr/bin/unshare")
         let outcome = try program.finish(process)
-        guard outcome.code != 99, !outcome.talk.contains("unshare") else {
-            print("SKIPPED: no mount here, so a full disk was not tested: \(outcome.talk)")
-            return
-        }
         #expect(outcome.code == 74 && outcome.talk.contains("No space left"), "\(outcome.talk)")
         #expect(outcome.output == "disk/out/old\n")
+    }
+
+    // MARK: Several files
+
+    /// A repository whose transformer is the sparse model, with another component.
+    private func makeRepository() throws {
+        for name in ["repo/transformer", "repo/vae/sub"] {
+            try FileManager.default.createDirectory(
+                atPath: folder(name), withIntermediateDirectories: true)
+        }
+        try SparseModel.write(
+            "repo/transformer/diffusion_pytorch_model.safetensors", in: folder)
+        try folder.write(
+            "repo/model_index.json",
+            Array(
+                (#"{"transformer": ["diffusers", "SanaTransformer2DModel"], "#
+                    + #""vae": ["diffusers", "AutoencoderDC"]}"#).utf8))
+        try folder.write("repo/vae/config.json", [1])
+        try folder.write("repo/vae/sub/weights", [2])
+    }
+
+    /// Every file below the folder `name`, with its bytes; folders with `nil`.
+    private func tree(_ name: String) throws -> [String: [UInt8]?] {
+        var tree: [String: [UInt8]?] = [:]
+        for path in try FileManager.default.subpathsOfDirectory(atPath: folder(name)) {
+            var isFolder: ObjCBool = false
+            let whole = folder(name) + "/" + path
+            _ = FileManager.default.fileExists(atPath: whole, isDirectory: &isFolder)
+            tree.updateValue(isFolder.boolValue ? nil : try fileBytes(whole), forKey: path)
+        }
+        return tree
+    }
+
+    private static let conversions = [
+        ["convert", "repo", "--dtype", "fp16", "--components", "copy", "--output", "out/new"],
+        [
+            "convert", "repo", "--dtype", "fp16", "--components", "copy", "--output", "out/new",
+            "--container", "safetensors", "--max-shard-size", "20MB",
+        ],
+        [
+            "convert", "repo/transformer", "--dtype", "fp16", "--output", "out/new",
+            "--container", "safetensors", "--max-shard-size", "20MB",
+        ],
+    ]
+
+    /// Runs `arguments` over the tree that `prepare` leaves and sends `number` once several files
+    /// are being written.
+    private func interrupt(
+        _ number: Int32, _ arguments: [String], prepare: () throws -> Void
+    ) throws -> Process {
+        for _ in 0..<20 {
+            try? FileManager.default.removeItem(atPath: folder("out"))
+            try prepare()
+            let process = try program.launch(
+                ["--default-signal=INT", program.binary.path] + arguments, program: "/usr/bin/env")
+            let suffix = ".tmp-\(process.processIdentifier)"
+            func isWriting() -> Bool {
+                let files =
+                    FileManager.default.enumerator(atPath: folder("out"))?
+                    .compactMap { $0 as? String } ?? []
+                return files.contains { $0.hasSuffix(suffix) }
+            }
+            while process.isRunning, !isWriting() { usleep(1000) }
+            kill(process.processIdentifier, number)
+            process.waitUntilExit()
+            if process.terminationReason == .uncaughtSignal { return process }
+        }
+        throw CancellationError()
+    }
+
+    @Test(arguments: conversions)
+    func interruptedConversionOfSeveralFilesLeavesNoNewFolder(arguments: [String]) throws {
+        try makeRepository()
+        let process = try interrupt(SIGINT, arguments) {}
+        #expect(process.terminationStatus == SIGINT)
+        #expect(!FileManager.default.fileExists(atPath: folder("out")))
+    }
+
+    @Test(arguments: conversions, [SIGINT, SIGKILL])
+    func stoppedConversionOfSeveralFilesKeepsTheOldOnes(
+        arguments: [String], number: Int32
+    ) throws {
+        try makeRepository()
+        let isRepository = arguments[1] == "repo"
+        let transformer = isRepository ? "out/new/transformer" : "out/new"
+        var before: [String: [UInt8]?] = [:]
+        let process = try interrupt(number, arguments + ["--force"]) {
+            try FileManager.default.createDirectory(
+                atPath: folder(transformer), withIntermediateDirectories: true)
+            for name in ["config.json", "diffusion_pytorch_model.safetensors", "own"] {
+                try folder.write(transformer + "/" + name, Array(name.utf8))
+            }
+            if isRepository { try folder.write("out/new/model_index.json", [3]) }
+            before = try tree("out")
+        }
+        let after = try tree("out")
+        let added = after.keys.filter { before[$0] == nil }
+        for (path, bytes) in before { #expect(after[path] == bytes, "\(path)") }
+        // Nothing new but what a killed process could not remove, and folders for it.
+        let suffix = ".tmp-\(process.processIdentifier)"
+        #expect(
+            added.allSatisfy { path in
+                number == SIGKILL && (path.hasSuffix(suffix) || after[path] == .some(nil))
+            }, "\(added)")
+        #expect(added.isEmpty == (number == SIGINT))
+
+        let next = try program.run(arguments + ["--force"])
+        #expect(next.code == 0, "\(next.talk)")
+        let whole = try tree("out")
+        #expect(whole.keys.allSatisfy { !$0.contains(".tmp-") })
+        #expect(whole["new/" + (isRepository ? "transformer/own" : "own")] != nil)
+        let shards = whole.keys.count { $0.contains("-of-") }
+        #expect(arguments.contains("--max-shard-size") ? shards > 2 : shards == 0)
+        #expect(try program.run("diff", "out/new", "repo").code == 0)
     }
 }

@@ -147,6 +147,7 @@ struct RepositoryTests {
             (["--output", "new", "--component", "safety_checker=link"], 64),
             (["--output", "new", "--component", "tokenizer=fp16"], 65),
             (["--output", "new.safetensors.zst", "--components", "copy"], 64),
+            (["--output", "new.txt"], 64), (["--output", "repo/q.PTH"], 64),
             (["--output", "new.zst"], 64), (["--output", "new.safetensors"], 64),
             (["--output", "x", "--max-shard-size", "1GB"], 64),
             (["--output", "x", "--container", "safetensors", "--max-shard-size", "none"], 64),
@@ -341,6 +342,18 @@ struct RepositoryTests {
                 withDestinationPath: "../../blobs/" + blob)
         }
         try folder.write("cache/snapshots/main/note", [1])
+        // A link that leads nowhere hides nothing of the others.
+        let dead = folder("cache/snapshots/main/absent.bin")
+        try manager.createSymbolicLink(
+            atPath: dead, withDestinationPath: "../../blobs/" + String(repeating: "e", count: 64))
+        let partial = try program.run("digest", "cache/snapshots/main", "--format", "json")
+        #expect(partial.code == 1 && partial.talk.contains("absent.bin"), "\(partial.talk)")
+        #expect(
+            partial.json?["files"]?.array?.compactMap { $0["status"]?.string } == [
+                "UNREADABLE", "ok", "unknown", "ok",
+            ])
+        #expect(partial.json?["verdict"]?.string == "fail")
+        try manager.removeItem(atPath: dead)
         let good = try program.run("digest", "cache/snapshots/main", "--format", "json")
         #expect(good.code == 0)
         let status = good.json?["files"]?.array?.compactMap { $0["status"]?.string }

@@ -2,25 +2,51 @@ import Foundation
 import SanaModel
 import SanaTestSupport
 
-/// A model of 335 MB, none of them on the disk: all its weights are zero.
-enum SparseModel {
-    /// Writes the weights as `name` and `config.json` beside them.
+/// A model without blocks and with large projections.
+struct SparseModel {
+    /// Channels, 256 of them in a head, and of the caption.
+    let (dim, captions): (Int, Int)
+
+    /// A model of 335 MB, none of them on the disk: all its weights are zero.
     static func write(_ name: String, in folder: TemporaryFolder) throws {
+        try SparseModel(dim: 4096, captions: 16384).write(name, in: folder, isFilled: false)
+    }
+
+    /// Writes the weights as `name` and `config.json` beside them.
+    ///
+    /// - Parameter isFilled: whether values are random, so that they hardly pack.
+    func write(_ name: String, in folder: TemporaryFolder, isFilled: Bool) throws {
         let sizes =
-            #"{"_class_name":"SanaTransformer2DModel","num_layers":0,"num_attention_heads":16,"#
-            + #""attention_head_dim":256,"cross_attention_dim":4096,"caption_channels":16384}"#
+            #"{"_class_name":"SanaTransformer2DModel","num_layers":0,"#
+            + #""num_attention_heads":\#(dim / 256),"attention_head_dim":256,"#
+            + #""cross_attention_dim":\#(dim),"caption_channels":\#(captions)}"#
         let parent = (name as NSString).deletingLastPathComponent
         let config = (parent as NSString).appendingPathComponent("config.json")
         try folder.write(config, Array(sizes.utf8))
         let header = header
         let path = try folder.write(name, header.bytes)
+        guard !isFilled else {
+            let (file, random) = try (
+                FileHandle(forWritingTo: URL(fileURLWithPath: path)),
+                FileHandle(forReadingFrom: URL(fileURLWithPath: "/dev/urandom"))
+            )
+            try file.seekToEnd()
+            var values = try random.read(upToCount: header.dataByteCount) ?? Data()
+            values.withUnsafeMutableBytes { bytes in
+                // ±2⁻³…2⁻¹, so that nothing overflows.
+                let words = bytes.bindMemory(to: UInt32.self)
+                for index in words.indices {
+                    words[index] = words[index] & 0x80FF_FFFF | 0x3E00_0000
+                }
+            }
+            return try file.write(contentsOf: values)
+        }
         let size = off_t(header.bytes.count + header.dataByteCount)
         guard truncate(path, size) == 0 else { throw CocoaError(.fileWriteUnknown) }
     }
 
     /// The header of a model with a caption projection of 268 MB and next to nothing else.
-    private static var header: (bytes: [UInt8], dataByteCount: Int) {
-        let (dim, captions) = (4096, 16384)
+    private var header: (bytes: [UInt8], dataByteCount: Int) {
         var shapes: [(String, [Int])] = [
             ("patch_embed.proj.weight", [dim, 32, 1, 1]), ("caption_norm.weight", [dim]),
             ("caption_projection.linear_1.weight", [dim, captions]),

@@ -90,27 +90,21 @@ extension Archive {
             return [path]
         }
         guard let manifest else { throw ArchiveError(self.path, .noManifest) }
-        let isNew = mkdir(path, 0o777) == 0
-        let code = errno
-        if !isNew && !path.isFolder { throw FileError(.create, path, code: code) }
+        let folders = PendingFolders()
+        try folders.create(path)
         let stale = try StaleWeights(
             in: path, writing: [WeightFiles.stem + ".safetensors"],
             replaceExisting: replaceExisting, sources: [self.path])
-        do {
-            let names = [WeightFiles.stem + ".safetensors", "config.json"]
-            let files = try names.map {
-                try OutputFile(path.appendingPath($0), replaceExisting: replaceExisting)
-            }
-            try restore(to: files[0], workers: workers, progress: progress)
-            try files[1].write(Array((manifest.config.text(indent: 2) + "\n").utf8))
-            for file in files { try file.commit() }
-            try stale.remove()
-            return files.map(\.path)
-        } catch {
-            // Removes the folder only while it is empty.
-            if isNew { rmdir(path) }
-            throw error
+        let names = [WeightFiles.stem + ".safetensors", "config.json"]
+        let files = try names.map {
+            try OutputFile(path.appendingPath($0), replaceExisting: replaceExisting)
         }
+        try restore(to: files[0], workers: workers, progress: progress)
+        try files[1].write(Array((manifest.config.text(indent: 2) + "\n").utf8))
+        for file in files { try file.commit() }
+        folders.keep()
+        try stale.remove()
+        return files.map(\.path)
     }
 
     /// A decoded piece on its way to the output.
@@ -178,11 +172,3 @@ extension Archive {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -124,47 +124,36 @@ public struct RepositoryConverter {
         progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil
     ) throws -> (transformer: ConversionResult, components: [String: [ConversionResult]]) {
         try checkTargets()
-        var created: [String] = []
-        do {
-            for folder in [output, output.appendingPath(transformer)] {
-                if try createFolder(folder) { created.append(folder) }
-            }
-            let main = try Converter.stage(
-                ConversionSource(checkpoint), to: .folder(output.appendingPath(transformer)),
-                options: options, workers: workers, progress: progress)
-            var results: [String: [ConversionResult]] = [:]
-            var (staged, files): ([StagedConversion], [OutputFile]) = ([], [])
-            for (name, treatment) in components {
-                switch treatment {
-                case .link, .skip: continue
-                case .copy:
-                    files += try copies(of: name).map { copy in
-                        for folder in copy.folders where try createFolder(folder) {
-                            created.append(folder)
-                        }
-                        return try stage(copyOf: copy.source, to: copy.target)
-                    }
-                case .convert(let target):
-                    if try createFolder(output.appendingPath(name)) {
-                        created.append(output.appendingPath(name))
-                    }
-                    let component = try stage(component: name, target)
-                    results[name] = component.conversions.map(\.result)
-                    staged += component.conversions
-                    files += component.files
+        let folders = PendingFolders()
+        try folders.create(output.appendingPath(transformer))
+        let main = try Converter.stage(
+            ConversionSource(checkpoint), to: .folder(output.appendingPath(transformer)),
+            options: options, workers: workers, progress: progress)
+        var results: [String: [ConversionResult]] = [:]
+        var (staged, files): ([StagedConversion], [OutputFile]) = ([], [])
+        for (name, treatment) in components {
+            switch treatment {
+            case .link, .skip: continue
+            case .copy:
+                files += try copies(of: name).map { copy in
+                    for folder in copy.folders { try folders.create(folder) }
+                    return try stage(copyOf: copy.source, to: copy.target)
                 }
+            case .convert(let target):
+                try folders.create(output.appendingPath(name))
+                let component = try stage(component: name, target)
+                results[name] = component.conversions.map(\.result)
+                staged += component.conversions
+                files += component.files
             }
-            let index = try stage(copyOf: repository.path.appendingPath(Repository.indexName))
-            for conversion in [main] + staged { try conversion.commit() }
-            for file in files { try file.commit() }
-            for (name, treatment) in components where treatment == .link { try link(name) }
-            try index.commit()
-            return (main.result, results)
-        } catch {
-            // Removes the folders only while they are empty.
-            for folder in created.reversed() { rmdir(folder) }
-            throw error
         }
+        let index = try stage(copyOf: repository.path.appendingPath(Repository.indexName))
+        for conversion in [main] + staged { try conversion.commit() }
+        for file in files { try file.commit() }
+        for (name, treatment) in components where treatment == .link { try link(name) }
+        try index.commit()
+        folders.keep()
+        return (main.result, results)
     }
 
     /// Checks that everything can be read and written, as far as that is known beforehand.
@@ -346,15 +335,6 @@ public struct RepositoryConverter {
             unlink(temporary)
             throw FileError(.create, path, code: code)
         }
-    }
-
-    /// - Returns: whether the folder is new.
-    private func createFolder(_ path: String) throws -> Bool {
-        if mkdir(path, 0o777) == 0 { return true }
-        let code = errno
-        guard code == EEXIST else { throw FileError(.create, path, code: code) }
-        guard path.isFolder else { throw FileError(.create, path, code: ENOTDIR) }
-        return false
     }
 }
 

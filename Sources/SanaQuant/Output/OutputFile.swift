@@ -1,5 +1,4 @@
 import SanaModel
-import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -139,52 +138,6 @@ public final class OutputFile {
             fsync(folder)
             close(folder)
         }
-    }
-}
-
-/// Temporary files of this process, so that a signal handler can remove them.
-public enum PendingOutputs {
-    struct Registration { fileprivate let slot: Int }
-
-    private static let slotCount = 1024
-    /// `nonisolated(unsafe)`: allocated once and never changed; the slots are atomic.
-    nonisolated(unsafe) private static let slots:
-        UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>> = {
-            let slots = UnsafeMutablePointer<Atomic<UnsafeMutablePointer<CChar>?>>.allocate(
-                capacity: slotCount)
-            for index in 0..<slotCount { (slots + index).initialize(to: Atomic(nil)) }
-            return slots
-        }()
-
-    /// Makes `removeAll()` safe to call from a signal handler. Call before the handler is
-    /// installed.
-    public static func prepare() { _ = slots }
-
-    /// Unlinks every temporary file. Async-signal-safe after `prepare()`; the process should end
-    /// after it.
-    public static func removeAll() {
-        for index in 0..<slotCount {
-            if let path = slots[index].exchange(nil, ordering: .sequentiallyConsistent) {
-                unlink(path)
-            }
-        }
-    }
-
-    /// `nil` when all slots are taken: the file is then only removed by its owner.
-    static func add(_ path: String) -> Registration? {
-        guard let copy = strdup(path) else { return nil }
-        for index in 0..<slotCount {
-            let (exchanged, _) = slots[index].compareExchange(
-                expected: nil, desired: copy, ordering: .sequentiallyConsistent)
-            if exchanged { return Registration(slot: index) }
-        }
-        free(copy)
-        return nil
-    }
-
-    static func remove(_ registration: Registration?) {
-        guard let registration else { return }
-        free(slots[registration.slot].exchange(nil, ordering: .sequentiallyConsistent))
     }
 }
 

@@ -14,7 +14,8 @@ struct DigestCommand: TalkingCommand {
             a .dduf pipeline is compared with the CRC-32 that the file has of it. Other files are hashed with SHA-256 for you to \
             compare.
 
-            Works offline. Exit code 65 when a hash is not what it should be, 1 when the CRC-32 of an entry is not.
+            Works offline. Exit code 65 when a hash is not what it should be, 1 when the CRC-32 of an entry is not or a file cannot \
+            be read, as behind a link that leads nowhere; the others are shown all the same.
 
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
@@ -73,7 +74,10 @@ struct DigestCommand: TalkingCommand {
             }
             files = found
             byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            digest = try weightsDigest(inFolder: path, workers)
+            digest =
+                found.unreadable.isEmpty
+                ? try weightsDigest(inFolder: path, workers)
+                : try? weightsDigest(inFolder: path, workers)
         } else {
             let found = try FileDigests.run(file: path, workers: workers)
             files = found
@@ -88,7 +92,13 @@ struct DigestCommand: TalkingCommand {
             model: model, archive: archive?.manifest, files: files, weightsDigest: digest,
             byteCount: byteCount, seconds: (ContinuousClock.now - start).inSeconds)
         try format.show(json: report.json, text: report.text, markdown: report.markdown)
-        guard let wrong = files?.entries.first(where: \.isWrong) else { return }
+        for file in files?.unreadable ?? [] {
+            Console.talk("sana-tools: \(file.problem ?? "")")
+        }
+        guard let wrong = files?.entries.first(where: \.isWrong) else {
+            if files?.unreadable.isEmpty == false { throw ExitCode.checkFailed }
+            return
+        }
         let file = path.isFolder ? path.appendingPath(wrong.name) : path
         if let damage = wrong.own.damages.first {
             let others = wrong.own.damages.count - 1
@@ -104,7 +114,7 @@ struct DigestCommand: TalkingCommand {
         }
         throw BadDataError(
             file: file,
-            reason: "has hash \(wrong.hash.text), and the cache or the download says "
+            reason: "has hash \(wrong.hash?.text ?? ""), and the cache or the download says "
                 + (wrong.expected?.text ?? ""),
             remedy: "delete the file and download it again")
     }

@@ -82,6 +82,8 @@ struct CheckpointDiff: Sendable {
         guard let second = theirs.byName[name] else { return .onlyInFirst }
         guard first.shape == second.shape else { return .shape }
         if let values = try ours.values(first), let reference = try theirs.values(second) {
+            // Pages come back with those of their neighbours; of a whole tensor all are let go.
+            defer { for side in [values, reference] { side.releasePages(0..<side.count) } }
             let comparison = Comparison(values.compare(with: reference), shape: first.shape)
             // Widened values of one type are equal where their bits are, NaN aside.
             return comparison.maxAbs == 0 && comparison.nonfinite == 0

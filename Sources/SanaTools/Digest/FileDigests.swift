@@ -12,13 +12,19 @@ struct FileDigests: Sendable {
         /// Path below the folder.
         let name: String
         let byteCount: Int
-        let hash: BlobHash
+        /// `nil` where the file cannot be read, as behind a link that leads nowhere.
+        let hash: BlobHash?
         /// `nil` where nothing tells.
         let expected: BlobHash?
         /// What the file says of its own parts.
         var own = OwnChecks()
 
-        var isWrong: Bool { (expected.map { $0 != hash } ?? false) || !own.damages.isEmpty }
+        /// What keeps the file from being read.
+        var problem: String?
+
+        var isWrong: Bool {
+            problem == nil && (expected.map { $0 != hash } ?? false) || !own.damages.isEmpty
+        }
         /// Whether anything tells what the file should be.
         var isKnown: Bool { expected != nil || own.isThere }
     }
@@ -39,6 +45,9 @@ struct FileDigests: Sendable {
 
     let entries: [Entry]
 
+    /// Files that cannot be read.
+    var unreadable: [Entry] { entries.filter { $0.problem != nil } }
+
     /// Most files of one folder that are read, and how deep.
     private static let (maximumFileCount, maximumDepth) = (10_000, 6)
 
@@ -51,23 +60,38 @@ struct FileDigests: Sendable {
     ) throws -> FileDigests {
         let files = try list(folder).sorted()
         // Large files first, so that the last thread is not left with one.
-        let sizes = try files.map { try ByteView(mapping: folder.appendingPath($0)).count }
+        let sizes = files.map { (try? ByteView(mapping: folder.appendingPath($0)).count) ?? 0 }
         let order = files.indices.sorted { sizes[$0] > sizes[$1] }
         var entryByName: [String: Entry] = [:]
         let run = max(1, workers.threadCount)
         for start in stride(from: 0, to: order.count, by: run) {
             let part = order[start..<min(start + run, order.count)]
             let entries = try workers.map(part.count) { index in
-                try entry(files[part[part.startIndex + index]], in: folder)
+                let name = files[part[part.startIndex + index]]
+                do { return try entry(name, in: folder) } catch let error as FileError {
+                    // The other files are worth knowing of all the same.
+                    return unreadable(name, in: folder, error)
+                }
             }
             for var entry in entries {
-                // With all workers, one file after the other.
-                entry.own = try ownChecks(folder.appendingPath(entry.name), workers: workers)
+                if entry.problem == nil {
+                    // With all workers, one file after the other.
+                    entry.own = try ownChecks(folder.appendingPath(entry.name), workers: workers)
+                }
                 entryByName[entry.name] = entry
             }
             progress(entryByName.count, files.count)
         }
         return FileDigests(entries: files.compactMap { entryByName[$0] })
+    }
+
+    private static func unreadable(
+        _ name: String, in folder: String, _ error: FileError
+    ) -> Entry {
+        Entry(
+            name: name, byteCount: 0, hash: nil,
+            expected: blobName(folder.appendingPath(name)) ?? downloadRecord(name, in: folder),
+            problem: error.description)
     }
 
     /// Hashes one file.

@@ -22,8 +22,8 @@ struct DigestReport {
                 (files?.entries ?? []).map {
                     .fields([
                         "name": .string($0.name), "bytes": .int($0.byteCount),
-                        "hash": .string($0.hash.text), "expected": .text($0.expected?.text),
-                        "status": .string($0.status),
+                        "hash": .text($0.hash?.text), "expected": .text($0.expected?.text),
+                        "status": .string($0.status), "problem": .text($0.problem),
                         "damaged": .array($0.own.damages.map { .string($0.entry) }),
                     ])
                 }),
@@ -37,7 +37,7 @@ struct DigestReport {
     /// `unknown` where nothing says what the hashes should be.
     private var verdict: String {
         guard let files else { return "pass" }
-        if files.entries.contains(where: \.isWrong) { return "fail" }
+        if files.entries.contains(where: { $0.isWrong || $0.problem != nil }) { return "fail" }
         return files.entries.contains(where: \.isKnown) ? "pass" : "unknown"
     }
 
@@ -49,7 +49,7 @@ struct DigestReport {
             ])
             for entry in files.entries {
                 table.append([
-                    entry.name.printable, Format.bytes(entry.byteCount), entry.hash.text,
+                    entry.name.printable, Format.bytes(entry.byteCount), entry.hash?.text ?? "",
                     entry.status,
                 ])
             }
@@ -73,6 +73,7 @@ struct DigestReport {
 
 extension FileDigests.Entry {
     fileprivate var status: String {
-        isWrong ? "WRONG" : isKnown ? "ok" : "unknown"
+        if problem != nil { return "UNREADABLE" }
+        return isWrong ? "WRONG" : isKnown ? "ok" : "unknown"
     }
 }

@@ -11,21 +11,22 @@ enum ConversionJob {
     func run(
         workers: WorkerPool, progress: @escaping (Int, Int) -> Void
     ) throws -> ConversionOutcome {
+        let folders = PendingFolders()
         switch self {
         case .weights(let checkpoint, let destination, let options):
             switch destination {
-            case .file(let path) where path.contains("/"):
-                try FileManager.default.createFolder(path.parentFolder)
-            case .file: break
-            case .folder(let path): try FileManager.default.createFolder(path)
+            case .file(let path): try folders.create(path.parentFolder)
+            case .folder(let path): try folders.create(path)
             }
             let result = try Converter.convert(
                 ConversionSource(checkpoint), to: destination, options: options, workers: workers,
                 progress: progress)
+            folders.keep()
             return ConversionOutcome(result: result, repository: nil, components: [:])
         case .repository(let converter):
-            try FileManager.default.createFolder(converter.output.parentFolder)
+            try folders.create(converter.output.parentFolder)
             let (result, components) = try converter.convert(progress: progress)
+            folders.keep()
             return ConversionOutcome(
                 result: result, repository: converter, components: components)
         }
@@ -67,6 +68,12 @@ struct ConversionOutputs {
         [ArchiveName.suffix, ".safetensors"].contains { output?.hasSuffix($0) ?? false }
     }
 
+    /// Endings that nobody gives a folder.
+    private static let fileSuffixes: Set<String> = [
+        "bin", "ckpt", "csv", "dduf", "gguf", "gz", "h5", "json", "log", "md", "msgpack", "npy",
+        "npz", "onnx", "pkl", "pt", "pth", "safetensor", "tar", "txt", "xz", "yaml", "yml", "zip",
+    ]
+
     /// - Throws: `UsageError` when `output` does not fit the container or the number of types.
     func check() throws {
         guard let output else { return }
@@ -79,6 +86,16 @@ struct ConversionOutputs {
             throw UsageError(
                 "--output \(output.printable) is neither a folder nor a \(suffix) file",
                 remedy: "name the file …\(suffix), or choose --container")
+        }
+        let suffix = output.lastPathComponent.split(separator: ".").dropFirst().last
+        if !isFile, !output.isFolder, !output.hasSuffix("/"),
+            Self.fileSuffixes.contains(suffix?.lowercased() ?? "")
+        {
+            throw UsageError(
+                "--output \(output.printable) looks like a file and would be a folder",
+                remedy:
+                    "name the file …\(isArchive ? ArchiveName.suffix : ".safetensors"), or end the folder's name with /"
+            )
         }
         guard !isFile || !isSeveral else {
             throw UsageError(
