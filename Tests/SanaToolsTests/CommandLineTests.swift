@@ -258,7 +258,8 @@ struct CommandLineTests {
         #expect(chmod(python, 0o755) == 0)
         let result = try run(
             "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python", python,
-            "--latent", "4x12", "--timestep", "3,700", "--batch", "2", "--detail", "full", "--force",
+            "--latent", "4x12", "--timestep", "3,700", "--batch", "2", "--detail", "full",
+            "--force",
             "--quiet"
         )
         #expect(result.code == 0)

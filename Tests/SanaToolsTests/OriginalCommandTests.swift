@@ -111,7 +111,8 @@ struct OriginalCommandTests {
         #expect(
             damaged.json?["files"]?.array?.first?["damaged"]?.array == [.string(entry.name)])
         #expect(
-            damaged.talk.contains(file) && damaged.talk.contains("entry '\(entry.name)' has CRC-32"),
+            damaged.talk.contains(file)
+                && damaged.talk.contains("entry '\(entry.name)' has CRC-32"),
             "\(damaged.talk)")
         #expect(damaged.json?["weights_digest"] == .null)
         // The same among the files of a folder.

@@ -84,7 +84,10 @@ import Testing
                 ["convert", model, "--dtype", "fp16", "--lora", "empty"], 65,
                 ["empty", "adapter_model.safetensors", "pytorch_lora_weights.safetensors"]
             ),
-            (["unpack", model], 65, [model, "no diffusion_pytorch_model.safetensors.zst in this"]),
+            (
+                ["unpack", model], 65,
+                [model, "no diffusion_pytorch_model.safetensors.zst in this"]
+            ),
             (["verify", model, "--tolerance", "-1"], 64, ["--tolerance", "non-negative"]),
             (["tune", model, "--tolerance", "-1"], 64, ["--tolerance", "positive"]),
             (["history", "list", "--limit", "-1"], 64, ["--limit must be at least 1"]),
