@@ -58,10 +58,32 @@ install: build
 	    install -m 644 .build/manual/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"; \
 	fi
 
+# Indented lines as they are, paragraphs for empty lines, no text taken for a request of roff, and letters beyond ASCII, which
+# the generator leaves out and which therefore pass it as @U....@.
+define LAYOUT
+{ text = ""; while (match($$0, /@U[0-9A-F]+@/)) { text = text substr($$0, 1, RSTART - 1) "\\[u" substr($$0, RSTART + 2, RLENGTH - 3) "]"; $$0 = substr($$0, RSTART + RLENGTH) } $$0 = text $$0 }
+/^  / { if (!literal) print ".Bd -literal -compact"; literal = 1; print; next }
+literal { print ".Ed"; literal = 0 }
+/^$$/ { print ".Pp"; next }
+/^('|\.[^A-Z\\])/ { print "\\&" $$0; next }
+{ print }
+endef
+export LAYOUT
+
+define ASCII
+#!/bin/sh
+"$(abspath $(BINARY))" "$$@" | perl -CS -pe 's/([^\x00-\x7F])/sprintf(q(@U%04X@), ord $$1)/ge'
+endef
+export ASCII
+
 manual: build
 	$(SWIFT) build --product generate-manual
+	rm -rf .build/manual
 	mkdir -p .build/manual
-	.build/debug/generate-manual $(BINARY) --multi-page --output-directory .build/manual
+	echo "$$ASCII" > .build/manual/help && chmod +x .build/manual/help
+	.build/debug/generate-manual .build/manual/help --multi-page --output-directory .build/manual
+	rm .build/manual/help
+	for page in .build/manual/*.1; do awk "$$LAYOUT" "$$page" > "$$page.new" && mv "$$page.new" "$$page" || exit 1; done
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests

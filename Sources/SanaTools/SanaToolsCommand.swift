@@ -15,7 +15,7 @@ struct SanaToolsCommand: ParsableCommand {
             did it get slower?
 
             MODEL is a diffusers repository, a component folder, a .safetensors file, an archive \
-            (.safetensors.zst), or org/name[@revision] in the Hugging Face cache (HF_HUB_CACHE, HF_HOME), where it is \
+            (.safetensors.zst), an NVlabs original (.pth), a pipeline in one file (.dduf), or org/name[@revision] in the Hugging Face cache (HF_HUB_CACHE, HF_HOME), where it is \
             looked up and never downloaded. Without arguments a command reads sana-tools.yaml from the current folder or a parent.
 
             EXAMPLES
@@ -45,16 +45,41 @@ extension SanaToolsCommand {
     ///
     /// - Throws: `UsageError`.
     static func checkName(_ arguments: [String]) throws {
-        let names = configuration.subcommands.compactMap { $0.configuration.commandName }
-        guard let name = arguments.first, !name.hasPrefix("-"), name != "help",
-            !names.contains(name)
-        else { return }
-        let nearest = names.min { $0.distance(to: name) < $1.distance(to: name) } ?? "inspect"
-        throw UsageError(
-            "no command is called '\(name.printable)'",
-            remedy: nearest.distance(to: name) <= 2
-                ? "did you mean '\(nearest)'? 'sana-tools --help' lists all"
-                : "'sana-tools --help' lists the commands")
+        var (command, path): (any ParsableCommand.Type, String) = (Self.self, "sana-tools")
+        for (depth, name) in arguments.enumerated() {
+            let children = command.configuration.subcommands
+            guard !children.isEmpty, !name.hasPrefix("-"), depth > 0 || name != "help" else {
+                return
+            }
+            if let child = children.first(where: { $0._commandName == name }) {
+                (command, path) = (child, path + " " + name)
+                continue
+            }
+            let names = children.map { $0._commandName }
+            let nearest = names.min { $0.distance(to: name) < $1.distance(to: name) } ?? ""
+            throw UsageError(
+                "no command\(depth > 0 ? " of '\(path)'" : "") is called '\(name.printable)'",
+                remedy: nearest.distance(to: name) <= 2
+                    ? "did you mean '\(nearest)'? '\(path) --help' lists all"
+                    : "'\(path) --help' lists the commands")
+        }
+    }
+
+    /// The arguments with a negative number joined to the option before it: for the parser a dash
+    /// begins another option, and the number would be told to be missing.
+    static func joiningNumbers(_ arguments: [String]) -> [String] {
+        var result: [String] = []
+        for argument in arguments {
+            if argument.hasPrefix("-"), Double(argument) != nil, let option = result.last,
+                option.hasPrefix("--"), option.count > 2, !option.contains("="),
+                !result.contains("--")
+            {
+                result[result.count - 1] = option + "=" + argument
+            } else {
+                result.append(argument)
+            }
+        }
+        return result
     }
 }
 
@@ -89,7 +114,9 @@ enum Main {
         removePendingOutputsOnSignals()
         var command: any ParsableCommand
         do {
-            try SanaToolsCommand.checkName(arguments ?? Array(CommandLine.arguments.dropFirst()))
+            let arguments = SanaToolsCommand.joiningNumbers(
+                arguments ?? Array(CommandLine.arguments.dropFirst()))
+            try SanaToolsCommand.checkName(arguments)
             command = try SanaToolsCommand.parseAsRoot(arguments)
         } catch let error as UsageError {
             Console.report(error)

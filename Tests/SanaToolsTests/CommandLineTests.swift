@@ -274,13 +274,15 @@ struct CommandLineTests {
         #expect(chmod(python, 0o755) == 0)
         let result = try run(
             "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python", python,
-            "--latent", "4x12", "--timestep", "3,700", "--batch", "2", "--detail", "full", "--force"
+            "--latent", "4x12", "--timestep", "3,700", "--batch", "2", "--detail", "full",
+            "--force",
+            "--quiet"
         )
         #expect(result.code == 0)
         #expect(
             result.output
                 == "- fixtures/sana-digits/transformer --output g.safetensors --latent 4x12 --batch 2 "
-                + "--timestep 3,700 --detail full --force\n")
+                + "--timestep 3,700 --detail full --force --quiet\n")
         let script = String(decoding: try fileBytes(folder("script.py")), as: UTF8.self)
         #expect(script.contains("sana-reference"))
     }

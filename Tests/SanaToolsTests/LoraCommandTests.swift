@@ -103,4 +103,21 @@ struct LoraCommandTests {
         #expect(model.code == 65 && model.talk.contains("do not fit"), "\(model.talk)")
         #expect(try program.run("convert", "--lora", "fixtures/lora/style.safetensors").code == 64)
     }
+
+    /// What peft writes is a folder.
+    @Test func aFolderNamesTheAdapterInIt() throws {
+        let digests = try [
+            "fixtures/lora/detail", "fixtures/lora/detail/adapter_model.safetensors",
+        ]
+        .map { lora in
+            let outcome = try program.run(
+                "convert", "fixtures/tiny/plain", "--dtype", "fp32", "--lora", lora + "=0.5",
+                "--output", "x.safetensors.zst", "--force")
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            return try program.run(
+                "digest", "x.safetensors.zst", "--format", "json"
+            ).json?["content_sha256"]?.string
+        }
+        #expect(digests[0] != nil && digests[0] == digests[1])
+    }
 }

@@ -111,7 +111,8 @@ struct OriginalCommandTests {
         #expect(
             damaged.json?["files"]?.array?.first?["damaged"]?.array == [.string(entry.name)])
         #expect(
-            damaged.talk.contains(file) && damaged.talk.contains("entry '\(entry.name)' has CRC-32"),
+            damaged.talk.contains(file)
+                && damaged.talk.contains("entry '\(entry.name)' has CRC-32"),
             "\(damaged.talk)")
         #expect(damaged.json?["weights_digest"] == .null)
         // The same among the files of a folder.
@@ -140,10 +141,13 @@ struct OriginalCommandTests {
         let folder = Fixtures.path + "/fuzz/zip"
         let names = try folder.folderEntries().filter { $0.hasPrefix("bad") }
         #expect(names.count > 15)
+        // The lint tells of a pipeline's defects together, as of a folder's.
+        let lint = try program.run("inspect", "fixtures/fuzz/zip/bad-pipeline")
+        #expect(lint.code == 1 && lint.output.contains("transformer-absent"), "\(lint.output)")
         for name in names {
             let start = ContinuousClock.now
-            let outcome = try program.run(
-                ["inspect", "fixtures/fuzz/zip/" + name])
+            let command = name == "bad-pipeline" ? "digest" : "inspect"
+            let outcome = try program.run([command, "fixtures/fuzz/zip/" + name])
             #expect(start.duration(to: .now) < .seconds(2), "\(name)")
             #expect(outcome.code == 65, "\(name): \(outcome.talk)")
             #expect(outcome.output.isEmpty && outcome.talk.hasPrefix("sana-tools: error:"))

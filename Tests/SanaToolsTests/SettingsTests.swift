@@ -20,9 +20,9 @@ struct SettingsTests {
     }
 
     @Test func latentSizesAreReadStrictly() {
-        #expect(LatentSize(argument: "16x24") == LatentSize(height: 16, width: 24))
+        #expect((try? LatentSize(checking: "16x24")) == LatentSize(height: 16, width: 24))
         for text in ["16", "0x3", "3x", "x3", "1x2x3", "5000x1", "-1x2", "ax2"] {
-            #expect(LatentSize(argument: text) == nil, "\(text)")
+            #expect((try? LatentSize(checking: text)) == nil, "\(text)")
         }
     }
 

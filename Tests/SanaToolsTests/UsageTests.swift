@@ -62,9 +62,42 @@ import Testing
             atPath: folder("empty"), withIntermediateDirectories: true)
         try folder.write("taken", [1])
         let model = "fixtures/tiny/qknorm"
+        let (golden, sampling) = (
+            "fixtures/goldens/tiny-plain.safetensors",
+            "fixtures/trajectories/sana-digits-dpm-short-3.safetensors"
+        )
         let cases: [(arguments: [String], code: Int32, words: [String])] = [
             (["inspct", model], 64, ["'inspct'", "did you mean 'inspect'?"]),
             (["frobnicate"], 64, ["'frobnicate'", "--help"]),
+            (["history", "bogus"], 64, ["no command of 'sana-tools history'", "'bogus'"]),
+            (["history", "shwo"], 64, ["'shwo'", "did you mean 'show'?"]),
+            (
+                ["history", "baseline", "bogus"], 64,
+                ["'sana-tools history baseline'", "'bogus'", "--help"]
+            ),
+            (["inspect", golden], 65, [golden, "is a golden", "--reference"]),
+            (["verify", sampling, "--no-record"], 65, [sampling, "a trajectory", "--trajectory"]),
+            (["convert", golden, "--dtype", "fp16"], 65, [golden, "is a golden", "--reference"]),
+            (["inspect", "fixtures/lora/style.safetensors"], 65, ["is a LoRA", "--lora"]),
+            (["convert", "fixtures/lora/detail", "--dtype", "fp16"], 65, ["is a LoRA", "--lora"]),
+            (
+                ["convert", model, "--dtype", "fp16", "--lora", "empty"], 65,
+                ["empty", "adapter_model.safetensors", "pytorch_lora_weights.safetensors"]
+            ),
+            (
+                ["unpack", model], 65,
+                [model, "no diffusion_pytorch_model.safetensors.zst in this"]
+            ),
+            (["verify", model, "--tolerance", "-1"], 64, ["--tolerance", "non-negative"]),
+            (["tune", model, "--tolerance", "-1"], 64, ["--tolerance", "positive"]),
+            (["history", "list", "--limit", "-1"], 64, ["--limit must be at least 1"]),
+            (["profile", model, "--latent", "0x4"], 64, ["'0x4'", "1...4096, such as 16x24"]),
+            (["profile", model, "--batch", "-2"], 64, ["--batch must lie in 1...4096"]),
+            (["profile", model, "--tokens", "0"], 64, ["--tokens in 1...65536"]),
+            (
+                ["digest", "fixtures/originals/plain.pth", "--variant", "fp16"], 64,
+                ["plain.pth", "is a file"]
+            ),
             (["history", "list", "--db", "pipe"], 65, ["pipe", "is a pipe"]),
             (["history", "list", "--db", "empty"], 65, ["empty", "is a folder"]),
             (
@@ -135,6 +168,44 @@ import Testing
         let outcome = try program.run("convert")
         #expect(outcome.code == 73, "\(outcome.talk)")
         #expect(outcome.talk.contains("('output' in sana-tools.yaml)"), "\(outcome.talk)")
+    }
+
+    /// The digest of a folder with several variants is that of its files alone.
+    @Test func digestOfSeveralVariantsSaysHowToChoose() throws {
+        let path = "fixtures/tiny/variants-two"
+        let several = try program.run("digest", path, "--format", "json")
+        #expect(several.code == 0 && several.json?["weights_digest"] == .null)
+        #expect(several.talk.contains("(none), fp16") && several.talk.contains("--variant"))
+        #expect((several.json?["files"]?.array?.count ?? 0) == 3)
+        let chosen = try program.run("digest", path, "--variant", "fp16", "--format", "json")
+        #expect(chosen.code == 0 && chosen.json?["weights_digest"]?.string?.count == 64)
+    }
+
+    @Test func problemsAreCountedAsPeopleDo() throws {
+        let one = try program.run("inspect", "fixtures/tiny/variant")
+        #expect(one.output.contains("\n0 errors, 1 warning\n"), "\(one.output)")
+        let two = try program.run("inspect", "fixtures/tiny/variant-sharded-legacy")
+        #expect(two.output.contains(" errors, ") && two.output.hasSuffix(" warnings\n"))
+    }
+
+    @Test func negativeNumbersBelongToTheOptionBeforeThem() {
+        let cases: [([String], [String])] = [
+            (["verify", "--tolerance", "-1"], ["verify", "--tolerance=-1"]),
+            (["a", "--x", "-1e-3", "-q"], ["a", "--x=-1e-3", "-q"]),
+            (["a", "-1"], ["a", "-1"]), (["a", "--x=2", "-1"], ["a", "--x=2", "-1"]),
+            (["a", "--", "--x", "-1"], ["a", "--", "--x", "-1"]),
+            (["a", "--x", "-inf"], ["a", "--x=-inf"]), (["a", "--x", "-v"], ["a", "--x", "-v"]),
+        ]
+        for (given, expected) in cases {
+            #expect(SanaToolsCommand.joiningNumbers(given) == expected)
+        }
+    }
+
+    @Test func helpNamesEveryKindOfModel() throws {
+        let help = try program.run("--help").output
+        for kind in [".safetensors", ".safetensors.zst", ".pth", ".dduf", "org/name"] {
+            #expect(help.contains(kind), "\(kind)")
+        }
     }
 
     @Test func errorsOfAMergeNameTheFileThatHasThem() throws {

@@ -16,7 +16,7 @@ public enum JSONFile {
     ///
     /// - Parameter path: for messages.
     /// - Throws: `BadDataError` for text that is too long or not strict JSON.
-    static func parse(
+    public static func parse(
         _ content: ByteView, path: String, maximumByteCount: Int = 8 << 20,
         allowsNonFinite: Bool = false
     ) throws -> JSONValue {

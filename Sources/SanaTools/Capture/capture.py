@@ -622,7 +622,8 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         raise CaptureError(EXIT_BAD_DATA, f"{folder / 'config.json'} is not an object")
     variant = choose_variant(folder, options.variant)
     weights = describe_weights(weight_files(folder, variant))
-    progress(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
+    if not options.quiet:
+        talk(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
     model = load_model(folder, config, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
@@ -634,7 +635,8 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         "numerics": "fp16-clip" if options.compute_dtype == "float16" else "fp32",
         "producer": producer,
     }
-    progress("running")
+    if not options.quiet:
+        talk("running")
     if options.trajectory:
         tensors, kind = record_trajectory(model, contract, options), "sana-trajectory"
     else:
@@ -689,7 +691,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def progress(message: str) -> None:
+def talk(message: str) -> None:
     print(f"capture: {message}", file=sys.stderr)
 
 
@@ -729,6 +731,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument(
         "--compute-dtype", choices=tuple(COMPUTE_DTYPES), default="float32", help="precision of weights and forward"
     )
@@ -773,7 +776,7 @@ def main() -> int:
     try:
         print(json.dumps(capture(options)))
     except CaptureError as error:
-        progress(str(error))
+        talk(str(error))
         return error.code
     return 0
 

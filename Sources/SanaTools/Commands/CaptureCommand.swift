@@ -51,7 +51,8 @@ struct CaptureCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Size of the latent, such as 16x24 (default: the model's own).", valueName: "HxW"))
+            "Size of the latent, such as 16x24 (default: the model's own).", valueName: "HxW"),
+        transform: LatentSize.init(checking:))
     var latent: LatentSize?
 
     @Option(help: "Images in the batch.")
@@ -184,6 +185,7 @@ struct CaptureCommand: TalkingCommand {
         add("threads", threads.map { "\($0)" })
         if trajectory { list.append("--trajectory") }
         if force { list.append("--force") }
+        if talk.quiet { list.append("--quiet") }
         return list
     }
 }

@@ -37,8 +37,10 @@ struct ModelOptions: ParsableArguments {
         return try Checkpoint.open(path, subfolder: subfolder, variant: variant, config: config)
     }
 
-    /// - Throws: `UsageError` when a file is asked for a part.
+    /// - Throws: `UsageError` when a file is asked for a part, `BadDataError` for a golden, a
+    ///   trajectory or a LoRA.
     func check(_ path: String) throws {
+        try ForeignModel.refuse(path)
         let isFile = path.pathExists && !path.isFolder
         if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
             throw UsageError(

@@ -108,7 +108,9 @@ struct DigestCommand: TalkingCommand {
                     reason: "entry '\(damage.entry.printable)' has CRC-32 "
                         + "\(damage.found.hexadecimal), and the file says "
                         + damage.stated.hexadecimal
-                        + (others > 0 ? "; \(others) more entries are damaged" : ""),
+                        + (others > 0
+                            ? "; \(others) more \(others == 1 ? "entry is" : "entries are") damaged"
+                            : ""),
                     remedy: "download the file again"))
             throw ExitCode.checkFailed
         }

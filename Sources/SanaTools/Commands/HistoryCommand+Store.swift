@@ -31,7 +31,7 @@ extension HistoryCommand {
                 let merged = try store.merge(path) { progress.update($0, of: $1) }
                 progress.finish()
                 Console.note(
-                    "sana-tools: \(path.printable): \(merged.added) runs added, \(merged.known) known before"
+                    "sana-tools: \(path.printable): \(Format.counted(merged.added, "run")) added, \(merged.known) known before"
                 )
             }
         }
@@ -60,7 +60,7 @@ extension HistoryCommand {
 
         func run() throws {
             let count = try database.openForWriting().prune(keeping: keep)
-            Console.note("sana-tools: \(count) runs removed")
+            Console.note("sana-tools: \(Format.counted(count, "run")) removed")
         }
     }
 

@@ -26,7 +26,7 @@ struct ProfileCommand: TalkingCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file or archive; several are profiled in turn.",
+            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are profiled in turn.",
             valueName: "model"), completion: .file())
     var models: [String] = []
 
@@ -38,7 +38,8 @@ struct ProfileCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Size of the latent, such as 16x24, in place of --size.", valueName: "HxW"))
+            "Size of the latent, such as 16x24, in place of --size.", valueName: "HxW"),
+        transform: LatentSize.init(checking:))
     var latent: LatentSize?
 
     @Option(help: "Images in a batch (default: 1).")
@@ -95,6 +96,9 @@ struct ProfileCommand: TalkingCommand {
         if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
         if let size, !(32...16384).contains(size) || size % 32 != 0 {
             throw ValidationError("--size must be a multiple of 32 in 32...16384")
+        }
+        guard (1...4096).contains(batch ?? 1), (1...65536).contains(tokens ?? 1) else {
+            throw ValidationError("--batch must lie in 1...4096 and --tokens in 1...65536")
         }
         guard (1...1000).contains(repetitions), (0...1000).contains(warmup) else {
             throw ValidationError("--repeat must lie in 1...1000 and --warmup in 0...1000")

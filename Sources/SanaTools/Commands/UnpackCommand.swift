@@ -37,7 +37,15 @@ struct UnpackCommand: TalkingCommand {
 
     func run() throws {
         let path = try ModelPath.resolve(archive)
-        let opened = try OpenedFile.archive(OpenedModel.archivePath(path) ?? path)
+        let found = try OpenedModel.archivePath(path)
+        guard found != nil || !path.isFolder else {
+            throw BadDataError(
+                file: path,
+                reason: "no \(WeightFiles.stem)\(ArchiveName.suffix) in this folder, which is what "
+                    + "'convert' makes a repository's weights",
+                remedy: "give the .safetensors.zst file itself")
+        }
+        let opened = try OpenedFile.archive(found ?? path)
         let name = ModelPath.stem(archive).lastPathComponent
         let target =
             output

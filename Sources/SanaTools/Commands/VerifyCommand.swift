@@ -39,7 +39,7 @@ struct VerifyCommand: TalkingCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file or archive; several are verified in turn.",
+            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are verified in turn.",
             valueName: "model"), completion: .file())
     var models: [String] = []
 
@@ -169,6 +169,8 @@ struct VerifyCommand: TalkingCommand {
             try Reference.expand(trajectory)
             + own.blaming("trajectories") { try Reference.expand(own?.trajectories ?? []) }
         guard !forwards.isEmpty || !samplings.isEmpty else {
+            // A golden given as MODEL is why there is none.
+            for model in models { try ForeignModel.refuse(ModelPath.resolve(model)) }
             throw UsageError(
                 "no reference to compare with",
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'")
@@ -242,7 +244,7 @@ struct VerifyCommand: TalkingCommand {
         }
         try calibration.write(path, order: results.flatMap { $0.compared.map(\.path) })
         Console.note(
-            "sana-tools: wrote tolerances of \(calibration.layers.count) layers to \(path.printable)"
+            "sana-tools: wrote tolerances of \(Format.counted(calibration.layers.count, "layer")) to \(path.printable)"
         )
     }
 }

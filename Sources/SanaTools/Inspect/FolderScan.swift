@@ -1,6 +1,7 @@
 import SanaModel
 
-/// The files of one folder, with those that only look like files told apart.
+/// The files of one folder, with those that only look like files told apart. The folder lies on disk
+/// or in a zip file.
 struct FolderScan: Sendable {
     let path: String
     /// The folder below the model, with a slash at its end; empty for the model's own.
@@ -9,6 +10,8 @@ struct FolderScan: Sendable {
     private(set) var files: [String] = []
     /// Names that exist but lead to nothing that can be read.
     private(set) var unusable = Set<String>()
+    /// What the files hold, where they are a zip file's.
+    private var entries: [String: ByteView] = [:]
 
     /// Most files of a folder that are looked at.
     private static let maximumFileCount = 10_000
@@ -24,6 +27,25 @@ struct FolderScan: Sendable {
         for name in names.prefix(Self.maximumFileCount) { add(name, &problems) }
     }
 
+    /// The files of a folder in a zip file.
+    ///
+    /// - Parameter prefix: as in the names of the entries.
+    init(_ zip: ZipFile, prefix: String, _ problems: inout [Problem]) {
+        path = prefix.isEmpty ? zip.path : zip.path.appendingPath(String(prefix.dropLast()))
+        self.prefix = prefix
+        for entry in zip.entries where entry.name.hasPrefix(prefix) {
+            let name = String(entry.name.dropFirst(prefix.count))
+            guard !name.contains("/") else { continue }
+            entries[name] = entry.bytes
+            if Self.isPointer(entry.bytes) {
+                addPointer(name, &problems)
+            } else {
+                files.append(name)
+            }
+        }
+        files.sort()
+    }
+
     /// A few files of a folder whose others are of no interest.
     init(of names: [String], in path: String, _ problems: inout [Problem]) {
         (self.path, prefix) = (path, "")
@@ -36,16 +58,20 @@ struct FolderScan: Sendable {
             problems.append(
                 Problem(.linkDangling, prefix + name, "the link leads to a file that is absent"))
             unusable.insert(name)
-        } else if Self.isPointer(file) {
-            problems.append(
-                Problem(
-                    .lfsPointer, prefix + name,
-                    "a Git LFS pointer, not the file: header too large or invalid JSON where it "
-                        + "is loaded"))
-            unusable.insert(name)
+        } else if let content = try? ByteView(mapping: file), Self.isPointer(content) {
+            addPointer(name, &problems)
         } else if file.pathExists, !file.isFolder {
             files.append(name)
         }
+    }
+
+    private mutating func addPointer(_ name: String, _ problems: inout [Problem]) {
+        problems.append(
+            Problem(
+                .lfsPointer, prefix + name,
+                "a Git LFS pointer, not the file: header too large or invalid JSON where it is "
+                    + "loaded"))
+        unusable.insert(name)
     }
 
     /// Whether a file is there, whole or not.
@@ -55,10 +81,15 @@ struct FolderScan: Sendable {
 
     func file(_ name: String) -> String { path.appendingPath(name) }
 
-    private static func isPointer(_ path: String) -> Bool {
-        guard let content = try? ByteView(mapping: path),
-            content.count <= pointer.maximumByteCount
-        else { return false }
-        return content.withUnsafeBytes { $0.starts(with: pointer.start) }
+    /// The bytes of a file.
+    ///
+    /// - Throws: `FileError`.
+    func content(_ name: String) throws -> ByteView {
+        try entries[name] ?? ByteView(mapping: file(name))
+    }
+
+    private static func isPointer(_ content: ByteView) -> Bool {
+        content.count <= pointer.maximumByteCount
+            && content.withUnsafeBytes { $0.starts(with: pointer.start) }
     }
 }

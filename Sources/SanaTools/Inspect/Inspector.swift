@@ -53,8 +53,9 @@ struct Inspector {
 
     // MARK: Reading
 
-    private mutating func readFolder(_ path: String) throws {
-        var repository = try RepositoryLint(path, subfolder: options.subfolder)
+    /// - Parameter zip: the repository, where it is a pipeline in one file.
+    private mutating func readFolder(_ path: String, _ zip: ZipFile? = nil) throws {
+        var repository = try RepositoryLint(path, zip: zip, subfolder: options.subfolder)
         components = repository.components
         guard let folder = repository.transformer else {
             problems += repository.problems
@@ -64,7 +65,7 @@ struct Inspector {
         problems += repository.problems
         let names = scan.files.compactMap { WeightName($0, stem: WeightFiles.stem) }
         let packed = WeightFiles.stem + Archive.suffix
-        if names.isEmpty, scan.files.contains(packed) {
+        if zip == nil, names.isEmpty, scan.files.contains(packed) {
             return try readArchive(scan.file(packed))
         }
         if let variant = options.variant {
@@ -95,7 +96,14 @@ struct Inspector {
     }
 
     private mutating func readFile(_ path: String) throws {
-        if try Checkpoint.isPacked(path) { return try readCheckpoint(path) }
+        if try Checkpoint.isPacked(path) {
+            let content = try ByteView(mapping: path)
+            let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
+            guard let zip, zip[Repository.indexName] != nil else {
+                return try readCheckpoint(path)
+            }
+            return try readFolder(path, zip)
+        }
         let scan = FolderScan(
             of: ["config.json", path.lastPathComponent], in: path.parentFolder, &problems)
         guard let file = PartialFile(path.lastPathComponent, in: scan, &problems) else {
@@ -146,7 +154,9 @@ struct Inspector {
         }
         guard !scan.unusable.contains("config.json") else { return }
         do {
-            takeConfiguration(try JSONFile.read(scan.file("config.json")), location)
+            let json = try JSONFile.parse(
+                scan.content("config.json"), path: scan.file("config.json"))
+            takeConfiguration(json, location)
         } catch let error as any DiagnosticError {
             problems.append(
                 Problem(

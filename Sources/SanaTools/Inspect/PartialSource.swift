@@ -14,7 +14,7 @@ struct PartialFile: Sendable {
         let (path, location) = (scan.file(name), scan.prefix + name)
         self.name = name
         do {
-            let content = try ByteView(mapping: path)
+            let content = try scan.content(name)
             byteCount = content.count
             do {
                 let file = try SafetensorsFile(content: content, path: path)

@@ -1,8 +1,8 @@
 import SanaModel
 import SanaQuant
 
-/// What a folder says of itself: where the transformer lies, which components there are, and what
-/// is wrong with their files.
+/// What a repository says of itself: where the transformer lies, which components there are, and
+/// what is wrong with their files. It is a folder, or a pipeline in one file.
 struct RepositoryLint {
     /// A component that model_index.json names.
     struct Component: Sendable {
@@ -17,24 +17,25 @@ struct RepositoryLint {
     private(set) var transformer: (path: String, prefix: String)?
 
     private let path: String
+    /// The pipeline, where the repository is one file.
+    private let zip: ZipFile?
     private var scans: [String: FolderScan] = [:]
     /// Names under which components keep weights.
     private static let stems = [WeightFiles.stem, "model"]
 
     /// - Throws: `FileError` when the folder, or the one asked for in it, is not there.
-    init(_ path: String, subfolder: String?) throws {
-        self.path = path
-        if let subfolder, !path.appendingPath(subfolder).isFolder {
+    init(_ path: String, zip: ZipFile? = nil, subfolder: String?) throws {
+        (self.path, self.zip) = (path, zip)
+        if let subfolder, !hasFolder(subfolder) {
             throw FileError(.open, path.appendingPath(subfolder), code: ENOENT)
         }
-        let scan = try FolderScan(path, prefix: "", &problems)
-        scans[""] = scan
+        let scan = try scan((path, ""))
         var chosen = subfolder
         if scan.exists(Repository.indexName) {
-            if !scan.unusable.contains(Repository.indexName) { readModelIndex() }
+            if !scan.unusable.contains(Repository.indexName) { readModelIndex(scan) }
             chosen = chosen ?? chooseTransformer()
         } else if chosen == nil, !scan.exists("config.json"),
-            path.appendingPath("transformer").isFolder,
+            hasFolder("transformer"),
             !scan.files.contains(where: { WeightName($0, stem: WeightFiles.stem) != nil })
         {
             chosen = "transformer"
@@ -45,7 +46,7 @@ struct RepositoryLint {
         } else if chosen == nil {
             transformer = (path, "")
         }
-        if let chosen, path.appendingPath(chosen).isFolder {
+        if let chosen, hasFolder(chosen) {
             transformer = (path.appendingPath(chosen), chosen + "/")
         }
         checkComponents()
@@ -54,15 +55,23 @@ struct RepositoryLint {
     /// The files of a folder below the model.
     mutating func scan(_ folder: (path: String, prefix: String)) throws -> FolderScan {
         if let scan = scans[folder.prefix] { return scan }
-        let scan = try FolderScan(folder.path, prefix: folder.prefix, &problems)
+        let scan =
+            try zip.map { FolderScan($0, prefix: folder.prefix, &problems) }
+            ?? FolderScan(folder.path, prefix: folder.prefix, &problems)
         scans[folder.prefix] = scan
         return scan
     }
 
-    private mutating func readModelIndex() {
-        let file = path.appendingPath(Repository.indexName)
+    private func hasFolder(_ name: String) -> Bool {
+        zip.map { zip in zip.entries.contains { $0.name.hasPrefix(name + "/") } }
+            ?? path.appendingPath(name).isFolder
+    }
+
+    private mutating func readModelIndex(_ scan: FolderScan) {
+        let file = scan.file(Repository.indexName)
         do {
-            let json = try JSONFile.read(file, allowsNonFinite: true)
+            let json = try JSONFile.parse(
+                scan.content(Repository.indexName), path: file, allowsNonFinite: true)
             guard let members = json.members else {
                 problems.append(
                     Problem(.modelIndexInvalid, Repository.indexName, "is not a JSON object"))
@@ -91,9 +100,9 @@ struct RepositoryLint {
         guard ShardSet.isBareFileName(member.key) else {
             return refuse(member, "is not the name of a folder in the repository")
         }
-        let folder = path.appendingPath(member.key)
         components.append(
-            Component(name: member.key, className: className, isPresent: folder.isFolder))
+            Component(
+                name: member.key, className: className, isPresent: hasFolder(member.key)))
     }
 
     private mutating func refuse(_ member: JSONValue.Member, _ reason: String) {
@@ -118,9 +127,9 @@ struct RepositoryLint {
                     .transformerAbsent, Repository.indexName,
                     "no component is a \(SanaConfig.className)"))
             // What lies in the usual place is looked into all the same.
-            return path.appendingPath("transformer").isFolder ? "transformer" : nil
+            return hasFolder("transformer") ? "transformer" : nil
         }
-        if !path.appendingPath(name).isFolder {
+        if !hasFolder(name) {
             problems.append(
                 Problem(
                     .transformerAbsent, name.printable, "the transformer's folder is absent",

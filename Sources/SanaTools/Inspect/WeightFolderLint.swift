@@ -241,7 +241,8 @@ struct IndexContent {
         let (path, location) = (scan.file(name), scan.prefix + name)
         let document: JSONValue
         do {
-            document = try JSONFile.read(path, maximumByteCount: Self.maximumByteCount)
+            document = try JSONFile.parse(
+                scan.content(name), path: path, maximumByteCount: Self.maximumByteCount)
         } catch let error as any DiagnosticError {
             problems.append(
                 Problem(.indexInvalid, location, PartialFile.reason(error, path)))

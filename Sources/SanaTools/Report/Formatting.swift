@@ -16,6 +16,11 @@ enum Format {
         return scientific(rounded + step)
     }
 
+    /// A number of things, whose plural ends with s: `1 error`, `2 errors`.
+    static func counted(_ count: Int, _ thing: String) -> String {
+        "\(count) \(thing)\(count == 1 ? "" : "s")"
+    }
+
     static func decimal(_ value: Double, digits: Int = 2) -> String {
         String(format: "%.\(digits)f", value)
     }

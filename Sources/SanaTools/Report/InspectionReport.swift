@@ -133,7 +133,8 @@ extension Inspection {
             .prefix(Self.shownRemedies).map { "\($0.id): \($0.remedy.printable)" }
         let errors = problems.count { $0.severity == .error }
         return show(table) + more + "\n\n" + remedies.joined(separator: "\n")
-            + "\n\n\(errors) errors, \(problems.count - errors) warnings"
+            + "\n\n\(Format.counted(errors, "error")), "
+            + Format.counted(problems.count - errors, "warning")
     }
 
     private static let (shownProblems, shownRemedies) = (50, 20)

@@ -1,17 +1,24 @@
 import ArgumentParser
 
 /// Rows and columns of a latent, written `16x24`.
-struct LatentSize: ExpressibleByArgument, Equatable {
+struct LatentSize: Equatable {
     let height: Int
     let width: Int
 
+    private static let sides = 1...4096
+
     init(height: Int, width: Int) { (self.height, self.width) = (height, width) }
 
-    init?(argument: String) {
+    /// - Throws: `ValidationError` that says what is allowed.
+    init(checking argument: String) throws {
         let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
         guard parts.count == 2, let height = parts[0], let width = parts[1],
-            (1...4096).contains(height), (1...4096).contains(width)
-        else { return nil }
+            Self.sides.contains(height), Self.sides.contains(width)
+        else {
+            throw ValidationError(
+                "write rows, x and columns, each in \(Self.sides.lowerBound)..."
+                    + "\(Self.sides.upperBound), such as 16x24")
+        }
         self.init(height: height, width: width)
     }
 }

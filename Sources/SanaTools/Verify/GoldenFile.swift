@@ -13,7 +13,7 @@ struct GoldenFile {
         let (source, metadata) = try OpenedFile.open(path)
         (self.path, self.source) = (path, source)
         guard metadata["format"] == format else {
-            if let flag = Self.flags[metadata["format"] ?? ""] {
+            if let (_, flag) = Self.kinds[metadata["format"] ?? ""] {
                 throw BadDataError(
                     file: path, reason: "is a golden of another kind, \(metadata["format"] ?? "")",
                     remedy: "give it with \(flag)")
@@ -36,9 +36,10 @@ struct GoldenFile {
         }
     }
 
-    /// What each format is given with.
-    private static let flags = [
-        Golden.format: "--reference", TrajectoryGolden.format: "--trajectory",
+    /// What a file of each format is called, and what it is given with.
+    static let kinds = [
+        Golden.format: ("a golden", "--reference"),
+        TrajectoryGolden.format: ("a trajectory", "--trajectory"),
     ]
 
     private static func bad(_ path: String, _ reason: String) -> BadDataError {

@@ -43,6 +43,34 @@ struct LintTests {
         #expect(Set(found.map(\.rule)) == item.also.union([item.rule]), "\(found)")
     }
 
+    /// Rules about what a pipeline in one file cannot have, and one whose weights are too large.
+    private static let foldersOnly: Set<LintRule> = [
+        .modelIndexAbsent, .linkDangling, .fileUnreadable, .configReleased,
+    ]
+
+    /// The same defect in a pipeline of the same files is told in the same way.
+    @Test(arguments: LintCases.all.filter { !foldersOnly.contains($0.rule) })
+    func defectIsToldOfAPipelineInOneFile(_ item: Case) throws {
+        let repository = try TinyRepository(item.fixture)
+        let file = try repository.packed("whole.dduf")
+        #expect(
+            try Inspector.run(file, options: .init(), workers: Self.workers).problems.filter {
+                $0.rule == item.rule
+            } == [])
+        try item.damage(repository)
+        let expected = try Inspector.run(
+            repository.path, options: .init(), workers: Self.workers)
+        let found = try Inspector.run(
+            repository.packed("damaged.dduf"), options: .init(), workers: Self.workers)
+        func facts(_ inspection: Inspection) -> [String] {
+            inspection.problems.map { "\($0.id) \($0.location) \($0.message)" }
+        }
+        #expect(facts(found) == facts(expected))
+        #expect(found.components.map(\.name) == expected.components.map(\.name))
+        #expect(found.components.map(\.isPresent) == expected.components.map(\.isPresent))
+        #expect(found.tensors == expected.tensors && found.config == expected.config)
+    }
+
     @Test func everyRuleHasACaseAndAnEntry() {
         #expect(LintRule.table.map(\.rule).count == LintRule.allCases.count)
         #expect(Set(LintRule.table.map(\.rule)) == Set(LintRule.allCases))
@@ -151,6 +179,14 @@ struct LintCommandTests {
             problem.members?.map(\.key) == ["id", "severity", "where", "message", "remedy"])
         #expect(strict.json?["variant"]?.string == "fp16")
         #expect(try program.run("inspect", "fixtures/sana-digits", "--strict").code == 0)
+        // A pipeline in one file names components that are not in it.
+        let repository = try TinyRepository("plain")
+        try repository.remove("vae")
+        let file = try repository.packed("pipeline.dduf")
+        #expect(try program.run("inspect", file).code == 0)
+        let pipeline = try program.run("inspect", file, "--strict")
+        #expect(pipeline.code == 1 && pipeline.output.contains("component-absent"))
+        #expect(pipeline.output.contains("AutoencoderDC"))
         // --digest and the lint go together.
         let digest = try program.run("inspect", "fixtures/sana-digits", "--digest")
         #expect(digest.code == 0 && digest.output.contains("digest "))

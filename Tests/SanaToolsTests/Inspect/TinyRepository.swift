@@ -45,6 +45,23 @@ struct TinyRepository {
         try FileManager.default.copyItem(atPath: folder(name), toPath: folder(target))
     }
 
+    /// All files as a pipeline in one file, in a name beside the folder's.
+    func packed(_ name: String) throws -> String {
+        var builder = ZipBuilder()
+        func add(_ path: String) throws {
+            for name in folder.entries(path) where !name.hasSuffix(".dduf") {
+                let inner = path.isEmpty ? name : path + "/" + name
+                if folder(inner).isFolder {
+                    try add(inner)
+                } else {
+                    builder.entries.append(.init(inner, try fileBytes(folder(inner))))
+                }
+            }
+        }
+        try add("")
+        return try folder.write(name, builder.file)
+    }
+
     /// Leaves out the last bytes.
     func truncate(_ name: String, by count: Int = 16) throws {
         try folder.write(name, Array(try fileBytes(folder(name)).dropLast(count)))

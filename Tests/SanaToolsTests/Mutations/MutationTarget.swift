@@ -96,7 +96,8 @@ struct MutationTarget: Sendable {
         return MutationTarget(
             name: "NVlabs .pth", file: "o.pth", framing: .zip,
             commands: [
-                ["inspect", "o.pth", "--stats", "--config", config] + one, ["digest", "o.pth"] + one,
+                ["inspect", "o.pth", "--stats", "--config", config] + one,
+                ["digest", "o.pth"] + one,
                 ["diff", "o.pth", "fixtures/tiny/bias-qknorm"] + one,
                 [
                     "convert", "o.pth", "--config", config, "--dtype", "bf16", "--output",
@@ -130,7 +131,8 @@ struct MutationTarget: Sendable {
             commands: [
                 ["inspect", "m", "--stats"] + one,
                 [
-                    "verify", "m", "--reference", "fixtures/controlnet/golden-controlnet.safetensors",
+                    "verify", "m", "--reference",
+                    "fixtures/controlnet/golden-controlnet.safetensors",
                     "--no-record",
                 ] + one,
                 ["convert", "m", "--dtype", "int8", "--output", "x.safetensors.zst"] + one,

@@ -25,7 +25,11 @@ extension Mutator {
         let places = bytes.indices.filter { bytes[$0...].starts(with: mark) }
         guard !places.isEmpty else { return }
         let place = min(bytes.count - 1, places[below(places.count)] + below(48))
-        if below(2) == 0 { bytes[place] ^= 1 << UInt8(below(8)) } else { writeInteger(&bytes, place) }
+        if below(2) == 0 {
+            bytes[place] ^= 1 << UInt8(below(8))
+        } else {
+            writeInteger(&bytes, place)
+        }
     }
 
     /// The content of an entry, whose size is right again and whose sum still is the old one.
@@ -39,7 +43,8 @@ extension Mutator {
         let texts = entries.indices.filter { index in
             [".pkl", ".json", "order", "version"].contains { entries[index].name.hasSuffix($0) }
         }
-        let index = texts.isEmpty || below(8) == 0 ? below(entries.count) : texts[below(texts.count)]
+        let index =
+            texts.isEmpty || below(8) == 0 ? below(entries.count) : texts[below(texts.count)]
         switch below(10) {
         case 0: entries.remove(at: index)
         case 1: entries.swapAt(index, below(entries.count))

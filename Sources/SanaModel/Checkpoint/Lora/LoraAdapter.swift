@@ -27,14 +27,48 @@ public struct LoraAdapter: Sendable {
     /// Number of weights that change.
     public var moduleCount: Int { pairs.count }
 
+    /// What peft calls the settings of an adapter.
+    public static let settingsName = LoraSettings.configName
+
+    /// Names that peft and diffusers give an adapter's weights.
+    private static let weightNames = [
+        "adapter_model.safetensors", "pytorch_lora_weights.safetensors",
+    ]
+
+    /// Whether a tensor is named as one of an adapter.
+    public static func isPart(_ tensor: TensorInfo) -> Bool {
+        tensor.name.contains(".lora_A.") || tensor.name.contains(".lora_B.")
+            || tensor.name.hasSuffix(".alpha")
+    }
+
+    /// The weights that `path` names: a file, or the one in a folder that peft or diffusers wrote.
+    ///
+    /// - Throws: `BadDataError` for a folder with none or several.
+    private static func weights(_ path: String) throws -> String {
+        guard path.isFolder else { return path }
+        let found = weightNames.filter { path.appendingPath($0).pathExists }
+        guard let name = found.first, found.count == 1 else {
+            let reason =
+                found.isEmpty
+                ? "no LoRA in this folder: neither " + weightNames.joined(separator: " nor ")
+                : "several LoRAs in this folder: " + found.joined(separator: " and ")
+            throw BadDataError(
+                file: path, reason: reason,
+                remedy: "give the LoRA's .safetensors file")
+        }
+        return path.appendingPath(name)
+    }
+
     static let doraReason =
         "is a DoRA, which scales the weights' columns too; only plain LoRA can be fused"
 
     /// Reads the names and shapes of an adapter, and its settings where they are.
     ///
+    /// - Parameter path: a safetensors file, or the folder that holds it.
     /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` that names a tensor which is
     ///   unknown, without its partner, or of the wrong shape.
     public init(path: String, weight: Double = 1) throws {
+        let path = try Self.weights(path)
         let file = try SafetensorsFile(path: path)
         let settings = try LoraSettings(of: file)
         var parts: [String: Parts] = [:]

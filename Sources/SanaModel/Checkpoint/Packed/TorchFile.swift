@@ -64,12 +64,44 @@ struct TorchFile {
             tensors.append(
                 try Self.tensor(name, document.tensors[tensor], document, zip, folder))
         }
-        guard !tensors.isEmpty else {
-            throw BadDataError(
-                file: zip.path, reason: "state dictionary holds no tensor",
+        guard !tensors.isEmpty else { throw Self.noTensors(document, in: index, zip.path) }
+        self.tensors = tensors
+    }
+
+    /// Says where tensors lie instead, as far down as training programs put them.
+    private static func noTensors(
+        _ document: PickleDocument, in index: Int, _ path: String
+    ) -> BadDataError {
+        func holdsTensors(_ value: PickleValue) -> Bool {
+            guard case .dictionary(let index) = value else { return false }
+            return document.dictionaries[index].contains {
+                if case .tensor = $0.value { true } else { false }
+            }
+        }
+        func names(_ isWanted: (PickleValue) -> Bool) -> [String] {
+            document.dictionaries[index].prefix(1000).compactMap { key, value in
+                guard case .string(let name) = key, isWanted(value) else { return nil }
+                return "'\(name.printable)'"
+            }
+        }
+        func list(_ names: [String]) -> String {
+            names.prefix(8).joined(separator: ", ") + (names.count > 8 ? " …" : "")
+        }
+        let inner = names(holdsTensors)
+        guard let first = inner.first else {
+            let all = names { _ in true }
+            return BadDataError(
+                file: path,
+                reason: "state dictionary holds no tensor"
+                    + (all.isEmpty ? "" : "; its keys are \(list(all))"),
                 remedy: "save model.state_dict() with torch.save")
         }
-        self.tensors = tensors
+        return BadDataError(
+            file: path,
+            reason: "weights are looked for at the top and under '\(dictionaryKey)'; here tensors "
+                + "lie under \(list(inner))",
+            remedy: "save the one you mean by itself: "
+                + "torch.save(torch.load(FILE, weights_only=True)[\(first)], 'weights.pth')")
     }
 
     /// The values of a tensor, checked to lie row after row within its storage and its entry.

@@ -48,6 +48,22 @@ struct UnpicklerTests {
         #expect(try weights.bytes(of: tensor).withUnsafeBytes { Array($0) } == [4, 5, 6, 7])
     }
 
+    /// What training programs write beside, or in place of, `state_dict`.
+    @Test func weightsUnderOtherKeysAreTold() throws {
+        let inner = Self.tensor().dropFirst(2).dropLast()
+        func file(_ keys: [String]) -> [UInt8] {
+            [0x80, 2] + Self.ascii("}(") + keys.flatMap { Self.text($0) + inner }
+                + Self.text("epoch") + [0x4B, 3] + Self.ascii("u.")
+        }
+        let both = refusal(file(["state_dict_ema", "module"]))
+        #expect(both?.contains("here tensors lie under 'state_dict_ema', 'module'") == true)
+        do { _ = try read(file(["model"])) } catch let error as any DiagnosticError {
+            #expect(error.remedy?.contains("['model']") == true)
+        }
+        #expect(try read(file(["state_dict"])).info("w") != nil)
+        #expect(refusal(file([]))?.contains("no tensor; its keys are 'epoch'") == true)
+    }
+
     @Test(arguments: [
         ("os.system", "cos\nsystem\n(X\u{4}\0\0\0truetR.", "'os.system'"),
         ("builtins.eval", "c__builtin__\neval\n)R.", "'__builtin__.eval'"),
