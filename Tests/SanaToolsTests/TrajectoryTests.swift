@@ -189,11 +189,11 @@ struct TrajectoryTests {
     }
 
     /// A few values must not become a picture of gigabytes.
-    @Test func sheetThatWouldBeHugeLeavesRowsOut() {
+    @Test func sheetThatWouldBeHugeLeavesRowsOut() throws {
         var sheet = ContactSheet()
         sheet.add(.init(source: "wide", trajectory: "t"), DenseTensor(shape: [1, 1, 1, 100_000]))
         sheet.add(.init(source: "high", trajectory: "t"), DenseTensor(shape: [1, 1, 100_000, 1]))
-        #expect(sheet.captions == ["wide"])
+        try #require(sheet.captions == ["wide"])
         #expect(sheet.image.pixels.count <= 1 << 26)
     }
 
