@@ -14,8 +14,14 @@ step() {
 }
 
 step sana-tools convert --force
-step sana-tools verify --junit "$out/verify.xml" --summary
+# Latents that are pixels can be looked at: what each model sampled along the trajectory of sana-tools.yaml.
+pictures=()
+if grep -q '^trajectories:' sana-tools.yaml; then pictures=(--pictures "$out/samples.png"); fi
+rm -f "$out/samples.png"
+step sana-tools verify --junit "$out/verify.xml" --summary "${pictures[@]}"
 step sana-tools profile --repeat 20
 step sana-tools history gate
-step sana-tools history report --output "$out/report.html"
+picture=()
+if [ -s "$out/samples.png" ]; then picture=(--picture "$out/samples.png"); fi
+step sana-tools history report --output "$out/report.html" "${picture[@]}"
 exit "$worst"

@@ -156,19 +156,6 @@ struct FaultInjectionTests {
 
     // MARK: int8
 
-    /// The digits in int8 as a folder that a test may damage.
-    private func int8() throws -> DoctoredCheckpoint {
-        let program = try BuiltProgram()
-        for arguments in [
-            ["convert", Fixtures.digits, "--dtype", "int8", "--output", "a.safetensors.zst"],
-            ["unpack", "a.safetensors.zst", "--output", "int8"],
-        ] {
-            let outcome = try program.run(arguments)
-            #expect(outcome.code == 0, "\(outcome.talk)")
-        }
-        return try DoctoredCheckpoint(copying: program.folder("int8"))
-    }
-
     /// What the healthy int8 model needs on a golden, times 1.1.
     private func calibrated(_ path: String, _ golden: Golden) throws -> Tolerances {
         let healthy = try verify(path, golden, isolated: false, tolerances: Tolerances())
@@ -185,7 +172,7 @@ struct FaultInjectionTests {
         ("transformer_blocks.3.ff.conv_point.weight", "transformer_blocks.3.ff"),
     ])
     func flippedBitInAnInt8TensorIsFound(_ tensor: String, _ cause: String) throws {
-        let model = try int8()
+        let model = try DoctoredCheckpoint.int8Digits()
         let golden = try Golden(path: Self.goldens + "sana-digits-b2-t999.safetensors")
         let tolerances = try calibrated(model.path, golden)
         // The sign of the value with the most to lose in the first half of the tensor.
@@ -211,7 +198,7 @@ struct FaultInjectionTests {
     }
 
     @Test(arguments: [1.1, 1.5]) func wrongScaleInInt8IsFound(_ factor: Float) throws {
-        let model = try int8()
+        let model = try DoctoredCheckpoint.int8Digits()
         let golden = try Golden(path: Self.goldens + "sana-digits-b2-t999.safetensors")
         let tolerances = try calibrated(model.path, golden)
         let name = "transformer_blocks.1.attn1.to_out.0.scale"

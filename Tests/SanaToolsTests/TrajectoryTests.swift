@@ -177,10 +177,11 @@ struct TrajectoryTests {
         first.values.pointer[0] = -1
         first.values.pointer[16] = 1
         first.values.pointer[17] = .nan
-        var sheet = try #require(ContactSheet("a", first))
-        sheet.add("b", first)
-        sheet.add("other size", DenseTensor(shape: [1, 1, 4, 4]))
-        #expect(sheet.labels == ["a", "b"])
+        var sheet = ContactSheet()
+        sheet.add(.init(source: "a", trajectory: "t"), first)
+        sheet.add(.init(source: "b", trajectory: "t", dtypes: "I8", compute: "w8a8"), first)
+        sheet.add(.init(source: "latent", trajectory: "t"), DenseTensor(shape: [1, 32, 4, 4]))
+        #expect(sheet.captions == ["a", "b (I8, w8a8)"])
         let image = sheet.image
         // Four pixels of twelve each, two between pictures.
         #expect(image.width == 98 && image.height == 98 && image.channels == 1)
@@ -188,7 +189,22 @@ struct TrajectoryTests {
         #expect(pixel(0, 0) == 0 && pixel(11, 11) == 0 && pixel(12, 0) == 128)
         #expect(pixel(48, 0) == 255 && pixel(50, 0) == 255 && pixel(62, 0) == 0)
         #expect(pixel(0, 50) == 0)
-        #expect(ContactSheet("latent", DenseTensor(shape: [1, 32, 4, 4])) == nil)
+        #expect(ContactSheet.captions(inPNG: image.file) == sheet.captions)
+        // A wider, coloured row: grey ones get three channels, all get its width.
+        sheet.add(.init(source: "c", trajectory: "u"), DenseTensor(shape: [3, 3, 4, 4]))
+        let coloured = sheet.image
+        #expect(coloured.width == 148 && coloured.height == 148 && coloured.channels == 3)
+        #expect(coloured.pixels[3 * 48..<3 * 48 + 3] == [255, 255, 255])
+        #expect(sheet.captions == ["a along t", "b (I8, w8a8) along t", "c along u"])
+    }
+
+    /// A few values must not become a picture of gigabytes.
+    @Test func sheetThatWouldBeHugeLeavesRowsOut() throws {
+        var sheet = ContactSheet()
+        sheet.add(.init(source: "wide", trajectory: "t"), DenseTensor(shape: [1, 1, 1, 100_000]))
+        sheet.add(.init(source: "high", trajectory: "t"), DenseTensor(shape: [1, 1, 100_000, 1]))
+        try #require(sheet.captions == ["wide"])
+        #expect(sheet.image.pixels.count <= 1 << 26)
     }
 
     /// The whole way: fp16 and int8 archives, the pictures, the record.
@@ -205,7 +221,9 @@ struct TrajectoryTests {
             "--trajectory", "fixtures/trajectories/sana-digits-dpm-20.safetensors", "--tolerance",
             "1e-3", "--pictures", "p.png", "--format", "json")
         #expect(outcome.code == 0, "\(outcome.talk)")
-        #expect(outcome.talk.contains("diffusers, fixtures/sana-digits (fp32), fp16"))
+        #expect(
+            outcome.talk.contains(
+                "diffusers, fixtures/sana-digits (BF16, fp32), fp16.safetensors.zst ("))
         let results = outcome.json?.array ?? []
         #expect(results.map { $0["layers"]?.array?.count } == [19, 19, 19])
         #expect(results.map { $0["trajectory"]?["steps"]?.int } == [20, 20, 20])

@@ -64,6 +64,24 @@ struct VerificationTests {
         #expect(!result.passes && result.layers.allSatisfy(\.passes) && result.layers.count == 14)
     }
 
+    /// The contract is the list of what was captured: what it does not list was put in later.
+    @Test func entryThatTheContractDoesNotListIsExtra() throws {
+        for name in ["norm_out", "transformer_blocks.0.attn1"] {
+            let path = try doctored(metadata: { values in
+                guard let contract = try? JSONScanner.parse(values["contract"] ?? ""),
+                    let list = contract["activations"]?.array
+                else { return }
+                let rest = list.filter { $0["name"]?.string != "activations.\(name)" }
+                values["contract"] =
+                    contract.setting("activations", to: .array(rest)).text()
+            })
+            let result = try verify(path)
+            #expect(result.problems.map(\.kind) == [.extra], "\(result.problems)")
+            #expect(result.problems.first?.message.contains("\(name) is in the golden") == true)
+            #expect(result.layers.contains { $0.path == name } && !result.passes)
+        }
+    }
+
     @Test func extraEntryFails() throws {
         let path = try doctored { tensor, bytes in
             (

@@ -234,7 +234,7 @@ public struct Archive: TensorSource {
         do {
             return try FrameReader(file: file, frames: frames, decoders: decoders).read(range)
         } catch let rule as ArchiveError.Rule {
-            throw ArchiveError(path, rule)
+            throw ArchiveError(path, rule, tensors: tensors(in: rule))
         }
     }
 
@@ -244,8 +244,16 @@ public struct Archive: TensorSource {
             try FrameReader(file: file, frames: frames, decoders: decoders).decode(
                 index, into: target)
         } catch let rule as ArchiveError.Rule {
-            throw ArchiveError(path, rule)
+            throw ArchiveError(path, rule, tensors: tensors(in: rule))
         }
+    }
+
+    /// Names of the tensors in the frame that breaks `rule`.
+    private func tensors(in rule: ArchiveError.Rule) -> [String] {
+        guard case .frame(let index, _) = rule, frames.indices.contains(index) else { return [] }
+        let content = frames[index].contentOffset..<frames[index].contentEnd
+        return header.tensors.indices.filter { contentRange(ofTensor: $0).overlaps(content) }
+            .map { header.tensors[$0].name }
     }
 
     /// A few bytes can unpack to far more than there is: refused before memory is asked for.

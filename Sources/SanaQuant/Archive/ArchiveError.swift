@@ -43,15 +43,21 @@ public struct ArchiveError: DiagnosticError, Equatable {
 
     public let file: String
     public let rule: Rule
+    /// Tensors whose values are in a broken frame.
+    public let tensors: [String]
 
-    public init(_ file: String, _ rule: Rule) {
-        self.file = file
-        self.rule = rule
+    public init(_ file: String, _ rule: Rule, tensors: [String] = []) {
+        (self.file, self.rule, self.tensors) = (file, rule, tensors)
     }
 
     public var category: DiagnosticCategory { .badData }
 
-    public var description: String { "\(file.printable): \(reason)" }
+    public var description: String {
+        guard !tensors.isEmpty else { return "\(file.printable): \(reason)" }
+        let names = tensors.prefix(3).map { "'\($0.printable)'" }.joined(separator: ", ")
+        let rest = tensors.count > 3 ? " and \(tensors.count - 3) more" : ""
+        return "\(file.printable): \(reason); it holds \(names)\(rest)"
+    }
 
     private var reason: String {
         switch rule {

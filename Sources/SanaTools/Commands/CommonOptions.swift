@@ -112,5 +112,8 @@ extension Compute: ExpressibleByArgument {}
 /// What `--compute` says of itself.
 enum ComputeHelp {
     static let text: ArgumentHelp =
-        "For int8 weights: w8a16 dequantizes them, w8a8 rounds activations to int8, too."
+        """
+        For int8 weights: w8a16 widens them, so that a check tells of the weights alone; w8a8 rounds activations to int8, \
+        too, which is faster and can cost more than a tolerance of 1e-3 by itself.
+        """
 }

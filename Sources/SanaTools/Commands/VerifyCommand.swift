@@ -32,9 +32,13 @@ struct VerifyCommand: TalkingCommand {
               sana-tools verify path/to/repo a-fp16.safetensors.zst a-int8.safetensors.zst \\
                 --trajectory trajectory.safetensors --tolerance 1e-2 --pictures samples.png
 
+            --calibrate writes what the model needs and ignores whether it passes; --tolerances applies a file \
+            to runs of the same source weights, stored types, --compute and --numerics, --tolerance to all others.
+
             EXIT CODES
               0 all within tolerance, 1 a comparison failed, 3 none failed and at least one decides nothing,
               65 a model or golden is bad data
+              With --calibrate: 0 written, 1 a golden does not fit or is not precise enough; then the gate's
             """)
 
     @Argument(
@@ -123,10 +127,12 @@ struct VerifyCommand: TalkingCommand {
         if gate, history.noRecord {
             throw UsageError("--gate needs the runs recorded", remedy: "leave out --no-record")
         }
-        let options = try options(project)
+        let calibrations = try tolerances.calibrations(project, isProject: models.isEmpty)
+        let options = try options(project, calibrations)
+        try checkRules(references, project)
         let store = try history.open(project)
         let batch = VerificationBatch(
-            options: options, workers: threads.makePool(), store: store,
+            options: options, calibrations: calibrations, workers: threads.makePool(), store: store,
             open: { path in
                 let own = models.isEmpty && path == project?.model ? project : nil
                 return try own.blaming("model") { try modelOptions.open(path) }
@@ -135,27 +141,42 @@ struct VerifyCommand: TalkingCommand {
         if gate, let store, !outcome.runs.isEmpty {
             outcome.judgements = try gateArguments.gate(store).judge(outcome.runs)
         }
-        if let unused = options.tolerances.unused(outcome.paths).first, !outcome.results.isEmpty {
-            let isGiven = tolerances.layerTolerance.contains(unused.text)
-            try (isGiven ? nil : project).blaming("layer_tolerances") {
-                throw UsageError(
-                    "layer tolerance '\(unused.text.printable)' matches no layer",
-                    remedy: "'sana-tools verify --format json' lists the paths")
-            }
-        }
         try show(outcome)
-        if let path = tolerances.calibrate, outcome.failures.isEmpty {
-            try calibrate(path, outcome.results)
-            return
-        }
         if let last = outcome.failures.last {
             for failure in outcome.failures.dropLast() { Console.report(failure.error) }
             throw last.error
         }
-        switch max(outcome.verdict, outcome.judgements.verdict) {
+        var verdict = outcome.judgements.verdict
+        if let path = tolerances.calibrate {
+            try calibrate(path, outcome.results)
+        } else {
+            verdict = max(verdict, outcome.verdict)
+        }
+        switch verdict {
         case .pass: break
         case .inconclusive: throw ExitCode.inconclusive
         case .fail: throw ExitCode.checkFailed
+        }
+    }
+
+    /// Finds layer tolerances that match nothing before anything is run and recorded; the project's
+    /// are about forwards.
+    ///
+    /// Goldens that cannot be read are told of when they are compared.
+    private func checkRules(
+        _ references: [VerificationBatch.Reference], _ project: ProjectFile?
+    ) throws {
+        let hasForward = references.contains { if case .forward = $0 { true } else { false } }
+        let rules = tolerances.rules(project, isProject: models.isEmpty && hasForward)
+        guard !rules.isEmpty else { return }
+        let paths = Set(references.flatMap { (try? $0.paths()) ?? [] })
+        guard !paths.isEmpty, let unused = Tolerances(rules: rules).unused(paths).first
+        else { return }
+        let isGiven = tolerances.layerTolerance.contains(unused.text)
+        try (isGiven ? nil : project).blaming("layer_tolerances") {
+            throw UsageError(
+                "layer tolerance '\(unused.text.printable)' matches no layer",
+                remedy: "'sana-tools verify --format json' lists the paths")
         }
     }
 
@@ -180,16 +201,25 @@ struct VerifyCommand: TalkingCommand {
                 "--pictures shows what was sampled, and there is no --trajectory",
                 remedy: "record one with 'sana-tools capture --trajectory'")
         }
+        guard isolated != true || !forwards.isEmpty else {
+            throw UsageError(
+                "--isolated runs the layers of a forward, and there is only a trajectory",
+                remedy: "leave it out, or give a --reference, too")
+        }
         return forwards.map { .forward($0) } + samplings.map { .trajectory($0) }
     }
 
-    private func options(_ project: ProjectFile?) throws -> Verification.Options {
+    private func options(
+        _ project: ProjectFile?, _ calibrations: [Calibration]
+    ) throws -> Verification.Options {
         var options = Verification.Options()
-        options.tolerances = try tolerances.make(project, isProject: models.isEmpty)
-        options.metric = metric ?? options.tolerances.calibrated?.metric
-        if let calibrated = options.tolerances.calibrated, calibrated.metric != options.metric {
+        options.tolerances = tolerances.make(project, isProject: models.isEmpty)
+        options.metric = metric
+        if let metric, let other = calibrations.first,
+            !calibrations.contains(where: { $0.metric == metric })
+        {
             throw UsageError(
-                "the file of tolerances is in \(calibrated.metric.rawValue), --metric is another",
+                "the file of tolerances is in \(other.metric.rawValue), --metric is another",
                 remedy: "leave --metric out, or calibrate with it")
         }
         (options.numerics, options.compute) = (numerics, compute)
@@ -207,7 +237,7 @@ struct VerifyCommand: TalkingCommand {
         if let junit { try outcome.junit.write(junit) }
         if let pictures { try draw(outcome, pictures) }
         if format == .junit { return try Console.data(outcome.junit.text) }
-        guard !outcome.results.isEmpty else { return }
+        guard !outcome.isEmpty else { return }
         let detail = Verification.Detail(allLayers: !summary, isWide: wide)
         switch format {
         case .text:
@@ -227,7 +257,7 @@ struct VerifyCommand: TalkingCommand {
         let file = try OutputFile(path, replaceExisting: true)
         try file.write(sheet.image.file)
         try file.commit()
-        let rows = sheet.labels.map(\.printable).joined(separator: ", ")
+        let rows = sheet.captions.map(\.printable).joined(separator: ", ")
         Console.note("sana-tools: \(path.printable) shows, from the top: \(rows)")
     }
 
@@ -237,9 +267,12 @@ struct VerifyCommand: TalkingCommand {
         guard problems.isEmpty, results.allSatisfy({ $0.output != nil }),
             let calibration = Calibration(results, margin: tolerances.margin)
         else {
+            var seen = Set<String>()
+            let reasons = problems.map(\.message).filter { seen.insert($0).inserted }.prefix(5)
             Console.talk(
-                "sana-tools: error: no tolerances were written: a golden does not fit the model, or values are not finite"
-            )
+                "sana-tools: error: no tolerances were written: "
+                    + (reasons.isEmpty
+                        ? "values are not finite" : reasons.joined(separator: "; ")))
             throw ExitCode.checkFailed
         }
         try calibration.write(path, order: results.flatMap { $0.compared.map(\.path) })
@@ -263,13 +296,13 @@ struct ToleranceOptions: ParsableArguments {
     @Option(
         name: .customLong("tolerances"),
         help: ArgumentHelp(
-            "Tolerances of single layers, as --calibrate wrote them.", valueName: "file"),
-        completion: .file())
-    var calibration: String?
+            "Tolerances of single layers, as --calibrate wrote them, for runs like those it was made of. Repeatable.",
+            valueName: "file"), completion: .file())
+    var calibration: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Write per-layer tolerances: what this model needs on this machine, times --margin.",
+            "Write per-layer tolerances: what this model needs on this machine, times --margin, whatever the verdict.",
             valueName: "file"), completion: .file())
     var calibrate: String?
 
@@ -291,19 +324,28 @@ struct ToleranceOptions: ParsableArguments {
 
     /// - Parameter isProject: whether the project's model is verified, which its layers' tolerances
     ///   belong to.
-    /// - Throws: what reading the file of tolerances throws.
-    func make(_ project: ProjectFile?, isProject: Bool) throws -> Tolerances {
-        let own = isProject ? project : nil
+    func make(_ project: ProjectFile?, isProject: Bool) -> Tolerances {
         var result = Tolerances()
         result.base = tolerance ?? project?.tolerance ?? result.base
-        result.rules =
-            layerTolerance.compactMap(LayerTolerance.init) + (own?.layerTolerances ?? [])
-        if let calibration {
-            result.calibrated = try Calibration(path: calibration)
-        } else if calibrate == nil, let file = own?.calibration {
-            result.calibrated = try own.blaming("tolerances") { try Calibration(path: file) }
-        }
+        result.rules = rules(project, isProject: isProject)
         return result
+    }
+
+    /// Rules of flags, then those of the project.
+    func rules(_ project: ProjectFile?, isProject: Bool) -> [LayerTolerance] {
+        layerTolerance.compactMap(LayerTolerance.init)
+            + (isProject ? project?.layerTolerances ?? [] : [])
+    }
+
+    /// The files of tolerances; those of the project where no flag names or writes one.
+    ///
+    /// - Throws: what reading them throws.
+    func calibrations(_ project: ProjectFile?, isProject: Bool) throws -> [Calibration] {
+        if !calibration.isEmpty { return try calibration.map { try Calibration(path: $0) } }
+        let own = isProject && calibrate == nil ? project : nil
+        return try own.blaming("tolerances") {
+            try (own?.calibrations ?? []).map { try Calibration(path: $0) }
+        }
     }
 }
 

@@ -25,7 +25,8 @@ enum Colour: Int {
 
     private static let words: [Substring: Colour] = [
         "pass": .green, "PASS": .green, "ok": .green, "fail": .red, "FAIL": .red, "regress": .red,
-        "REGRESS": .red, "error": .red, "wrong": .red, "missing": .red, "inconclusive": .yellow,
+        "REGRESS": .red, "error": .red, "ERROR": .red, "wrong": .red, "missing": .red,
+        "inconclusive": .yellow,
         "INCONCLUSIVE": .yellow, "warning": .yellow,
     ]
 

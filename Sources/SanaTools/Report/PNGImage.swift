@@ -1,13 +1,15 @@
 import SanaModel
 
 /// An 8-bit image with one channel (grey) or three (RGB), written as PNG without compression.
-struct PNGImage: Equatable {
+struct PNGImage {
     let width: Int
     let height: Int
     /// 1 or 3.
     let channels: Int
     /// `[height, width, channels]`
     var pixels: [UInt8]
+    /// Text beside the pixels, by keyword.
+    var texts: [(keyword: String, text: String)] = []
 
     init(width: Int, height: Int, channels: Int, fill: UInt8 = 255) {
         (self.width, self.height, self.channels) = (width, height, channels)
@@ -26,9 +28,33 @@ struct PNGImage: Equatable {
         let header =
             Self.bytes(UInt32(width)) + Self.bytes(UInt32(height))
             + [8, channels == 1 ? 0 : 2, 0, 0, 0]
-        return [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
-            + Self.chunk("IHDR", header) + Self.chunk("IDAT", Self.stored(lines))
+        // Neither compressed nor translated.
+        let texts = self.texts.flatMap { keyword, text in
+            Self.chunk("iTXt", Array(keyword.utf8) + [0, 0, 0, 0, 0] + Array(text.utf8))
+        }
+        return Self.signature + Self.chunk("IHDR", header) + texts
+            + Self.chunk("IDAT", Self.stored(lines))
             + Self.chunk("IEND", [])
+    }
+
+    private static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
+
+    /// The text that `file` has under `keyword`; `nil` where `file` is no PNG, or has none that is
+    /// stored as this type does.
+    static func text(_ keyword: String, in file: [UInt8]) -> String? {
+        guard file.starts(with: signature) else { return nil }
+        let head = Array("iTXt".utf8) + Array(keyword.utf8) + [0, 0, 0, 0, 0]
+        var rest = file[signature.count...]
+        while rest.count >= 12 {
+            let length = rest.prefix(4).reduce(0) { $0 << 8 | Int($1) }
+            guard length <= rest.count - 12 else { return nil }
+            let chunk = rest.dropFirst(4).prefix(4 + length)
+            if chunk.starts(with: head) {
+                return String(decoding: chunk.dropFirst(head.count), as: UTF8.self)
+            }
+            rest = rest.dropFirst(12 + length)
+        }
+        return nil
     }
 
     private static func bytes(_ value: UInt32) -> [UInt8] {
@@ -74,64 +100,5 @@ struct PNGImage: Equatable {
             b = (b + a) % 65521
         }
         return b << 16 | a
-    }
-}
-
-/// Pictures side by side: a row for each source, a column for each image of its batch.
-struct ContactSheet {
-    /// What a row shows, such as a model's name.
-    private(set) var labels: [String] = []
-    private var rows: [DenseTensor] = []
-    /// `[C, H, W]` of every picture.
-    private let shape: [Int]
-    private let columns: Int
-
-    private static let gap = 2
-    /// Sheets are made at least about this high a row, by repeating pixels.
-    private static let rowHeight = 48
-
-    /// - Parameter latents: pictures `[B, C, H, W]` with 1 or 3 channels; `nil` for others, which
-    ///   need a decoder, and for ones too large for a sheet.
-    init?(_ label: String, _ latents: DenseTensor) {
-        let shape = latents.shape
-        guard shape.count == 4, shape[1] == 1 || shape[1] == 3, latents.count <= 1 << 24,
-            latents.count > 0
-        else { return nil }
-        (self.shape, columns) = (Array(shape.dropFirst()), shape[0])
-        add(label, latents)
-    }
-
-    /// Adds a row of as many pictures of the same size; others are left out.
-    mutating func add(_ label: String, _ latents: DenseTensor) {
-        guard latents.shape == [columns] + shape else { return }
-        labels.append(label)
-        rows.append(latents)
-    }
-
-    /// The sheet, −1 black and 1 white.
-    var image: PNGImage {
-        let (channels, height, width) = (shape[0], shape[1], shape[2])
-        let zoom = max(1, Self.rowHeight / height)
-        let (stepX, stepY) = (width * zoom + Self.gap, height * zoom + Self.gap)
-        var sheet = PNGImage(
-            width: columns * stepX - Self.gap, height: rows.count * stepY - Self.gap,
-            channels: channels)
-        for (row, latents) in rows.enumerated() {
-            for index in 0..<latents.count {
-                let (x, y) = (index % width, index / width % height)
-                let channel = index / (width * height) % channels
-                let column = index / (width * height * channels)
-                let value = latents.values.pointer[index]
-                let level = value.isFinite ? min(max((value + 1) * 127.5, 0), 255) : 0
-                for dy in 0..<zoom {
-                    for dx in 0..<zoom {
-                        let line = row * stepY + y * zoom + dy
-                        let place = line * sheet.width + column * stepX + x * zoom + dx
-                        sheet.pixels[place * channels + channel] = UInt8(level.rounded())
-                    }
-                }
-            }
-        }
-        return sheet
     }
 }

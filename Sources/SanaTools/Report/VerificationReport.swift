@@ -52,7 +52,8 @@ extension Verification {
         lines += explanation.map { "      " + $0 }
         lines += problems.prefix(20).map { "      \($0.kind.rawValue): \($0.message)" }
         if problems.count > 20 { lines.append("      … and \(problems.count - 20) more problems") }
-        return lines.joined(separator: "\n") + "\n\n" + table(detail).text + "\n"
+        return lines.joined(separator: "\n") + "\n"
+            + (compared.isEmpty ? "" : "\n" + table(detail).text + "\n")
     }
 
     func markdown(_ detail: Detail) -> String {
@@ -63,7 +64,7 @@ extension Verification {
             "### \(signs[verdict] ?? "") `\(model.printable)` against `\(reference.printable)`\n\n"
             + "\(verdict.rawValue): `\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute "
             + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
-            + table(detail).markdown + "\n"
+            + (compared.isEmpty ? "" : table(detail).markdown + "\n")
     }
 
     /// What is counted.

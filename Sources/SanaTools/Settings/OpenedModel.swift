@@ -60,16 +60,20 @@ struct OpenedModel: Sendable {
         return archive
     }
 
+    /// What an archive says of its source.
+    private var manifest: Archive.Manifest? {
+        guard case .archive(let archive) = kind else { return nil }
+        return archive.manifest
+    }
+
     /// Whether any weight is int8.
     var isQuantized: Bool { source.tensors.contains { $0.dtype == .i8 } }
 
     /// The digest of the weights that the model came from: an archive's manifest carries that of
     /// its source.
     func sourceDigest(workers: WorkerPool) throws -> String {
-        if case .archive(let archive) = kind, let manifest = archive.manifest {
-            return manifest.weightsDigest
-        }
-        return try WeightsDigest.compute(source, workers: workers)
+        try manifest?.weightsDigest
+            ?? WeightsDigest.compute(source, workers: workers)
     }
 
     /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
@@ -99,7 +103,8 @@ struct OpenedModel: Sendable {
         let bytes = source.tensors.map { ($0.name, $0.byteCount) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
-            sourceDigest: digest, network: network, loadSeconds: seconds,
+            sourceDigest: digest, isConverted: manifest != nil, network: network,
+            loadSeconds: seconds,
             tensorBytes: Dictionary(bytes) { first, _ in first },
             int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
     }
@@ -113,6 +118,8 @@ struct LoadedModel: Sendable {
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
     let sourceDigest: String
+    /// Whether that is the digest of other weights than these, which were made from them.
+    let isConverted: Bool
     let network: SanaNetwork
     /// Decoding and binding, without the digest.
     let loadSeconds: Double
@@ -134,6 +141,9 @@ struct LoadedModel: Sendable {
             return transformer
         }
     }
+
+    /// The types of the weights, the one that holds most bytes first.
+    var dtypes: [String] { dtype.split(separator: "+").map(String.init) }
 
     /// Whether the module at `path` holds int8 weights.
     func isInt8(_ path: String) -> Bool { int8Tensors.contains { $0.hasPrefix(path + ".") } }

@@ -28,8 +28,8 @@ struct ProjectFile {
     var tolerance: Double?
     /// Tolerances of layers, `GLOB=T`; the first that matches decides.
     var layerTolerances: [LayerTolerance] = []
-    /// File of per-layer tolerances that 'verify --calibrate' wrote.
-    var calibration: String?
+    /// Files of per-layer tolerances that 'verify --calibrate' wrote.
+    var calibrations: [String] = []
     /// SQLite file of the history.
     var database: String?
     /// Side of the square image to profile, in pixels.
@@ -111,7 +111,7 @@ struct ProjectFile {
                     }
                     return rule
                 }
-            case "tolerances": calibration = resolved(try required(value.string, "a path"))
+            case "tolerances": calibrations = try strings().map(resolved)
             case "database": database = resolved(try required(value.string, "a path"))
             case "resolution":
                 let pixels = try required(value.int, "a whole number of pixels")

@@ -30,7 +30,8 @@ extension Verification {
         var result = Verification(
             model: model.label, reference: trajectory.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
-            numerics: options.numerics, startedAt: Date())
+            numerics: options.numerics, weightsDigest: model.sourceDigest,
+            dtypes: model.dtypes, startedAt: Date())
         result.goldenRounding = trajectory.provenance.roundingError ?? 0
         result.sampling = Sampling(
             scheduler: trajectory.schedulerName, steps: trajectory.steps,
@@ -70,7 +71,7 @@ extension Verification {
         result.problems += trajectory.provenance.precisionProblems(
             metric, tolerance: strictest, numerics: options.numerics)
         if !options.allowStale {
-            result.problems += trajectory.provenance.staleness(model.sourceDigest)
+            result.problems += trajectory.provenance.staleness(model)
         }
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result

@@ -19,7 +19,8 @@ struct Attribution: Sendable, Equatable {
 extension Attribution {
     /// Explains the first failure among `layers`; `nil` when none fails.
     ///
-    /// Errors count relative to the tolerance of their layer, as RMS. Where own errors are known,
+    /// Errors count relative to the tolerance of their layer, as RMS, own errors relative to what a
+    /// calibration found the layer to add by itself, if it did. Where own errors are known,
     /// the cause is the layer with the largest one up to the first failure, or the module around
     /// it when that is out of tolerance even with golden values inside: then its own parameters
     /// are wrong. Otherwise the cause is where the error grows most from input to output, among
@@ -39,7 +40,8 @@ extension Attribution {
         }
         if layers.contains(where: { $0.isolated != nil }) {
             return byOwnError(layers, upTo: failure) { layer in
-                (layer.isolated?.local ?? 0) / limit(layer)
+                let own = tolerances.ownLimit(of: layer.path).map { max($0, .leastNormalMagnitude) }
+                return (layer.isolated?.local ?? 0) / (own ?? limit(layer))
             }
         }
         let errors = Dictionary(

@@ -156,16 +156,19 @@ struct GoldenProvenance: Sendable {
                 + config.modelClass.rawValue)
     }
 
-    /// The problem of having been recorded from other weights than those with `digest`.
-    func staleness(_ digest: String) -> [Verification.Problem] {
-        guard weightsDigest != digest else { return [] }
+    /// The problem of having been recorded from other weights than `model` has or was made from.
+    func staleness(_ model: LoadedModel) -> [Verification.Problem] {
+        guard weightsDigest != model.sourceDigest else { return [] }
         return [
             .init(
                 kind: .stale,
                 message:
                     "golden is stale: recorded from weights "
-                    + "\(String(weightsDigest.prefix(12)).printable), the model's are "
-                    + "\(digest.prefix(12)); capture it again, or --allow-stale")
+                    + "\(String(weightsDigest.prefix(12)).printable), "
+                    + (model.isConverted
+                        ? "the archive was made from " : "the model's are ")
+                    + "\(String(model.sourceDigest.prefix(12)).printable); capture it again, or --allow-stale"
+            )
         ]
     }
 }

@@ -23,6 +23,10 @@ struct Tolerances: Sendable, Equatable {
         return 1 / calibrated.margin
     }
 
+    /// The relative RMS error that the layer at `path` may add by itself, as far as a calibration
+    /// knows it.
+    func ownLimit(of path: String) -> Double? { calibrated?.own[path] }
+
     /// Rules that speak about none of `paths`.
     func unused(_ paths: Set<String>) -> [LayerTolerance] {
         rules.filter { rule in !paths.contains(where: rule.matches) }

@@ -35,7 +35,8 @@ extension Verification {
         var result = Verification(
             model: model.label, reference: golden.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
-            numerics: options.numerics, startedAt: Date())
+            numerics: options.numerics, weightsDigest: model.sourceDigest,
+            dtypes: model.dtypes, startedAt: Date())
         result.goldenRounding = golden.provenance.roundingError ?? 0
         if let problem = golden.provenance.foreignClass(model.config) {
             result.problems = [problem]
@@ -71,7 +72,7 @@ extension Verification {
         result.problems += golden.provenance.precisionProblems(
             metric, tolerance: strictest, numerics: options.numerics)
         if !options.allowStale {
-            result.problems += golden.provenance.staleness(model.sourceDigest)
+            result.problems += golden.provenance.staleness(model)
         }
         let inputs = LayerInputs(
             model.config, captured: result.layers.map(\.path))
@@ -93,9 +94,6 @@ extension Isolation {
         _ model: LoadedModel, _ golden: Golden, _ options: Verification.Options
     ) -> Result<Isolation?, Refusal> {
         guard options.isolated != false else { return .success(nil) }
-        func refused(_ text: String) -> Result<Isolation?, Refusal> {
-            options.isolated == true ? .failure(Refusal(text: text)) : .success(nil)
-        }
         let config = model.config
         let latent = golden.inputs.hiddenStates.shape
         let captions = golden.inputs.encoderHiddenStates.shape
@@ -107,18 +105,22 @@ extension Isolation {
             try SanaInputs.check(
                 batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1],
                 for: config)
-        } catch { return refused(error.description) }
-        let shapes = config.defaultShapes(
-            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
-        let lacking = shapes.first { golden.shape(activationPrefix + $0.path) != $0.shape }
-        if let lacking { return refused("the golden has no usable \(lacking.path)") }
+        } catch {
+            return options.isolated == true
+                ? .failure(Refusal(text: error.description)) : .success(nil)
+        }
         let operations = config.modules(
             batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1]
         ).totalOperations
         guard options.isolated == true || operations <= Verification.Options.isolatedOperations
         else { return .success(nil) }
+        let shapes = config.defaultShapes(
+            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
+        if let lacking = shapes.first(where: {
+            golden.shape(Golden.activationPrefix + $0.path) != $0.shape
+        }) {
+            return .failure(Refusal(text: "the golden has no usable \(lacking.path)"))
+        }
         return .success(isolation)
     }
-
-    private static var activationPrefix: String { Golden.activationPrefix }
 }

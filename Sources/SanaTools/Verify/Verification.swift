@@ -60,13 +60,17 @@ struct Verification: Sendable {
     /// How weights met activations: `fp32`, or a `Compute` for int8 weights.
     let compute: String
     let numerics: Numerics
+    /// Digest of the weights that the model came from.
+    let weightsDigest: String
+    /// Types of the stored weights, the one that holds most bytes first.
+    let dtypes: [String]
     var layers: [Layer] = []
     /// The model's output; `nil` when its shape differs from the golden's.
     var output: Layer?
     var problems: [Problem] = []
     /// What makes it fail; `nil` when it passes, or fails by its problems alone.
     var attribution: Attribution?
-    /// Why own errors were asked for and could not be had.
+    /// Why own errors, asked for or cheap, could not be had.
     var isolationRefused: String?
     /// What was sampled, where the golden is a trajectory; layers are its steps.
     var sampling: Sampling?
@@ -74,6 +78,13 @@ struct Verification: Sendable {
     var goldenRounding = 0.0
     let startedAt: Date
     var seconds = 0.0
+
+    /// What its errors depend on.
+    var subject: Calibration.Subject {
+        .init(
+            weightsDigest: weightsDigest, dtypes: dtypes, compute: compute,
+            numerics: numerics.rawValue)
+    }
 
     /// All that was compared, the output last.
     var compared: [Layer] { layers + [output].compactMap { $0 } }

@@ -5,6 +5,8 @@ import SanaQuant
 /// Several models against several goldens: one result and one record each, one verdict for all.
 struct VerificationBatch {
     let options: Verification.Options
+    /// Files of tolerances; of those that were made for runs like one, the first decides for it.
+    var calibrations: [Calibration] = []
     let workers: WorkerPool
     /// `nil` where nothing is recorded.
     let store: HistoryStore?
@@ -16,15 +18,22 @@ struct VerificationBatch {
     struct Outcome {
         var results: [Verification] = []
         /// What could not be compared, and why.
-        var failures: [(subject: String, error: any DiagnosticError)] = []
+        var failures: [Failure] = []
         /// Numbers of the runs that were recorded, one for each result.
         var runs: [Int64] = []
         /// What the gate says of them; empty where it was not asked.
         var judgements: [Gate.Judgement] = []
 
+        /// Over what could be compared.
         var verdict: Verdict { results.map(\.verdict).max() ?? .pass }
-        /// Paths of everything that was compared.
-        var paths: Set<String> { Set(results.flatMap { $0.compared.map(\.path) }) }
+    }
+
+    /// A comparison that could not take place.
+    struct Failure {
+        let model: String
+        /// `nil` where the model cannot be read, whatever it is compared with.
+        let reference: String?
+        let error: any DiagnosticError
     }
 
     /// A golden to compare with.
@@ -37,6 +46,20 @@ struct VerificationBatch {
             case .forward(let path), .trajectory(let path): path
             }
         }
+
+        /// What may be compared with it, by the names that tolerances of layers match.
+        ///
+        /// - Throws: what opening it throws.
+        func paths() throws -> [String] {
+            switch self {
+            case .forward(let path):
+                let golden = try Golden(path: path)
+                return golden.activationNames + golden.outputNames.map { Golden.outputPrefix + $0 }
+            case .trajectory(let path):
+                let golden = try TrajectoryGolden(path: path)
+                return (0..<golden.steps).map(TrajectoryGolden.name) + [TrajectoryGolden.outputName]
+            }
+        }
     }
 
     /// Compares each model with each golden. What cannot be read does not keep the others from
@@ -47,30 +70,58 @@ struct VerificationBatch {
         let progress = ProgressLine("verify")
         defer { progress.finish() }
         var outcome = Outcome()
+        var warned = Set<String>()
         for (index, path) in models.enumerated() {
             let first = index * references.count
             let mine = references.enumerated().filter { shard?.contains(first + $0.offset) ?? true }
             guard !mine.isEmpty else { continue }
             do {
                 let model = try open(path).load(workers: workers, checksHashes: true)
+                let options = options(for: model)
+                if !calibrations.isEmpty, options.tolerances.calibrated == nil,
+                    warned.insert(path).inserted
+                {
+                    Console.note(
+                        "sana-tools: no file of tolerances was made for \(path.printable) "
+                            + "(\(Calibration.Subject(model, options).text)): --tolerance applies to it"
+                    )
+                }
                 for (number, reference) in mine {
                     progress.update(
                         index * references.count + number, of: models.count * references.count)
                     do {
-                        let (result, run) = try verify(model, reference)
+                        let (result, run) = try verify(model, reference, options)
                         outcome.results.append(result)
                         if let run { outcome.runs.append(run) }
                     } catch let error as any DiagnosticError {
-                        outcome.failures.append(("\(path) against \(reference.path)", error))
+                        outcome.failures.append(
+                            Failure(model: path, reference: reference.path, error: error))
                     }
                 }
-            } catch let error as any DiagnosticError { outcome.failures.append((path, error)) }
+            } catch let error as any DiagnosticError {
+                outcome.failures.append(Failure(model: path, reference: nil, error: error))
+            }
         }
         return outcome
     }
 
+    /// The options with the tolerances that were made for runs like this one.
+    private func options(for model: LoadedModel) -> Verification.Options {
+        var options = options
+        let subject = Calibration.Subject(model, options)
+        let fitting = calibrations.filter { calibration in
+            (options.metric ?? calibration.metric) == calibration.metric
+                && calibration.applies(to: subject, allowStale: options.allowStale)
+        }
+        guard let chosen = fitting.first(where: { $0.subject != nil }) ?? fitting.first
+        else { return options }
+        options.tolerances.calibrated = chosen
+        options.metric = chosen.metric
+        return options
+    }
+
     private func verify(
-        _ model: LoadedModel, _ reference: Reference
+        _ model: LoadedModel, _ reference: Reference, _ options: Verification.Options
     ) throws -> (Verification, run: Int64?) {
         let result: Verification
         let sizes: RunSizes
@@ -85,67 +136,6 @@ struct VerificationBatch {
             sizes = RunSizes(golden.inputs)
         }
         return (result, try store?.record(.verification(result, model, sizes, workers)))
-    }
-}
-
-extension VerificationBatch.Outcome {
-    var json: JSONValue {
-        var documents = results.map(\.json)
-        for (index, judgement) in judgements.enumerated() where index < documents.count {
-            documents[index] = documents[index].setting("gate", to: judgement.json)
-        }
-        return .oneOrMany(documents)
-    }
-
-    func text(_ detail: Verification.Detail) -> String {
-        (results.map { $0.text(detail) } + [summary] + judgements.map(\.text)).joined(
-            separator: "\n")
-    }
-
-    func markdown(_ detail: Verification.Detail) -> String {
-        let sections = results.map { $0.markdown(detail) }
-        return
-            ((results.count > 1 ? ["**\(summary)**\n"] + sections : sections)
-            + judgements.map { "\n" + $0.markdown })
-            .joined(separator: "\n")
-    }
-
-    /// The one verdict over all.
-    private var summary: String {
-        let total = results.count
-        let failed = results.filter { $0.verdict == .fail }.count
-        let open = results.filter { $0.verdict == .inconclusive }.count
-        switch verdict {
-        case .pass: return "PASS: \(total) of \(total) comparisons within tolerance"
-        case .fail: return "FAIL: \(failed) of \(total) comparisons out of tolerance"
-        case .inconclusive: return "INCONCLUSIVE: \(open) of \(total) comparisons decide nothing"
-        }
-    }
-
-    /// What was sampled from the first trajectory, below what diffusers made of it; `nil` where
-    /// nothing was or latents are no pictures.
-    var pictures: ContactSheet? {
-        let first = results.first { $0.sampling != nil }
-        guard let first, let golden = first.sampling?.golden,
-            var sheet = ContactSheet("diffusers", golden)
-        else { return nil }
-        for result in results where result.reference == first.reference {
-            guard let final = result.sampling?.final else { continue }
-            sheet.add("\(result.model) (\(result.compute))", final)
-        }
-        return sheet
-    }
-
-    var junit: JUnitReport {
-        JUnitReport(
-            suites: results.map(\.junit)
-                + failures.map { subject, error in
-                    let outcome = JUnitReport.Case.Outcome.error(
-                        type: "\(error.category)", message: error.fullMessage)
-                    return .init(
-                        name: subject, startedAt: Date(), seconds: 0,
-                        cases: [.init(name: "read", outcome: outcome)])
-                })
     }
 }
 

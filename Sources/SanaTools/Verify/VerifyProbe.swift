@@ -131,7 +131,6 @@ final class VerifyProbe: LayerProbe {
     }
 
     /// Entries that are missing, extra, misshapen or out of order.
-    ///
     func problems(_ config: SanaConfig) -> [Verification.Problem] {
         let expected = config.defaultActivations
         let stored = Set(golden.activationNames)
@@ -141,6 +140,8 @@ final class VerifyProbe: LayerProbe {
             !stored.contains($0) && reported.insert($0).inserted
         }
         let made = Set(seen)
+        let contract = Set(listed)
+        let unlisted = golden.activationNames.filter { made.contains($0) && !contract.contains($0) }
         let extra =
             golden.activationNames.filter { !made.contains($0) }
             + golden.outputNames.filter { !config.outputs.contains($0) }
@@ -152,6 +153,11 @@ final class VerifyProbe: LayerProbe {
                     kind: .extra,
                     message:
                         "\($0.printable) is in the golden, but the model makes no such activation")
+            }
+            + unlisted.map {
+                .init(
+                    kind: .extra,
+                    message: "\($0.printable) is in the golden, but its contract does not list it")
             }
             + golden.unknownNames.map {
                 .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")

@@ -30,7 +30,13 @@ struct ReportPage {
         ]
         if !worse.isEmpty { context["worse"] = ["rows": worse] as [String: Any] }
         if let picture {
-            context["picture"] = ["data": Data(picture).base64EncodedString()] as [String: Any]
+            let captions = (ContactSheet.captions(inPNG: picture) ?? []).map(\.printable)
+            var fields: [String: Any] = ["data": Data(picture).base64EncodedString()]
+            if !captions.isEmpty {
+                fields["caption"] = ["rows": captions] as [String: Any]
+                fields["alt"] = ", from the top: " + captions.joined(separator: "; ")
+            }
+            context["picture"] = fields
         }
         return template.render(context)
     }

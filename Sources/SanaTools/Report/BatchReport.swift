@@ -1,0 +1,103 @@
+import Foundation
+import SanaModel
+
+/// How several verifications are shown, with what could not be compared.
+extension VerificationBatch.Outcome {
+    var isEmpty: Bool { results.isEmpty && failures.isEmpty }
+
+    var json: JSONValue {
+        var documents = results.map(\.json)
+        for (index, judgement) in judgements.enumerated() where index < documents.count {
+            documents[index] = documents[index].setting("gate", to: judgement.json)
+        }
+        return .oneOrMany(documents + failures.map(\.json))
+    }
+
+    func text(_ detail: Verification.Detail) -> String {
+        (results.map { $0.text(detail) } + failures.map(\.text) + [summary]
+            + judgements.map(\.text)).joined(separator: "\n")
+    }
+
+    func markdown(_ detail: Verification.Detail) -> String {
+        (["**\(summary)**\n"] + results.map { $0.markdown(detail) } + failures.map(\.markdown)
+            + judgements.map { "\n" + $0.markdown }).joined(separator: "\n")
+    }
+
+    /// The one verdict over all.
+    private var summary: String {
+        let total = results.count
+        let failed = results.filter { $0.verdict == .fail }.count
+        let open = results.filter { $0.verdict == .inconclusive }.count
+        guard failures.isEmpty else {
+            return "ERROR: \(failures.count) of \(total + failures.count) could not be read"
+                + (total > 0 ? ", \(failed) of \(total) comparisons out of tolerance" : "")
+        }
+        switch verdict {
+        case .pass: return "PASS: \(total) of \(total) comparisons within tolerance"
+        case .fail: return "FAIL: \(failed) of \(total) comparisons out of tolerance"
+        case .inconclusive: return "INCONCLUSIVE: \(open) of \(total) comparisons decide nothing"
+        }
+    }
+
+    /// What was sampled along each trajectory, below what diffusers made of it; `nil` where
+    /// nothing was or latents are no pictures.
+    var pictures: ContactSheet? {
+        var sheet = ContactSheet()
+        var seen = Set<String>()
+        for first in results where first.sampling != nil {
+            guard seen.insert(first.reference).inserted, let golden = first.sampling?.golden
+            else { continue }
+            sheet.add(.init(source: "diffusers", trajectory: first.reference), golden)
+            for result in results where result.reference == first.reference {
+                guard let final = result.sampling?.final else { continue }
+                sheet.add(
+                    .init(
+                        source: result.model, trajectory: result.reference,
+                        dtypes: result.dtypes.joined(separator: "+"), compute: result.compute),
+                    final)
+            }
+        }
+        return sheet.isEmpty ? nil : sheet
+    }
+
+    var junit: JUnitReport {
+        JUnitReport(
+            suites: results.map(\.junit)
+                + failures.map { failure in
+                    let outcome = JUnitReport.Case.Outcome.error(
+                        type: "\(failure.error.category)", message: failure.error.fullMessage)
+                    return .init(
+                        name: failure.subject(" against "), startedAt: Date(), seconds: 0,
+                        cases: [.init(name: "read", outcome: outcome)])
+                })
+    }
+}
+
+extension VerificationBatch.Failure {
+    /// Stands in for the verdict of a comparison.
+    private static let verdict = "error"
+
+    fileprivate func subject(_ separator: String) -> String {
+        reference.map { model + separator + $0 } ?? model
+    }
+
+    fileprivate var json: JSONValue {
+        .fields([
+            "model": .string(model), "reference": .text(reference),
+            "verdict": .string(Self.verdict), "message": .string(error.fullMessage),
+        ])
+    }
+
+    fileprivate var text: String {
+        let lines = error.fullMessage.split(separator: "\n").map { "      \($0)" }
+        return
+            (["\(Self.verdict.uppercased())  \(subject("  against  ").printable)"] + lines + [""])
+            .joined(separator: "\n")
+    }
+
+    fileprivate var markdown: String {
+        let subject = [model, reference].compactMap { $0.map { "`\($0.printable)`" } }
+        let message = error.fullMessage.replacing("\n", with: " ")
+        return "### ⚠️ \(subject.joined(separator: " against "))\n\n\(Self.verdict): \(message)\n"
+    }
+}
