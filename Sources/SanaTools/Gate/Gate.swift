@@ -65,6 +65,7 @@ struct Gate {
     private func judge(_ run: RunSummary, among runs: [RunSummary]) throws -> Judgement {
         let series = Series(run)
         let baselineRuns: [RunSummary]
+        var isItsOwn = false
         switch baseline {
         case .last(let count):
             let place = runs.firstIndex { $0.joined.id == run.joined.id } ?? runs.endIndex
@@ -72,7 +73,11 @@ struct Gate {
         case .named(let name):
             let ids = Set(try store.baselines().filter { $0.name == name }.map(\.runId))
             if ids.isEmpty { throw HistoryError.noSuchBaseline(store.path, name) }
-            baselineRuns = runs.filter { ids.contains($0.joined.id) && Series($0) == series }
+            // A run that became the baseline says nothing of itself.
+            baselineRuns = runs.filter {
+                ids.contains($0.joined.id) && Series($0) == series && $0.joined.id != run.joined.id
+            }
+            isItsOwn = ids.contains(run.joined.id)
         case .runs(let ids):
             baselineRuns = try ids.map { id in
                 guard let run = runs.first(where: { $0.joined.id == id }) else {
@@ -84,7 +89,11 @@ struct Gate {
         var result = Judgement(run: run, baseline: baselineRuns)
         guard !baselineRuns.isEmpty else {
             if case .named(let name) = baseline {
-                result.reason = "baseline '\(name.printable)' has no run of this series"
+                result.reason =
+                    isItsOwn
+                    ? "baseline '\(name.printable)' is this very run: record another with "
+                        + "'sana-tools \(run.run.kind.printable)', then run the gate again"
+                    : "baseline '\(name.printable)' has no run of this series"
                 result.verdict = .inconclusive
             } else {
                 result.reason = "the first run of its series"
