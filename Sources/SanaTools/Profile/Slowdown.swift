@@ -13,7 +13,8 @@
         private let inner: any LayerProbe
         private let workers: WorkerPool
         private var depth = 0
-        private var started: (wall: ContinuousClock.Instant, cpu: Int)?
+        /// Processor time of this thread and of all at the begin of the module.
+        private var started: (mine: Int, all: Int)?
 
         var readsActivations: Bool { inner.readsActivations }
 
@@ -34,14 +35,13 @@
         func begin(_ path: String) {
             inner.begin(path)
             depth += 1
-            if isMeant(path) { started = (.now, HostState.ownProcessorTime) }
+            if isMeant(path) { started = (Self.threadTime, HostState.ownProcessorTime) }
         }
 
         func end(_ path: String, _ outputs: [Activation]) {
             if isMeant(path), let started {
-                let wall = ContinuousClock.now - started.wall
-                let cpu = Double(HostState.ownProcessorTime - started.cpu)
-                spin(wall, processors: cpu / max(1, Double(wall.inNanoseconds)))
+                let mine = Self.threadTime - started.mine
+                spin(mine, others: HostState.ownProcessorTime - started.all - mine)
                 self.started = nil
             }
             depth -= 1
@@ -52,14 +52,21 @@
             self.path == Profile.totalPath ? depth == 1 : path == self.path
         }
 
-        /// Keeps as many processors busy as the module did, so that both clocks rise by `share`.
-        private func spin(_ wall: Duration, processors: Double) {
-            let others = max(0, processors - 1) / Double(max(1, workers.threadCount - 1))
-            let start = ContinuousClock.now
+        /// Takes `share` more of the processor time that the module took on each thread, whatever
+        /// else runs on the machine.
+        private func spin(_ mine: Int, others: Int) {
+            let theirs = others / max(1, workers.threadCount - 1)
             workers.run(workers.threadCount) { index, _ in
-                let end = start + wall * (index == 0 ? share : share * min(1, others))
-                while ContinuousClock.now < end {}
+                let end = Self.threadTime + Int(share * Double(index == 0 ? mine : theirs))
+                while Self.threadTime < end {}
             }
+        }
+
+        /// Nanoseconds that this thread has run.
+        private static var threadTime: Int {
+            var time = timespec()
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+            return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
         }
     }
 #endif
