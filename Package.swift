@@ -17,6 +17,8 @@ let swiftSettings: [SwiftSetting] =
         .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
         // The tests run thousands of commands in children of one process.
         .define("FORK_SERVER", .when(configuration: .debug)),
+        // Reads SANA_SLOWDOWN: reports/gate.md is measured with modules that really are slower.
+        .define("SLOWDOWN", .when(configuration: .debug)),
     ] + (isFuzzing ? [.unsafeFlags(sanitizers)] : [])
 
 let package = Package(

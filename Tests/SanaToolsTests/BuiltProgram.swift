@@ -35,11 +35,15 @@ struct BuiltProgram {
 
     /// Starts the binary in the folder, its output going to files: nothing to drain while it runs.
     func launch(
-        _ arguments: [String], program: String? = nil, output: FileHandle? = nil
+        _ arguments: [String], program: String? = nil, output: FileHandle? = nil,
+        environment: [String: String] = [:]
     ) throws -> Process {
         let process = Process()
         process.executableURL = program.map { URL(fileURLWithPath: $0) } ?? binary
         process.arguments = arguments
+        if !environment.isEmpty {
+            process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+        }
         process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
         let files = try [folder("stdout"), folder("stderr")].map { path in
             try Data().write(to: URL(fileURLWithPath: path))

@@ -41,6 +41,19 @@ struct GateCommandTests {
         #expect(try program.run(healthy).code == 0)
     }
 
+    /// A baseline that was just set is the newest run itself, which would pass whatever it is.
+    @Test func aRunIsNoBaselineOfItself() throws {
+        let gate = ["history", "gate", "--baseline", "b", "--db", "h.sqlite"]
+        #expect(try program.run(healthy).code == 0)
+        #expect(try program.run("history", "baseline", "set", "b", "--db", "h.sqlite").code == 0)
+        let own = try program.run(gate)
+        #expect(own.code == 3 && own.output.contains("INCONCLUSIVE"))
+        #expect(own.output.contains("is this very run: record another with 'sana-tools verify'"))
+        #expect(try program.run(healthy).code == 0)
+        let next = try program.run(gate)
+        #expect(next.code == 0 && next.output.contains("(run 2 against 1)"))
+    }
+
     @Test func shardsShareTheWorkAndMissNothing() throws {
         func verified(_ shard: [String]) throws -> [String] {
             let run = try program.run(

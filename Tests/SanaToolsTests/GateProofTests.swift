@@ -36,19 +36,23 @@ struct GateProofTests {
 
     /// - Parameters:
     ///   - baseline: number of runs to compare with.
-    ///   - candidates: what a run of the noise becomes before it is judged.
+    ///   - pooled: number of runs that are judged together.
+    ///   - changed: what a run of the noise becomes before it is judged.
     private func tally(
-        _ name: String, pairs: Int = 500, baseline: Int = 10, isQuiet: Bool = false,
-        _ changed: (GateSamples, Int) -> GateSamples
+        _ name: String, pairs: Int = 500, baseline: Int = 10, pooled: Int = 1,
+        isQuiet: Bool = false, _ changed: (GateSamples, Int) -> GateSamples
     ) -> Tally {
         var random = SplitMix64(seed: 11)
         let pool = isQuiet ? runs.filter { $0.load < 0.15 } : runs
         var tally = Tally()
         for pair in 0..<pairs {
-            let drawn = pool.shuffled(using: &random).prefix(baseline + 1)
-            guard let candidate = drawn.last,
+            let drawn = pool.shuffled(using: &random).prefix(baseline + pooled)
+            var options = GateOptions()
+            options.isPooled = pooled >= GateOptions.fewestPooled
+            guard
                 let result = LatencyGate.compare(
-                    changed(candidate, pair), with: Array(drawn.dropLast()), GateOptions())
+                    drawn.suffix(pooled).map { changed($0, pair) },
+                    with: Array(drawn.dropLast(pooled)), options)
             else { continue }
             tally.counts[result.verdict, default: 0] += 1
             if result.doubts.isEmpty {
@@ -56,7 +60,7 @@ struct GateProofTests {
                 if result.verdict == .fail { tally.quietFailures += 1 }
             }
         }
-        print("gate: \(name), \(pairs) pairs, baseline of \(baseline): \(tally.text)")
+        print("gate: \(name), \(pairs) pairs, \(pooled) against \(baseline): \(tally.text)")
         return tally
     }
 
@@ -78,6 +82,20 @@ struct GateProofTests {
         #expect(Double(quiet.quietFailures) >= 0.9 * Double(quiet.quiet))
     }
 
+    /// Three runs judged together.
+    @Test func slowBlockIsFoundInPooledRuns() {
+        let same = tally("A/A, quiet", pooled: 3, isQuiet: true) { run, _ in run }
+        let all = tally("A/A", pooled: 3) { run, _ in run }
+        let slow = tally("one block 5 % slower, quiet", pooled: 3, isQuiet: true) { run, pair in
+            run.slowed(1.05, below: "transformer_blocks.\(pair % 4)")
+        }
+        _ = tally("one block 5 % slower", pairs: 200, pooled: 3) { run, pair in
+            run.slowed(1.05, below: "transformer_blocks.\(pair % 4)")
+        }
+        #expect(same.share(.fail) <= 0.01 && all.share(.fail) <= 0.01)
+        #expect(slow.share(.fail) >= 0.9)
+    }
+
     @Test func slowForwardIsFound() {
         for (percent, factor) in [(3, 1.03), (20, 1.2)] {
             _ = tally("forward \(percent) % slower, quiet", pairs: 200, isQuiet: true) { run, _ in
@@ -92,17 +110,22 @@ struct GateProofTests {
 
     /// Quiet baselines, candidates that ran while other builds took half of the processors.
     @Test func busyHostIsNoRegression() {
+        for pooled in [1, 3] { busyHostIsNoRegression(pooled) }
+    }
+
+    private func busyHostIsNoRegression(_ pooled: Int) {
         let (quiet, busy) = (runs.filter { $0.load < 0.15 }, runs.filter { $0.load >= 0.35 })
         var (random, tally) = (SplitMix64(seed: 3), Tally())
         for pair in 0..<200 {
             let baseline = Array(quiet.shuffled(using: &random).prefix(10))
-            if let result = LatencyGate.compare(
-                busy[pair % busy.count], with: baseline, GateOptions())
-            {
+            var options = GateOptions()
+            options.isPooled = pooled >= GateOptions.fewestPooled
+            let candidates = (0..<pooled).map { busy[(pair + $0) % busy.count] }
+            if let result = LatencyGate.compare(candidates, with: baseline, options) {
                 tally.counts[result.verdict, default: 0] += 1
             }
         }
-        print("gate: quiet baseline, busy host, 200 pairs: \(tally.text)")
+        print("gate: quiet baseline, busy host, 200 pairs, \(pooled) runs: \(tally.text)")
         #expect(tally.pairs == 200 && tally.share(.fail) == 0 && tally.share(.inconclusive) > 0.5)
     }
 }

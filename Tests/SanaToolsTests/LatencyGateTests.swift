@@ -29,7 +29,7 @@ struct LatencyGateTests {
 
     private func compare(_ candidate: GateSamples) throws -> LatencyGate.Result {
         try #require(
-            LatencyGate.compare(candidate, with: (1...5).map { run($0) }, GateOptions()))
+            LatencyGate.compare([candidate], with: (1...5).map { run($0) }, GateOptions()))
     }
 
     @Test func sameModelPasses() throws {
@@ -63,6 +63,28 @@ struct LatencyGateTests {
         #expect(both.verdict == .inconclusive)
         let busy = try compare(run(9, slow: ["transformer_blocks.0": 1.3], load: 0.4))
         #expect(busy.verdict == .inconclusive && busy.doubts.count == 1)
+    }
+
+    /// Layers are measured against their own forward: a slow host is no reason to doubt them.
+    @Test func pooledRunsAreJudgedByTheirMediansWithoutTheCanary() throws {
+        var options = GateOptions()
+        options.isPooled = true
+        func judge(_ slow: Double, speed: Double = 1, load: Double = 0.01) throws -> Verdict {
+            let runs = (20...22).map {
+                run($0, slow: ["transformer_blocks.1": slow], speed: speed, load: load)
+            }
+            let result = try #require(
+                LatencyGate.compare(runs, with: (1...5).map { run($0) }, options))
+            return try #require(result.layers.last).verdict
+        }
+        #expect(try judge(1.04) == .fail && judge(1.02) == .pass)
+        #expect(try judge(1.04, speed: 0.8) == .fail && judge(1.04, load: 0.4) == .inconclusive)
+        // One odd run of three does not count.
+        let odd = try #require(
+            LatencyGate.compare(
+                [run(20), run(21), run(22, slow: ["transformer_blocks.1": 1.4])],
+                with: (1...5).map { run($0) }, options))
+        #expect(odd.layers.allSatisfy { $0.verdict == .pass })
     }
 
     @Test func lostParallelismShowsOnTheClockAlone() throws {

@@ -15,13 +15,20 @@ struct GateArguments: ParsableArguments {
     @Option(help: "Slowdown of the forward that is a regression.")
     var threshold = GateOptions().threshold
 
-    @Option(help: "Slowdown of one layer that is a regression.")
-    var layerThreshold = GateOptions().layerThreshold
+    @Option(
+        help: ArgumentHelp(
+            "Slowdown of one layer that is a regression (default: 0.03; 0.025 in pairs and with --runs 3)."
+        ))
+    var layerThreshold: Double?
+
+    @Option(help: "Judge so many runs of a series together, the newest: 3 see smaller slowdowns.")
+    var runs = 1
 
     func validate() throws {
         if last < 1 { throw ValidationError("--last must be at least 1") }
+        if !(1...100).contains(runs) { throw ValidationError("--runs must lie in 1...100") }
         for (name, value) in [
-            ("--threshold", threshold), ("--layer-threshold", layerThreshold),
+            ("--threshold", threshold), ("--layer-threshold", layerThreshold ?? 0.03),
         ] where !(value > 0 && value < 10) {
             throw ValidationError("\(name) must be a number above 0 and below 10: 0.02 is 2 %")
         }
@@ -29,6 +36,7 @@ struct GateArguments: ParsableArguments {
 
     func gate(_ store: HistoryStore) -> Gate {
         var gate = Gate(store: store, baseline: baseline.map { .named($0) } ?? .last(last))
+        gate.candidates = runs
         gate.options.threshold = threshold
         gate.options.layerThreshold = layerThreshold
         return gate
@@ -60,12 +68,14 @@ extension HistoryCommand {
                 A slow host is not a slow model: a layer is compared as a part of its own forward, the forward \
                 against a fixed matrix product beside it, on processor time as well as on the clock; where the \
                 host was slower or busier than in the baseline, the answer is inconclusive. An error is a \
-                regression when it rises beyond rounding.
+                regression when it rises beyond rounding. Runs differ more than their repetitions do: from --runs 3 \
+                on, layers are judged by the medians of the runs, with a finer limit.
 
                 EXAMPLES
                   sana-tools history gate
                   sana-tools history gate 12 --baseline release --format markdown
                   sana-tools history gate --last 10 --threshold 0.05
+                  sana-tools history gate --runs 3
 
                 EXIT CODES
                   0 pass, 1 regress, 3 inconclusive, 66 no such run or baseline

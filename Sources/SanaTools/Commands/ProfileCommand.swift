@@ -10,7 +10,8 @@ struct ProfileCommand: TalkingCommand {
         discussion: """
             Without MODEL, sana-tools.yaml names the model and the resolution. The rate of a fixed matrix \
             product, taken between the forwards, tells a slow host from a slow model; with --gate it says whether \
-            the model got slower since the last runs, or since a baseline.
+            the model got slower since the last runs, or since a baseline. With --against, forwards of two models \
+            take turns in one process, pair by pair: the surest answer on a machine whose speed wanders.
 
             EXAMPLES
               sana-tools profile
@@ -18,10 +19,11 @@ struct ProfileCommand: TalkingCommand {
               sana-tools profile model-int8.safetensors.zst --latent 16x24 --batch 2 --format json
               sana-tools profile path/to/repo --reference golden.safetensors --trace forward.json
               sana-tools profile --gate --baseline release
+              sana-tools profile new.safetensors.zst --against old.safetensors.zst --pairs 200
               sana-tools profile a.safetensors.zst b.safetensors.zst c.safetensors.zst --shard 2/3
 
             EXIT CODES
-              0 good; with --gate 1 regress, 3 inconclusive
+              0 good; with --gate or --against 1 regress, 3 inconclusive
             """)
 
     @Argument(
@@ -80,6 +82,7 @@ struct ProfileCommand: TalkingCommand {
     var gate = false
 
     @OptionGroup var gateArguments: GateArguments
+    @OptionGroup var pairing: AgainstArguments
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
@@ -93,6 +96,7 @@ struct ProfileCommand: TalkingCommand {
             throw ValidationError(
                 "--reference has the sizes: leave out --size, --latent, --batch, --tokens")
         }
+        try validateAgainst()
         if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
         if let size, !(32...16384).contains(size) || size % 32 != 0 {
             throw ValidationError("--size must be a multiple of 32 in 32...16384")
@@ -116,6 +120,9 @@ struct ProfileCommand: TalkingCommand {
             throw UsageError(
                 "--trace takes one model, and there are \(paths.count)",
                 remedy: "name the one whose timeline to write")
+        }
+        if let other = pairing.against {
+            return try compare(paths[0], against: other, project, threads.makePool())
         }
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
@@ -155,7 +162,7 @@ struct ProfileCommand: TalkingCommand {
     }
 
     /// A golden's inputs, or made ones of the size asked for.
-    private func inputs(_ opened: OpenedModel, _ project: ProjectFile?) throws -> SanaInputs {
+    func inputs(_ opened: OpenedModel, _ project: ProjectFile?) throws -> SanaInputs {
         if let reference { return try Golden(path: reference).inputs }
         let side = size ?? (models.isEmpty ? project?.resolution : nil)
         let latent =

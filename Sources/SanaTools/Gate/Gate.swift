@@ -16,11 +16,15 @@ struct Gate {
     let store: HistoryStore
     var options = GateOptions()
     var baseline = Baseline.last(10)
+    /// Newest runs of a series that are judged together.
+    var candidates = 1
 
     /// One run's judgement.
     struct Judgement: Sendable {
         let run: RunSummary
         let baseline: [RunSummary]
+        /// Runs of the series just before it that are judged with it.
+        var pooled: [RunSummary] = []
         var latency: LatencyGate.Result?
         var accuracy: [AccuracyGate.Finding] = []
         /// Layers that the run has and its baseline lacks, or the other way round.
@@ -64,16 +68,25 @@ struct Gate {
 
     private func judge(_ run: RunSummary, among runs: [RunSummary]) throws -> Judgement {
         let series = Series(run)
+        let place = runs.firstIndex { $0.joined.id == run.joined.id } ?? runs.endIndex
+        let before = runs[..<place].filter { Series($0) == series }
+        var pooled = Array(before.suffix(candidates - 1))
         let baselineRuns: [RunSummary]
+        var isItsOwn = false
         switch baseline {
         case .last(let count):
-            let place = runs.firstIndex { $0.joined.id == run.joined.id } ?? runs.endIndex
-            baselineRuns = runs[..<place].filter { Series($0) == series }.suffix(count)
+            baselineRuns = Array(before.dropLast(pooled.count).suffix(count))
         case .named(let name):
             let ids = Set(try store.baselines().filter { $0.name == name }.map(\.runId))
             if ids.isEmpty { throw HistoryError.noSuchBaseline(store.path, name) }
-            baselineRuns = runs.filter { ids.contains($0.joined.id) && Series($0) == series }
+            pooled = before.filter { !ids.contains($0.joined.id) }.suffix(candidates - 1)
+            // A run that became the baseline says nothing of itself.
+            baselineRuns = runs.filter {
+                ids.contains($0.joined.id) && Series($0) == series && $0.joined.id != run.joined.id
+            }
+            isItsOwn = ids.contains(run.joined.id)
         case .runs(let ids):
+            pooled = []
             baselineRuns = try ids.map { id in
                 guard let run = runs.first(where: { $0.joined.id == id }) else {
                     throw HistoryError.noSuchRun(store.path, id)
@@ -81,13 +94,19 @@ struct Gate {
                 return run
             }
         }
-        var result = Judgement(run: run, baseline: baselineRuns)
+        var result = Judgement(run: run, baseline: baselineRuns, pooled: pooled)
         guard !baselineRuns.isEmpty else {
             if case .named(let name) = baseline {
-                result.reason = "baseline '\(name.printable)' has no run of this series"
+                result.reason =
+                    isItsOwn
+                    ? "baseline '\(name.printable)' is this very run: record another with "
+                        + "'sana-tools \(run.run.kind.printable)', then run the gate again"
+                    : "baseline '\(name.printable)' has no run of this series"
                 result.verdict = .inconclusive
             } else {
-                result.reason = "the first run of its series"
+                result.reason =
+                    pooled.isEmpty
+                    ? "the first run of its series" : "no run of its series before those judged"
             }
             return result
         }
@@ -100,15 +119,18 @@ struct Gate {
     }
 
     private func compareLatency(_ result: inout Judgement) throws {
-        let candidate = try store.gateSamples(result.run)
+        let candidates = try (result.pooled + [result.run]).map(store.gateSamples)
+        var options = options
+        options.isPooled = candidates.count >= GateOptions.fewestPooled
         let baseline = try result.baseline.map(store.gateSamples)
-        guard let latency = LatencyGate.compare(candidate, with: baseline, options) else {
+        guard let latency = LatencyGate.compare(candidates, with: baseline, options) else {
             result.reason = "one of them has no samples, or none of the host (an old version's)"
             result.verdict = .inconclusive
             return
         }
         result.unmatched = Self.difference(
-            candidate.layers.map(\.path), baseline.flatMap { $0.layers.map(\.path) })
+            candidates.flatMap { $0.layers.map(\.path) }, baseline.flatMap { $0.layers.map(\.path) }
+        )
         (result.latency, result.verdict) = (latency, latency.verdict)
     }
 

@@ -18,10 +18,14 @@ enum LatencyGate {
         let spread: Double
         private let samples: [[Double]]
 
-        init(_ candidate: GateSeries, _ baseline: GateSeries) {
+        /// - Parameter byRuns: compare medians of the runs' medians, not of all samples.
+        init(_ candidate: GateSeries, _ baseline: GateSeries, byRuns: Bool = false) {
             self.baseline = baseline.raw.median
             self.candidate = candidate.raw.median
-            ratio = candidate.adjusted.median / baseline.adjusted.median
+            ratio =
+                byRuns
+                ? candidate.runMedians.median / baseline.runMedians.median
+                : candidate.adjusted.median / baseline.adjusted.median
             samples = [candidate.adjusted, baseline.adjusted]
             spread = baseline.spread
             pValue = MannWhitney(larger: candidate.adjusted, smaller: baseline.adjusted).pValue
@@ -63,12 +67,16 @@ enum LatencyGate {
     }
 
     /// `nil` where the two have no forward in common.
+    ///
+    /// - Parameter candidates: the run to judge, or several of one model to judge together.
     static func compare(
-        _ candidate: GateSamples, with baseline: [GateSamples], _ options: GateOptions
+        _ candidates: [GateSamples], with baseline: [GateSamples], _ options: GateOptions
     ) -> Result? {
-        let (new, old) = (GatePool([candidate]), GatePool(baseline))
+        let (new, old) = (GatePool(candidates), GatePool(baseline))
         guard var total = finding(Profile.totalPath, new, old, forward: nil) else { return nil }
-        let doubts = doubts(new, old, options)
+        let canaryDoubts = canaryDoubts(new, old, options)
+        let loadDoubts = loadDoubts(new, old, options)
+        let doubts = canaryDoubts + loadDoubts
         total.verdict = verdict(
             total, isDoubtful: !doubts.isEmpty,
             isSlower: {
@@ -83,7 +91,9 @@ enum LatencyGate {
         if total.verdict == .pass, isSlowByTheClock, !doubts.isEmpty {
             total.verdict = .inconclusive
         }
-        let layers = compareLayers(new, old, total.wall.candidate, options, !doubts.isEmpty)
+        let layers = compareLayers(
+            new, old, total.wall.candidate, options,
+            !(options.isPooled ? loadDoubts : doubts).isEmpty)
         return Result(
             total: total, layers: layers, doubts: doubts, canary: (old.canary, new.canary))
     }
@@ -93,7 +103,7 @@ enum LatencyGate {
         _ isDoubtful: Bool
     ) -> [Finding] {
         var layers = new.paths.filter(isJudged).compactMap {
-            finding($0, new, old, forward: forward)
+            finding($0, new, old, forward: forward, byRuns: options.isPooled)
         }
         .filter { $0.share >= options.smallestShare }
         let cutoff = Holm.cutoff(
@@ -135,32 +145,41 @@ enum LatencyGate {
     private static let clockAlone = 0.2
 
     private static func finding(
-        _ path: String, _ new: GatePool, _ old: GatePool, forward: Double?
+        _ path: String, _ new: GatePool, _ old: GatePool, forward: Double?, byRuns: Bool = false
     ) -> Finding? {
         guard let mine = new.wall[path], let before = old.wall[path] else { return nil }
         var cpu: Effect?
-        if let mine = new.cpu[path], let before = old.cpu[path] { cpu = Effect(mine, before) }
+        if let mine = new.cpu[path], let before = old.cpu[path] {
+            cpu = Effect(mine, before, byRuns: byRuns)
+        }
         return Finding(
-            path: path, wall: Effect(mine, before), cpu: cpu,
+            path: path, wall: Effect(mine, before, byRuns: byRuns), cpu: cpu,
             share: forward.map { mine.raw.median / $0 } ?? 1)
     }
 
-    /// Ways in which the host was not the baseline's.
-    private static func doubts(
+    /// Ways in which the host was slower than the baseline's.
+    private static func canaryDoubts(
         _ new: GatePool, _ old: GatePool, _ options: GateOptions
     ) -> [String] {
-        guard let now = new.canaryCPU, let before = old.canaryCPU else { return [] }
-        var result: [String] = []
-        if now < before * (1 - options.canaryTolerance) {
-            result.append(
-                "the host's canary ran at \(Format.decimal(now, digits: 1)) GFLOP per processor "
-                    + "second, \(Format.percent(1 - now / before)) below the baseline's")
-        }
-        if let load = new.otherLoad, load > (old.otherLoad ?? 0) + options.loadTolerance {
-            result.append(
-                "other processes took \(Format.percent(load)) of the processors, "
-                    + "\(Format.percent(old.otherLoad ?? 0)) in the baseline")
-        }
-        return result
+        guard let now = new.canaryCPU, let before = old.canaryCPU,
+            now < before * (1 - options.canaryTolerance)
+        else { return [] }
+        return [
+            "the host's canary ran at \(Format.decimal(now, digits: 1)) GFLOP per processor "
+                + "second, \(Format.percent(1 - now / before)) below the baseline's"
+        ]
+    }
+
+    /// Ways in which it was busier.
+    private static func loadDoubts(
+        _ new: GatePool, _ old: GatePool, _ options: GateOptions
+    ) -> [String] {
+        guard new.canaryCPU != nil, old.canaryCPU != nil, let load = new.otherLoad,
+            load > (old.otherLoad ?? 0) + options.loadTolerance
+        else { return [] }
+        return [
+            "other processes took \(Format.percent(load)) of the processors, "
+                + "\(Format.percent(old.otherLoad ?? 0)) in the baseline"
+        ]
     }
 }

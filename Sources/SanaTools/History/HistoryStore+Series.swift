@@ -78,6 +78,30 @@ extension HistoryStore {
         }
     }
 
+    /// The best peaks that profiles of the machine of `run` with its threads and compute mode saw:
+    /// those of one run may have been measured beside other processes. `nil` where none has any.
+    func roof(like run: RunSummary) throws -> Chart.Roof? {
+        try translatingErrors {
+            try queue.read { db in
+                let of = "run.machine_id = ? AND run.threads = ? AND run.compute = ?"
+                let arguments: StatementArguments = [
+                    run.run.machineId, run.run.threads, run.run.compute,
+                ]
+                let peak = try Double.fetchOne(
+                    db,
+                    sql: """
+                        SELECT max(attainable_gflops) FROM layer_work JOIN run ON run.id = run_id
+                        WHERE layer_work.kind IN ('Linear', 'Conv2d') AND \(of)
+                        """, arguments: arguments)
+                let bandwidth = try Double.fetchOne(
+                    db, sql: "SELECT max(read_bandwidth) FROM run WHERE \(of)",
+                    arguments: arguments)
+                guard let peak, let bandwidth else { return nil }
+                return Chart.Roof(peak: peak, bandwidth: bandwidth)
+            }
+        }
+    }
+
     /// The machine that a run took place on.
     func machine(of run: RunSummary) throws -> MachineRow? {
         try translatingErrors {

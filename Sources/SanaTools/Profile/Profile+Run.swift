@@ -24,8 +24,13 @@ extension Profile {
         let (startedAt, start) = (Date(), clock.now)
         let before = HostState.now
         var canary = CanarySeries(workers)
+        #if SLOWDOWN
+            let watched = Slowdown.around(probe, workers)
+        #else
+            let watched = probe
+        #endif
         let context = ForwardContext(
-            workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
+            workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
         var repetitions: [Repetition] = []
         for pass in 0..<options.warmup + options.repetitions {
             progress(pass, options.warmup + options.repetitions)

@@ -1,44 +1,80 @@
+import Foundation
 import SanaModel
 
 /// Takes the time of every module.
-class ProfileProbe: LayerProbe {
+///
+/// The wall clock is a read of memory; processor time is a call of the system, which in a virtual
+/// machine takes a microsecond. So it is read for outermost modules, blocks and their parts alone,
+/// since the gate judges none of the many below, and once where one module begins as another ends.
+final class ProfileProbe: LayerProbe {
     let readsActivations = false
     /// Whether passes are kept; a warm-up is not.
     var isRecording = true
-    private let clock = ContinuousClock()
-    private var running: [(wall: ContinuousClock.Instant, cpu: Int)] = []
+    private var running: [(wall: Int, cpu: Int?)] = []
     /// An entry for every module that ended, so that the probe does next to nothing meanwhile.
-    private var spans: [(path: String, length: Duration, cpu: Int)] = []
+    private var spans: [(path: String, nanoseconds: Int, cpu: Int?)] = []
+    /// Modules within modules whose processor time is read.
+    private static let depthWithCPU = 2
+    /// The last reading of processor time, and when that was.
+    private var latest = (wall: 0, cpu: 0)
+    /// Nanoseconds after which it is read again.
+    private static let freshness = 2000
 
-    func begin(_ path: String) { running.append((clock.now, HostState.ownProcessorTime)) }
-
-    func end(_ path: String, _ outputs: [Activation]) {
-        guard let start = running.popLast(), isRecording else { return }
-        spans.append((path, clock.now - start.wall, HostState.ownProcessorTime - start.cpu))
+    func begin(_ path: String) {
+        let wall = Self.now
+        running.append((wall, running.count < Self.depthWithCPU ? processorTime(at: wall) : nil))
     }
 
-    /// Nanoseconds of each recorded pass by module path, by the clock and of processor time.
+    func end(_ path: String, _ outputs: [Activation]) {
+        let wall = Self.now
+        guard let start = running.popLast() else { return }
+        let cpu = start.cpu.map { processorTime(at: wall) - $0 }
+        if isRecording { spans.append((path, wall - start.wall, cpu)) }
+    }
+
+    private func processorTime(at wall: Int) -> Int {
+        if wall - latest.wall > Self.freshness { latest = (wall, HostState.ownProcessorTime) }
+        return latest.cpu
+    }
+
+    /// Nanoseconds of a clock that nobody sets.
+    private static var now: Int {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
+    }
+
+    /// Nanoseconds of each recorded pass by module path, by the clock and of processor time, the
+    /// latter empty for modules deep inside.
     var samples: [String: (wall: [Int], cpu: [Int])] {
         var result: [String: (wall: [Int], cpu: [Int])] = [:]
         for span in spans {
-            result[span.path, default: ([], [])].wall.append(span.length.inNanoseconds)
-            result[span.path, default: ([], [])].cpu.append(span.cpu)
+            result[span.path, default: ([], [])].wall.append(span.nanoseconds)
+            if let cpu = span.cpu { result[span.path, default: ([], [])].cpu.append(cpu) }
         }
         return result
     }
 
-    /// Part of a forward that its probes take: modules of a pass × measured time of a begin and an
-    /// end.
+    /// Part of a forward that its probes take, at most: modules of a pass × measured time of a begin
+    /// and an end.
     func overhead(ofForward nanoseconds: Double) -> Double {
         let passes = spans.first.map { first in spans.count { $0.path == first.path } } ?? 1
-        let modules = Double(spans.count) / Double(max(passes, 1))
+        let withCPU = Double(spans.count { $0.cpu != nil }) * Self.cost(atDepth: 0)
+        let without = Double(spans.count { $0.cpu == nil }) * Self.cost(atDepth: Self.depthWithCPU)
+        return (withCPU + without) / Double(max(passes, 1)) / nanoseconds
+    }
+
+    /// Nanoseconds that a begin and an end take, where each reads what it reads anew.
+    private static func cost(atDepth depth: Int) -> Double {
         let (twin, count) = (ProfileProbe(), 20_000)
-        let start = clock.now
+        for _ in 0..<depth { twin.begin("transformer_blocks.0") }
+        let start = now
         for _ in 0..<count {
+            twin.latest.wall = 0
             twin.begin("transformer_blocks.0.attn1.to_q")
+            twin.latest.wall = 0
             twin.end("transformer_blocks.0.attn1.to_q", [])
         }
-        let each = Double((clock.now - start).inNanoseconds) / Double(count)
-        return modules * each / nanoseconds
+        return Double(now - start) / Double(count)
     }
 }

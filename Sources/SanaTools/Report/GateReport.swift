@@ -12,6 +12,7 @@ extension Gate.Judgement {
             "model": .string(run.run.modelPath), "dtype": .string(run.joined.dtype),
             "reference": .text(run.run.reference),
             "baseline": .array(baseline.map { .int(Int($0.joined.id)) }),
+            "pooled": .array(pooled.map { .int(Int($0.joined.id)) }),
             "reason": .text(reason), "doubts": .array((latency?.doubts ?? []).map { .string($0) }),
             "canary_gflops": .fields([
                 "baseline": .double(latency?.canary.baseline),
@@ -29,10 +30,13 @@ extension Gate.Judgement {
 
     /// The verdict and its reasons in a few lines.
     var heading: String {
-        let runs = baseline.map { "\($0.joined.id)" }.joined(separator: ", ")
+        let ids = { (runs: [RunSummary]) in
+            runs.map { "\($0.joined.id)" }.joined(separator: ", ")
+        }
+        let runs = ids(baseline)
         let subject =
             "\(word.uppercased()): \(run.run.kind.printable) of \(run.run.modelPath.printable) "
-            + "(run \(run.joined.id)"
+            + (pooled.isEmpty ? "(run " : "(runs \(ids(pooled)), ") + "\(run.joined.id)"
             + (runs.isEmpty ? ")" : " against \(runs))")
         return subject + (reason.map { ": \($0)" } ?? "") + summary
             + (latency?.doubts ?? []).map { "\n  \($0)" }.joined()

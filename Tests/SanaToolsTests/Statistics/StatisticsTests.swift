@@ -56,6 +56,39 @@ struct StatisticsTests {
         #expect(MannWhitney(larger: [1, 1], smaller: [1, 1, 1]).pValue == 1)
     }
 
+    @Test func signedRanksWithoutTiesAreCountedOut() {
+        let all = Wilcoxon((1...11).map(Double.init))
+        #expect(all.rankSum == 66 && abs(all.pValue - 0.00048828125) < 1e-15)
+        let mixed: [Double] = [3, 5.5, -1.2, 2.4, 4.1, 6.3, 1.1, 7, -2.2, 8]
+        #expect(
+            Wilcoxon(mixed).rankSum == 50.0 && abs(Wilcoxon(mixed).pValue - 0.009765625) < 1e-15)
+        #expect(Wilcoxon([]).pValue == 1 && Wilcoxon([0, 0]).pValue == 1)
+        #expect(Wilcoxon.fewestPairs(level: 0.001) == 10)
+        #expect(Wilcoxon(Array(repeating: 1, count: 10)).rankSum == 55)
+        #expect(Wilcoxon((1...10).map(Double.init)).pValue <= 0.001)
+        #expect(Wilcoxon((1...9).map(Double.init)).pValue > 0.001)
+    }
+
+    @Test func signedRanksWithTiesOrManyAreApproximated() {
+        let tied: [Double] = [1, 1, 2, -1, 3, 3, -2, 4, 4, 4, 5, 0, 0]
+        #expect(Wilcoxon(tied).rankSum == 59.5)
+        #expect(abs(Wilcoxon(tied).pValue - 0.010084509626203901) < 1e-12)
+        let many = (0..<80).map { Double($0 * 37 % 101) - 40.25 }
+        #expect(Wilcoxon(many).rankSum == 2180.0)
+        #expect(abs(Wilcoxon(many).pValue - 0.0036425516434552456) < 1e-12)
+    }
+
+    @Test func hodgesLehmannIsTheMedianOfMeans() throws {
+        let mixed: [Double] = [3, 5.5, -1.2, 2.4, 4.1, 6.3, 1.1, 7, -2.2, 8]
+        let estimate = HodgesLehmann(mixed)
+        #expect(abs(estimate.estimate - 3.4) < 1e-12)
+        // The ends beyond which Wilcoxon's test of a shift is significant at 5 %.
+        #expect(try #require(estimate.interval) == Interval(low: 0.6, high: 6.25))
+        #expect(HodgesLehmann([2]).estimate == 2 && HodgesLehmann([2]).interval == nil)
+        let outlier = HodgesLehmann([1, 1, 1, 1, 1, 1, 1, 1, 1e9])
+        #expect(outlier.estimate == 1)
+    }
+
     @Test func holmStopsAtTheFirstThatIsNot() {
         #expect(Holm.cutoff([0.001, 0.04, 0.03, 0.2], level: 0.05) == 0.001)
         #expect(Holm.cutoff([0.01, 0.02, 0.03], level: 0.05) == 0.03)

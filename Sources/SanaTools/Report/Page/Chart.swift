@@ -115,108 +115,30 @@ extension Chart {
             rows: runs.map { [$0.label.printable, Format.nanoseconds($0.value)] })
     }
 
-    /// Rate against arithmetic intensity, below what memory and arithmetic allow.
-    static func roofline(
-        _ points: [(path: String, intensity: Double, rate: Double)], peak: Double, bandwidth: Double
-    ) -> Chart? {
-        guard !points.isEmpty, peak > 0, bandwidth > 0 else { return nil }
-        let intensities = points.map(\.intensity)
-        let (low, high) = ((intensities.min() ?? 1) / 2, (intensities.max() ?? 1) * 2)
-        let rates = points.map(\.rate)
-        let x = Scale(low: low, high: high, start: 70, end: 800, isLogarithmic: true)
-        let y = Scale(
-            low: (rates.min() ?? 1) / 2, high: max(peak, rates.max() ?? 1) * 1.3, start: 270,
-            end: 10, isLogarithmic: true)
-        var svg = SVG(width: 820, height: 310)
-        svg.line([(70, 10), (70, 270), (800, 270)], "axis")
-        let ridge = min(max(peak / bandwidth, low), high)
-        svg.line(
-            [
-                (x.place(low), y.place(min(peak, low * bandwidth))),
-                (x.place(ridge), y.place(peak)),
-                (x.place(high), y.place(peak)),
-            ], "lb")
-        svg.label("\(Format.decimal(peak, digits: 0)) GFLOP/s", 800, y.place(peak) - 5, .end)
-        svg.label(
-            "\(Format.decimal(bandwidth, digits: 1)) GB/s", x.place(low) + 4, 24, style: "dim")
-        for point in points {
-            svg.dot(
-                x.place(point.intensity), y.place(point.rate), "a",
-                hint: "\(point.path): \(Format.decimal(point.rate, digits: 1)) GFLOP/s at "
-                    + "\(Format.decimal(point.intensity, digits: 1)) operations a byte")
-        }
-        svg.label("\(Format.decimal(low, digits: 1))", 70, 288, style: "dim")
-        svg.label("operations a byte (log)", 435, 288, .middle, style: "dim")
-        svg.label("\(Format.decimal(high, digits: 0))", 800, 288, .end, style: "dim")
-        return Chart(
-            id: "roofline", title: "Roofline",
-            note:
-                "A dot is a layer: GFLOP/s over operations a byte, below what the measured peaks of this "
-                + "machine allow.",
-            svg: svg.text(label: "Roofline of \(points.count) layers"),
-            head: ["Layer", "Operations a byte", "GFLOP/s"],
-            rows: points.map {
-                [
-                    $0.path.printable, Format.decimal($0.intensity, digits: 1),
-                    Format.decimal($0.rate, digits: 1),
-                ]
-            })
-    }
-
-    /// Size against error of every stored type, with its latency.
-    static func tradeoff(
-        _ points: [(name: String, bytes: Int, error: Double?, latency: Double?)]
-    ) -> Chart? {
-        let placed = points.filter { ($0.error ?? 0) > 0 }
-        guard placed.count > 1 else { return nil }
-        let errors = placed.compactMap(\.error)
-        let x = Scale(
-            low: 0, high: Double(points.map(\.bytes).max() ?? 1) * 1.15, start: 90, end: 760)
-        let y = Scale(
-            low: (errors.min() ?? 1) / 3, high: (errors.max() ?? 1) * 3, start: 230, end: 15,
-            isLogarithmic: true)
-        var svg = SVG(width: 820, height: 270)
-        svg.line([(90, 10), (90, 230), (800, 230)], "axis")
-        for point in placed {
-            let place = (x.place(Double(point.bytes)), y.place(point.error ?? 0))
-            let latency = point.latency.map { ", " + Format.nanoseconds($0) } ?? ""
-            svg.dot(place.0, place.1, "a", hint: point.name, radius: 6)
-            svg.label(
-                point.name + latency, place.0 + (place.0 > 500 ? -10 : 10), place.1 + 4,
-                place.0 > 500 ? .end : .start)
-        }
-        svg.label(Format.scientific(errors.max() ?? 0), 84, y.place(errors.max() ?? 0) + 4, .end)
-        svg.label("stored bytes", 435, 252, .middle, style: "dim")
-        return Chart(
-            id: "tradeoff", title: "Size, error and latency of each stored type",
-            note: "Left is smaller, lower is more exact (output relative RMS, log).",
-            svg: svg.text(label: "Size and error of \(placed.count) stored types"),
-            head: ["Type", "Stored", "Output relative RMS", "Median forward"],
-            rows: points.map {
-                [
-                    $0.name.printable, Format.bytes($0.bytes),
-                    $0.error.map(Format.scientific) ?? "", $0.latency.map(Format.nanoseconds) ?? "",
-                ]
-            })
-    }
-
     /// What a layer adds to the error, above what came in.
     static func errors(_ layers: [(path: String, own: Double, inherited: Double?)]) -> Chart? {
         guard !layers.isEmpty else { return nil }
-        let highest = layers.map { max($0.own, $0.inherited ?? 0) }.max() ?? 1
-        let scale = Scale(low: 0, high: highest, start: 0, end: 520)
-        var svg = SVG(width: 820, height: Double(layers.count) * 22 + 24)
-        svg.label(
-            "own (blue), inherited (orange), up to \(Format.scientific(highest))", 270, 14,
-            style: "dim")
+        let values = layers.flatMap { [$0.own, $0.inherited ?? 0] }.filter { $0 > 0 }
+        let (lowest, highest) = (values.min() ?? 1e-7, values.max() ?? 1)
+        // From layers of fp32 to those of int8 there are five powers of ten.
+        let scale = Scale(low: lowest / 3, high: highest, start: 0, end: 520, isLogarithmic: true)
+        let length = { (value: Double) in value > 0 ? scale.place(value) : 0 }
+        var svg = SVG(width: 820, height: Double(layers.count) * 22 + 44)
+        svg.label("own (blue), inherited (orange), log", 270, 14, style: "dim")
+        let bottom = 26 + Double(layers.count) * 22
+        let powers = (Int(log10(lowest / 3).rounded(.up)), Int(log10(highest).rounded(.down)))
+        for power in powers.0...max(powers.0, powers.1) {
+            let x = 270 + scale.place(pow(10, Double(power)))
+            svg.line([(x, 20), (x, bottom)], "axis")
+            svg.label("1e\(power)", x, bottom + 14, .middle, style: "dim")
+        }
         for (index, layer) in layers.enumerated() {
             let y = 24 + Double(index) * 22
             svg.label(layer.path, 262, y + 12, .end)
             svg.rectangle(
-                270, y, scale.place(layer.own), 8, "a",
-                hint: "own \(Format.scientific(layer.own))")
+                270, y, length(layer.own), 8, "a", hint: "own \(Format.scientific(layer.own))")
             svg.rectangle(
-                270, y + 9, scale.place(layer.inherited ?? 0), 8, "b",
+                270, y + 9, length(layer.inherited ?? 0), 8, "b",
                 hint: "inherited \(Format.scientific(layer.inherited ?? 0))")
         }
         return Chart(

@@ -148,34 +148,42 @@ struct ReportPage {
     }
 
     private func roofline(_ profile: Gate.Judgement?) throws -> Chart? {
-        guard let run = profile?.run, let bandwidth = run.run.readBandwidth,
-            let peak = run.run.canaryGflops
-        else { return nil }
+        guard let run = profile?.run, let roof = try store.roof(like: run) else { return nil }
         let work = try store.work(of: run)
         let points = try store.run(run.joined.id).1.compactMap { layer in
-            work[layer.path].flatMap { work -> (path: String, intensity: Double, rate: Double)? in
+            work[layer.path].flatMap { work -> Chart.RooflinePoint? in
                 guard let time = layer.medianNs, time > 0, work.operations > 0, work.bytes > 0,
                     work.kind == "Linear" || work.kind == "Conv2d"
                 else { return nil }
                 let operations = Double(work.operations)
-                return (layer.path, operations / Double(work.bytes), operations / time)
+                return .init(
+                    path: layer.path, intensity: operations / Double(work.bytes),
+                    rate: operations / time)
             }
         }
-        return Chart.roofline(points, peak: peak, bandwidth: bandwidth)
+        return Chart.roofline(points, roof)
     }
 
-    /// The newest size, error and latency of each stored type of the newest model.
+    /// Every stored type of the model, and of those verified against the same goldens: a checkpoint of
+    /// another type has another digest.
     private func tradeoff(_ runs: [RunSummary]) -> Chart? {
         guard let digest = judgements.last?.run.joined.digest else { return nil }
-        let mine = runs.filter { $0.joined.digest == digest }
-        let types = Dictionary(grouping: mine, by: \.joined.dtype).sorted { $0.key < $1.key }
+        let goldens = Set(
+            runs.filter { $0.joined.digest == digest }
+                .compactMap { $0.run.reference?.lastPathComponent })
+        let digests = Set(
+            runs.filter { goldens.contains($0.run.reference?.lastPathComponent ?? "") }
+                .map(\.joined.digest) + [digest])
+        let types = Dictionary(grouping: runs.filter { digests.contains($0.joined.digest) }) {
+            $0.joined.dtype + ($0.run.compute == "fp32" ? "" : ", \($0.run.compute)")
+        }
         return Chart.tradeoff(
-            types.compactMap { name, runs in
+            types.sorted { $0.key < $1.key }.compactMap { name, runs in
                 runs.compactMap(\.run.storedBytes).last.map { bytes in
-                    (
-                        name, bytes, runs.compactMap(\.joined.outputRelativeRms).last,
-                        runs.compactMap(\.joined.totalMedianNs).last
-                    )
+                    Chart.Stored(
+                        name: name, bytes: bytes,
+                        error: runs.compactMap(\.joined.outputRelativeRms).last,
+                        latency: runs.compactMap(\.joined.totalMedianNs).last)
                 }
             })
     }
@@ -210,7 +218,13 @@ struct ReportPage {
             ),
             ("Memory read", run.run.readBandwidth.map { Format.decimal($0, digits: 1) + " GB/s" }),
             ("Probes", run.run.probeOverhead.map(Format.percent)),
-            ("Disturbances", run.run.warnings.flatMap { $0.isEmpty ? nil : $0 }),
+            (
+                "Disturbances",
+                run.run.warnings.flatMap { warnings in
+                    let lines = warnings.split(separator: "\n").map { String($0).printable }
+                    return lines.isEmpty ? nil : lines.joined(separator: "; ")
+                }
+            ),
             ("sana-tools", run.run.toolVersion), ("Commit", run.run.gitCommit),
         ]
         return facts.compactMap { name, value in
