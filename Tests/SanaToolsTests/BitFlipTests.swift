@@ -78,11 +78,19 @@ struct BitFlipTests {
         }
         let tolerances = try calibrated(model.path, .w8a16)
         let before = try digest()
-        let name = Self.tensors[0] + ".weight"
+        let name = Self.tensors[3] + ".weight"
         let bytes = try model.bytes(name)
-        try model.patch(name, element: 5, with: [bytes[5] ^ 1])
-        #expect(try verify(model.path, .w8a16, isolated: true, tolerances).passes)
-        #expect(try digest() != before)
+        // The value that the sign changes most.
+        let element = try #require(
+            bytes.indices.min {
+                abs(Int(Int8(bitPattern: bytes[$0]))) < abs(Int(Int8(bitPattern: bytes[$1])))
+            })
+        for (bit, passes) in [(UInt8(1), true), (1 << 7, false)] {
+            try model.patch(name, element: element, with: [bytes[element] ^ bit])
+            let result = try verify(model.path, .w8a16, isolated: true, tolerances)
+            #expect(result.passes == passes, "bit \(bit)")
+            #expect(try digest() != before)
+        }
     }
 
     /// A flip in an archive is found before anything runs, whatever the bit.

@@ -76,6 +76,50 @@ struct ToleranceTests {
         }
     }
 
+    /// What a layer late in the network may be off by is mostly inherited, so its own error is small
+    /// beside that when it is already far too large for a healthy layer.
+    @Test func causeIsJudgedByOwnErrorsWhereTheyAreCalibrated() throws {
+        let (early, late) = ("transformer_blocks.0.attn1", "transformer_blocks.3.ff")
+        func layer(_ path: String, _ total: Float, own: Double, tolerance: Double)
+            -> Verification.Layer
+        {
+            let actual = DenseTensor(shape: [1], values: FloatBuffer([1 + total]))
+            return .init(
+                path: path,
+                comparison: Comparison(ErrorSums(actual, with: FloatBuffer([1])), shape: [1]),
+                tolerance: tolerance, passes: Double(total) <= tolerance,
+                isolated: .init(own: own, local: own, inherited: 0, gain: nil))
+        }
+        let layers = [
+            layer(early, 0.010, own: 0.010, tolerance: 0.011),
+            layer(late, 0.040, own: 0.020, tolerance: 0.033),
+        ]
+        func cause(_ own: String) throws -> String? {
+            let text =
+                #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":1.1,"#
+                + #""layers":{"\#(early)":0.011,"\#(late)":0.033}\#(own)}"#
+            var tolerances = Tolerances()
+            tolerances.calibrated = try Calibration(
+                path: folder.write("t.json", Array(text.utf8)))
+            let config = try OpenedModel.open(Fixtures.digits).config
+            return Attribution.find(
+                layers, LayerInputs(config, captured: layers.map(\.path)), metric: .relativeRMS,
+                tolerances: tolerances, noise: 1e-6)?.cause
+        }
+        #expect(try cause(#","own":{"\#(early)":0.011,"\#(late)":0.0044}"#) == late)
+        #expect(try cause("") == early)
+    }
+
+    @Test func calibrationOfIsolatedRunsHasOwnErrors() throws {
+        let result = try verify("sana-digits-b2-t999")
+        let calibration = try #require(Calibration([result], margin: 10))
+        #expect(calibration.own.count == result.compared.count)
+        for layer in result.compared {
+            #expect(calibration.own[layer.path] == max((layer.isolated?.local ?? 0) * 10, 2e-6))
+        }
+        #expect(calibration.subject?.dtypes == ["BF16"] && calibration.subject?.compute == "fp32")
+    }
+
     @Test func goldenWithNaNGivesNoCalibration() throws {
         var result = try verify("sana-digits-b1-t1")
         let broken = DenseTensor(shape: [1], values: FloatBuffer([.nan]))
@@ -94,6 +138,9 @@ struct ToleranceTests {
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{"a":-1}}"#,
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{"a":1,"a":2}}"#,
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{"a":"1"}}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"own":[]}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"dtypes":["I8"]}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"own":{"a":-1}}"#,
     ])
     func fileThatIsNoCalibrationIsBadData(_ text: String) throws {
         let path = try folder.write("t.json", Array(text.utf8))
