@@ -150,6 +150,11 @@ struct ReportPageTests {
             Chart.history("m", id: "h", (1...8).map { ("run \($0)", $0 < 5 ? 1e6 : 1.2e6) }))
         #expect(step.note == "Steps: run 5: +20.0 %" && step.svg.contains("class=\"step\""))
         #expect(Chart.history("m", id: "h", [("run 1", 1)]) == nil)
+        let share = try #require(
+            Chart.history(
+                "m", id: "h", [("run 1", 0.25), ("run 2", 0.5)], measure: "Part",
+                format: Format.percent))
+        #expect(share.head == ["Run", "Part"] && share.rows[1] == ["run 2", "50.0 %"])
     }
 
     @Test func eachDisturbanceIsOnItsOwn() throws {
@@ -161,5 +166,40 @@ struct ReportPageTests {
         let store = try HistoryStore(path: folder("h.sqlite"), creating: false)
         let html = try ReportPage(store: store, judgements: Gate(store: store).judge()).html()
         #expect(html.contains("others took 9 %; it &lt;swapped&gt;") && !html.contains("\\u{a}"))
+    }
+
+    /// A layer's own history shows its step where the forward's time wanders.
+    @Test func slowLayerIsNamedFirstAndHasAHistory() throws {
+        let store = try HistoryStore(path: folder("l.sqlite"), creating: true)
+        for index in 0..<8 {
+            let layer = (index < 4 ? 1000 : 1500) * (index % 2 + 1)
+            let forward = layer + 5000 * (index % 2 + 1)
+            let samples = { (value: Int) in (0..<9).map { value + $0 } }
+            try store.record(
+                RunRecord(
+                    kind: .profile, startedAt: Date(timeIntervalSince1970: Double(index) * 60),
+                    model: "m", modelDigest: "d", dtype: "BF16", compute: "fp32", numerics: "fp32",
+                    sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+                    seconds: 1,
+                    layers: [
+                        .init(path: "total", samples: samples(forward), cpu: samples(forward)),
+                        .init(
+                            path: "transformer_blocks.0", samples: samples(layer),
+                            cpu: samples(layer)),
+                    ]))
+        }
+        try DatabaseQueue(path: folder("l.sqlite")).write {
+            try $0.execute(
+                sql: """
+                    INSERT INTO repetition SELECT DISTINCT run_id, repetition, 1e5, 1e5, 0.01
+                    FROM latency_sample
+                    """)
+        }
+        var gate = Gate(store: store, baseline: .last(4))
+        gate.candidates = 4
+        let html = try ReportPage(store: store, judgements: gate.judge()).html()
+        #expect(html.contains("Worst: transformer_blocks.0 takes +4"))
+        #expect(html.contains("History of transformer_blocks.0: m, BF16, latent 8×8"))
+        #expect(html.contains("Steps: run 5, 1970-01-01: +"))
     }
 }

@@ -45,8 +45,8 @@ extension Chart {
             "\(Format.decimal(roof.peak, digits: 0)) GFLOP/s", 800, y.place(roof.allows(high)) - 6,
             .end)
         svg.label(
-            "\(Format.decimal(roof.bandwidth, digits: 1)) GB/s", x.place(low) + 8,
-            y.place(roof.allows(low)) - 10, style: "dim")
+            "\(Format.decimal(roof.bandwidth, digits: 1)) GB/s", x.place(ridge) - 14,
+            y.place(roof.allows(ridge)) + 2, .end, style: "dim")
         for point in points {
             let isAbove = above.contains { $0.path == point.path }
             svg.dot(

@@ -70,9 +70,14 @@ extension Chart {
     }
 
     /// One value of every run of a series, with the pieces that step detection finds.
-    static func history(_ name: String, id: String, _ runs: [(label: String, value: Double)])
-        -> Chart?
-    {
+    ///
+    /// - Parameters:
+    ///   - measure: what the value is, the head of its column.
+    ///   - format: how it is written.
+    static func history(
+        _ name: String, id: String, _ runs: [(label: String, value: Double)],
+        measure: String = "Median", format: (Double) -> String = Format.nanoseconds
+    ) -> Chart? {
         guard runs.count > 1 else { return nil }
         let values = runs.map(\.value)
         let pieces = StepDetection.pieces(values)
@@ -81,12 +86,12 @@ extension Chart {
         var svg = SVG(width: 820, height: 200)
         svg.line([(70, 10), (70, 170), (800, 170)], "axis")
         svg.label("0", 64, 174, .end, style: "dim")
-        svg.label(Format.nanoseconds(values.max() ?? 0), 64, y.place(values.max() ?? 0) + 4, .end)
+        svg.label(format(values.max() ?? 0), 64, y.place(values.max() ?? 0) + 4, .end)
         svg.line(values.enumerated().map { (x.place(Double($0)), y.place($1)) }, "la")
         for (index, run) in runs.enumerated() {
             svg.dot(
                 x.place(Double(index)), y.place(run.value), "a",
-                hint: "\(run.label): \(Format.nanoseconds(run.value))", radius: 3)
+                hint: "\(run.label): \(format(run.value))", radius: 3)
         }
         for piece in pieces {
             svg.line(
@@ -110,9 +115,9 @@ extension Chart {
             note: steps.isEmpty
                 ? "No step among \(runs.count) runs."
                 : "Steps: " + steps.joined(separator: "; "),
-            svg: svg.text(label: "Latency of \(runs.count) runs of \(name)"),
-            head: ["Run", "Median"],
-            rows: runs.map { [$0.label.printable, Format.nanoseconds($0.value)] })
+            svg: svg.text(label: "\(measure) of \(runs.count) runs of \(name)"),
+            head: ["Run", measure],
+            rows: runs.map { [$0.label.printable, format($0.value)] })
     }
 
     /// What a layer adds to the error, above what came in.

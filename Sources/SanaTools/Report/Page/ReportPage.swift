@@ -19,7 +19,7 @@ struct ReportPage {
         let verification = newest(.verify)
         let profile = newest(.profile, beside: verification)
         var charts = try [layerChart(profile, verification)].compactMap { $0 }
-        charts += historyCharts(runs)
+        charts += try historyCharts(runs)
         charts += try [roofline(profile), tradeoff(runs), errors(verification)].compactMap { $0 }
         var context: [String: Any] = [
             "word": judgements.verdict.gateWord, "headline": headline,
@@ -72,8 +72,25 @@ struct ReportPage {
     /// Headings of what did not pass; of everything where all passed.
     private var sentences: [String] {
         let open = judgements.filter { $0.verdict != .pass }
-        return (open.isEmpty ? judgements : open).sorted { $0.verdict > $1.verdict }.prefix(8)
-            .map(\.heading)
+        let headings = (open.isEmpty ? judgements : open).sorted { $0.verdict > $1.verdict }
+            .prefix(8).map(\.heading)
+        return (worst.isEmpty ? [] : ["Worst: " + worst.joined(separator: "; ") + "."]) + headings
+    }
+
+    /// The worst layer of each judgement that failed.
+    private var worst: [String] {
+        judgements.filter { $0.verdict == .fail }.prefix(4).compactMap { judgement in
+            if let slow = (judgement.latency?.findings ?? []).filter({ $0.verdict == .fail })
+                .max(by: { $0.decisive.ratio < $1.decisive.ratio })
+            {
+                return "\(slow.path.printable) takes \(Format.change(slow.decisive.ratio))"
+            }
+            return judgement.accuracy.filter { $0.verdict == .fail }
+                .max { $0.ratio < $1.ratio }.map { rise in
+                    "the error of \(rise.path.printable) is "
+                        + (rise.ratio.isFinite ? Format.change(rise.ratio) : "not finite")
+                }
+        }
     }
 
     private var worse: [[String: Any]] {
@@ -82,6 +99,7 @@ struct ReportPage {
             let run = "\(judgement.run.joined.id)"
             let slower = (judgement.latency?.findings ?? []).filter { $0.verdict != .pass }
                 .sorted { ($0.verdict, $0.decisive.ratio) > ($1.verdict, $1.decisive.ratio) }
+                .prefix(6)
             return slower.map { finding in
                 [
                     "path": finding.path.printable, "measure": "latency",
@@ -92,7 +110,7 @@ struct ReportPage {
                 ]
             }
                 + judgement.accuracy.filter { $0.verdict != .pass }.sorted { $0.ratio > $1.ratio }
-                .map { finding in
+                .prefix(6).map { finding in
                     [
                         "path": finding.path.printable, "measure": "relative RMS error",
                         "before": finding.baseline.map(Format.scientific) ?? "not finite",
@@ -102,7 +120,7 @@ struct ReportPage {
                         "run": run,
                     ]
                 }
-        }.prefix(12).map { $0 }
+        }.prefix(18).map { $0 }
     }
 
     private func layerChart(
@@ -130,21 +148,46 @@ struct ReportPage {
             })
     }
 
-    private func historyCharts(_ runs: [RunSummary]) -> [Chart] {
-        judgements.filter { $0.run.run.kind == RunRecord.Kind.profile.rawValue }.prefix(6)
-            .enumerated().compactMap { index, judgement in
-                let series = Series(judgement.run)
-                let name =
-                    "\(judgement.run.run.modelPath.lastPathComponent), \(series.dtype), "
-                    + "latent \(series.height)×\(series.width)"
-                return Chart.history(
-                    name, id: "history-\(index)",
-                    runs.filter { Series($0) == series }.compactMap { run in
-                        run.joined.totalMedianNs.map {
-                            ("run \(run.joined.id), \(run.run.startedAt.prefix(10))", $0)
-                        }
-                    })
+    /// The forward of every profiled series and the output's error of every verified one; where a
+    /// layer got slower, that layer too, since a forward's own time wanders with its host.
+    private func historyCharts(_ runs: [RunSummary]) throws -> [Chart] {
+        try judgements.sorted { $0.verdict > $1.verdict }.prefix(8).enumerated().flatMap {
+            index, judgement -> [Chart] in
+            let series = Series(judgement.run)
+            let mine = runs.filter { Series($0) == series }
+            let name =
+                "\(judgement.run.run.modelPath.lastPathComponent), \(series.dtype), "
+                + "latent \(series.height)×\(series.width)"
+            func label(_ run: RunSummary) -> String {
+                "run \(run.joined.id), \(run.run.startedAt.prefix(10))"
             }
+            guard series.kind == RunRecord.Kind.profile.rawValue else {
+                let errors = mine.compactMap { run in
+                    run.joined.outputRelativeRms.map { (label(run), $0) }
+                }
+                return [
+                    Chart.history(
+                        "the output's error: \(name)", id: "history-\(index)", errors,
+                        measure: "Relative RMS", format: Format.scientific)
+                ].compactMap { $0 }
+            }
+            let forward = Chart.history(
+                "the forward: \(name)", id: "history-\(index)",
+                mine.compactMap { run in run.joined.totalMedianNs.map { (label(run), $0) } })
+            let slower = (judgement.latency?.findings ?? []).filter {
+                $0.verdict == .fail && $0.path != Profile.totalPath
+            }.max { $0.decisive.ratio < $1.decisive.ratio }
+            let layer = try slower.flatMap { finding in
+                Chart.history(
+                    "\(finding.path): \(name)", id: "history-\(index)-layer",
+                    try mine.suffix(StepDetection.longestHistory).compactMap { run in
+                        let pool = GatePool([try store.gateSamples(run)])
+                        let times = finding.cpu == nil ? pool.wall : pool.cpu
+                        return times[finding.path]?.runMedians.first.map { (label(run), $0) }
+                    }, measure: "Part of the rest of its forward", format: Format.percent)
+            }
+            return [layer, forward].compactMap { $0 }
+        }
     }
 
     private func roofline(_ profile: Gate.Judgement?) throws -> Chart? {
