@@ -113,7 +113,11 @@ struct CommandLineTests {
             for name in ["proj_out.bias [1]", "stray.weight", "caption_norm.weight"] {
                 #expect(result.talk.contains(name), "\(command): \(name)")
             }
-            #expect(result.output.isEmpty)
+            // verify tells of it among its results, too.
+            #expect(
+                command == "verify"
+                    ? result.output.hasSuffix("ERROR: 1 of 1 could not be read\n")
+                    : result.output.isEmpty)
         }
         let inspected = try run("inspect", doctored.path, "--format", "json")
         #expect(inspected.code == 1)
@@ -322,7 +326,8 @@ struct CommandLineTests {
             "fixtures/goldens/tiny-plain.safetensors", "--format", "json")
         #expect(result.code == 65 && result.talk.contains("bad.safetensors"))
         // The model against its own golden, and against one whose inputs do not fit it.
-        #expect(result.json?.array?.compactMap { $0["verdict"]?.string } == ["pass", "fail"])
+        #expect(
+            result.json?.array?.compactMap { $0["verdict"]?.string } == ["pass", "fail", "error"])
     }
 
     @Test func pipesAndFoldersInPlaceOfFilesAreBadData() throws {
