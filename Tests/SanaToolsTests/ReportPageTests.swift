@@ -198,7 +198,7 @@ struct ReportPageTests {
         var gate = Gate(store: store, baseline: .last(4))
         gate.candidates = 4
         let html = try ReportPage(store: store, judgements: gate.judge()).html()
-        #expect(html.contains("Worst: transformer_blocks.0 takes +4"))
+        #expect(html.contains("Worst: transformer_blocks.0 takes 4"))
         #expect(html.contains("History of transformer_blocks.0: m, BF16, latent 8×8"))
         #expect(html.contains("Steps: run 5, 1970-01-01: +"))
     }

@@ -19,6 +19,8 @@ final class ProfileProbe: LayerProbe {
     private var latest = (wall: 0, cpu: 0)
     /// Nanoseconds after which it is read again.
     private static let freshness = 2000
+    /// Readings while passes were kept.
+    private var readings = 0
 
     func begin(_ path: String) {
         let wall = Self.now
@@ -33,7 +35,10 @@ final class ProfileProbe: LayerProbe {
     }
 
     private func processorTime(at wall: Int) -> Int {
-        if wall - latest.wall > Self.freshness { latest = (wall, HostState.ownProcessorTime) }
+        if wall - latest.wall > Self.freshness {
+            latest = (wall, HostState.ownProcessorTime)
+            if isRecording { readings += 1 }
+        }
         return latest.cpu
     }
 
@@ -55,26 +60,25 @@ final class ProfileProbe: LayerProbe {
         return result
     }
 
-    /// Part of a forward that its probes take, at most: modules of a pass × measured time of a begin
-    /// and an end.
+    /// Part of a forward that its probes take: modules of a pass × measured time of a begin and an
+    /// end, and readings of processor time × that of one.
     func overhead(ofForward nanoseconds: Double) -> Double {
         let passes = spans.first.map { first in spans.count { $0.path == first.path } } ?? 1
-        let withCPU = Double(spans.count { $0.cpu != nil }) * Self.cost(atDepth: 0)
-        let without = Double(spans.count { $0.cpu == nil }) * Self.cost(atDepth: Self.depthWithCPU)
-        return (withCPU + without) / Double(max(passes, 1)) / nanoseconds
-    }
-
-    /// Nanoseconds that a begin and an end take, where each reads what it reads anew.
-    private static func cost(atDepth depth: Int) -> Double {
-        let (twin, count) = (ProfileProbe(), 20_000)
-        for _ in 0..<depth { twin.begin("transformer_blocks.0") }
-        let start = now
-        for _ in 0..<count {
-            twin.latest.wall = 0
+        let twin = ProfileProbe()
+        for _ in 0..<Self.depthWithCPU { twin.begin("transformer_blocks.0") }
+        let module = Self.cost {
             twin.begin("transformer_blocks.0.attn1.to_q")
-            twin.latest.wall = 0
             twin.end("transformer_blocks.0.attn1.to_q", [])
         }
+        let reading = Self.cost { twin.latest.cpu = HostState.ownProcessorTime }
+        let total = Double(spans.count) * module + Double(readings) * reading
+        return total / Double(max(passes, 1)) / nanoseconds
+    }
+
+    /// Nanoseconds that `body` takes, of many calls.
+    private static func cost(_ body: () -> Void) -> Double {
+        let (start, count) = (now, 20_000)
+        for _ in 0..<count { body() }
         return Double(now - start) / Double(count)
     }
 }

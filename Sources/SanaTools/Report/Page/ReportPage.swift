@@ -83,12 +83,14 @@ struct ReportPage {
             if let slow = (judgement.latency?.findings ?? []).filter({ $0.verdict == .fail })
                 .max(by: { $0.decisive.ratio < $1.decisive.ratio })
             {
-                return "\(slow.path.printable) takes \(Format.change(slow.decisive.ratio))"
+                return
+                    "\(slow.path.printable) takes \(Format.percent(slow.decisive.ratio - 1)) longer"
             }
             return judgement.accuracy.filter { $0.verdict == .fail }
                 .max { $0.ratio < $1.ratio }.map { rise in
-                    "the error of \(rise.path.printable) is "
-                        + (rise.ratio.isFinite ? Format.change(rise.ratio) : "not finite")
+                    let size = rise.ratio.isFinite ? Format.percent(rise.ratio - 1) : nil
+                    return "the error of \(rise.path.printable) "
+                        + (size.map { "grew by \($0)" } ?? "is not finite")
                 }
         }
     }
