@@ -75,10 +75,13 @@ final class ProfileProbe: LayerProbe {
         return total / Double(max(passes, 1)) / nanoseconds
     }
 
-    /// Nanoseconds that `body` takes, of many calls.
+    /// Nanoseconds that `body` takes: the median of batches, since other processes cut some in two.
     private static func cost(_ body: () -> Void) -> Double {
-        let (start, count) = (now, 20_000)
-        for _ in 0..<count { body() }
-        return Double(now - start) / Double(count)
+        let count = 500
+        return (0..<40).map { _ in
+            let start = now
+            for _ in 0..<count { body() }
+            return Double(now - start) / Double(count)
+        }.median
     }
 }

@@ -5,7 +5,7 @@
     /// Makes modules really slower, so that what finds a slow model can be measured.
     ///
     /// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work on the processors that
-    /// it uses, `total=0.03` every outermost module 3 %. Only debug builds, and those with
+    /// it uses, `total=0.03` the forward 3 %, at its end. Only debug builds, and those with
     /// `-Xswiftc -DSLOWDOWN`, know it.
     final class Slowdown: LayerProbe {
         private let path: String
@@ -35,11 +35,13 @@
         func begin(_ path: String) {
             inner.begin(path)
             depth += 1
-            if isMeant(path) { started = (Self.threadTime, HostState.ownProcessorTime) }
+            if isTotal ? depth == 1 && started == nil : path == self.path {
+                started = (Self.threadTime, HostState.ownProcessorTime)
+            }
         }
 
         func end(_ path: String, _ outputs: [Activation]) {
-            if isMeant(path), let started {
+            if path == (isTotal ? "proj_out" : self.path), let started {
                 let mine = Self.threadTime - started.mine
                 spin(mine, others: HostState.ownProcessorTime - started.all - mine)
                 self.started = nil
@@ -48,9 +50,7 @@
             inner.end(path, outputs)
         }
 
-        private func isMeant(_ path: String) -> Bool {
-            self.path == Profile.totalPath ? depth == 1 : path == self.path
-        }
+        private var isTotal: Bool { path == Profile.totalPath }
 
         /// Takes `share` more of the processor time that the module took on each thread, whatever
         /// else runs on the machine.
