@@ -67,7 +67,7 @@ extension VerificationBatch.Outcome {
                     let outcome = JUnitReport.Case.Outcome.error(
                         type: "\(failure.error.category)", message: failure.error.fullMessage)
                     return .init(
-                        name: failure.subject(" against "), startedAt: Date(), seconds: 0,
+                        name: failure.subject(" against "), startedAt: failure.date, seconds: 0,
                         cases: [.init(name: "read", outcome: outcome)])
                 })
     }

@@ -34,6 +34,8 @@ struct VerificationBatch {
         /// `nil` where the model cannot be read, whatever it is compared with.
         let reference: String?
         let error: any DiagnosticError
+        /// When it was met: reports that are rendered twice say the same.
+        var date = Date()
     }
 
     /// A golden to compare with.
