@@ -35,7 +35,7 @@ demo: build
 
 test: setup
 	$(SWIFT) build --build-tests
-	@.ci/repeat-skipped $(SWIFT) test --skip-build
+	@.ci/run-tests $(SWIFT) test --skip-build
 
 build: setup
 	$(SWIFT) build -c release --product sana-tools

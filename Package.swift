@@ -38,6 +38,7 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
+        .target(name: "CSignalCleanup"),
         .target(
             name: "SanaModel",
             dependencies: [
@@ -47,14 +48,14 @@ let package = Package(
         .target(
             name: "SanaQuant",
             dependencies: [
-                "SanaModel", "CSanaKernels", "CZstd",
+                "SanaModel", "CSanaKernels", "CSignalCleanup", "CZstd",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaQuant", "SanaModel",
+                "SanaQuant", "SanaModel", "CSignalCleanup",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),

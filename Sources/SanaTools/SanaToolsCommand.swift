@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSignalCleanup
 import Foundation
 import SanaModel
 import SanaQuant
@@ -111,7 +112,12 @@ enum Main {
 
     /// Runs the command line `arguments`, the process's own where they are `nil`.
     private static func run(_ arguments: [String]?) -> Never {
-        removePendingOutputsOnSignals()
+        // A file-size limit and a closed pipe become errors of the write, with a message and a
+        // code.
+        signal(SIGXFSZ, SIG_IGN)
+        signal(SIGPIPE, SIG_IGN)
+        // An interrupted command leaves nothing half-written.
+        signal_cleanup_install()
         var command: any ParsableCommand
         do {
             let arguments = SanaToolsCommand.joiningNumbers(
@@ -149,40 +155,6 @@ enum Main {
     /// The exit handler of OpenBLAS joins threads that never started where address space is limited
     /// (`ulimit -v`), and would wait for ever.
     private static func end(_ code: ExitCode) -> Never { _exit(code.rawValue) }
-
-    /// An interrupted command leaves nothing half-written, and ends as the signal would have ended
-    /// it.
-    private static func removePendingOutputsOnSignals() {
-        PendingOutputs.prepare()
-        // A file-size limit and a closed pipe become errors of the write, with a message and a
-        // code.
-        signal(SIGXFSZ, SIG_IGN)
-        signal(SIGPIPE, SIG_IGN)
-        // A parent's threads may block signals, and a child starts with what its parent blocks.
-        var unblocked = sigset_t()
-        sigemptyset(&unblocked)
-        for number in [SIGINT, SIGTERM, SIGHUP] {
-            sigaddset(&unblocked, number)
-            let previous = signal(number) { number in
-                PendingOutputs.removeAll()
-                ChildProcess.forward(number)
-                signal(number, SIG_DFL)
-                raise(number)
-            }
-            // Under nohup a hangup stays ignored.
-            let ignored = unsafeBitCast(SIG_IGN, to: Int.self)
-            if unsafeBitCast(previous, to: Int.self) == ignored { signal(number, SIG_IGN) }
-        }
-        pthread_sigmask(SIG_UNBLOCK, &unblocked, nil)
-        // A mapped file that another program truncates while it is read.
-        signal(SIGBUS) { _ in
-            PendingOutputs.removeAll()
-            let message: StaticString =
-                "sana-tools: error: an input file was cut off while it was read\n"
-            _ = write(2, message.utf8Start, message.utf8CodeUnitCount)
-            _exit(74)
-        }
-    }
 }
 
 extension DiagnosticCategory {

@@ -14,6 +14,7 @@ struct BuiltProgram {
     }
 
     struct Outcome {
+        /// The exit code, or 128 and the number of the signal that ended the program.
         let code: Int32
         let output: String
         let talk: String
@@ -37,28 +38,20 @@ struct BuiltProgram {
     func launch(
         _ arguments: [String], program: String? = nil, output: FileHandle? = nil,
         environment: [String: String] = [:]
-    ) throws -> Process {
-        let process = Process()
-        process.executableURL = program.map { URL(fileURLWithPath: $0) } ?? binary
-        process.arguments = arguments
-        if !environment.isEmpty {
-            process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        }
-        process.currentDirectoryURL = URL(fileURLWithPath: folder.path)
+    ) throws -> SpawnedProcess {
         let files = try [folder("stdout"), folder("stderr")].map { path in
             try Data().write(to: URL(fileURLWithPath: path))
             return try #require(FileHandle(forWritingAtPath: path))
         }
-        (process.standardOutput, process.standardError) = (output ?? files[0], files[1])
-        process.standardInput = FileHandle.nullDevice
-        try process.run()
-        return process
+        return try SpawnedProcess(
+            program ?? binary.path, arguments, environment: environment, in: folder.path,
+            output: output ?? files[0], errors: files[1])
     }
 
-    func finish(_ process: Process) throws -> Outcome {
+    func finish(_ process: SpawnedProcess) throws -> Outcome {
         process.waitUntilExit()
         return Outcome(
-            code: process.terminationStatus,
+            code: process.exitCode ?? 128 + (process.signal ?? 0),
             output: String(decoding: try fileBytes(folder("stdout")), as: UTF8.self),
             talk: String(decoding: try fileBytes(folder("stderr")), as: UTF8.self))
     }

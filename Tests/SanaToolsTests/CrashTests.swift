@@ -27,12 +27,9 @@ import Testing
 
     /// Starts the conversion and sends `number` once it writes; again where it was done before the
     /// signal came, which happens on a busy machine.
-    private func interrupt(_ number: Int32) throws -> (process: Process, temporary: String) {
+    private func interrupt(_ number: Int32) throws -> (process: SpawnedProcess, temporary: String) {
         for _ in 0..<20 {
-            // A test run in the background hands down SIGINT as ignored.
-            let process = try program.launch(
-                ["--default-signal=INT", program.binary.path] + conversion,
-                program: "/usr/bin/env")
+            let process = try program.launch(conversion)
             let temporary = ".\(output).tmp-\(process.processIdentifier)"
             while process.isRunning, !FileManager.default.fileExists(atPath: folder(temporary)) {
                 usleep(1000)
@@ -46,7 +43,7 @@ import Testing
                 kill(process.processIdentifier, SIGCONT)
             }
             process.waitUntilExit()
-            if number != SIGSTOP, process.terminationReason == .uncaughtSignal {
+            if number != SIGSTOP, process.signal != nil {
                 return (process, temporary)
             }
             try folder.write(output, old)
@@ -59,14 +56,14 @@ import Testing
     @Test(arguments: [SIGINT, SIGTERM, SIGHUP])
     func interruptedConversionLeavesNothing(number: Int32) throws {
         let (process, _) = try interrupt(number)
-        #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == number)
+        #expect(process.signal == number)
         #expect(outputs == [output])
         #expect(try fileBytes(folder(output)) == old)
     }
 
     @Test func killedConversionLeavesTheOldOutputAndTheNextOneCleansUp() throws {
         let (process, temporary) = try interrupt(SIGKILL)
-        #expect(process.terminationReason == .uncaughtSignal && process.terminationStatus == 9)
+        #expect(process.signal == SIGKILL)
         #expect(outputs == [temporary, output])
         #expect(try fileBytes(folder(output)) == old)
         let next = try program.run(conversion)
@@ -83,7 +80,7 @@ import Testing
         #expect(outputs == [temporary, output])
         kill(process.processIdentifier, SIGCONT)
         process.waitUntilExit()
-        #expect(process.terminationStatus == 0 && outputs == [output])
+        #expect(process.exitCode == 0 && outputs == [output])
     }
 
     @Test func limitOnFileSizesKeepsTheOldOutput() throws {
@@ -97,15 +94,11 @@ import Testing
 
     /// Whether a disk can be mounted where only a child sees it.
     private static let canMount: Bool = {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/unshare")
-        process.arguments = [
-            "--map-root-user", "--mount", "/bin/mount", "-t", "tmpfs", "none", "/mnt",
-        ]
-        process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return false }
-        process.waitUntilExit()
-        return process.terminationStatus == 0
+        let mount = try? SpawnedProcess(
+            "/usr/bin/unshare",
+            ["--map-root-user", "--mount", "/bin/mount", "-t", "tmpfs", "none", "/mnt"])
+        mount?.waitUntilExit()
+        return mount?.exitCode == 0
     }()
 
     @Test(
@@ -179,12 +172,11 @@ import Testing
     /// are being written.
     private func interrupt(
         _ number: Int32, _ arguments: [String], prepare: () throws -> Void
-    ) throws -> Process {
+    ) throws -> SpawnedProcess {
         for _ in 0..<20 {
             try? FileManager.default.removeItem(atPath: folder("out"))
             try prepare()
-            let process = try program.launch(
-                ["--default-signal=INT", program.binary.path] + arguments, program: "/usr/bin/env")
+            let process = try program.launch(arguments)
             let suffix = ".tmp-\(process.processIdentifier)"
             func isWriting() -> Bool {
                 let files =
@@ -195,7 +187,7 @@ import Testing
             while process.isRunning, !isWriting() { usleep(1000) }
             kill(process.processIdentifier, number)
             process.waitUntilExit()
-            if process.terminationReason == .uncaughtSignal { return process }
+            if process.signal != nil { return process }
         }
         throw CancellationError()
     }
@@ -204,7 +196,7 @@ import Testing
     func interruptedConversionOfSeveralFilesLeavesNoNewFolder(arguments: [String]) throws {
         try makeRepository()
         let process = try interrupt(SIGINT, arguments) {}
-        #expect(process.terminationStatus == SIGINT)
+        #expect(process.signal == SIGINT)
         #expect(!FileManager.default.fileExists(atPath: folder("out")))
     }
 

@@ -14,13 +14,9 @@ import Testing
         let chosen = ProcessInfo.processInfo.environment["SANA_TOOLS_PYTHON"]
         let pythons = [chosen, root + "/.venv/bin/python", "/usr/bin/python3"].compactMap { $0 }
         return pythons.first { path in
-            let process = Process()
-            process.executableURL = URL(fileURLWithPath: path)
-            process.arguments = ["-c", "import \(packages)"]
-            process.standardError = FileHandle.nullDevice
-            guard (try? process.run()) != nil else { return false }
-            process.waitUntilExit()
-            return process.terminationStatus == 0
+            let imports = try? SpawnedProcess(path, ["-c", "import \(packages)"])
+            imports?.waitUntilExit()
+            return imports?.exitCode == 0
         }
     }()
 

@@ -35,7 +35,7 @@ public final class OutputFile {
         temporaryPath = path.parentFolder.appendingPath(
             ".\(path.lastPathComponent).tmp-\(getpid())")
         Self.removeAbandoned(beside: path)
-        registration = PendingOutputs.add(temporaryPath)
+        registration = PendingOutputs.addFile(temporaryPath)
         descriptor = Self.createLocked(temporaryPath)
         guard descriptor >= 0 else {
             let code = errno

@@ -12,7 +12,7 @@ import Synchronization
 /// Folders made for outputs. Dropped without `keep()`, those that were new are removed where they
 /// are empty; so they are when a signal ends the process, see `PendingOutputs`.
 public final class PendingFolders {
-    private var created: [(path: String, registration: PendingOutputs.Registration?)] = []
+    private var created: [(path: String, registration: PendingOutputs.Registration)] = []
 
     public init() {}
 
@@ -23,7 +23,7 @@ public final class PendingFolders {
         guard !path.isFolder else { return }
         let parent = path.parentFolder
         if parent != path { try create(parent) }
-        let registration = PendingOutputs.add(path, to: .folders)
+        let registration = PendingOutputs.addFolder(path)
         guard mkdir(path, 0o777) == 0 else {
             let code = errno
             PendingOutputs.remove(registration)

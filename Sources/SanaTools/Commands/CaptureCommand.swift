@@ -1,7 +1,7 @@
 import ArgumentParser
+import CSignalCleanup
 import Foundation
 import SanaModel
-import Synchronization
 
 /// `sana-tools capture`
 struct CaptureCommand: TalkingCommand {
@@ -129,13 +129,13 @@ struct CaptureCommand: TalkingCommand {
         process.arguments = [python, "-"] + arguments(folder: folder)
         let script = Pipe()
         process.standardInput = script
-        defer { ChildProcess.current.store(0, ordering: .relaxed) }
+        defer { signal_cleanup_set_child(0) }
         do { try process.run() } catch {
             throw UsageError(
                 "cannot run \(python.printable): \(error.localizedDescription)",
                 remedy: "name an interpreter with --python")
         }
-        ChildProcess.current.store(process.processIdentifier, ordering: .relaxed)
+        signal_cleanup_set_child(process.processIdentifier)
         // The interpreter may end without reading the script; its exit code says why.
         try? script.fileHandleForWriting.write(contentsOf: Data(PackageResources.capture_py))
         try? script.fileHandleForWriting.close()

@@ -54,17 +54,4 @@ import Testing
         try file.commit()
         #expect(try fileBytes(folder("x")) == [1])
     }
-
-    @Test func signalHandlerCanRemoveWhatIsPending() async {
-        // In a process of its own: the other tests have outputs pending.
-        await #expect(processExitsWith: .success) {
-            let folder = try TemporaryFolder()
-            PendingOutputs.prepare()
-            let file = try OutputFile(folder("x"), replaceExisting: false)
-            try file.write([1])
-            #expect(folder.entries.count == 1)
-            PendingOutputs.removeAll()
-            #expect(folder.entries.isEmpty)
-        }
-    }
 }

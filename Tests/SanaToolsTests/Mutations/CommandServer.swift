@@ -21,7 +21,7 @@ final class CommandServer {
     }
 
     private let folder: String
-    private let process = Process()
+    private let process: SpawnedProcess
     private let requests = Pipe()
     private let answers = Pipe()
     /// Answers that were read beyond the last line.
@@ -29,15 +29,22 @@ final class CommandServer {
 
     init(_ binary: URL, folder: String) throws {
         self.folder = folder
-        process.executableURL = binary
-        process.currentDirectoryURL = URL(fileURLWithPath: folder)
-        process.environment = ProcessInfo.processInfo.environment.merging(
-            [
+        // An end that a program inherits keeps the server from seeing that the requests are over.
+        for pipe in [requests, answers] {
+            for file in [pipe.fileHandleForReading, pipe.fileHandleForWriting] {
+                _ = fcntl(file.fileDescriptor, F_SETFD, FD_CLOEXEC)
+            }
+        }
+        process = try SpawnedProcess(
+            binary.path, [],
+            environment: [
                 "SANA_TOOLS_FORK_SERVER": "1", "OPENBLAS_NUM_THREADS": "1",
                 "SWIFT_BACKTRACE": "enable=no",
-            ]) { $1 }
-        (process.standardInput, process.standardOutput) = (requests, answers)
-        try process.run()
+            ],
+            in: folder, input: requests.fileHandleForReading,
+            output: answers.fileHandleForWriting, limit: .seconds(6 * 3600))
+        // The server alone holds it now: its end is the end of the answers.
+        try answers.fileHandleForWriting.close()
     }
 
     deinit {

@@ -1,0 +1,25 @@
+#ifndef SIGNAL_CLEANUP_H
+#define SIGNAL_CLEANUP_H
+
+#include <sys/types.h>
+
+/// What a command does when a signal ends it: remove what it has half written and end its child.
+///
+/// In C because a handler may interrupt an allocation and so must not allocate, which Swift promises of no loop.
+
+enum signal_cleanup_kind { SIGNAL_CLEANUP_FILE, SIGNAL_CLEANUP_FOLDER };
+
+/// Has `path` removed; a folder only if it is empty then.
+///
+/// Returns a number for signal_cleanup_forget, or -1 where too many are held: its owner alone removes it then.
+int signal_cleanup_add(enum signal_cleanup_kind kind, const char *path);
+void signal_cleanup_forget(enum signal_cleanup_kind kind, int number);
+
+/// Passes signals on to this process as well; to none where 0.
+void signal_cleanup_set_child(pid_t child);
+
+/// Installs the handlers. Interrupted, the process ends as the signal would have ended it; a hangup that nohup
+/// ignores stays ignored. A mapped file that another program cut off ends it with exit code 74.
+void signal_cleanup_install(void);
+
+#endif
