@@ -144,6 +144,34 @@ static size_t inexact_f16(const float *source, size_t n) {
     return total;
 }
 
+static size_t inexact_f16_of_bf16(const void *source, size_t n) {
+    size_t total = 0;
+    for (size_t start = 0; start < n; start += 64) {
+        size_t end = n - start < 64 ? n : start + 64;
+        // All that lies from 2^-17 to 65280 is exact, and in weights there is little else.
+        uint16_t outside = 0;
+        for (size_t i = start; i < end; i++) {
+            uint16_t magnitude = load16(source, i) & 0x7FFFu;
+            outside |= (uint16_t)(magnitude - 0x3700u) > 0x477Fu - 0x3700u;
+        }
+        if (!outside) continue;
+        for (size_t i = start; i < end; i++) {
+            float value = as_float((uint32_t)load16(source, i) << 16);
+            total += inexact_f16(&value, 1);
+        }
+    }
+    return total;
+}
+
+static uint16_t largest_magnitude16(const void *source, size_t n) {
+    uint16_t largest = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t magnitude = load16(source, i) & 0x7FFFu;
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+}
+
 static void narrow_bf16(const float *source, void *target, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = as_bits(source[i]);
@@ -461,6 +489,8 @@ static const sk_kernels SK_TABLE = {
     .narrow_f16 = narrow_f16,
     .narrow_bf16 = narrow_bf16,
     .inexact_f16 = inexact_f16,
+    .inexact_f16_of_bf16 = inexact_f16_of_bf16,
+    .largest_magnitude16 = largest_magnitude16,
     .quantize_i8 = quantize_i8,
     .split_plane = split_plane,
     .join_planes = join_planes,

@@ -62,6 +62,11 @@ typedef struct {
     void (*narrow_bf16)(const float *source, void *target, size_t n);
     /// Number of values that are not the same after narrow_f16 and widen_f16; NaN does not count.
     size_t (*inexact_f16)(const float *source, size_t n);
+    /// The same of BF16 values.
+    size_t (*inexact_f16_of_bf16)(const void *source, size_t n);
+    /// max of the 16-bit values without their sign bits, which orders BF16 and FP16 by magnitude:
+    /// finite, infinite, NaN.
+    uint16_t (*largest_magnitude16)(const void *source, size_t n);
     /// target = clamp(round(source * inverse_scale), -127, 127), ties to even; source must be
     /// finite.
     void (*quantize_i8)(const float *source, float inverse_scale, int8_t *target, size_t n);

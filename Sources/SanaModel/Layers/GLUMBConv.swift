@@ -51,8 +51,11 @@ struct DepthwiseConv3x3 {
         path = scope.path
         let stored = try scope.parameter("weight", shape: [channels, 1, 3, 3])
         weight = FloatBuffer(count: stored.count)
-        for index in 0..<stored.count {
-            weight.pointer[index % 9 * channels + index / 9] = stored.pointer[index]
+        for tap in 0..<9 {
+            let row = weight.pointer + tap * channels
+            for channel in 0..<stored.count / 9 {
+                row[channel] = stored.pointer[channel * 9 + tap]
+            }
         }
         bias = try scope.parameter("bias", shape: [channels])
     }

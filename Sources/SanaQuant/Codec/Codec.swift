@@ -45,6 +45,11 @@ enum Codec {
     ) throws(NonFiniteValue) {
         guard dtype.isFloatWeight else { return }
         let count = source.count / (dtype.bitWidth / 8)
+        if let start = source.baseAddress, let maximum = maximum16(start, dtype, count),
+            maximum.isFinite
+        {
+            return
+        }
         for start in stride(from: 0, to: count, by: blockCount) {
             try widen(source, dtype, start, min(blockCount, count - start), scratch)
         }
@@ -54,15 +59,11 @@ enum Codec {
     /// than are left there, and those beyond 65504. NaN does not count.
     ///
     /// Pages of the source are let go behind the count.
-    static func inexactHalves(inBF16 source: ByteView, _ scratch: Scratch) -> Int {
+    static func inexactHalves(inBF16 source: ByteView) -> Int {
         var total = 0
         source.stream { bytes in
             guard let start = bytes.baseAddress else { return }
-            for first in stride(from: 0, to: bytes.count / 2, by: blockCount) {
-                let count = min(blockCount, bytes.count / 2 - first)
-                kernels.widen_bf16(start + first * 2, scratch.reference.pointer, count)
-                total += kernels.inexact_f16(scratch.reference.pointer, count)
-            }
+            total += kernels.inexact_f16_of_bf16(start, bytes.count / 2)
         }
         return total
     }
@@ -145,6 +146,11 @@ enum Codec {
             guard let start = bytes.baseAddress else { return }
             for first in stride(from: 0, to: bytes.count / width, by: blockCount) {
                 let count = min(blockCount, bytes.count / width - first)
+                if let maximum = maximum16(start + first * width, dtype, count),
+                    maximum.isFinite
+                {
+                    continue
+                }
                 widen(start + first * width, dtype, values, count)
                 guard !kernels.absolute_maximum(values, count).isFinite else { continue }
                 total += (0..<count).count { !values[$0].isFinite }
@@ -171,9 +177,16 @@ enum Codec {
             var element = 0
             while element < end {
                 let count = min(blockCount, columns - column, end - element)
-                do throws(NonFiniteValue) {
-                    maximum = max(maximum, try widen(bytes, dtype, element, count, scratch))
-                } catch { throw NonFiniteValue(element: first + error.element) }
+                let largest = bytes.baseAddress.flatMap {
+                    maximum16($0 + element * width, dtype, count)
+                }
+                if let largest, largest.isFinite {
+                    maximum = max(maximum, largest)
+                } else {
+                    do throws(NonFiniteValue) {
+                        maximum = max(maximum, try widen(bytes, dtype, element, count, scratch))
+                    } catch { throw NonFiniteValue(element: first + error.element) }
+                }
                 (element, column) = (element + count, column + count)
                 guard column == columns else { continue }
                 var scale = maximum / 127
@@ -258,6 +271,17 @@ enum Codec {
             throw NonFiniteValue(element: first + index)
         }
         return maximum
+    }
+
+    /// The largest magnitude of 16-bit values, infinite or NaN where one is; `nil` for other types.
+    private static func maximum16(
+        _ source: UnsafeRawPointer, _ dtype: DType, _ count: Int
+    ) -> Float? {
+        var (largest, value) = (UInt16(0), Float(0))
+        guard dtype == .bf16 || dtype == .f16 else { return nil }
+        largest = kernels.largest_magnitude16(source, count)
+        widen(&largest, dtype, &value, 1)
+        return value
     }
 
     private static func widen(

@@ -111,7 +111,7 @@ public enum Converter {
             manifest?.adapters = source.adapters.map { .init($0) }
             if let manifest { try pipeline.finish(manifest) }
         }
-        for output in outputs { try output.sync() }
+        for output in outputs { output.startSyncing() }
         if options.verifyWrite {
             try readBack(outputs, work, pipeline.tensorHashes, workers: workers)
         }
@@ -172,8 +172,8 @@ public enum Converter {
         var inexact: [String: Int] = [:]
         let keepsExact = options.target == .fp16 && !options.allowsRounding
         if keepsExact || countsRounding {
-            inexact = try survey { tensor, bytes, scratch in
-                tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes, scratch) : 0
+            inexact = try survey { tensor, bytes, _ in
+                tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes) : 0
             }
             if keepsExact { rules = [.keepExact(Set(inexact.keys))] + rules }
         }

@@ -1,4 +1,6 @@
+import Dispatch
 import SanaModel
+import Synchronization
 
 #if canImport(Glibc)
     import Glibc
@@ -20,10 +22,14 @@ public final class OutputFile {
     public let path: String
     /// The path until `commit()`.
     public let temporaryPath: String
+    private static let syncedByteCount = 64 << 20
     private let replacesExisting: Bool
     private var descriptor: Int32
     private var isPending = false
     private var registration: PendingOutputs.Registration?
+    /// Bytes that were written since the disk was last asked to take some.
+    private var unsyncedByteCount = 0
+    private let disk = Disk()
 
     /// Creates the temporary file.
     ///
@@ -79,6 +85,7 @@ public final class OutputFile {
     }
 
     deinit {
+        disk.wait()
         if descriptor >= 0 { close(descriptor) }
         if isPending {
             unlink(temporaryPath)
@@ -109,23 +116,26 @@ public final class OutputFile {
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[written...])
         }
+        unsyncedByteCount += bytes.count
+        if unsyncedByteCount >= Self.syncedByteCount { startSyncing() }
     }
 
     /// Appends `bytes`.
     public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
-    /// Forces what was written to the disk.
-    ///
-    /// - Throws: `FileError` (`write`).
-    public func sync() throws {
-        guard fsync(descriptor) == 0 else { throw FileError(.write, path, code: errno) }
+    /// Has the disk take what was written, beside whatever else is done; `commit()` tells of errors.
+    public func startSyncing() {
+        unsyncedByteCount = 0
+        disk.startSyncing(descriptor)
     }
 
     /// Syncs the file, gives it its final name and syncs the folder.
     ///
     /// - Throws: `FileError`, `OutputExistsError`; nothing is left under a new name then.
     public func commit() throws {
-        try sync()
+        disk.startSyncing(descriptor)
+        let code = disk.wait()
+        guard code == 0 else { throw FileError(.write, path, code: code) }
         try Self.checkAbsent(path, replaceExisting: replacesExisting)
         guard rename(temporaryPath, path) == 0 else {
             throw FileError(.rename, path, code: errno)
@@ -139,6 +149,26 @@ public final class OutputFile {
             close(folder)
         }
     }
+}
+
+/// Has the disk take what was written to a file, on a thread of its own.
+private final class Disk: Sendable {
+    private let queue = DispatchQueue(label: "sana-tools.disk")
+    /// The first error: the system reports it once.
+    private let failure = Atomic<Int32>(0)
+
+    func startSyncing(_ descriptor: Int32) {
+        queue.async {
+            guard fsync(descriptor) != 0, self.failure.load(ordering: .relaxed) == 0 else { return }
+            self.failure.store(errno, ordering: .relaxed)
+        }
+    }
+
+    /// Waits for the disk.
+    ///
+    /// - Returns: the error, or 0.
+    @discardableResult
+    func wait() -> Int32 { queue.sync { failure.load(ordering: .relaxed) } }
 }
 
 /// An output that exists already and may not be replaced.

@@ -70,6 +70,7 @@ struct KernelTests {
             }
         }
         expectTwins("inexact_f16", n) { set in [Float(set.inexact_f16(x, n))] }
+        expectTwins("largest_magnitude16", n) { set in [Float(set.largest_magnitude16(bits, n))] }
         expectTwins("quantize_i8", n) { set in
             var output = [Int8](repeating: 0, count: n)
             set.quantize_i8(y, 3.3, &output, n)
@@ -262,6 +263,31 @@ struct KernelTests {
             65505, 0x1p-25, 0x1.FEp-18, 1 + 0x1p-11, 1e6,  // inexact
         ]
         #expect(Self.portable.inexact_f16(values, values.count) == 5)
+    }
+
+    @Test func everyBF16IsCountedAsItsFloatIs() {
+        let bits = Array(UInt16.min...UInt16.max)
+        let values = bits.map { Float(bitPattern: UInt32($0) << 16) }
+        for set in [Self.portable] + Self.others {
+            #expect(
+                set.inexact_f16_of_bf16(bits, bits.count) == set.inexact_f16(values, values.count))
+            for start in stride(from: 0, to: bits.count, by: 97) {
+                let range = start..<min(start + 97, bits.count)
+                let (some, floats) = (Array(bits[range]), Array(values[range]))
+                #expect(
+                    set.inexact_f16_of_bf16(some, some.count)
+                        == set.inexact_f16(floats, floats.count))
+            }
+        }
+    }
+
+    @Test func magnitudesOf16BitsIgnoreTheSign() {
+        let cases: [([UInt16], UInt16)] = [
+            ([0x8001, 0x3F80, 0xC000], 0x4000), ([0xFF80, 0x7F7F], 0x7F80), ([], 0),
+        ]
+        for (bits, expected) in cases {
+            #expect(Self.portable.largest_magnitude16(bits, bits.count) == expected)
+        }
     }
 
     @Test func bf16RoundsToNearestEvenAndKeepsNaN() {
