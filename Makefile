@@ -5,7 +5,7 @@
 # make manual    write the manual pages to .build/manual, from what --help is made of
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
-# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO (an hour, 30 GB of disk)
+# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (40 minutes, 30 GB of disk)
 # make interop   check archives against Python's readers (installs packages into VENV)
 
 PREFIX ?= /usr/local
@@ -14,6 +14,7 @@ VENV ?= .venv
 FUZZ_SECONDS ?= 60
 MUTATIONS ?= 10000
 BENCH ?= .build/bench
+ROUNDS ?= 3
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
@@ -111,9 +112,10 @@ bench: build
 	test -e $(BENCH)/sana-0.6b || $(VENV)/bin/python fixtures/make_random.py 0.6b $(BENCH)/sana-0.6b
 	test -e $(BENCH)/sana-1.6b || $(VENV)/bin/python fixtures/make_random.py 1.6b $(BENCH)/sana-1.6b
 	$(BINARY) kernels --format markdown > reports/kernels.md
-	$(VENV)/bin/python fixtures/bench_conversion.py $(BENCH)/sana-1.6b --binary $(BINARY) --output reports/conversion
+	$(VENV)/bin/python fixtures/bench_conversion.py $(BENCH)/sana-1.6b --binary $(BINARY) --rounds $(ROUNDS) \
+	    --output reports/conversion
 	$(VENV)/bin/python fixtures/bench_forward.py --model $(BENCH)/sana-0.6b --model $(BENCH)/sana-1.6b \
-	    --binary $(BINARY) --output reports/benchmark
+	    --binary $(BINARY) --rounds $(ROUNDS) --output reports/benchmark
 
 interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)

@@ -47,6 +47,44 @@ struct LatencyGateTests {
         #expect(interval.low > 1.03 && interval.high < 1.07)
     }
 
+    /// A model of many layers with few repetitions: what the test cannot tell is no pass.
+    @Test func tooFewRepetitionsForManyLayersAreInconclusive() throws {
+        func run(_ seed: UInt64, repetitions: Int, slow: Double = 1) -> GateSamples {
+            var random = SplitMix64(seed: seed)
+            let layers = (0..<100).map { index in
+                let time = 1e7 * (index == 7 ? slow : 1)
+                let values = (0..<repetitions).map { _ in
+                    time * (1 + Double(random.next() % 1000) / 1e5)
+                }
+                return GateSamples.Layer(
+                    path: "transformer_blocks.\(index)", wall: values, cpu: values.map { $0 * 2 })
+            }
+            let total = (0..<repetitions).map { sample in layers.reduce(0) { $0 + $1.wall[sample] }
+            }
+            return GateSamples(
+                total: .init(path: "total", wall: total, cpu: total.map { $0 * 2 }),
+                layers: layers,
+                host: (0..<repetitions).map { _ in
+                    .init(canaryGFLOPS: 150, canaryCPUGFLOPS: 75, otherLoad: 0.01)
+                })
+        }
+        func judge(repetitions: Int, runs: UInt64, slow: Double = 1.5) throws -> LatencyGate.Result
+        {
+            try #require(
+                LatencyGate.compare(
+                    [run(99, repetitions: repetitions, slow: slow)],
+                    with: (1...runs).map { run($0, repetitions: repetitions) }, GateOptions()))
+        }
+        let few = try judge(repetitions: 5, runs: 3)
+        #expect(few.verdict == .inconclusive && few.doubts.count == 1)
+        #expect(few.doubts.first?.contains("transformer_blocks.7 ") == true)
+        #expect(few.layers.count { $0.verdict != .pass } == 1)
+        let same = try judge(repetitions: 5, runs: 3, slow: 1)
+        #expect(same.verdict == .pass && same.doubts.isEmpty)
+        #expect(try judge(repetitions: 5, runs: 10).layers[7].verdict == .fail)
+        #expect(try judge(repetitions: 10, runs: 3).layers[7].verdict == .fail)
+    }
+
     @Test func slowForwardIsARegressionOnAnyFasterOrEqualHost() throws {
         let slow = ["patch_embed", "transformer_blocks.0", "transformer_blocks.1"]
         let factors = Dictionary(uniqueKeysWithValues: slow.map { ($0, 1.03) })

@@ -12,7 +12,7 @@ extension Checkpoint {
         config: String? = nil
     ) throws {
         let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
-        if let zip, zip[DDUF.indexName] != nil {
+        if let zip, zip[Checkpoint.indexName] != nil {
             try self.init(DDUF(zip), subfolder: subfolder, variant: variant, config: config)
             return
         }
@@ -62,7 +62,7 @@ extension Checkpoint {
     /// The same for a file that is already in memory.
     public static func weights(content: ByteView, path: String) throws -> any TensorSource {
         let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
-        guard let zip, zip[DDUF.indexName] != nil else {
+        guard let zip, zip[Checkpoint.indexName] != nil else {
             return try FileWeights(content, zip, path: path).source
         }
         return try Checkpoint(DDUF(zip), subfolder: nil, variant: nil, config: nil).source
@@ -119,8 +119,6 @@ private struct FileWeights {
 ///
 /// Source: huggingface_hub's `serialization/_dduf.py`, which writes and reads it.
 struct DDUF {
-    static let indexName = "model_index.json"
-
     let zip: ZipFile
 
     init(_ zip: ZipFile) { self.zip = zip }
@@ -159,7 +157,8 @@ extension Checkpoint {
         let folder =
             try subfolder
             ?? Self.transformerName(
-                in: pipeline.document(DDUF.indexName), file: path.appendingPath(DDUF.indexName))
+                in: pipeline.document(Checkpoint.indexName),
+                file: path.appendingPath(Checkpoint.indexName))
         let label = path.appendingPath(folder)
         let names = pipeline.names(in: folder)
         guard !names.isEmpty else {

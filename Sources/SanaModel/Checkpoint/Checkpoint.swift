@@ -42,7 +42,9 @@ public struct Checkpoint: Sendable {
                 variant: variant, config: config)
         }
         let folder = try componentFolder(path, subfolder: subfolder)
-        let weights = try WeightFiles.choose(variant: variant, in: folder)
+        let index = path.appendingPath(Self.indexName)
+        let weights = try WeightFiles.choose(
+            variant: variant, in: folder, foundBy: folder == path || subfolder != nil ? nil : index)
         return try Checkpoint(folder: folder, weights: weights, config: config)
     }
 
@@ -54,6 +56,9 @@ public struct Checkpoint: Sendable {
         ((configJSON, configPath), self.files, self.layout) = (config, files, layout)
     }
 
+    /// The list of a repository's components.
+    public static let indexName = "model_index.json"
+
     /// The folder of the Sana transformer, else ControlNet, in `path`, which is a repository or that
     /// folder itself.
     ///
@@ -64,7 +69,7 @@ public struct Checkpoint: Sendable {
             guard folder.isFolder else { throw FileError(.open, folder, code: ENOENT) }
             return folder
         }
-        let index = path.appendingPath("model_index.json")
+        let index = path.appendingPath(indexName)
         guard index.pathExists else { return path }
         let name = try transformerName(
             in: JSONFile.read(index, allowsNonFinite: true), file: index)

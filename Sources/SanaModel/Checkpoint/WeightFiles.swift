@@ -37,14 +37,18 @@ public struct WeightFiles: Sendable, Equatable {
 
     /// The one set that `variant` asks for; with none asked, the only one there.
     ///
+    /// - Parameter index: the `model_index.json` by which the folder was found.
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
-    public static func choose(variant: String?, in folder: String) throws -> WeightFiles {
-        try choose(variant: variant, among: folder.folderEntries(), folder: folder)
+    public static func choose(
+        variant: String?, in folder: String, foundBy index: String? = nil
+    ) throws -> WeightFiles {
+        try choose(
+            variant: variant, among: folder.folderEntries(), folder: folder, foundBy: index)
     }
 
     /// The same among the file names of a folder that may lie inside a file.
     static func choose(
-        variant: String?, among names: [String], folder: String
+        variant: String?, among names: [String], folder: String, foundBy index: String? = nil
     ) throws -> WeightFiles {
         // Files of other variants that contradict each other do not matter to the one asked for.
         if let variant,
@@ -66,7 +70,9 @@ public struct WeightFiles: Sendable, Equatable {
         guard let only = all.first, all.count == 1 else {
             throw all.isEmpty
                 ? BadDataError(
-                    file: folder, reason: "no \(stem)*.safetensors in this folder",
+                    file: folder,
+                    reason: "no \(stem)*.safetensors in this folder"
+                        + (index.map { ", which \($0.printable) names as the model" } ?? ""),
                     remedy: "download the weights, or give a .safetensors file as MODEL")
                 : BadDataError(
                     file: folder, reason: "several variants: \(list)",

@@ -15,7 +15,7 @@ public struct Repository: Sendable {
     public let components: [String]
 
     /// File that makes a folder a repository.
-    public static let indexName = "model_index.json"
+    public static let indexName = Checkpoint.indexName
 
     /// - Throws: `FileError`, `BadDataError`.
     public init(path: String) throws {

@@ -14,6 +14,8 @@ enum LatencyGate {
         /// candidate / baseline, the host taken out.
         let ratio: Double
         let pValue: Double
+        /// The smallest one that so many samples can have.
+        let leastPValue: Double
         /// See `GateSeries.spread`, of the baseline.
         let spread: Double
         private let samples: [[Double]]
@@ -28,7 +30,8 @@ enum LatencyGate {
                 : candidate.adjusted.median / baseline.adjusted.median
             samples = [candidate.adjusted, baseline.adjusted]
             spread = baseline.spread
-            pValue = MannWhitney(larger: candidate.adjusted, smaller: baseline.adjusted).pValue
+            let test = MannWhitney(larger: candidate.adjusted, smaller: baseline.adjusted)
+            (pValue, leastPValue) = (test.pValue, test.leastPValue)
         }
 
         /// Holds `ratio` with a confidence of 95 %.
@@ -91,33 +94,56 @@ enum LatencyGate {
         if total.verdict == .pass, isSlowByTheClock, !doubts.isEmpty {
             total.verdict = .inconclusive
         }
-        let layers = compareLayers(
+        let (layers, sampleDoubts) = compareLayers(
             new, old, total.wall.candidate, options,
             !(options.isPooled ? loadDoubts : doubts).isEmpty)
         return Result(
-            total: total, layers: layers, doubts: doubts, canary: (old.canary, new.canary))
+            total: total, layers: layers, doubts: doubts + sampleDoubts,
+            canary: (old.canary, new.canary))
     }
 
     private static func compareLayers(
         _ new: GatePool, _ old: GatePool, _ forward: Double, _ options: GateOptions,
         _ isDoubtful: Bool
-    ) -> [Finding] {
+    ) -> (layers: [Finding], doubts: [String]) {
         var layers = new.paths.filter(isJudged).compactMap {
             finding($0, new, old, forward: forward, byRuns: options.isPooled)
         }
         .filter { $0.share >= options.smallestShare }
-        let cutoff = Holm.cutoff(
-            layers.flatMap { [$0.wall.pValue] + [$0.cpu?.pValue].compactMap { $0 } },
-            level: options.level)
+        let pValues = layers.flatMap { [$0.wall.pValue] + [$0.cpu?.pValue].compactMap { $0 } }
+        let cutoff = Holm.cutoff(pValues, level: options.level)
+        var undecided: [String] = []
         for index in layers.indices {
-            let path = layers[index].path
-            layers[index].verdict = verdict(
-                layers[index], isDoubtful: isDoubtful,
-                isSlower: {
-                    $0.pValue <= cutoff && $0.ratio > options.limit(path, spread: $0.spread)
-                })
+            let layer = layers[index]
+            func verdict(upTo limit: Double, isDoubtful: Bool) -> Verdict {
+                Self.verdict(
+                    layer, isDoubtful: isDoubtful,
+                    isSlower: {
+                        $0.pValue <= limit
+                            && $0.ratio > options.limit(layer.path, spread: $0.spread)
+                    })
+            }
+            layers[index].verdict = verdict(upTo: cutoff, isDoubtful: isDoubtful)
+            // What could not be significant among so many tests must not pass for the same.
+            if layers[index].verdict == .pass,
+                layer.decisive.leastPValue > options.level / Double(pValues.count),
+                verdict(upTo: options.level, isDoubtful: true) != .pass
+            {
+                layers[index].verdict = .inconclusive
+                undecided.append(layer.path)
+            }
         }
-        return layers
+        guard let first = undecided.first, let samples = new.wall[first]?.raw.count else {
+            return (layers, [])
+        }
+        let others = undecided.count > 1 ? " and \(undecided.count - 1) more" : ""
+        return (
+            layers,
+            [
+                "\(first)\(others) took longer, which \(samples) repetitions are too few to be sure of: "
+                    + "profile with a larger --repeat"
+            ]
+        )
     }
 
     /// Modules of the first levels, blocks and their parts: a single product is too short to judge.
