@@ -125,21 +125,14 @@ private final class ByteMemory: @unchecked Sendable {
     /// Bytes that Linux maps at once around a page that is touched. Releasing whole runs drops
     /// those that a neighbour's first touch mapped behind our back.
     private static let mappedRun: UInt = 64 << 10
-    private static let hugePage: UInt = 2 << 20
 
     func releasePages(_ range: Range<Int>) {
         guard isMapping, !range.isEmpty else { return }
         let (run, first) = (Self.mappedRun, UInt(bitPattern: address))
-        var start = (first + UInt(range.lowerBound)) / run * run
-        var end = (first + UInt(range.upperBound) + run - 1) / run * run
-        // Part of a huge page costs a split of it and an interrupt of all processors: what a long
-        // range holds of its last one goes with the range behind it.
-        if UInt(range.count) >= 2 * Self.hugePage, range.upperBound < count {
-            start = start / Self.hugePage * Self.hugePage
-            end = end / Self.hugePage * Self.hugePage
-        }
-        (start, end) = (max(start, first), min(end, first + UInt(count)))
-        // Mappings begin with a page and runs and huge pages are whole pages, so `start` is one's first byte. The
+        let start = max(first, (first + UInt(range.lowerBound)) / run * run)
+        let end = min(
+            first + UInt(count), (first + UInt(range.upperBound) + run - 1) / run * run)
+        // Mappings begin with a page and runs are whole pages, so `start` is one's first byte. The
         // pages are never written to: dropping one loses nothing, so a refusal is of no interest.
         madvise(UnsafeMutableRawPointer(bitPattern: start), Int(end - start), MADV_DONTNEED)
     }
