@@ -54,7 +54,8 @@ static void input_cut_off(int number) {
     (void)number;
     static const char message[] = "sana-tools: error: an input file was cut off while it was read\n";
     clean_up();
-    if (write(STDERR_FILENO, message, sizeof message - 1) < 0) _exit(74);
+    ssize_t written = write(STDERR_FILENO, message, sizeof message - 1);
+    (void)written;
     _exit(74);
 }
 
