@@ -16,21 +16,40 @@
 // Rows (output channels) that stand side by side in a panel: [columns][PANEL_ROWS].
 enum { PANEL_ROWS = 2 * SK_VECTOR, SUM_COLUMNS = 512 };
 
-// As many bytes ahead of a panel's reads as the second cache needs.
-enum { PREFETCHED = 256 };
+// Bytes and floats of a cache line.
+enum { LINE_BYTES = 64, LINE = LINE_BYTES / 4 };
 
 typedef float vector __attribute__((vector_size(4 * SK_VECTOR), aligned(4)));
 
 static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+// Memory that is fetched into the second cache, a share of it for each of some tiles.
+typedef struct {
+    const char *next, *end;
+    size_t share;
+} fetched;
+
+static inline fetched fetched_by(size_t tiles, const void *soon, size_t bytes) {
+    return (fetched){soon, (const char *)soon + bytes, tiles ? bytes / tiles + LINE_BYTES : 0};
+}
+
+static inline void fetch_share(fetched *memory) {
+    for (size_t done = 0; done < memory->share && memory->next < memory->end; done += LINE_BYTES) {
+        __builtin_prefetch(memory->next, 0, 2);
+        memory->next += LINE_BYTES;
+    }
+}
+
+static inline size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
+
 // Columns summed in one chain: equal shares of at most SUM_COLUMNS.
 static inline size_t chain_columns(size_t columns) {
-    size_t chains = (columns + SUM_COLUMNS - 1) / SUM_COLUMNS;
-    return chains ? (columns + chains - 1) / chains : 1;
+    size_t chains = parts(columns, SUM_COLUMNS);
+    return chains ? parts(columns, chains) : 1;
 }
 
 static inline size_t padded_rows(size_t rows) {
-    return (rows + PANEL_ROWS - 1) / PANEL_ROWS * PANEL_ROWS;
+    return parts(rows, PANEL_ROWS) * PANEL_ROWS;
 }
 
 static size_t panel_floats(size_t rows, size_t columns) { return padded_rows(rows) * columns; }
@@ -91,19 +110,22 @@ static void pack_columns_f32(const float *weights, size_t rows, size_t columns, 
 }
 
 // y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
-// else base_stride apart.
+// else base_stride apart. What the processor does not foresee is fetched meanwhile: the rows of y,
+// and the tokens of the next tile, a line for each column.
 static inline __attribute__((always_inline)) void
 tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vectors,
          const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride) {
     vector sums[SK_TILE_TOKENS][2];
     for (int t = 0; t < height; t++)
-        for (int v = 0; v < vectors; v++) sums[t][v] = (vector){0};
+        for (int v = 0; v < vectors; v++) {
+            sums[t][v] = (vector){0};
+            __builtin_prefetch(y + (size_t)t * y_stride + v * SK_VECTOR, 1);
+        }
+    const float *next = x + (size_t)height * x_stride;
     for (size_t k = 0; k < columns; k++, panel += PANEL_ROWS) {
         vector weights[2];
-        for (int v = 0; v < vectors; v++) {
-            weights[v] = *(const vector *)(panel + v * SK_VECTOR);
-            __builtin_prefetch(panel + v * SK_VECTOR + PREFETCHED);
-        }
+        for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
+        __builtin_prefetch(next + least(k % LINE, (size_t)height - 1) * x_stride + k / LINE * LINE);
         for (int t = 0; t < height; t++) {
             vector value = x[(size_t)t * x_stride + k] - (vector){0};
             for (int v = 0; v < vectors; v++)
@@ -157,8 +179,11 @@ static void narrow_f32(const float *x, size_t x_stride, size_t columns, size_t t
 
 static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
-                         size_t y_stride) {
+                         size_t y_stride, const void *soon, size_t soon_bytes) {
     size_t chain = chain_columns(columns);
+    fetched memory = fetched_by(
+        parts(columns, chain) * parts(tokens, SK_TILE_TOKENS) * parts(rows, PANEL_ROWS), soon,
+        soon_bytes);
     // A product without columns still writes the bias.
     for (size_t start = 0; start == 0 || start < columns; start += chain) {
         size_t count = least(chain, columns - start);
@@ -166,6 +191,7 @@ static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t 
             size_t height = least(SK_TILE_TOKENS, tokens - token);
             const float *values = x + token * x_stride + start;
             for (size_t first = 0; first < rows; first += PANEL_ROWS) {
+                fetch_share(&memory);
                 const float *block = panel + first * columns + start * PANEL_ROWS;
                 float *target = y + token * y_stride + first;
                 // The first chain starts from the bias, which all tokens share.

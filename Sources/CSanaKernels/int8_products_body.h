@@ -84,9 +84,12 @@ static int32_t multiply_adds_i8(size_t n) {
 
 static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
-                        const float *bias, float *y, size_t stride) {
+                        const float *bias, float *y, size_t stride, const void *soon,
+                        size_t soon_bytes) {
     const int16_t *x = tokens;
     size_t pairs = (columns + 1) / 2;
+    // Nothing is fetched: without vectors no core waits for memory.
+    (void)soon, (void)soon_bytes;
     for (size_t t = 0; t < count; t++)
         for (size_t first = 0; first < rows; first += PACKED_ROWS) {
             const int8_t *block = (const int8_t *)panel + first * 2 * pairs;

@@ -26,7 +26,8 @@ enum { CHAINS_I8 = 12, OPERATIONS_I8 = 2 * CHAINS_I8 * 16 };
 static int32_t multiply_adds_i8(size_t n);
 static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, const void *panel,
                              size_t rows, const float *token_scale, const float *row_scale,
-                             const float *bias, float *y, size_t stride);
+                             const float *bias, float *y, size_t stride, const void *soon,
+                             size_t soon_bytes);
 
 // Eight rows of eight floats to eight columns.
 static inline void transpose_f32(const float *source, size_t stride, float *target,
@@ -94,10 +95,13 @@ static void tile_i8_of(const int16_t *x, size_t pairs, size_t count, const int8_
 
 static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, const void *panel,
                              size_t rows, const float *token_scale, const float *row_scale,
-                             const float *bias, float *y, size_t stride) {
+                             const float *bias, float *y, size_t stride, const void *soon,
+                             size_t soon_bytes) {
     const int16_t *x = tokens;
     const int8_t *packed = panel;
     size_t pairs = (columns + 1) / 2;
+    fetched memory = fetched_by(parts(count, TILE_TOKENS) * parts(rows, PACKED_ROWS), soon,
+                                soon_bytes);
     int32_t sums[TILE_TOKENS * PACKED_ROWS];
     for (size_t start = 0; start < count; start += BLOCK_TOKENS) {
         size_t end = count - start < BLOCK_TOKENS ? count : start + BLOCK_TOKENS;
@@ -105,6 +109,7 @@ static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, c
             size_t width = rows - first < PACKED_ROWS ? rows - first : PACKED_ROWS;
             for (size_t token = start; token < end; token += TILE_TOKENS) {
                 size_t height = end - token < TILE_TOKENS ? end - token : TILE_TOKENS;
+                fetch_share(&memory);
                 tile_i8_of(x + token * 2 * pairs, pairs, height, packed + first * 2 * pairs, sums);
                 for (size_t t = 0; t < height; t++)
                     scale_sums(sums + t * PACKED_ROWS, width, token_scale[token + t],

@@ -35,7 +35,8 @@ static float quantize_token(const float *x, size_t n, void *token);
 static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel);
 static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
-                        const float *bias, float *y, size_t stride);
+                        const float *bias, float *y, size_t stride, const void *soon,
+                        size_t soon_bytes);
 // The 16 x 16 matrix of 32-bit words in `rows`, transposed.
 static inline __attribute__((always_inline)) void transpose_words(__m512i rows[16]) {
     __m512i pairs[16], quads[16];
@@ -72,12 +73,12 @@ static inline void transpose_f32(const float *source, size_t stride, float *targ
 
 #include "kernels_body.h"
 
-static inline size_t padded(size_t columns) { return (columns + GROUP - 1) / GROUP * GROUP; }
+static inline size_t padded(size_t columns) { return parts(columns, GROUP) * GROUP; }
 
 static size_t token_bytes(size_t columns) { return padded(columns) + sizeof(int32_t); }
 
 static size_t panel_bytes(size_t rows, size_t columns) {
-    return (rows + PACKED_ROWS - 1) / PACKED_ROWS * PACKED_ROWS * padded(columns);
+    return parts(rows, PACKED_ROWS) * PACKED_ROWS * padded(columns);
 }
 
 static float quantize_token(const float *x, size_t n, void *token) {
@@ -126,18 +127,26 @@ static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *pa
 // Tokens whose sums a tile keeps in registers, beside two blocks of weights: 12 x 2 of the 32.
 enum { TILE_TOKENS = 12, TILE_BLOCKS = 2, BLOCK_TOKENS = 96 };
 
-// Exact sums of `height` tokens with `blocks` times 16 rows.
+// Exact sums of `height` tokens with `blocks` times 16 rows. As in tile_f32, the rows of y that
+// they become and the tokens of the next tile are fetched meanwhile.
 static inline __attribute__((always_inline)) void tile_i8(const int8_t *x, size_t bytes,
                                                           size_t columns, int height, int blocks,
-                                                          const uint8_t *panel, int32_t *sums) {
+                                                          const uint8_t *panel, int32_t *sums,
+                                                          const float *y, size_t stride) {
     __m512i tile[TILE_TOKENS][TILE_BLOCKS];
     size_t block_bytes = columns * PACKED_ROWS;
     for (int t = 0; t < height; t++)
-        for (int b = 0; b < blocks; b++) tile[t][b] = _mm512_setzero_si512();
+        for (int b = 0; b < blocks; b++) {
+            tile[t][b] = _mm512_setzero_si512();
+            __builtin_prefetch(y + (size_t)t * stride + b * PACKED_ROWS, 1);
+        }
+    const int8_t *next = x + (size_t)height * bytes;
     for (size_t k = 0; k < columns; k += GROUP) {
         __m512i weights[TILE_BLOCKS];
         for (int b = 0; b < blocks; b++)
             weights[b] = _mm512_loadu_si512(panel + (size_t)b * block_bytes + k * PACKED_ROWS);
+        size_t row = k / GROUP % 16;
+        __builtin_prefetch(next + (row < (size_t)height ? row : 0) * bytes + k / 64 * 64);
         for (int t = 0; t < height; t++) {
             int32_t group;
             memcpy(&group, x + (size_t)t * bytes + k, sizeof group);
@@ -158,25 +167,26 @@ static inline __attribute__((always_inline)) void tile_i8(const int8_t *x, size_
 
 // Constant counts let the compiler keep the tile in registers.
 static void tile_i8_of(const int8_t *x, size_t bytes, size_t columns, size_t height, size_t blocks,
-                       const uint8_t *panel, int32_t *sums) {
+                       const uint8_t *panel, int32_t *sums, const float *y, size_t stride) {
     if (height == TILE_TOKENS && blocks == TILE_BLOCKS) {
-        tile_i8(x, bytes, columns, TILE_TOKENS, TILE_BLOCKS, panel, sums);
-    } else if (blocks == TILE_BLOCKS) {
-        for (size_t t = 0; t < height; t++)
-            tile_i8(x + t * bytes, bytes, columns, 1, TILE_BLOCKS, panel,
-                    sums + t * TILE_BLOCKS * PACKED_ROWS);
-    } else {
-        for (size_t t = 0; t < height; t++)
-            tile_i8(x + t * bytes, bytes, columns, 1, 1, panel,
-                    sums + t * TILE_BLOCKS * PACKED_ROWS);
+        tile_i8(x, bytes, columns, TILE_TOKENS, TILE_BLOCKS, panel, sums, y, stride);
+        return;
     }
+    for (; height; height--, x += bytes, sums += TILE_BLOCKS * PACKED_ROWS, y += stride)
+        if (blocks == TILE_BLOCKS)
+            tile_i8(x, bytes, columns, 1, TILE_BLOCKS, panel, sums, y, stride);
+        else
+            tile_i8(x, bytes, columns, 1, 1, panel, sums, y, stride);
 }
 
 static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
-                        const float *bias, float *y, size_t stride) {
+                        const float *bias, float *y, size_t stride, const void *soon,
+                        size_t soon_bytes) {
     const int8_t *x = tokens;
     size_t bytes = token_bytes(columns), width = padded(columns);
+    fetched memory = fetched_by(parts(count, TILE_TOKENS) * parts(rows, TILE_BLOCKS * PACKED_ROWS),
+                                soon, soon_bytes);
     int32_t sums[TILE_TOKENS * TILE_BLOCKS * PACKED_ROWS];
     for (size_t start = 0; start < count; start += BLOCK_TOKENS) {
         size_t end = count - start < BLOCK_TOKENS ? count : start + BLOCK_TOKENS;
@@ -186,12 +196,14 @@ static void multiply_i8(const void *tokens, size_t count, size_t columns, const 
             size_t blocks = (channels + PACKED_ROWS - 1) / PACKED_ROWS;
             for (size_t token = start; token < end; token += TILE_TOKENS) {
                 size_t height = end - token < TILE_TOKENS ? end - token : TILE_TOKENS;
+                float *target = y + token * stride + first;
+                fetch_share(&memory);
                 tile_i8_of(x + token * bytes, bytes, width, height, blocks,
-                           (const uint8_t *)panel + first * width, sums);
+                           (const uint8_t *)panel + first * width, sums, target, stride);
                 for (size_t t = 0; t < height; t++)
                     scale_sums(sums + t * TILE_BLOCKS * PACKED_ROWS, channels,
                                token_scale[token + t], row_scale + first,
-                               bias ? bias + first : NULL, y + (token + t) * stride + first);
+                               bias ? bias + first : NULL, target + t * stride);
             }
         }
     }

@@ -139,10 +139,11 @@ typedef struct {
     void (*pack_columns_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
                              float *panel);
     /// y[t, r] = sum over columns of x[t, c] * panel[r, c] + bias[r]; tokens of x and y lie their
-    /// strides apart; bias may be NULL.
+    /// strides apart; bias may be NULL. `soon` is memory that the caller reads next: it is fetched
+    /// into the cache meanwhile, so that no core waits for it; it may be NULL.
     void (*multiply_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
-                         size_t y_stride);
+                         size_t y_stride, const void *soon, size_t soon_bytes);
 
     /// `n` times so many operations as multiply_adds_each, on registers alone: what no product can
     /// beat. The result only keeps them from being left out.
@@ -164,10 +165,11 @@ typedef struct {
     /// Packs weights [rows, columns] of -127...127.
     void (*pack_i8)(const int8_t *weights, size_t rows, size_t columns, void *panel);
     /// y[t * stride + r] = (sum over columns of tokens[t] * panel[r]) * token_scale[t] *
-    /// row_scale[r] + bias[r]; bias may be NULL.
+    /// row_scale[r] + bias[r]; bias may be NULL. `soon` as for multiply_f32.
     void (*multiply_i8)(const void *tokens, size_t count, size_t columns, const void *panel,
                         size_t rows, const float *token_scale, const float *row_scale,
-                        const float *bias, float *y, size_t stride);
+                        const float *bias, float *y, size_t stride, const void *soon,
+                        size_t soon_bytes);
 } sk_kernels;
 
 /// The bin that holds the value at `rank`, counted from 1, of a difference_histogram; the last bin

@@ -43,10 +43,21 @@ private struct Tiles {
     }
 
     subscript(task: Int) -> (tokens: Range<Int>, channels: Range<Int>) {
-        let (token, channel) = (task / panels * tokensPerTile, task % panels * panelRows)
+        let (token, panel) = (task / panels * tokensPerTile, task % panels)
         return (
-            token..<min(token + tokensPerTile, tokens), channel..<min(channel + panelRows, channels)
+            token..<min(token + tokensPerTile, tokens), firstChannel(panel)..<firstChannel(panel + 1)
         )
+    }
+
+    /// Narrower panels lie evenly among the others, so that workers have as much to do as each other.
+    private func firstChannel(_ panel: Int) -> Int {
+        let blocks = (channels + PanelProduct.packedRows - 1) / PanelProduct.packedRows
+        return min(blocks * panel / panels * PanelProduct.packedRows, channels)
+    }
+
+    /// The channels of the task that a worker most likely takes after `task`.
+    func channels(after task: Int) -> Range<Int>? {
+        task + 1 < count ? self[task + 1].channels : nil
     }
 }
 
@@ -80,7 +91,8 @@ extension ForwardContext {
                 x.row(start), stride: x.columns, tokens: tokens.count, columns: x.columns,
                 panel: panel, rows: channels.count,
                 bias: bias.map { UnsafePointer($0.pointer + first) },
-                into: y.row(start) + first, stride: y.columns)
+                into: y.row(start) + first, stride: y.columns,
+                soon: tiles.channels(after: task).map(weight.stored))
             epilogue.apply(
                 to: y.row(start) + first, rows: tokens.count, columns: channels.count,
                 stride: y.columns)
@@ -120,12 +132,16 @@ extension ForwardContext {
             let (tokens, channels) = tiles[task]
             let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let weights = (bytes.address + first * x.columns).assumingMemoryBound(to: Int8.self)
+            let soon = tiles.channels(after: task).map {
+                bytes.slice($0.lowerBound * x.columns, $0.count * x.columns)
+            }
             kernels.pack_i8(weights, channels.count, x.columns, scratch[worker])
             kernels.multiply_i8(
                 UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens.count, x.columns,
                 scratch[worker], channels.count,
                 tokenScale.pointer + start, scale.pointer + first,
-                bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns)
+                bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns,
+                soon?.address, soon?.count ?? 0)
             epilogue.apply(
                 to: y.row(start) + first, rows: tokens.count, columns: channels.count,
                 stride: y.columns)

@@ -48,14 +48,17 @@ enum PanelProduct {
 
     /// y = x · panelᵀ + bias for `x` `[tokens, columns]` and `y` `[tokens, rows]`, their rows
     /// `stride` apart.
+    ///
+    /// - Parameter soon: what is read next, fetched into the cache meanwhile.
     static func multiply(
         _ x: UnsafePointer<Float>, stride: Int, tokens: Int, columns: Int,
         panel: UnsafePointer<Float>, rows: Int, bias: UnsafePointer<Float>? = nil,
-        into y: UnsafeMutablePointer<Float>, stride outputStride: Int
+        into y: UnsafeMutablePointer<Float>, stride outputStride: Int, soon: ByteView? = nil
     ) {
         if usesKernels {
             Kernels.best.multiply_f32(
-                x, stride, tokens, columns, panel, rows, bias, y, outputStride)
+                x, stride, tokens, columns, panel, rows, bias, y, outputStride,
+                soon?.address, soon?.count ?? 0)
             return
         }
         if let bias {

@@ -37,6 +37,18 @@ public struct Weight: Sendable {
         }
     }
 
+    /// The stored bytes of the rows `range`.
+    func stored(_ range: Range<Int>) -> ByteView {
+        let bytes =
+            switch storage {
+            case .float32(let bytes), .bfloat16(let bytes), .float16(let bytes),
+                .int8(let bytes, _):
+                bytes
+            }
+        let rowBytes = bytes.count / rows
+        return bytes.slice(range.lowerBound * rowBytes, range.count * rowBytes)
+    }
+
     /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened
     /// into `scratch`.
     private func widened(

@@ -80,7 +80,8 @@ struct FloatProductTests {
                 guard let start = panel.baseAddress else { return }
                 set.multiply_f32(
                     x, stride, range.count, shape.columns, start + guardFloats, shape.rows,
-                    bias ? values.baseAddress : nil, &y, shape.rows + Self.gap)
+                    bias ? values.baseAddress : nil, &y, shape.rows + Self.gap, start,
+                    bias ? panel.count * 4 : 0)
             }
         }
         return y
@@ -167,7 +168,7 @@ struct FloatProductTests {
             var panel = [Float](repeating: 0, count: set.panel_floats(17, 20))
             set.pack_f32(weights, 17, 20, 20, &panel)
             var y = [Float](repeating: 0, count: 2 * 17)
-            set.multiply_f32(x, 20, 2, 20, panel, 17, nil, &y, 17)
+            set.multiply_f32(x, 20, 2, 20, panel, 17, nil, &y, 17, nil, 0)
             #expect(y.prefix(17).allSatisfy { $0 == .infinity })
             #expect(y.suffix(17).allSatisfy { $0.isNaN })
         }

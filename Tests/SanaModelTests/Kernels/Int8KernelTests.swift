@@ -80,7 +80,8 @@ struct Int8KernelTests {
                         set.multiply_i8(
                             tokens.baseAddress, shape.tokens, shape.columns, panel + guardBytes,
                             shape.rows, data.tokenScale, data.rowScale,
-                            bias ? values.baseAddress : nil, target, stride)
+                            bias ? values.baseAddress : nil, target, stride,
+                            tokens.baseAddress, bias ? tokens.count : 0)
                     }
                 }
             }
@@ -123,7 +124,7 @@ struct Int8KernelTests {
         #expect(token.last == 55)
         var steps = [Float](repeating: 0, count: count + 1)
         let ones = [Float](repeating: 1, count: count + 1)
-        set.multiply_i8(token, 1, count, panel, count, ones, ones, nil, &steps, count)
+        set.multiply_i8(token, 1, count, panel, count, ones, ones, nil, &steps, count, nil, 0)
         return (scale, Array(steps.dropLast()))
     }
 
