@@ -46,7 +46,7 @@ struct JUnitSchemaTests {
             [model, "--reference", golden, "--tolerance", "0"], code: 1, contains: "<failure ")
         try check(
             [model, "--reference", "fixtures/goldens/sana-digits-b1-t1.safetensors"], code: 1,
-            contains: "name=\"contract\"")
+            contains: "name=\"contract.stale\"")
         try program.writeRoundedGolden("rounded.safetensors")
         try check(
             [model, "--reference", "rounded.safetensors", "--tolerance", "2e-3"], code: 3,

@@ -78,21 +78,29 @@ struct PairedProfileTests {
             "profile", "fixtures/sana-digits", "--against", "fixtures/sana-digits", "--latent",
             "8x8", "--tokens", "8", "--format", "json", "--pairs",
         ]
-        let run = try program.finish(
-            program.launch(
-                command + ["30"],
-                environment: ["SANA_SLOWDOWN": "transformer_blocks.1=0.5"]))
-        let json = try #require(run.json, "\(run.talk)")
-        let layers = try #require(json["layers"]?.array)
+        func judge() throws -> (run: BuiltProgram.Outcome, json: JSONValue, verdict: String?) {
+            let run = try program.finish(
+                program.launch(
+                    command + ["30"],
+                    environment: ["SANA_SLOWDOWN": "transformer_blocks.1=0.5"]))
+            let json = try #require(run.json, "\(run.talk)")
+            return (run, json, json["verdict"]?.string)
+        }
+        var judged = try judge()
+        // Where others use the processors meanwhile, ratios are of no worth, and it says so.
+        for _ in 0..<2 where judged.verdict == "inconclusive" { judged = try judge() }
+        let layers = try #require(judged.json["layers"]?.array)
         #expect(
             layers.compactMap { $0["path"]?.string }
                 == ["total"] + (0..<4).map { "transformer_blocks.\($0)" })
-        let ratios = layers.compactMap { $0["ratio"]?.double }
-        #expect(ratios[2] > 1.2 && ratios[2] == ratios.max())
         #expect(layers.allSatisfy { $0["candidate_cpu_ns"]?.array?.count == 30 })
-        // 3 where others use the processors meanwhile.
-        let word = json["verdict"]?.string
-        #expect(run.code == 1 && word == "regress" || run.code == 3 && word == "inconclusive")
+        let ratios = layers.compactMap { $0["ratio"]?.double }
+        if judged.verdict == "inconclusive" {
+            #expect(judged.run.code == 3 && judged.json["doubts"]?.array?.isEmpty == false)
+        } else {
+            #expect(judged.run.code == 1 && judged.verdict == "regress")
+            #expect(ratios[2] > 1.2 && ratios[2] == ratios.max(), "\(ratios)")
+        }
         let few = try program.run(command + ["4"])
         #expect(few.code == 3 && few.json?["doubts"]?.array?.first != nil)
         for wrong in [

@@ -30,6 +30,9 @@ struct TuningTests {
             let tuned = try #require(tuned)
             #expect(tuned.bytes <= baseline.bytes, "\(name)")
             #expect(tuned.error < baseline.error / 2, "\(name)")
+            // Nor does its own front.
+            #expect(
+                tuning.front.allSatisfy { $0.bytes > baseline.bytes || $0.error >= tuned.error })
         }
         let chosen = try #require(tuning.chosen)
         #expect(chosen.error <= 1e-5)
@@ -42,6 +45,34 @@ struct TuningTests {
         let ranked = tuning.candidates.map(\.errorPerByte)
         #expect(ranked == ranked.sorted() && ranked.count == 46)
         #expect(tuning.json["baselines"]?.array?.count == 2)
+    }
+
+    /// Errors do not add up, so no weight may be left out by its own error alone.
+    @Test func nothingThatStillFitsIsLeftOut() throws {
+        let search = try search(Self.goldens)
+        let tuning = try Tuning.run(search, tolerance: 1e-5)
+        let chosen = try #require(tuning.chosen)
+        for candidate in tuning.candidates where !chosen.names.contains(candidate.name) {
+            let larger = try search.measure(
+                chosen.names.union([candidate.name]), tuning.candidates)
+            #expect(larger.error > 1e-5, "\(candidate.name)")
+        }
+        // A choice that somebody found by hand.
+        #expect(chosen.bytes <= 1_340_930)
+    }
+
+    @Test func goldenThatCannotTellIsRefused() throws {
+        let program = try BuiltProgram()
+        try program.writeRoundedGolden("rounded.safetensors")
+        let rounded = try program.run(
+            "tune", "fixtures/tiny/plain", "--reference", "rounded.safetensors", "--tolerance",
+            "1e-9")
+        #expect(rounded.code == 1 && rounded.talk.contains("whose rounding alone"))
+        let model = try DoctoredCheckpoint("sana-digits/transformer")
+        let name = "transformer_blocks.0.attn1.to_q.weight"
+        try model.patch(name, with: model.bytes(name).mappingBF16 { $0 * 1.01 })
+        let stale = try program.run(["tune", model.path, "--reference", Self.goldens[0]])
+        #expect(stale.code == 1 && stale.talk.contains("golden is stale"), "\(stale.talk)")
     }
 
     @Test func toleranceThatNoModelMeetsGivesNoChoice() throws {
@@ -80,7 +111,7 @@ struct TuningTests {
                 + references)
         #expect(strict.code == 1 && !program.folder.entries.contains("none.txt"))
         let unfit = try program.run(
-            "tune", "fixtures/tiny/plain", "--reference", Self.goldens[0])
+            "tune", "fixtures/tiny/plain", "--reference", Self.goldens[0], "--allow-stale")
         #expect(unfit.code == 65)
     }
 

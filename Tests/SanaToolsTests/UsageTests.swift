@@ -110,8 +110,8 @@ import Testing
                 ["empty", "no .safetensors file"]
             ),
             (
-                ["tune", model, "--reference", "fixtures/goldens/tiny-patch2.safetensors"], 65,
-                ["tiny-patch2.safetensors"]
+                ["tune", model, "--reference", "fixtures/goldens/tiny-patch2.safetensors"], 1,
+                ["tiny-patch2.safetensors", "golden is stale", "--allow-stale"]
             ),
             (
                 ["convert", model, "--dtype", "int8", "--output", "taken"], 73,

@@ -232,6 +232,83 @@ struct VerificationTests {
         let result = try verify(path)
         #expect(result.firstOutOfTolerance == "proj_out")
         #expect(result.layers.first { $0.path == "proj_out" }?.comparison.nonfinite == 1)
+        // It is the golden's own fault, and nobody else's.
+        #expect(result.problems.map(\.kind) == [.notFinite])
+        #expect(
+            result.problems.first?.message.contains("proj_out: 1 value of the golden is") == true)
+        #expect(result.attribution == nil)
+        for layer in result.compared where layer.path != "proj_out" {
+            #expect((layer.isolated?.own ?? .infinity) <= 2e-6 && layer.passes)
+        }
+    }
+
+    @Test func goldenWithoutOutputFailsWhileTheOthersAreCompared() throws {
+        let path = try doctored { tensor, bytes in
+            tensor.name == "outputs.sample" ? nil : (tensor.name, tensor.shape, bytes)
+        }
+        let result = try verify(path)
+        #expect(result.problems.map(\.message) == ["outputs.sample is not in the golden"])
+        #expect(!result.passes && result.layers.allSatisfy(\.passes) && result.layers.count == 15)
+    }
+
+    @Test func absentInputIsNamed() throws {
+        for name in ["hidden_states", "encoder_hidden_states", "timestep"] {
+            let path = try doctored { tensor, bytes in
+                tensor.name == "inputs.\(name)" ? nil : (tensor.name, tensor.shape, bytes)
+            }
+            #expect { try Golden(path: path) } throws: {
+                ($0 as? BadDataError)?.reason == "inputs.\(name) is absent"
+            }
+        }
+    }
+
+    @Test func precisionThatIsRefusedIsExplained() throws {
+        func message(_ dtype: String, _ tolerances: Tolerances) throws -> String? {
+            let path = try doctored(metadata: {
+                $0["contract"] = $0["contract"]?.replacingOccurrences(
+                    of: #""compute_dtype":"float32""#, with: #""compute_dtype":"\#(dtype)""#)
+            })
+            let workers = WorkerPool(threadCount: 1)
+            var options = Verification.Options()
+            options.tolerances = tolerances
+            return try Verification.run(
+                OpenedModel.open(model).load(workers: workers), Golden(path: path), options,
+                workers: workers
+            ).problems.first?.message
+        }
+        #expect(
+            try message("bfloat16", Tolerances(base: 1e-3))?.contains(
+                "costs 1.70e-03 relative RMS, and the tolerance allows 1.00e-03") == true)
+        var tolerances = Tolerances(base: 1e-2)
+        tolerances.rules = [try #require(LayerTolerance("proj_out=1e-4"))]
+        #expect(
+            try message("float16", tolerances)?.contains(
+                "costs 2.10e-04 relative RMS, and the tolerance of proj_out allows 1.00e-04")
+                == true)
+        #expect(
+            try message("float8_e4m3", Tolerances(base: 1))?.contains("is not known here") == true)
+        #expect(try message("float64", Tolerances(base: 1e-3)) == nil)
+    }
+
+    /// What keeps a comparison from taking place does not hide that the golden is stale.
+    @Test func staleGoldenWhoseInputsDoNotFitIsToldBoth() throws {
+        let path = try doctored { tensor, bytes in
+            let isHit = tensor.name == "inputs.timestep"
+            return (tensor.name, isHit ? tensor.shape + [1] : tensor.shape, bytes)
+        }
+        #expect(try verify(path).problems.map(\.kind) == [.misshapen])
+        let file = try SafetensorsFile(path: path)
+        var builder = SafetensorsBuilder()
+        for tensor in file.tensors {
+            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
+        }
+        builder.metadata = Dictionary(
+            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
+            of: #""digest":""#, with: #""digest":"0"#)
+        let stale = try folder.write("stale.safetensors", builder.file)
+        #expect(try verify(stale).problems.map(\.kind) == [.misshapen, .stale])
     }
 
     @Test func fileThatIsNoGoldenIsBadData() throws {

@@ -34,7 +34,8 @@ struct VerifyCommandTests {
         #expect((layer?["would_pass_at"]?.double ?? 0) > 0.1)
         #expect(layer?["max_abs_index"]?.array?.count == 3)
         for key in [
-            "inherited_relative_rms", "gain", "mean_abs", "p99_abs", "golden_rms",
+            "local_relative_rms", "inherited_relative_rms", "gain", "mean_abs", "p99_abs",
+            "golden_rms",
             "golden_max_abs", "fp16_headroom", "nonfinite",
         ] { #expect(layer?.members?.contains { $0.key == key } == true) }
         let text = try program.run(arguments)
@@ -229,15 +230,75 @@ struct VerifyCommandTests {
         let root = try #require(document.rootElement())
         #expect(root.name == "testsuites" && (root.attributes ?? []).isEmpty)
         let suites = elements(root)
-        #expect(suites.map { attribute($0, "tests") } == ["25", "25", "1"])
+        #expect(suites.map { attribute($0, "tests") } == ["32", "32", "1"])
         #expect(suites.map { attribute($0, "errors") } == ["0", "0", "1"])
         #expect(attribute(suites[0], "failures") == "0")
         for suite in suites { try checkSuite(suite) }
         let cases = elements(suites[1]).filter { $0.name == "testcase" }
-        #expect(attribute(cases[0], "name") == "contract" && elements(cases[0]).count == 1)
+        let contract = cases.filter { attribute($0, "name").hasPrefix("contract.") }
+        #expect(contract.count == 8)
+        let failed = contract.filter { !elements($0).isEmpty }
+        #expect(failed.map { attribute($0, "name") } == ["contract.stale"])
         let layer = try #require(
             cases.first { attribute($0, "name") == "transformer_blocks.1.attn1" })
         #expect(attribute(elements(layer)[0], "message").hasSuffix("the cause"))
+    }
+
+    /// A layer that could not be compared is a line of the viewer like those that were.
+    @Test func junitHasACaseForALayerThatTheGoldenLacks() throws {
+        let lost = "transformer_blocks.2.attn1"
+        let file = try SafetensorsFile(path: Fixtures.path + "/../" + golden)
+        var builder = SafetensorsBuilder()
+        for tensor in file.tensors where tensor.name != "activations." + lost {
+            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
+        }
+        builder.metadata = Dictionary(
+            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        try folder.write("g.safetensors", builder.file)
+        let outcome = try verify(model, "--reference", "g.safetensors", "--format", "junit")
+        #expect(outcome.code == 1)
+        let document = try XMLDocument(data: Data(outcome.output.utf8))
+        let suite = try #require(document.rootElement().map(elements)?.first)
+        try checkSuite(suite)
+        let failed = elements(suite).filter { $0.name == "testcase" && !elements($0).isEmpty }
+        #expect(failed.map { attribute($0, "name") } == [lost])
+        #expect(failed.flatMap(elements).map { attribute($0, "type") } == ["missing"])
+        // The history says what was wrong, and with which golden.
+        let list = try program.run("history", "list")
+        #expect(list.output.contains("fail, output RMS") && list.output.contains(", missing"))
+        let show = try program.run("history", "show", "1")
+        #expect(show.output.contains("against g.safetensors"))
+        #expect(show.output.contains("missing: \(lost) is not in the golden"))
+        let json = try program.run("history", "list", "--format", "json")
+        let problems = json.json?.array?.first?["problems"]?.array ?? json.json?["problems"]?.array
+        #expect(problems?.count == 1)
+    }
+
+    /// A layer with a tolerance of its own passes by no --tolerance.
+    @Test func remedyOfALayerWithATolerancesOfItsOwnNamesIt() throws {
+        let outcome = try verify(
+            model, "--reference", golden, "--layer-tolerance", "caption_norm=1e-9")
+        #expect(outcome.code == 1)
+        #expect(outcome.output.contains("would pass if caption_norm had a tolerance of "))
+        #expect(!outcome.output.contains("would pass at tolerance"))
+        let json = try verify(
+            model, "--reference", golden, "--layer-tolerance", "caption_norm=1e-9", "--format",
+            "json")
+        #expect(json.json?["would_pass_at"] == .null)
+    }
+
+    @Test func tolerancesOfOtherGoldensAreRemarkedOn() throws {
+        let other = "fixtures/goldens/sana-digits-b1-t1.safetensors"
+        #expect(
+            try verify(model, "--reference", golden, "--calibrate", "t.json", "--no-record").code
+                == 0)
+        let remarks = try [golden, other].map {
+            try verify(
+                model, "--reference", $0, "--tolerances", "t.json", "--no-record"
+            ).talk.contains("were not made with")
+        }
+        #expect(remarks == [false, true])
     }
 
     @Test func markupAndControlCharactersCannotBreakTheDocument() throws {

@@ -38,7 +38,7 @@ struct VerifyProjectTests {
         #expect(text.output.contains("\nERROR  bad.safetensors\n"))
         #expect(
             text.output.hasSuffix(
-                "ERROR: 1 of 2 could not be read, 0 of 1 comparisons out of tolerance\n"))
+                "ERROR: 1 of 2 could not be read, 0 of 1 comparisons failed\n"))
         let json = try program.run(["verify", "--format", "json"] + mixed)
         #expect(json.code == 65 && verdicts(json) == ["pass", "error"])
         let entry = json.json?.array?.last
@@ -47,6 +47,15 @@ struct VerifyProjectTests {
         let markdown = try program.run(["verify", "--format", "markdown"] + mixed)
         #expect(markdown.output.hasPrefix("**ERROR: 1 of 2 could not be read"))
         #expect(markdown.output.contains("### ⚠️ `bad.safetensors`\n\nerror: bad.safetensors"))
+    }
+
+    @Test func goldenThatIsNotThereDoesNotStopTheOthers() throws {
+        let outcome = try verify(
+            model, "--reference", "absent.safetensors", "--reference", golden, "--format", "json",
+            "--junit", "v.xml", "--no-record")
+        #expect(outcome.code == 66 && verdicts(outcome) == ["pass", "error"])
+        #expect(outcome.json?.array?.last?["reference"]?.string == "absent.safetensors")
+        #expect(folder.entries.contains("v.xml"))
     }
 
     @Test func aloneItIsNotSilent() throws {

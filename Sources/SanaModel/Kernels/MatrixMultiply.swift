@@ -45,11 +45,12 @@ private struct Tiles {
     subscript(task: Int) -> (tokens: Range<Int>, channels: Range<Int>) {
         let (token, panel) = (task / panels * tokensPerTile, task % panels)
         return (
-            token..<min(token + tokensPerTile, tokens), firstChannel(panel)..<firstChannel(panel + 1)
+            token..<min(token + tokensPerTile, tokens),
+            firstChannel(panel)..<firstChannel(panel + 1)
         )
     }
 
-    /// Narrower panels lie evenly among the others, so that workers have as much to do as each other.
+    /// Narrower panels lie evenly among the others, so that workers have equally much to do.
     private func firstChannel(_ panel: Int) -> Int {
         let blocks = (channels + PanelProduct.packedRows - 1) / PanelProduct.packedRows
         return min(blocks * panel / panels * PanelProduct.packedRows, channels)

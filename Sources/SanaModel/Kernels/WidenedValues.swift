@@ -32,3 +32,13 @@ extension ByteView {
         }
     }
 }
+
+extension FloatBuffer {
+    /// The rows of `columns` floats that the buffer is full of as columns, in new memory.
+    func transposed(columns: Int) -> FloatBuffer {
+        let result = FloatBuffer(count: count)
+        let rows = count / columns
+        Kernels.best.transpose(pointer, rows, columns, columns, result.pointer, rows)
+        return result
+    }
+}

@@ -49,14 +49,7 @@ struct DepthwiseConv3x3 {
 
     init(_ scope: WeightScope, channels: Int) throws {
         path = scope.path
-        let stored = try scope.parameter("weight", shape: [channels, 1, 3, 3])
-        weight = FloatBuffer(count: stored.count)
-        for tap in 0..<9 {
-            let row = weight.pointer + tap * channels
-            for channel in 0..<stored.count / 9 {
-                row[channel] = stored.pointer[channel * 9 + tap]
-            }
-        }
+        weight = try scope.parameter("weight", shape: [channels, 1, 3, 3]).transposed(columns: 9)
         bias = try scope.parameter("bias", shape: [channels])
     }
 

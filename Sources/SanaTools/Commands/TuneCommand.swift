@@ -6,12 +6,13 @@ import SanaQuant
 struct TuneCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "tune",
-        abstract: "Choose which weights become int8: the smallest archive within a tolerance.",
+        abstract: "Choose which weights become int8 for a small archive within a tolerance.",
         discussion: """
             Rounds one weight at a time to int8 and measures what that does to the model's output, by the byte it \
             saves; then takes the cheapest as long as the output's relative error power ‖a−r‖²/‖r‖², measured \
-            with all of them rounded, keeps the tolerance on every reference. --output writes rules that \
-            'convert --rules' follows. One forward per weight and reference, and about as many again.
+            with all of them rounded, keeps the tolerance on every reference, and exchanges weights while that \
+            makes the archive smaller. --output writes rules that 'convert --rules' follows. One forward per \
+            weight and reference, and about twice as many again. Sizes are those before compression.
 
             EXAMPLES
               sana-tools tune path/to/repo --reference goldens --tolerance 1e-4 --output rules.txt
@@ -41,6 +42,9 @@ struct TuneCommand: TalkingCommand {
     @Option(
         help: ArgumentHelp("Write the rules, one a line.", valueName: "file"), completion: .file())
     var output: String?
+
+    @Flag(help: "Accept goldens that were recorded from other weights.")
+    var allowStale = false
 
     @Flag(help: "Replace an existing output.")
     var force = false
@@ -76,13 +80,16 @@ struct TuneCommand: TalkingCommand {
                 "\(path.printable) is quantized already",
                 remedy: "tune the checkpoint that it was made from")
         }
+        let workers = threads.makePool()
+        let goldens = try references.map { try Golden(path: $0) }
+        let tolerance = tolerance ?? project?.tolerance ?? 1e-3
+        try check(goldens, opened, tolerance, workers)
         let progress = ProgressLine("tune")
         defer { progress.finish() }
         let search = PrecisionSearch(
-            model: opened, references: try references.map { try Golden(path: $0) },
-            compute: compute, workers: threads.makePool(),
+            model: opened, references: goldens, compute: compute, workers: workers,
             progress: { progress.update($0, of: $1) })
-        let tuning = try Tuning.run(search, tolerance: tolerance ?? project?.tolerance ?? 1e-3)
+        let tuning = try Tuning.run(search, tolerance: tolerance)
         progress.finish()
         if let output, tuning.chosen != nil { try write(tuning, output) }
         try format.show(
@@ -92,6 +99,24 @@ struct TuneCommand: TalkingCommand {
             markdown: tuning.tables.map { "### \($0.title)\n\n\($0.table.markdown)\n\n" }.joined()
                 + tuning.summary)
         if tuning.chosen == nil { throw ExitCode.checkFailed }
+    }
+
+    /// Refuses goldens of other weights, and those that cannot tell what the tolerance asks.
+    private func check(
+        _ goldens: [Golden], _ model: OpenedModel, _ tolerance: Double, _ workers: WorkerPool
+    ) throws {
+        let digest = try model.sourceDigest(workers: workers)
+        for golden in goldens {
+            let provenance = golden.provenance
+            let problems =
+                (allowStale ? [] : provenance.staleness(digest, isConverted: false))
+                + provenance.precisionProblems(
+                    .relativePower, strictest: (tolerance, nil), numerics: .fp32)
+            if let problem = problems.first {
+                Console.talk("sana-tools: error: \(golden.path.printable): \(problem.message)")
+                throw ExitCode.checkFailed
+            }
+        }
     }
 
     private func write(_ tuning: Tuning, _ path: String) throws {

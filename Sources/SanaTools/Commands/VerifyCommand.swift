@@ -184,10 +184,10 @@ struct VerifyCommand: TalkingCommand {
     private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
         let own = models.isEmpty && reference.isEmpty && trajectory.isEmpty ? project : nil
         let forwards =
-            try Reference.expand(reference)
+            try Reference.expand(reference, mustExist: false)
             + own.blaming("references") { try Reference.expand(own?.references ?? []) }
         let samplings =
-            try Reference.expand(trajectory)
+            try Reference.expand(trajectory, mustExist: false)
             + own.blaming("trajectories") { try Reference.expand(own?.trajectories ?? []) }
         guard !forwards.isEmpty || !samplings.isEmpty else {
             // A golden given as MODEL is why there is none.
@@ -257,6 +257,12 @@ struct VerifyCommand: TalkingCommand {
         let file = try OutputFile(path, replaceExisting: true)
         try file.write(sheet.image.file)
         try file.commit()
+        let absent = outcome.failures.map(\.model.printable)
+        if !absent.isEmpty {
+            Console.note(
+                "sana-tools: \(path.printable) lacks what could not be sampled, of "
+                    + absent.joined(separator: ", "))
+        }
         let rows = sheet.captions.map(\.printable).joined(separator: ", ")
         Console.note("sana-tools: \(path.printable) shows, from the top: \(rows)")
     }
@@ -289,7 +295,7 @@ struct ToleranceOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Tolerance of the layers whose path a pattern matches. Repeatable; the first match wins.",
+            "Tolerance of the layers whose path a pattern matches, * for any characters and ? for one. Repeatable; the first match wins.",
             valueName: "glob=t"))
     var layerTolerance: [String] = []
 

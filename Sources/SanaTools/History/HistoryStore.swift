@@ -194,7 +194,9 @@ extension RunRow {
             int8Gops: record.profile?.peaks.int8GOPS,
             readBandwidth: record.profile?.peaks.readBandwidth,
             probeOverhead: record.profile?.probeOverhead,
-            warnings: record.profile?.warnings.joined(separator: "\n"))
+            warnings: record.profile?.warnings.joined(separator: "\n"),
+            problems: record.problems.isEmpty
+                ? nil : record.problems.map(\.line).joined(separator: "\n"))
     }
 }
 

@@ -82,6 +82,11 @@ struct RunRow: NumberedRow {
     let probeOverhead: Double?
     /// What disturbed timing, a sentence a line.
     let warnings: String?
+    /// Why golden and model do not belong together, a line of `kind: message` each.
+    let problems: String?
+
+    /// The lines of `problems`.
+    var problemLines: [String] { problems?.split(separator: "\n").map(String.init) ?? [] }
 }
 
 /// What the host did at one repetition of a profile.

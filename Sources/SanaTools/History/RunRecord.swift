@@ -49,6 +49,8 @@ struct RunRecord: Sendable {
     var verdict: Verdict?
     /// Path of the layer that makes a verification fail.
     var cause: String?
+    /// Why golden and model do not belong together.
+    var problems: [Verification.Problem] = []
     let seconds: Double
     let layers: [Layer]
     /// Largest resident memory of the process so far; several models of one command share it.
@@ -76,7 +78,7 @@ struct RunRecord: Sendable {
                         comparison: $0.comparison, tolerance: $0.tolerance, passes: $0.passes,
                         isolated: $0.isolated))
             })
-        record.storedBytes = model.storedBytes
+        (record.problems, record.storedBytes) = (result.problems, model.storedBytes)
         return record
     }
 

@@ -111,6 +111,10 @@ enum Schema {
         }
         migrator.registerMigration("2 causes", migrate: addCauses)
         migrator.registerMigration("3 gate", migrate: addGate)
+        migrator.registerMigration("4 problems") { db in
+            // Ways in which golden and model do not belong together, one a line.
+            try db.alter(table: "run") { $0.add(column: "problems", .text) }
+        }
         return migrator
     }
 

@@ -30,11 +30,11 @@ extension VerificationBatch.Outcome {
         let open = results.filter { $0.verdict == .inconclusive }.count
         guard failures.isEmpty else {
             return "ERROR: \(failures.count) of \(total + failures.count) could not be read"
-                + (total > 0 ? ", \(failed) of \(total) comparisons out of tolerance" : "")
+                + (total > 0 ? ", \(failed) of \(total) comparisons failed" : "")
         }
         switch verdict {
         case .pass: return "PASS: \(total) of \(total) comparisons within tolerance"
-        case .fail: return "FAIL: \(failed) of \(total) comparisons out of tolerance"
+        case .fail: return "FAIL: \(failed) of \(total) comparisons failed"
         case .inconclusive: return "INCONCLUSIVE: \(open) of \(total) comparisons decide nothing"
         }
     }

@@ -16,6 +16,7 @@ extension RunSummary {
             "peak_rss_bytes": .int(run.peakRssBytes), "metric": .text(run.metric),
             "tolerance": .double(run.tolerance), "verdict": .text(run.verdict),
             "cause": .text(run.cause),
+            "problems": .array(run.problemLines.map { .string($0) }),
             "output_relative_rms": .double(joined.outputRelativeRms),
             "output_relative_power": .double(joined.outputRelativePower),
             "total_median_ns": .double(joined.totalMedianNs),
@@ -33,8 +34,16 @@ extension RunSummary {
             return verdict.printable
                 + (error.map { ", output \(isPower ? "power" : "RMS") \($0)" } ?? "")
                 + (run.cause.map { ", cause \($0.printable)" } ?? "")
+                + (problemKinds.isEmpty ? "" : ", " + problemKinds.joined(separator: ", "))
         }
         return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
+    }
+
+    /// What is wrong with the golden, each kind once.
+    private var problemKinds: [String] {
+        var seen = Set<Substring>()
+        return run.problemLines.compactMap { $0.split(separator: ":").first }
+            .filter { seen.insert($0).inserted }.map { String($0).printable }
     }
 
     var text: String {
@@ -46,6 +55,8 @@ extension RunSummary {
         machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
         \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """
+            + (run.reference.map { "\nagainst \($0.printable)" } ?? "")
+            + run.problemLines.map { "\n" + $0.printable }.joined()
     }
 
     static func table(_ runs: [RunSummary]) -> TextTable {

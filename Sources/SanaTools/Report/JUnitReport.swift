@@ -87,36 +87,52 @@ extension JUnitReport.Case {
 }
 
 extension Verification {
-    /// One case for each layer, and one for the golden's contract.
+    /// One case for each way in which a golden may not fit, whatever it is about, and one for each
+    /// layer.
     var junit: JUnitReport.Suite {
-        let contract = JUnitReport.Case(
-            name: "contract",
-            outcome: problems.isEmpty
-                ? .passed
-                : .failed(
-                    type: problems[0].kind.rawValue,
-                    message: problems.map(\.message).joined(separator: "; ")))
-        let cases = compared.map { layer -> JUnitReport.Case in
-            guard !layer.passes else { return .init(name: layer.path, outcome: .passed) }
-            let value = metric.value(layer.comparison)
-            let message =
-                "\(metric.rawValue) \(Format.scientific(value)) > \(Format.scientific(layer.tolerance))"
-                + (layer.comparison.nonfinite > 0
-                    ? ", \(layer.comparison.nonfinite) values not finite" : "")
-                + (layer.path == attribution?.cause ? "; the cause" : "")
+        let contract = Problem.Kind.allCases.map { kind -> JUnitReport.Case in
+            let messages = problems.filter { $0.kind == kind && $0.path == nil }.map(\.message)
             return .init(
-                name: layer.path,
-                outcome: verdict == .inconclusive
-                    ? .error(type: Verdict.inconclusive.rawValue, message: message)
-                    : .failed(type: metric.rawValue, message: message))
+                name: "contract." + kind.rawValue,
+                outcome: messages.isEmpty
+                    ? .passed
+                    : .failed(type: kind.rawValue, message: messages.joined(separator: "; ")))
         }
+        let faults = Dictionary(grouping: problems.filter { $0.path != nil }) { $0.path ?? "" }
+        let layers = compared.map(\.path)
+        let uncompared = problems.compactMap(\.path).filter { !layers.contains($0) }
+        var seen = Set<String>()
+        let cases =
+            compared.map { .init(name: $0.path, outcome: outcome($0, faults[$0.path] ?? [])) }
+            + uncompared.filter { seen.insert($0).inserted }.map {
+                JUnitReport.Case(name: $0, outcome: outcome(nil, faults[$0] ?? []))
+            }
         return .init(
             name: "\(model) against \(reference)", startedAt: startedAt, seconds: seconds,
             properties: [
                 ("verdict", verdict.rawValue), ("metric", metric.rawValue),
                 ("tolerance", Format.scientific(tolerance)), ("compute", compute),
                 ("numerics", numerics.rawValue), ("cause", attribution?.cause ?? ""),
-            ], cases: [contract] + cases, output: explanation.joined(separator: "\n"))
+            ], cases: contract + cases, output: explanation.joined(separator: "\n"))
+    }
+
+    /// What became of a layer: its comparison, `nil` where there is none, and what is wrong with its
+    /// golden.
+    private func outcome(_ layer: Layer?, _ faults: [Problem]) -> JUnitReport.Case.Outcome {
+        if let fault = faults.first {
+            return .failed(
+                type: fault.kind.rawValue, message: faults.map(\.message).joined(separator: "; "))
+        }
+        guard let layer, !layer.passes else { return .passed }
+        let value = metric.value(layer.comparison)
+        let message =
+            "\(metric.rawValue) \(Format.scientific(value)) > \(Format.scientific(layer.tolerance))"
+            + (layer.comparison.nonfinite > 0
+                ? ", \(Format.counted(layer.comparison.nonfinite, "value")) not finite" : "")
+            + (layer.path == attribution?.cause ? "; the cause" : "")
+        return verdict == .inconclusive
+            ? .error(type: Verdict.inconclusive.rawValue, message: message)
+            : .failed(type: metric.rawValue, message: message)
     }
 }
 

@@ -50,7 +50,7 @@ extension Verification {
                         ?? ""))
         }
         lines += explanation.map { "      " + $0 }
-        lines += problems.prefix(20).map { "      \($0.kind.rawValue): \($0.message)" }
+        lines += problems.prefix(20).map { "      " + $0.line }
         if problems.count > 20 { lines.append("      … and \(problems.count - 20) more problems") }
         return lines.joined(separator: "\n") + "\n"
             + (compared.isEmpty ? "" : "\n" + table(detail).text + "\n")
@@ -58,7 +58,7 @@ extension Verification {
 
     func markdown(_ detail: Detail) -> String {
         let signs: [Verdict: String] = [.pass: "✅", .fail: "❌", .inconclusive: "❔"]
-        let list = (explanation + problems.map { "\($0.kind.rawValue): \($0.message)" })
+        let list = (explanation + problems.map(\.line))
             .map { "- " + $0 }.joined(separator: "\n")
         return
             "### \(signs[verdict] ?? "") `\(model.printable)` against `\(reference.printable)`\n\n"
@@ -86,12 +86,7 @@ extension Verification {
         if let first = firstOutOfTolerance {
             lines.append("first out of tolerance: \(first.printable)")
         }
-        if !compared.allSatisfy(\.passes), let wouldPassAt {
-            lines.append(
-                wouldPassAt.isFinite
-                    ? "would pass at tolerance \(Format.roundedUp(wouldPassAt))"
-                    : "would pass at no tolerance: values are not finite or the golden is zero")
-        }
+        if let remedy { lines.append(remedy) }
         if verdict == .inconclusive {
             lines.append(
                 "the golden's own 16-bit rounding may be all of this; record it in float32")
@@ -100,6 +95,22 @@ extension Verification {
             lines.append("own errors could not be measured: \(isolationRefused)")
         }
         return lines
+    }
+
+    /// The tolerance that would do, where layers fail.
+    private var remedy: String? {
+        guard !compared.allSatisfy(\.passes) else { return nil }
+        let none = "would pass at no tolerance: values are not finite or the golden is zero"
+        if let layer = worstByOwnTolerance {
+            let value = metric.value(layer.comparison)
+            return value.isFinite
+                ? "would pass if \(layer.path.printable) had a tolerance of "
+                    + "\(Format.roundedUp(value)); its own is \(Format.scientific(layer.tolerance))"
+                : none
+        }
+        return wouldPassAt.map {
+            $0.isFinite ? "would pass at tolerance \(Format.roundedUp($0))" : none
+        }
     }
 
     /// Why a layer is the cause.
@@ -119,6 +130,7 @@ extension Verification {
             switch column.use {
             case .always: true
             case .isolated: isIsolated
+            case .wideIsolated: isIsolated && detail.isWide
             case .wide: detail.isWide
             case .power: detail.isWide || metric == .relativePower
             }
@@ -138,7 +150,7 @@ extension Verification {
 
     /// One column of the table.
     private struct Column: Sendable {
-        enum Use { case always, isolated, power, wide }
+        enum Use { case always, isolated, wideIsolated, power, wide }
         let title: String
         var alignment = TextTable.Alignment.right
         var use = Use.always
@@ -156,6 +168,9 @@ extension Verification {
         },
         Column(title: "gain", use: .isolated) {
             $0.isolated?.gain.map { Format.decimal($0) } ?? ""
+        },
+        Column(title: "inside golden", use: .wideIsolated) {
+            $0.isolated.map { Format.scientific($0.local) } ?? ""
         },
         Column(title: "rel. power", use: .power) {
             Format.scientific($0.comparison.relativePower)
@@ -190,7 +205,7 @@ extension Verification {
             remarks.append("tolerance \(Format.scientific(layer.tolerance))")
         }
         if layer.comparison.nonfinite > 0 {
-            remarks.append("\(layer.comparison.nonfinite) values not finite")
+            remarks.append("\(Format.counted(layer.comparison.nonfinite, "value")) not finite")
         }
         if layer.path == attribution?.cause { remarks.append("← cause") }
         if isWorst { remarks.append("← largest") }
@@ -221,6 +236,7 @@ extension Verification.Layer {
             "mean_abs": .double(comparison.meanAbs), "p99_abs": .double(comparison.p99Abs),
             "cosine": .double(comparison.cosine), "sqnr_db": .double(comparison.sqnrDecibels),
             "own_relative_rms": .double(isolated?.own),
+            "local_relative_rms": .double(isolated?.local),
             "inherited_relative_rms": .double(isolated?.inherited),
             "gain": .double(isolated?.gain),
             "nonfinite": .int(comparison.nonfinite), "golden_rms": .double(comparison.goldenRMS),

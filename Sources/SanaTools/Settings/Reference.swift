@@ -5,8 +5,11 @@ enum Reference {
     /// Folders replaced by the goldens in them, sorted; `*` in the last part of a path stands for
     /// any characters.
     ///
-    /// - Throws: `FileError` when nothing is there.
-    static func expand(_ paths: [String]) throws -> [String] {
+    /// - Parameter mustExist: whether a path where nothing is is an error here; else it stays, for
+    ///   its reader to tell of.
+    /// - Throws: `FileError` when nothing is there or matches, `BadDataError` for a folder without a
+    ///   golden.
+    static func expand(_ paths: [String], mustExist: Bool = true) throws -> [String] {
         try paths.flatMap { path -> [String] in
             if path.isFolder {
                 let files = try goldens(in: path, matching: "*")
@@ -20,7 +23,9 @@ enum Reference {
             }
             let name = path.lastPathComponent
             guard name.contains("*") else {
-                guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
+                guard path.pathExists || !mustExist else {
+                    throw FileError(.open, path, code: ENOENT)
+                }
                 return [path]
             }
             let matches = try goldens(in: path.parentFolder, matching: name)

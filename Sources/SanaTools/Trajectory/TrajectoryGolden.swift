@@ -128,7 +128,7 @@ struct TrajectoryGolden {
         var problems: [Verification.Problem] = []
         for (name, shape) in expected {
             guard let stored = file.shape(name) else {
-                problems.append(.init(kind: .missing, message: "\(name) is not in the golden"))
+                problems.append(.missing(name))
                 continue
             }
             if stored != shape {

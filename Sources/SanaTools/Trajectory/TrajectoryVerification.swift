@@ -37,9 +37,14 @@ extension Verification {
             scheduler: trajectory.schedulerName, steps: trajectory.steps,
             guidanceScale: trajectory.guidanceScale,
             golden: try trajectory.final())
+        let staleness =
+            options.allowStale
+            ? []
+            : trajectory.provenance.staleness(
+                model.sourceDigest, isConverted: model.isConverted)
         result.problems = try trajectory.problems(sampling.schedule)
         if let problem = trajectory.provenance.foreignClass(model.config) {
-            result.problems.append(problem)
+            result.problems += [problem] + staleness
             return result
         }
         let context = ForwardContext(
@@ -54,7 +59,8 @@ extension Verification {
                 let tolerance = options.tolerances.tolerance(of: path)
                 let layer = Layer(
                     path: path, comparison: comparison, tolerance: tolerance,
-                    passes: metric.passes(comparison, tolerance: tolerance))
+                    passes: metric.passes(comparison, tolerance: tolerance),
+                    hasOwnTolerance: options.tolerances.isOwn(path))
                 if isLast {
                     result.output = layer
                     result.sampling?.final = latent.repeated(1)
@@ -64,15 +70,12 @@ extension Verification {
             }
         } catch let error as InputError {
             let message = "the trajectory's inputs do not fit the model: \(error.description)"
-            result.problems.append(Problem(kind: .misshapen, message: message))
+            result.problems += [Problem(kind: .misshapen, message: message)] + staleness
             return result
         }
-        let strictest = result.compared.map(\.tolerance).min() ?? options.tolerances.base
-        result.problems += trajectory.provenance.precisionProblems(
-            metric, tolerance: strictest, numerics: options.numerics)
-        if !options.allowStale {
-            result.problems += trajectory.provenance.staleness(model)
-        }
+        result.problems +=
+            trajectory.provenance.precisionProblems(
+                metric, strictest: result.strictest, numerics: options.numerics) + staleness
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result
     }

@@ -129,25 +129,72 @@ struct PrecisionSearch {
         }
     }
 
-    /// The smallest choice that keeps `tolerance`; `nil` when not even the model as it is does.
+    /// The smallest choice found that keeps `tolerance`; `nil` when not even the model as it is does.
     ///
-    /// Starts from the front's smallest, then adds weights as long as the measured error allows.
+    /// Starts from the front's smallest, adds weights as long as the measured error allows, and then
+    /// exchanges weights for larger ones. Errors of single weights only say what is worth measuring:
+    /// together they may cost more than their sum, or less.
     func smallest(
         within tolerance: Double, _ candidates: [Candidate], _ front: [Choice]
     ) throws -> Choice? {
         guard var best = front.filter({ $0.error <= tolerance }).min(by: { $0.bytes < $1.bytes })
         else { return nil }
-        for candidate in candidates where !best.names.contains(candidate.name) {
-            guard best.error + candidate.error <= tolerance else { continue }
+        let left = candidates.filter { !best.names.contains($0.name) }
+        for (index, candidate) in left.enumerated() {
+            progress(candidates.count + index, candidates.count + left.count)
             let choice = try measure(best.names.union([candidate.name]), candidates)
             if choice.error <= tolerance { best = choice }
+        }
+        var trials = Self.exchanges
+        while let smaller = try exchange(best, within: tolerance, candidates, &trials) {
+            best = smaller
         }
         return best
     }
 
-    /// The choice with the least error among those of at most `bytes`, by the errors of single
-    /// weights; `nil` when even all weights together are larger.
-    func best(atMost bytes: Int, _ candidates: [Candidate]) throws -> Choice? {
+    /// A choice with one weight, or two, in place of one, that is smaller and keeps `tolerance`; `nil`
+    /// when none of the likeliest does.
+    private func exchange(
+        _ choice: Choice, within tolerance: Double, _ candidates: [Candidate], _ trials: inout Int
+    ) throws -> Choice? {
+        let inside = candidates.filter { choice.names.contains($0.name) }
+        let outside = candidates.filter { !choice.names.contains($0.name) }
+        let pairs = outside.indices.flatMap { first in
+            [[outside[first]]]
+                + outside[(first + 1)...].prefix(Self.neighbours).map {
+                    [outside[first], $0]
+                }
+        }
+        var likely: [(added: [Candidate], removed: String, saved: Int)] = []
+        for added in pairs {
+            let saved = added.reduce(0) { $0 + $1.bytesSaved }
+            let error = added.reduce(choice.error) { $0 + $1.error }
+            for removed in inside where removed.bytesSaved < saved {
+                guard error - removed.error <= Self.optimism * tolerance else { continue }
+                likely.append((added, removed.name, saved - removed.bytesSaved))
+            }
+        }
+        for (added, removed, _) in likely.sorted(by: { $0.saved > $1.saved }) {
+            guard trials > 0 else { return nil }
+            trials -= 1
+            let names = choice.names.subtracting([removed]).union(added.map(\.name))
+            let other = try measure(names, candidates)
+            if other.error <= tolerance { return other }
+        }
+        return nil
+    }
+
+    /// Exchanges that are measured, and how many of the next weights each is paired with.
+    private static let (exchanges, neighbours) = (64, 8)
+    /// How far the sum of single errors may lie above the tolerance for a choice to be measured.
+    private static let optimism = 1.1
+
+    /// The choice with the least error that was found among those of at most `bytes`: of the front,
+    /// or put together by the errors of single weights; `nil` when even all weights together are
+    /// larger.
+    func best(
+        atMost bytes: Int, _ candidates: [Candidate], _ front: [Choice]
+    ) throws -> Choice? {
         let needed = bytesBefore - bytes
         var (names, saved) = (Set<String>(), 0)
         for candidate in candidates where saved < needed {
@@ -161,7 +208,8 @@ struct PrecisionSearch {
             names.remove(candidate.name)
             saved -= candidate.bytesSaved
         }
-        return try measure(names, candidates)
+        let made = try measure(names, candidates)
+        return (front.filter { $0.bytes <= bytes } + [made]).min { $0.error < $1.error }
     }
 
     /// What people do without a search: every weight that `convert --dtype int8` takes, and the

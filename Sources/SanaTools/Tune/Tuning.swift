@@ -11,7 +11,7 @@ struct Tuning {
     let front: [PrecisionSearch.Choice]
     /// What people do without a search, and the tuned choice of at most their size.
     let baselines: [(name: String, choice: PrecisionSearch.Choice, tuned: PrecisionSearch.Choice?)]
-    /// The smallest choice within the tolerance; `nil` when there is none.
+    /// The smallest choice found within the tolerance; `nil` when there is none.
     let chosen: PrecisionSearch.Choice?
     /// For `convert --rules`.
     let rules: [String]
@@ -26,7 +26,7 @@ extension Tuning {
         let front = try search.front(candidates)
         let chosen = try search.smallest(within: tolerance, candidates, front)
         let baselines = try search.baselines(candidates).map { name, choice in
-            (name, choice, try search.best(atMost: choice.bytes, candidates))
+            (name, choice, try search.best(atMost: choice.bytes, candidates, front))
         }
         return Tuning(
             model: search.model.label, references: search.references.map(\.path),

@@ -5,8 +5,8 @@ import SanaQuant
 ///
 /// Stored as JSON:
 /// `{"format": "sana-tolerances", "version": 1, "metric": …, "margin": …, "layers": {path: T}}`, and
-/// of what they were made since then: `weights_digest`, `dtypes`, `compute`, `numerics`, and `own`,
-/// `{path: relative RMS}`.
+/// of what they were made since then: `weights_digest`, `dtypes`, `compute`, `numerics`, `references`,
+/// names of goldens, and `own`, `{path: relative RMS}`.
 struct Calibration: Sendable, Equatable {
     private static let format = "sana-tolerances"
     private static let version = 1
@@ -18,6 +18,8 @@ struct Calibration: Sendable, Equatable {
     /// Relative RMS that layers may add by themselves, by path; empty where own errors were not
     /// measured.
     var own: [String: Double] = [:]
+    /// Names of the goldens they were made with, sorted; empty in files that do not say.
+    var references: [String] = []
     /// The runs they were made for; `nil` for all, as in files that do not say.
     var subject: Subject?
 
@@ -87,6 +89,7 @@ struct Calibration: Sendable, Equatable {
         }
         (self.metric, self.margin, self.layers) = (metric, margin, layers)
         (self.own, subject) = (own, first.subject)
+        references = Set(results.map { $0.reference.lastPathComponent }).sorted()
     }
 
     /// Reads a file that `write` made.
@@ -121,6 +124,12 @@ struct Calibration: Sendable, Equatable {
             guard let members = value.members else { throw bad("\"own\" is no object") }
             own = try numbers(members)
         }
+        if let value = json["references"] {
+            references = value.array?.compactMap(\.string) ?? []
+            guard references.count == value.array?.count else {
+                throw bad("\"references\" are no names")
+            }
+        }
         (self.metric, self.margin) = (metric, margin)
         let keys = ["weights_digest", "dtypes", "compute", "numerics"]
         guard keys.contains(where: { json[$0] != nil }) else { return }
@@ -153,6 +162,9 @@ struct Calibration: Sendable, Equatable {
                 .setting("dtypes", to: .array(subject.dtypes.map { .string($0) }))
                 .setting("compute", to: .string(subject.compute))
                 .setting("numerics", to: .string(subject.numerics))
+        }
+        if !references.isEmpty {
+            json = json.setting("references", to: .array(references.map { .string($0) }))
         }
         json = json.setting("layers", to: object(layers))
         if !own.isEmpty { json = json.setting("own", to: object(own)) }

@@ -31,17 +31,12 @@ struct Golden {
         provenance = try GoldenProvenance(file)
         listed = try Self.listed(file)
         func input(_ name: String) throws -> DenseTensor? { try file.tensor("inputs." + name) }
-        guard let hiddenStates = try input("hidden_states"),
-            let encoderHiddenStates = try input("encoder_hidden_states"),
-            let timestep = try input("timestep")
-        else {
-            throw file.bad(
-                "inputs.hidden_states, inputs.encoder_hidden_states or inputs.timestep is absent")
+        func required(_ name: String) throws -> DenseTensor {
+            guard let tensor = try input(name) else { throw file.bad("inputs.\(name) is absent") }
+            return tensor
         }
-        let first =
-            provenance.modelClass == .controlNet
-            ? Self.outputPrefix + "controlnet_block_samples.0" : Self.outputPath
-        guard file.shape(first) != nil else { throw file.bad("\(first) is absent") }
+        let (hiddenStates, timestep) = (try required("hidden_states"), try required("timestep"))
+        let encoderHiddenStates = try required("encoder_hidden_states")
         let scale = try input("conditioning_scale")
         guard scale.map({ $0.shape == [1] }) ?? true else {
             throw file.bad("inputs.conditioning_scale is not one number, of shape [1]")

@@ -120,21 +120,34 @@ struct GoldenProvenance: Sendable {
     /// Relative RMS error that rounding one activation to the golden's precision costs: to BF16
     /// 1.7e-3, to FP16 2.1e-4 (measured); `nil` for a precision that is not known.
     var roundingError: Double? {
-        ["float32": 0, "bfloat16": 1.7e-3, "float16": 2.1e-4][computeDType]
+        ["float64": 0, "float32": 0, "bfloat16": 1.7e-3, "float16": 2.1e-4][computeDType]
     }
 
-    /// Ways in which the golden's own arithmetic keeps any model from meeting `tolerance`.
+    /// Ways in which the golden's own arithmetic keeps any model from meeting a tolerance.
+    ///
+    /// - Parameter strictest: the tolerance that asks most, and the layer that has it where it is
+    ///   not everyone's.
     func precisionProblems(
-        _ metric: Metric, tolerance: Double, numerics: Numerics
+        _ metric: Metric, strictest: (tolerance: Double, path: String?), numerics: Numerics
     ) -> [Verification.Problem] {
         var problems: [Verification.Problem] = []
-        if roundingError.map({ $0 > metric.relativeRMS(tolerance) }) ?? true {
+        let limit = metric.relativeRMS(strictest.tolerance)
+        if let roundingError, roundingError > limit {
+            let whose = strictest.path.map { "tolerance of \($0.printable)" } ?? "tolerance"
             problems.append(
                 .init(
                     kind: .precision,
                     message:
-                        "golden was computed in \(computeDType.printable), whose rounding alone "
-                        + "costs more than the tolerance; capture it in float32"))
+                        "golden was computed in \(computeDType.printable), whose rounding "
+                        + "alone costs \(Format.scientific(roundingError)) relative RMS, and the \(whose) "
+                        + "allows \(Format.scientific(limit)); capture it in float32"))
+        } else if roundingError == nil {
+            problems.append(
+                .init(
+                    kind: .precision,
+                    message:
+                        "golden was computed in \(computeDType.printable), a precision that "
+                        + "is not known here; capture it in float32"))
         }
         if self.numerics != numerics.rawValue {
             problems.append(
@@ -156,19 +169,20 @@ struct GoldenProvenance: Sendable {
                 + config.modelClass.rawValue)
     }
 
-    /// The problem of having been recorded from other weights than `model` has or was made from.
-    func staleness(_ model: LoadedModel) -> [Verification.Problem] {
-        guard weightsDigest != model.sourceDigest else { return [] }
+    /// The problem of having been recorded from other weights than a model has or was made from.
+    ///
+    /// - Parameters:
+    ///   - digest: see `OpenedModel.sourceDigest`.
+    ///   - isConverted: whether that is of weights that the model was made from.
+    func staleness(_ digest: String, isConverted: Bool) -> [Verification.Problem] {
+        guard weightsDigest != digest else { return [] }
+        let whose = isConverted ? "the archive was made from" : "the model's are"
         return [
             .init(
                 kind: .stale,
-                message:
-                    "golden is stale: recorded from weights "
-                    + "\(String(weightsDigest.prefix(12)).printable), "
-                    + (model.isConverted
-                        ? "the archive was made from " : "the model's are ")
-                    + "\(String(model.sourceDigest.prefix(12)).printable); capture it again, or --allow-stale"
-            )
+                message: "golden is stale: recorded from weights "
+                    + "\(String(weightsDigest.prefix(12)).printable), \(whose) "
+                    + "\(String(digest.prefix(12)).printable); capture it again, or --allow-stale")
         ]
     }
 }

@@ -40,12 +40,19 @@ struct LayerInputs: Sendable {
         let block = "transformer_blocks.\(index)"
         let common = stream(into: index) + ["time_embed.0"]
         switch parts.dropFirst(2).joined(separator: ".") {
-        case "attn1": return common
+        case "attn1": return common + [block + ".norm1"]
         case "attn2": return common + [block + ".attn1", "caption_norm"]
-        case "ff": return common + [block + ".attn1", block + ".attn2"]
+        case "ff": return common + ["attn1", "attn2", "norm2"].map { "\(block).\($0)" }
         case "": return common + ["attn1", "attn2", "ff"].map { "\(block).\($0)" }
         default: return siblings(of: path)
         }
+    }
+
+    /// Captured paths inside the module that puts out `path`.
+    func insides(of path: String) -> [String] {
+        let isOneOfTwo = ["patch_embed", "time_embed"].contains(path.dropLast(2))
+        let prefix = (isOneOfTwo ? String(path.dropLast(2)) : path) + "."
+        return captured.filter { $0.hasPrefix(prefix) && $0 != path }
     }
 
     /// Of `inputs(of:)`, those that come from outside the module.
@@ -66,6 +73,6 @@ struct LayerInputs: Sendable {
         let parent = String(path[..<dot])
         let prefix = parent + "."
         let before = captured.prefix { $0 != path }.filter { $0.hasPrefix(prefix) }
-        return before + inputs(of: parent)
+        return before + outerInputs(of: parent)
     }
 }

@@ -14,6 +14,11 @@ struct Tolerances: Sendable, Equatable {
         rules.first { $0.matches(path) }?.tolerance ?? calibrated?.layers[path] ?? base
     }
 
+    /// Whether a rule or the calibration speaks about the layer at `path`.
+    func isOwn(_ path: String) -> Bool {
+        rules.contains { $0.matches(path) } || calibrated?.layers[path] != nil
+    }
+
     /// The error that a healthy layer has, in parts of its tolerance, as far as a calibration knows
     /// it.
     func healthyShare(of path: String) -> Double? {

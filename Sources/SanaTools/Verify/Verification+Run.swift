@@ -38,8 +38,13 @@ extension Verification {
             numerics: options.numerics, weightsDigest: model.sourceDigest,
             dtypes: model.dtypes, startedAt: Date())
         result.goldenRounding = golden.provenance.roundingError ?? 0
+        let staleness =
+            options.allowStale
+            ? []
+            : golden.provenance.staleness(
+                model.sourceDigest, isConverted: model.isConverted)
         if let problem = golden.provenance.foreignClass(model.config) {
-            result.problems = [problem]
+            result.problems = [problem] + staleness
             return result
         }
         let isolation: Isolation?
@@ -58,7 +63,7 @@ extension Verification {
                 isolation.map { golden.inputs.repeated($0.runs) } ?? golden.inputs, context)
         } catch {
             let message = "the golden's inputs do not fit the model: \(error.description)"
-            result.problems = [Problem(kind: .misshapen, message: message)]
+            result.problems = [Problem(kind: .misshapen, message: message)] + staleness
             return result
         }
         if let error = probe.error { throw error }
@@ -67,13 +72,10 @@ extension Verification {
         }
         result.output = compared.last ?? nil
         result.layers = probe.layers + compared.dropLast().compactMap(\.self)
-        result.problems = probe.problems(model.config)
-        let strictest = result.compared.map(\.tolerance).min() ?? options.tolerances.base
-        result.problems += golden.provenance.precisionProblems(
-            metric, tolerance: strictest, numerics: options.numerics)
-        if !options.allowStale {
-            result.problems += golden.provenance.staleness(model)
-        }
+        result.problems =
+            probe.problems(model.config)
+            + golden.provenance.precisionProblems(
+                metric, strictest: result.strictest, numerics: options.numerics) + staleness
         let inputs = LayerInputs(
             model.config, captured: result.layers.map(\.path))
         result.attribution = Attribution.find(

@@ -12,6 +12,10 @@ struct Verification: Sendable {
         /// In the units of the metric.
         let tolerance: Double
         let passes: Bool
+        /// Whether a rule or a calibration gave it this tolerance.
+        var hasOwnTolerance = false
+        /// Values of the golden that are NaN or infinite.
+        var goldenNonfinite = 0
         /// `nil` unless layers ran on golden inputs, too.
         var isolated: Isolated?
 
@@ -32,15 +36,17 @@ struct Verification: Sendable {
 
     /// A way in which the golden and the model do not belong together.
     struct Problem: Sendable, Equatable {
-        enum Kind: String, Sendable {
-            /// An activation of the default set, or one that the contract lists, is not in the
-            /// file.
+        enum Kind: String, Sendable, CaseIterable {
+            /// An activation of the default set, one that the contract lists, or an output is not in
+            /// the file.
             case missing
             /// An activation in the file that the model does not produce.
             case extra
             case misshapen
             /// The contract lists activations in another order than the model makes them.
             case outOfOrder = "out_of_order"
+            /// The golden holds NaN or infinity, which nothing can be compared with.
+            case notFinite = "not_finite"
             /// The golden was recorded from other weights.
             case stale
             /// The golden was computed in a precision that cannot meet the tolerance.
@@ -50,6 +56,11 @@ struct Verification: Sendable {
         }
         let kind: Kind
         let message: String
+        /// The layer it is about, if it is about one.
+        var path: String?
+
+        /// As reports and records have it.
+        var line: String { "\(kind.rawValue): \(message)" }
     }
 
     let model: String
@@ -65,7 +76,7 @@ struct Verification: Sendable {
     /// Types of the stored weights, the one that holds most bytes first.
     let dtypes: [String]
     var layers: [Layer] = []
-    /// The model's output; `nil` when its shape differs from the golden's.
+    /// The model's output; `nil` when the golden has none, or one of another shape.
     var output: Layer?
     var problems: [Problem] = []
     /// What makes it fail; `nil` when it passes, or fails by its problems alone.
@@ -111,9 +122,32 @@ struct Verification: Sendable {
         compared.max { metric.value($0.comparison) < metric.value($1.comparison) }
     }
 
-    /// The smallest tolerance that would let every layer pass; infinite where values are not
-    /// finite.
-    var wouldPassAt: Double? { worst.map { metric.value($0.comparison) } }
+    /// The smallest `tolerance` that would let every layer pass; infinite where values are not
+    /// finite, `nil` where a layer with a tolerance of its own fails.
+    var wouldPassAt: Double? {
+        guard worstByOwnTolerance == nil else { return nil }
+        let others = compared.filter { !$0.hasOwnTolerance }
+        return others.map { metric.value($0.comparison) }.max()
+    }
+
+    /// The tolerance that asks most of a golden, and the layer that has it where it is not
+    /// everyone's.
+    var strictest: (tolerance: Double, path: String?) {
+        let layer = compared.min { $0.tolerance < $1.tolerance }
+        return (
+            layer?.tolerance ?? tolerance,
+            layer.flatMap { $0.hasOwnTolerance ? $0.path : nil }
+        )
+    }
+
+    /// Of the layers that fail a tolerance of their own, the one that is furthest from it.
+    var worstByOwnTolerance: Layer? {
+        func excess(_ layer: Layer) -> Double {
+            metric.value(layer.comparison) / max(layer.tolerance, .leastNormalMagnitude)
+        }
+        return compared.filter { $0.hasOwnTolerance && !$0.passes }
+            .max { excess($0) < excess($1) }
+    }
 }
 
 /// The answer of a check.
@@ -135,11 +169,21 @@ enum Verdict: String, Sendable, Comparable {
 }
 
 extension Verification.Problem {
-    static func misshapen(_ path: String, golden: [Int]?, model: [Int]) -> Self {
+    static func missing(_ path: String) -> Self {
+        Self(kind: .missing, message: "\(path.printable) is not in the golden", path: path)
+    }
+
+    static func misshapen(_ path: String, golden: [Int], model: [Int]) -> Self {
         Self(
             kind: .misshapen,
-            message:
-                "\(path.printable): golden has \(golden.map { "\($0)" } ?? "nothing"), the model makes \(model)"
+            message: "\(path.printable): golden has \(golden), the model makes \(model)", path: path
         )
+    }
+
+    static func notFinite(_ path: String, count: Int) -> Self {
+        Self(
+            kind: .notFinite,
+            message: "\(path.printable): \(Format.counted(count, "value")) of the golden "
+                + "\(count == 1 ? "is" : "are") not finite; capture it again", path: path)
     }
 }

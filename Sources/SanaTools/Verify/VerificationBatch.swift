@@ -88,6 +88,11 @@ struct VerificationBatch {
                             + "(\(Calibration.Subject(model, options).text)): --tolerance applies to it"
                     )
                 }
+                if let calibrated = options.tolerances.calibrated,
+                    warned.insert(path).inserted
+                {
+                    remark(on: calibrated, of: path, mine.map(\.element.path))
+                }
                 for (number, reference) in mine {
                     progress.update(
                         index * references.count + number, of: models.count * references.count)
@@ -105,6 +110,18 @@ struct VerificationBatch {
             }
         }
         return outcome
+    }
+
+    /// Says which goldens tolerances were not made with: another timestep may need more.
+    private func remark(on calibration: Calibration, of model: String, _ references: [String]) {
+        let others = references.map(\.lastPathComponent).filter {
+            !calibration.references.contains($0)
+        }
+        guard !calibration.references.isEmpty, let other = others.first else { return }
+        Console.note(
+            "sana-tools: the tolerances for \(model.printable) were not made with \(other.printable)"
+                + (others.count > 1 ? " and \(others.count - 1) more" : "")
+                + ", which may need larger ones: calibrate with all goldens")
     }
 
     /// The options with the tolerances that were made for runs like this one.

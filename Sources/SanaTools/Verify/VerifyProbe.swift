@@ -15,7 +15,8 @@ final class VerifyProbe: LayerProbe {
     /// The golden's values of one activation: one buffer for all, since buffers of many sizes that
     /// come and go leave holes in memory that nothing fits in.
     private var reference = FloatBuffer(count: 0)
-    private var misshapen: [Verification.Problem] = []
+    /// What was found wrong with single entries.
+    private var faults: [Verification.Problem] = []
     private(set) var layers: [Verification.Layer] = []
     /// Relative RMS error of every layer so far.
     private var errors: [String: Double] = [:]
@@ -48,42 +49,50 @@ final class VerifyProbe: LayerProbe {
         let runs = isolation?.runs ?? 1
         let free = activation.part(0, of: runs)
         guard shape == free.shape else {
-            misshapen.append(.misshapen(path, golden: shape, model: free.shape))
+            faults.append(.misshapen(path, golden: shape, model: free.shape))
             return
         }
         do {
             guard try golden.read(name, into: &reference) else { return }
-            let sums = ErrorSums(free, with: reference)
-            let isolated = isolation.map {
-                isolate($0, path, level: $0.level(of: module), activation, sums)
+            var layer = layer(path, ErrorSums(free, with: reference), shape)
+            // Values that are not finite would spoil all that follows.
+            if layer.goldenNonfinite == 0 {
+                layer.isolated = isolation.map {
+                    isolate($0, path, level: $0.level(of: module), activation)
+                }
             }
-            layers.append(layer(path, sums, shape, isolated))
+            layers.append(layer)
             errors[path] = layers.last?.comparison.relativeRMS
         } catch { self.error = error }
     }
 
-    private func layer(
-        _ path: String, _ sums: ErrorSums, _ shape: [Int],
-        _ isolated: Verification.Layer.Isolated?
-    ) -> Verification.Layer {
+    /// The comparison of a run whose sums with `reference` these are.
+    private func layer(_ path: String, _ sums: ErrorSums, _ shape: [Int]) -> Verification.Layer {
         let comparison = Comparison(sums, shape: shape)
         let tolerance = tolerances.tolerance(of: path)
-        return .init(
+        var layer = Verification.Layer(
             path: path, comparison: comparison, tolerance: tolerance,
-            passes: metric.passes(comparison, tolerance: tolerance), isolated: isolated)
+            passes: metric.passes(comparison, tolerance: tolerance),
+            hasOwnTolerance: tolerances.isOwn(path))
+        if comparison.nonfinite > 0 {
+            let count = shape.reduce(1, *)
+            layer.goldenNonfinite = (0..<count).count { !reference.pointer[$0].isFinite }
+        }
+        if layer.goldenNonfinite > 0 {
+            faults.append(.notFinite(path, count: layer.goldenNonfinite))
+        }
+        return layer
     }
 
     /// Measures the runs on golden inputs, then continues them with the golden's values.
     private func isolate(
-        _ isolation: Isolation, _ path: String, level: Int, _ activation: Activation,
-        _ free: ErrorSums
+        _ isolation: Isolation, _ path: String, level: Int, _ activation: Activation
     ) -> Verification.Layer.Isolated {
         let own = activation.part(isolation.run(forcing: level), of: isolation.runs)
         let last = activation.part(isolation.runs - 1, of: isolation.runs)
         let result = isolated(
             path, own: ErrorSums(own, with: reference), local: ErrorSums(last, with: reference),
-            inherited: ErrorSums(activation.part(0, of: isolation.runs), with: own),
-            signal: free.squaredReference)
+            inherited: ErrorSums(activation.part(0, of: isolation.runs), with: own))
         for run in isolation.run(forcing: level)..<isolation.runs {
             activation.part(run, of: isolation.runs).assign(reference)
         }
@@ -91,8 +100,10 @@ final class VerifyProbe: LayerProbe {
     }
 
     private func isolated(
-        _ path: String, own: ErrorSums, local: ErrorSums, inherited: ErrorSums, signal: Double
+        _ path: String, own: ErrorSums, local: ErrorSums, inherited: ErrorSums
     ) -> Verification.Layer.Isolated {
+        // Of the golden alone; sums leave out elements where the other side is not finite.
+        let signal = max(own.squaredReference, local.squaredReference)
         func relative(_ sums: ErrorSums) -> Double {
             guard sums.nonfinite == 0 else { return .infinity }
             return sums.squaredDifference == 0 ? 0 : (sums.squaredDifference / signal).squareRoot()
@@ -105,8 +116,8 @@ final class VerifyProbe: LayerProbe {
                 ? inherited / incoming : nil)
     }
 
-    /// The comparison of one of the model's outputs, which is no module's; `nil` when its shape
-    /// differs.
+    /// The comparison of one of the model's outputs, which is no module's; `nil` when the golden has
+    /// none, or another shape.
     ///
     /// - Parameters:
     ///   - path: its name in goldens.
@@ -116,21 +127,22 @@ final class VerifyProbe: LayerProbe {
         let free = sample.part(0, of: runs)
         let shape = golden.shape(path)
         guard shape == free.shape, try golden.read(path, into: &reference) else {
-            misshapen.append(.misshapen(path, golden: shape, model: free.shape))
+            faults.append(
+                shape.map { .misshapen(path, golden: $0, model: free.shape) } ?? .missing(path))
             return nil
         }
-        let sums = ErrorSums(free, with: reference)
-        let isolated = isolation.map { isolation in
+        var layer = layer(path, ErrorSums(free, with: reference), free.shape)
+        if let isolation, layer.goldenNonfinite == 0 {
             let own = sample.part(isolation.run(forcing: 0), of: runs)
             let last = ErrorSums(sample.part(runs - 1, of: runs), with: reference)
-            return self.isolated(
+            layer.isolated = isolated(
                 path, own: ErrorSums(own, with: reference), local: last,
-                inherited: ErrorSums(free, with: own.values), signal: sums.squaredReference)
+                inherited: ErrorSums(free, with: own.values))
         }
-        return layer(path, sums, free.shape, isolated)
+        return layer
     }
 
-    /// Entries that are missing, extra, misshapen or out of order.
+    /// Entries that are missing, extra, misshapen, not finite or out of order.
     func problems(_ config: SanaConfig) -> [Verification.Problem] {
         let expected = config.defaultActivations
         let stored = Set(golden.activationNames)
@@ -145,9 +157,7 @@ final class VerifyProbe: LayerProbe {
         let extra =
             golden.activationNames.filter { !made.contains($0) }
             + golden.outputNames.filter { !config.outputs.contains($0) }
-        return missing.map {
-            .init(kind: .missing, message: "\($0.printable) is not in the golden")
-        }
+        return missing.map { .missing($0) }
             + extra.map {
                 .init(
                     kind: .extra,
@@ -161,7 +171,7 @@ final class VerifyProbe: LayerProbe {
             }
             + golden.unknownNames.map {
                 .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
-            } + golden.contradictedShapes(among: Set(layers.map(\.path))) + misshapen
+            } + golden.contradictedShapes(among: Set(layers.map(\.path))) + faults
             + disorder(listed.filter(made.contains))
     }
 

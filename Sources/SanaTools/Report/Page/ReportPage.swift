@@ -253,6 +253,12 @@ struct ReportPage {
             ("Memory", machine.map { Format.bytes($0.memoryBytes) }), ("System", machine?.system),
             ("Instruction set", machine?.instructionSet), ("Threads", "\(run.run.threads)"),
             ("Compute", run.run.compute), ("Numerics", run.run.numerics),
+            ("Golden", run.run.reference),
+            (
+                "Golden at fault",
+                run.run.problemLines.isEmpty
+                    ? nil : run.run.problemLines.joined(separator: "; ")
+            ),
             (
                 "Latent, batch, caption tokens",
                 "\(run.run.height)×\(run.run.width), \(run.run.batch), \(run.run.captionTokens)"
