@@ -293,21 +293,16 @@ static void gated_silu(const float *value, const float *gate, float *y, size_t n
 static void softmax(float *x, const float *bias, float scale, size_t n) {
     if (n == 0) return;
     float maxima[LANES], totals[LANES] = {0};
-    for (int j = 0; j < LANES; j++) maxima[j] = -INFINITY;
+    // What is left of the last vector, filled up with scores that weigh nothing.
+    float rest[LANES];
     size_t whole = n / LANES * LANES;
+    for (size_t j = 0; j < LANES; j++) rest[j] = maxima[j] = -INFINITY;
+    for (size_t i = 0; i < n; i++) x[i] *= scale;
+    if (bias) add(x, bias, n);
     for (size_t i = 0; i < whole; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            float score = x[i + j] * scale;
-            score = bias ? score + bias[i + j] : score;
-            maxima[j] = score > maxima[j] ? score : maxima[j];
-            x[i + j] = score;
-        }
-    for (size_t i = whole; i < n; i++) {
-        float score = x[i] * scale;
-        score = bias ? score + bias[i] : score;
-        maxima[0] = score > maxima[0] ? score : maxima[0];
-        x[i] = score;
-    }
+        for (int j = 0; j < LANES; j++) maxima[j] = x[i + j] > maxima[j] ? x[i + j] : maxima[j];
+    memcpy(rest, x + whole, (n - whole) * sizeof *x);
+    for (int j = 0; j < LANES; j++) maxima[j] = rest[j] > maxima[j] ? rest[j] : maxima[j];
     float maximum = maxima[0];
     for (int j = 1; j < LANES; j++) maximum = maxima[j] > maximum ? maxima[j] : maximum;
     for (size_t i = 0; i < whole; i += LANES)
@@ -315,16 +310,19 @@ static void softmax(float *x, const float *bias, float scale, size_t n) {
             x[i + j] = falling_exponential(x[i + j] - maximum);
             totals[j] += x[i + j];
         }
-    for (size_t i = whole, j = 0; i < n; i++, j++) {
-        x[i] = falling_exponential(x[i] - maximum);
-        totals[j] += x[i];
+    for (int j = 0; j < LANES; j++) {
+        rest[j] = falling_exponential(rest[j] - maximum);
+        totals[j] += rest[j];
     }
+    memcpy(x + whole, rest, (n - whole) * sizeof *x);
     float inverse = 1.0f / pairwise_sum(totals);
     for (size_t i = 0; i < n; i++) x[i] *= inverse;
 }
 
 // Channels whose sums and weights a pass over a row keeps in registers.
 enum { DEPTHWISE_CHANNELS = 32 };
+// Columns that are fetched ahead.
+enum { COLUMNS_AHEAD = 8 };
 
 static inline __attribute__((always_inline)) void depthwise_channels(
     const float *const lines[3], size_t width, size_t stride, size_t first, int channels,
@@ -333,6 +331,9 @@ static inline __attribute__((always_inline)) void depthwise_channels(
     for (int t = 0; t < 9; t++)
         for (int c = 0; c < channels; c++) weights[t][c] = weight[(size_t)t * stride + first + c];
     for (size_t x = 0; x < width; x++) {
+        // Columns lie too far apart for the processor to foresee the line that is new.
+        for (int c = 0; lines[2] && c < channels; c += LINE)
+            __builtin_prefetch(lines[2] + (x + COLUMNS_AHEAD) * stride + first + c);
         const float *tap[9];
         for (int dy = 0; dy < 3; dy++)
             for (int dx = 0; dx < 3; dx++) {

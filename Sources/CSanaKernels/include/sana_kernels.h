@@ -185,6 +185,15 @@ const sk_kernels *sk_kernels_avx2(void);
 /// AVX-512 with VNNI; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx512(void);
 
+/// Tells the processor that the thread waits for another one's write.
+static inline void sk_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /// The fastest set this processor runs.
 const sk_kernels *sk_kernels_best(void);
 

@@ -1,4 +1,5 @@
 import COpenBLAS
+import CSanaKernels
 import Synchronization
 
 import class Foundation.ProcessInfo
@@ -30,9 +31,9 @@ public final class WorkerPool: @unchecked Sendable {
     private var threads: [pthread_t] = []
     private let runs: [WorkerRun]
 
+    private let progress = LoopProgress()
+
     // Guarded by `mutex`.
-    private var generation = 0
-    private var running = 0
     private var stopping = false
     private var loop: ((Int, Int) -> Void)?
 
@@ -95,13 +96,14 @@ public final class WorkerPool: @unchecked Sendable {
                 run.next.store(count * worker / threadCount, ordering: .relaxed)
             }
             loop = body
-            running = threads.count
-            generation += 1
+            progress.running.store(threads.count, ordering: .relaxed)
+            progress.generation.add(1, ordering: .releasing)
             pthread_cond_broadcast(wake)
             pthread_mutex_unlock(mutex)
             work(body, worker: 0)
+            progress.look { $0.running.load(ordering: .acquiring) == 0 }
             pthread_mutex_lock(mutex)
-            while running > 0 { pthread_cond_wait(done, mutex) }
+            while progress.running.load(ordering: .relaxed) > 0 { pthread_cond_wait(done, mutex) }
             loop = nil
             pthread_mutex_unlock(mutex)
         }
@@ -139,8 +141,8 @@ public final class WorkerPool: @unchecked Sendable {
         while pool._withUnsafeGuaranteedRef({ $0.serveOneLoop(after: &seen, worker: worker) }) {
             pool._withUnsafeGuaranteedRef { pool in
                 pthread_mutex_lock(pool.mutex)
-                pool.running -= 1
-                if pool.running == 0 { pthread_cond_signal(pool.done) }
+                let left = pool.progress.running.subtract(1, ordering: .releasing).newValue
+                if left == 0 { pthread_cond_signal(pool.done) }
                 pthread_mutex_unlock(pool.mutex)
             }
         }
@@ -153,14 +155,40 @@ public final class WorkerPool: @unchecked Sendable {
     /// reported done.
     @inline(never)
     private func serveOneLoop(after seen: inout Int, worker: Int) -> Bool {
+        // What looks may be retained, and the pool must not be.
+        let (progress, last) = (progress, seen)
+        progress.look { $0.generation.load(ordering: .acquiring) != last }
         pthread_mutex_lock(mutex)
-        while generation == seen && !stopping { pthread_cond_wait(wake, mutex) }
-        seen = generation
+        while progress.generation.load(ordering: .relaxed) == last && !stopping {
+            pthread_cond_wait(wake, mutex)
+        }
+        seen = progress.generation.load(ordering: .relaxed)
         let loop = stopping ? nil : loop
         pthread_mutex_unlock(mutex)
         guard let loop else { return false }
         work(loop, worker: worker)
         return true
+    }
+}
+
+/// Where the loops of a pool are: written under its mutex, read without it by those who look before
+/// they sleep.
+private final class LoopProgress: Sendable {
+    /// Numbers the loops.
+    let generation = Atomic<Int>(0)
+    /// Threads that have not finished the last one.
+    let running = Atomic<Int>(0)
+
+    /// Looks for `condition` a short while: loops follow each other closely, and waking a thread takes
+    /// longer than most of the time between them.
+    func look(for condition: (LoopProgress) -> Bool) {
+        let end = ContinuousClock.now + .microseconds(50)
+        repeat {
+            for _ in 0..<32 {
+                if condition(self) { return }
+                sk_relax()
+            }
+        } while ContinuousClock.now < end
     }
 }
 

@@ -27,6 +27,13 @@ struct WorkerPoolTests {
         #expect(total.value == 80000)
     }
 
+    /// A worker that looks for the next loop must not keep the pool: it would have to wait for itself.
+    @Test func poolMayGoAwayWhileWorkersLook() {
+        let total = Counter()
+        for _ in 0..<3000 { WorkerPool(threadCount: 3).run(3) { _, _ in total.add(1) } }
+        #expect(total.value == 9000)
+    }
+
     @Test func mapKeepsOrderAndThrowsTheFirstError() throws {
         struct Failure: Error, Equatable { let index: Int }
         let pool = WorkerPool(threadCount: 3)
