@@ -1,8 +1,8 @@
 // The arithmetic of the forward and of conversion: matrix products, conversions, norms,
 // activations, softmax, depthwise convolution, statistics.
 //
-// Every kernel exists once per instruction set, compiled from one source (kernels_body.h and the
-// products bodies) with a fixed order of summation; multiply and add are fused where the source
+// Every kernel exists once per instruction set, compiled from one source (kernels_body.h and
+// what it includes) with a fixed order of summation; multiply and add are fused where the source
 // says so and nowhere else. All instruction sets therefore give the same bits.
 //
 // Rules that hold for all of them: `n` counts elements and may be 0; pointers need no alignment;
