@@ -2,7 +2,7 @@
 // includes it.
 
 static void widen_bf16(const void *source, float *target, size_t n) {
-    for (size_t i = 0; i < n; i++) target[i] = as_float((uint32_t)load16(source, i) << 16);
+    for (size_t i = 0; i < n; i++) target[i] = widened_bf16(source, i);
 }
 
 static inline float half_value(uint16_t half) {

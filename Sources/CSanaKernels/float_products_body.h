@@ -5,7 +5,9 @@
 // neighbours: all instruction sets give the same bits, and a token's result is its own.
 //
 // An instruction set defines SK_VECTOR, the floats of a vector, SK_TILE_TOKENS, the tokens of a
-// tile, and may define SK_TRANSPOSE(source, stride, target, target_stride) for a square block of SK_VECTOR rows.
+// tile, and may define SK_TRANSPOSE(source, stride, target, target_stride) for a square block of
+// SK_VECTOR rows and SK_WIDEN_PAIRS(source, stride, target, target_stride) for one of SK_VECTOR rows
+// of twice as many bf16 values.
 
 #ifndef SK_VECTOR
 #define SK_VECTOR 4
@@ -91,6 +93,29 @@ static void pack_f32(const float *weights, size_t rows, size_t columns, size_t s
     for (size_t first = 0; first < rows; first += PANEL_ROWS)
         pack_block(weights + first * stride, least(PANEL_ROWS, rows - first), columns, stride,
                    panel + first * columns);
+}
+
+// Values of bf16 to the panel of their fp32 ones.
+static void pack_bf16(const void *weights, size_t rows, size_t columns, size_t stride,
+                      float *panel) {
+    const char *source = weights;
+    if (rows % PANEL_ROWS) {
+        size_t last = rows / PANEL_ROWS * PANEL_ROWS;
+        memset(panel + last * columns, 0, columns * PANEL_ROWS * sizeof *panel);
+    }
+    for (size_t first = 0; first < rows; first += SK_VECTOR) {
+        float *block = panel + first / PANEL_ROWS * PANEL_ROWS * columns + first % PANEL_ROWS;
+        size_t height = least(SK_VECTOR, rows - first), column = 0;
+#ifdef SK_WIDEN_PAIRS
+        for (; height == SK_VECTOR && column + 2 * SK_VECTOR <= columns; column += 2 * SK_VECTOR)
+            SK_WIDEN_PAIRS(source + 2 * (first * stride + column), 2 * stride,
+                           block + column * PANEL_ROWS, PANEL_ROWS);
+#endif
+        for (; column < columns; column++)
+            for (size_t row = 0; row < height; row++)
+                block[column * PANEL_ROWS + row] =
+                    widened_bf16(source, (first + row) * stride + column);
+    }
 }
 
 static void pack_columns_f32(const float *weights, size_t rows, size_t columns, size_t stride,
@@ -210,9 +235,10 @@ static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t 
 
 enum { CHAINS = 2 * SK_TILE_TOKENS, OPERATIONS = 2 * CHAINS * SK_VECTOR };
 
+// Chains start from what the compiler cannot know: it drops one that it sees never to change.
 static float multiply_adds(size_t n) {
     vector sums[CHAINS];
-    for (int i = 0; i < CHAINS; i++) sums[i] = (vector){0} + (float)i;
+    for (int i = 0; i < CHAINS; i++) sums[i] = (vector){0} + (float)(n + (size_t)i);
     vector factor = (vector){0} + 0.999f, summand = (vector){0} + 1e-3f;
     for (size_t i = 0; i < n; i++)
         for (int c = 0; c < CHAINS; c++)

@@ -17,6 +17,8 @@
 #define SK_FUSED 1
 #define SK_TRANSPOSE(source, stride, target, target_stride) \
     transpose_f32(source, stride, target, target_stride)
+#define SK_WIDEN_PAIRS(source, stride, target, target_stride) \
+    widen_pairs(source, stride, target, target_stride)
 #define SK_MULTIPLY_I8 multiply_i8_avx2
 
 // vpmaddwd multiplies sixteen pairs of int16 and adds neighbours.
@@ -29,11 +31,9 @@ static void multiply_i8_avx2(const void *tokens, size_t count, size_t columns, c
                              const float *bias, float *y, size_t stride, const void *soon,
                              size_t soon_bytes);
 
-// Eight rows of eight floats to eight columns.
-static inline void transpose_f32(const float *source, size_t stride, float *target,
-                                 size_t target_stride) {
-    __m256 rows[8], pairs[8], quads[8];
-    for (int i = 0; i < 8; i++) rows[i] = _mm256_loadu_ps(source + (size_t)i * stride);
+// The 8 x 8 matrix of 32-bit words in `rows`, transposed.
+static inline __attribute__((always_inline)) void transpose_words(__m256 rows[8]) {
+    __m256 pairs[8], quads[8];
     for (int i = 0; i < 8; i += 2) {
         pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
         pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
@@ -44,10 +44,35 @@ static inline void transpose_f32(const float *source, size_t stride, float *targ
             quads[i + 2 * j + 1] = _mm256_shuffle_ps(pairs[i + j], pairs[i + j + 2], 0xEE);
         }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(target + (size_t)i * target_stride,
-                         _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20));
-        _mm256_storeu_ps(target + (size_t)(4 + i) * target_stride,
-                         _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x31));
+        rows[i] = _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x20);
+        rows[4 + i] = _mm256_permute2f128_ps(quads[i], quads[4 + i], 0x31);
+    }
+}
+
+// Eight rows of eight floats to eight columns.
+static inline void transpose_f32(const float *source, size_t stride, float *target,
+                                 size_t target_stride) {
+    __m256 rows[8];
+    for (int i = 0; i < 8; i++) rows[i] = _mm256_loadu_ps(source + (size_t)i * stride);
+    transpose_words(rows);
+    for (int i = 0; i < 8; i++) _mm256_storeu_ps(target + (size_t)i * target_stride, rows[i]);
+}
+
+// Eight rows of sixteen bf16 values, `stride` bytes apart, to sixteen columns of fp32: words of two
+// values are transposed, which moves half as much as their fp32 ones.
+static inline void widen_pairs(const char *source, size_t stride, float *target,
+                               size_t target_stride) {
+    const __m256i upper = _mm256_set1_epi32((int)0xFFFF0000u);
+    __m256 rows[8];
+    for (int i = 0; i < 8; i++)
+        rows[i] = _mm256_castsi256_ps(
+            _mm256_loadu_si256((const __m256i *)(source + (size_t)i * stride)));
+    transpose_words(rows);
+    for (int i = 0; i < 8; i++, target += 2 * target_stride) {
+        __m256i words = _mm256_castps_si256(rows[i]);
+        _mm256_storeu_si256((__m256i *)target, _mm256_slli_epi32(words, 16));
+        _mm256_storeu_si256((__m256i *)(target + target_stride),
+                            _mm256_and_si256(words, upper));
     }
 }
 

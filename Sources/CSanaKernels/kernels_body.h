@@ -9,8 +9,6 @@
 
 enum { LANES = 16, DOUBLE_LANES = 8 };
 
-#include "float_products_body.h"
-
 static inline float as_float(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
@@ -29,9 +27,15 @@ static inline uint16_t load16(const void *source, size_t index) {
     return bits;
 }
 
+static inline float widened_bf16(const void *source, size_t index) {
+    return as_float((uint32_t)load16(source, index) << 16);
+}
+
 static inline void store16(void *target, size_t index, uint16_t bits) {
     memcpy((char *)target + 2 * index, &bits, sizeof bits);
 }
+
+#include "float_products_body.h"
 
 static inline float pairwise_sum(const float *lanes) {
     float sums[LANES];
@@ -46,9 +50,10 @@ static inline float pairwise_sum(const float *lanes) {
 
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
-// exp by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6 polynomial in r with the coefficients of
-// Cephes' expf. Writes e^r and gives k as an integer.
-static inline int32_t reduced_exponential(float x, float *value) {
+// exp of x within [-87.3, 88.7], within 2 ulp, by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6
+// polynomial in r with the coefficients of Cephes' expf. In that range e^r * 2^k is a normal number,
+// so k, which stands in the low bits of the biased one, is added to the exponent of e^r.
+static inline float bounded_exponential(float x) {
     float biased = __builtin_fmaf(x, 1.44269504088896341f, ROUNDER);
     float k = biased - ROUNDER;
     float r = __builtin_fmaf(k, -0.693359375f, x);
@@ -59,32 +64,26 @@ static inline int32_t reduced_exponential(float x, float *value) {
     p = __builtin_fmaf(p, r, 4.1665795894e-2f);
     p = __builtin_fmaf(p, r, 1.6666665459e-1f);
     p = __builtin_fmaf(p, r, 5.0000001201e-1f);
-    *value = __builtin_fmaf(p, r * r, r) + 1.0f;
-    return rounded_integer(biased);
+    float value = __builtin_fmaf(p, r * r, r) + 1.0f;
+    return as_float(as_bits(value) + (as_bits(biased) << 23));
 }
 
-// Within 2 ulp, 0 below the denormals, infinity above the range. 2^k is applied in two factors so
-// that no intermediate exponent overflows.
-static inline float exponential(float x) {
-    float bounded = x < -105.0f ? -105.0f : x;
-    bounded = bounded > 89.0f ? 89.0f : bounded;
-    float value;
-    int32_t whole = reduced_exponential(bounded, &value);
-    int32_t half = whole / 2;
-    float first = as_float((uint32_t)(half + 127) << 23);
-    float second = as_float((uint32_t)(whole - half + 127) << 23);
-    return value * first * second;
-}
-
-// exp of x <= 0, within 2 ulp, 0 where it would be a denormal.
+// exp of x <= 0, 0 where it would be a denormal.
 static inline float falling_exponential(float x) {
-    float value;
-    int32_t whole = reduced_exponential(x < -87.0f ? -87.0f : x, &value);
-    value *= as_float((uint32_t)(whole + 127) << 23);
+    float value = bounded_exponential(x < -87.0f ? -87.0f : x);
     return x < -87.0f ? 0.0f : value;
 }
 
-static inline float sigmoid_weighted(float x, float z) { return x / (1.0f + exponential(-z)); }
+// x / (1 + exp(-z)). Beyond the bounds the divisor is 1, or so large that what is left of x is below
+// 1e-36 of it.
+static inline float sigmoid_weighted(float x, float z) {
+    float bounded = z > 87.0f ? 87.0f : z;
+    bounded = bounded < -88.7f ? -88.7f : bounded;
+    return x / (1.0f + bounded_exponential(-bounded));
+}
+
+// Two vectors at a time: one alone waits for its own chain of operations.
+#define SK_TWO_AT_A_TIME _Pragma("clang loop interleave_count(2)")
 
 #include "conversions_body.h"
 
@@ -172,10 +171,12 @@ static void relu(float *x, size_t n) {
 }
 
 static void silu(float *x, size_t n) {
+    SK_TWO_AT_A_TIME
     for (size_t i = 0; i < n; i++) x[i] = sigmoid_weighted(x[i], x[i]);
 }
 
 static void gelu_tanh(float *x, size_t n) {
+    SK_TWO_AT_A_TIME
     for (size_t i = 0; i < n; i++) {
         float v = x[i];
         // 0.5 (1 + tanh u) is the sigmoid of 2u.
@@ -185,6 +186,7 @@ static void gelu_tanh(float *x, size_t n) {
 }
 
 static void gated_silu(const float *value, const float *gate, float *y, size_t n) {
+    SK_TWO_AT_A_TIME
     for (size_t i = 0; i < n; i++) y[i] = value[i] * sigmoid_weighted(gate[i], gate[i]);
 }
 
@@ -300,6 +302,7 @@ static const sk_kernels SK_TABLE = {
     .panel_floats = panel_floats,
     .transpose = transpose,
     .pack_f32 = pack_f32,
+    .pack_bf16 = pack_bf16,
     .pack_columns_f32 = pack_columns_f32,
     .multiply_f32 = multiply_f32,
     .multiply_adds = multiply_adds,

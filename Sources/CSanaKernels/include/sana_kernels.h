@@ -135,6 +135,9 @@ typedef struct {
     /// Packs weights [rows, columns], rows `stride` apart.
     void (*pack_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
                      float *panel);
+    /// The same for weights that are bf16, from any address.
+    void (*pack_bf16)(const void *weights, size_t rows, size_t columns, size_t stride,
+                      float *panel);
     /// Packs weights that lie transposed, [columns, rows], columns `stride` apart.
     void (*pack_columns_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
                              float *panel);

@@ -30,6 +30,17 @@ enum PanelProduct {
         }
     }
 
+    /// Packs bf16 weights `[rows, columns]`, row after row, without widening them first; `false` where
+    /// that is not to be had.
+    static func pack(
+        bfloat16 weights: UnsafeRawPointer, rows: Int, columns: Int,
+        into panel: UnsafeMutablePointer<Float>
+    ) -> Bool {
+        guard usesKernels else { return false }
+        Kernels.best.pack_bf16(weights, rows, columns, columns, panel)
+        return true
+    }
+
     /// Packs weights that lie transposed, `[columns, rows]`, columns `stride` apart.
     static func packColumns(
         _ weights: UnsafePointer<Float>, rows: Int, columns: Int, stride: Int,

@@ -27,6 +27,13 @@ public struct Weight: Sendable {
         _ range: Range<Int>, into panel: UnsafeMutablePointer<Float>,
         scratch: UnsafeMutablePointer<Float>
     ) {
+        if case .bfloat16(let bytes) = storage,
+            PanelProduct.pack(
+                bfloat16: bytes.address + range.lowerBound * columns * 2, rows: range.count,
+                columns: columns, into: panel)
+        {
+            return
+        }
         for first in stride(
             from: range.lowerBound, to: range.upperBound, by: PanelProduct.packedRows)
         {

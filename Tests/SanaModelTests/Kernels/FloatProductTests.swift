@@ -126,6 +126,34 @@ struct FloatProductTests {
         }
     }
 
+    /// All bits, those of NaN too, from an odd address and with gaps between rows.
+    @Test(arguments: [
+        (1, 1), (3, 2), (7, 31), (8, 16), (15, 33), (16, 32), (17, 64), (31, 65), (32, 96),
+        (33, 100), (48, 130), (96, 35), (4, 0),
+    ])
+    func bfloat16IsPackedAsItsWidenedValues(_ rows: Int, _ columns: Int) {
+        let stride = columns + Self.gap
+        var state: UInt32 = 7
+        let bytes = (0..<2 * rows * stride + 1).map { _ -> UInt8 in
+            state = state &* 1_664_525 &+ 1_013_904_223
+            return UInt8(state >> 24)
+        }
+        var widened = [Float](repeating: 0, count: rows * stride)
+        for set in [KernelTests.portable] + KernelTests.others {
+            let floats = set.panel_floats(rows, columns)
+            var expected = [Float](repeating: 99, count: floats + 16)
+            var packed = expected
+            bytes.withUnsafeBytes { bytes in
+                guard let start = bytes.baseAddress else { return }
+                set.widen_bf16(start + 1, &widened, widened.count)
+                set.pack_bf16(start + 1, rows, columns, stride, &packed)
+            }
+            set.pack_f32(widened, rows, columns, stride, &expected)
+            let isSame = packed.map(\.bitPattern) == expected.map(\.bitPattern)
+            #expect(isSame, "\(String(cString: set.name))")
+        }
+    }
+
     @Test func aTokenIsItsOwn() {
         let data = Case(Shape(tokens: 31, columns: 700, rows: 45))
         for set in [KernelTests.portable] + KernelTests.others {

@@ -313,14 +313,23 @@ struct KernelTests {
         for (index, value) in x.enumerated() {
             let v = Double(value)
             let expected = v / (1 + exp(-v))
-            // Below −88 the exponential leaves the range of fp32, as torch's does, and the product
-            // is 0.
+            // Below −88.7 the exponential leaves the range of fp32 and stays where it is: what is left
+            // is next to nothing.
             #expect(
                 abs(Double(silu[index]) - expected) <= 4e-7 * abs(expected) + 3e-37,
                 "silu(\(value))")
             let tanh =
                 0.5 * v * (1 + Foundation.tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))
             #expect(abs(Double(gelu[index]) - tanh) <= 1e-6 * abs(tanh) + 3e-7, "gelu(\(value))")
+        }
+    }
+
+    @Test func activationsEndWhereTheExponentialDoes() {
+        for set in [Self.portable] + Self.others {
+            var x: [Float] = [.infinity, .greatestFiniteMagnitude, 100, -100, -1e30, .nan]
+            set.silu(&x, x.count)
+            #expect(x[0] == .infinity && x[1] == .greatestFiniteMagnitude && x[2] == 100)
+            #expect(x[3] <= 0 && x[3] > -1e-36 && x[4] <= 0 && x[4] > -1e-7 && x[5].isNaN)
         }
     }
 
