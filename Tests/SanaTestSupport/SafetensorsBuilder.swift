@@ -9,6 +9,33 @@ public struct SafetensorsBuilder {
 
     public init() {}
 
+    /// The tensors and the metadata of the file at `path`.
+    ///
+    /// - Parameter change: name, shape and bytes that a tensor gets; `nil` leaves it out.
+    public init(
+        copying path: String,
+        _ change: (TensorInfo, [UInt8]) -> (String, [Int], [UInt8])? = { ($0.name, $0.shape, $1) }
+    ) throws {
+        let file = try SafetensorsFile(path: path)
+        for tensor in file.tensors {
+            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            guard let (name, shape, content) = change(tensor, bytes) else { continue }
+            add(name, tensor.dtype, shape, bytes: content)
+        }
+        metadata = Dictionary(
+            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+    }
+
+    /// The same without the tensor `name`.
+    public init(copying path: String, without name: String?) throws {
+        try self.init(copying: path) { $0.name == name ? nil : ($0.name, $0.shape, $1) }
+    }
+
+    /// Replaces text in the contract of a golden.
+    public mutating func replaceInContract(_ old: String, _ new: String) {
+        metadata["contract"] = metadata["contract"]?.replacing(old, with: new)
+    }
+
     /// Appends a tensor whose raw bytes are `bytes`.
     public mutating func add(_ name: String, _ dtype: DType, _ shape: [Int], bytes: [UInt8]) {
         entries.append(

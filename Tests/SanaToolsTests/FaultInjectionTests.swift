@@ -89,14 +89,7 @@ struct FaultInjectionTests {
     /// A golden without one of its tensors.
     private func golden(_ name: String, without tensor: String?) throws -> Golden {
         guard let tensor else { return try Golden(path: Self.goldens + name) }
-        let file = try SafetensorsFile(path: Self.goldens + name)
-        var builder = SafetensorsBuilder()
-        for info in file.tensors where info.name != tensor {
-            let bytes = try file.bytes(of: info).withUnsafeBytes { Array($0) }
-            builder.add(info.name, info.dtype, info.shape, bytes: bytes)
-        }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        let builder = try SafetensorsBuilder(copying: Self.goldens + name, without: tensor)
         return try Golden(path: folder.write("golden.safetensors", builder.file))
     }
 

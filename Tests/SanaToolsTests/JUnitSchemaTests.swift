@@ -102,20 +102,18 @@ struct JUnitSchemaTests {
 extension BuiltProgram {
     /// Writes the golden of `tiny/plain` as if its output had been computed in bfloat16.
     func writeRoundedGolden(_ name: String) throws {
-        let file = try SafetensorsFile(path: Fixtures.path + "/goldens/tiny-plain.safetensors")
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors {
-            var bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
+        var builder = try SafetensorsBuilder(
+            copying: Fixtures.path + "/goldens/tiny-plain.safetensors"
+        ) { tensor, stored in
+            var bytes = stored
             if tensor.name == "outputs.sample" {
                 for index in bytes.indices where index % 4 < 2 { bytes[index] = 0 }
                 for index in bytes.indices where index % 4 == 2 { bytes[index] &= 0xFC }
             }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
+            return (tensor.name, tensor.shape, bytes)
         }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
-        builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
-            of: #""compute_dtype":"float32""#, with: #""compute_dtype":"bfloat16""#)
+        builder.replaceInContract(
+            #""compute_dtype":"float32""#, #""compute_dtype":"bfloat16""#)
         try folder.write(name, builder.file)
     }
 }

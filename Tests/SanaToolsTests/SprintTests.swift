@@ -31,15 +31,9 @@ struct SprintTests {
         _ steps: Int, contract: (String) -> String = { $0 },
         tensor: (String, [UInt8]) -> (String, [UInt8])? = { ($0, $1) }
     ) throws -> String {
-        let file = try SafetensorsFile(path: Self.path(steps))
-        var builder = SafetensorsBuilder()
-        for info in file.tensors {
-            let bytes = try file.bytes(of: info).withUnsafeBytes { Array($0) }
-            guard let (name, content) = tensor(info.name, bytes) else { continue }
-            builder.add(name, .f32, info.shape, bytes: content)
+        var builder = try SafetensorsBuilder(copying: Self.path(steps)) { info, bytes in
+            tensor(info.name, bytes).map { ($0, info.shape, $1) }
         }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
         let text = builder.metadata["contract"] ?? ""
         builder.metadata["contract"] = contract(text)
         return try folder.write("trajectory.safetensors", builder.file)

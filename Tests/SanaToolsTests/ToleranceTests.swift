@@ -110,6 +110,47 @@ struct ToleranceTests {
         #expect(try cause("") == early)
     }
 
+    /// A layer behind the first failure that is within what it may add has not caused it, however small
+    /// the errors before are; and what a rule allows is no cause.
+    @Test func healthyLayerBehindTheFailureIsNoCause() throws {
+        let paths = [
+            "transformer_blocks.0.attn1", "transformer_blocks.1", "transformer_blocks.3.ff",
+        ]
+        let config = try OpenedModel.open(Fixtures.digits).config
+        func cause(_ last: Double, _ tolerances: Tolerances = .init()) -> Attribution? {
+            let layers = zip(paths, [1e-4, 1e-4, last]).map { path, own in
+                let (total, limit) = (Float(2e-3), path == paths[1] ? 1e-3 : 1e-2)
+                let actual = DenseTensor(shape: [1], values: FloatBuffer([1 + total]))
+                return Verification.Layer(
+                    path: path,
+                    comparison: Comparison(ErrorSums(actual, with: FloatBuffer([1])), shape: [1]),
+                    tolerance: limit, passes: Double(total) <= limit,
+                    isolated: .init(own: own, local: own, inherited: 2e-3, gain: nil))
+            }
+            return .find(
+                layers, LayerInputs(config, captured: paths), metric: .relativeRMS,
+                tolerances: tolerances, noise: 1e-6)
+        }
+        #expect(cause(7e-3)?.cause == paths[1])
+        #expect(cause(5e-2)?.cause == paths[2])
+        var ruled = Tolerances()
+        let text =
+            #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"#
+            + #""layers":{"\#(paths[2])":1e-2},"own":{"\#(paths[2])":1e-5}}"#
+        ruled.calibrated = try Calibration(path: folder.write("t.json", Array(text.utf8)))
+        #expect(cause(7e-3, ruled)?.others == [] && cause(7e-3, ruled)?.cause == paths[2])
+        ruled.rules = [try #require(LayerTolerance("*.ff=1e-2"))]
+        #expect(cause(7e-3, ruled)?.others == [] && cause(7e-3, ruled)?.cause == paths[1])
+    }
+
+    @Test func outputsOfOneModuleAreNotInsideEachOther() throws {
+        let captured = ["time_embed.0", "time_embed.1", "time_embed.emb", "time_embed.linear"]
+        let inputs = LayerInputs(try OpenedModel.open(Fixtures.digits).config, captured: captured)
+        #expect(inputs.insides(of: "time_embed.0") == ["time_embed.emb", "time_embed.linear"])
+        #expect(inputs.insides(of: "time_embed.1") == ["time_embed.emb", "time_embed.linear"])
+        #expect(inputs.insides(of: "time_embed.emb") == [])
+    }
+
     @Test func calibrationOfIsolatedRunsHasOwnErrors() throws {
         let result = try verify("sana-digits-b2-t999")
         let calibration = try #require(Calibration([result], margin: 10))

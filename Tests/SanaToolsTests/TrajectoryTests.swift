@@ -56,6 +56,13 @@ struct TrajectoryTests {
     }
 
     /// A solver that is a little different must not pass, or the check is blind.
+    @Test(arguments: ["latents.1", "inputs.prompt_embeds"])
+    func valuesOfATrajectoryThatAreNotFiniteFailByThemselves(_ name: String) throws {
+        let result = try verify(doctored("dpm-short-3", breaking: name) { _ in })
+        #expect(result.problems.map(\.kind) == [.notFinite] && result.verdict == .fail)
+        #expect(result.problems.first?.path == name)
+    }
+
     @Test(arguments: [
         (#""solver_type":"heun""#, #""solver_type":"midpoint""#, "dpm-heun-20"),
         (#""solver_order":1"#, #""solver_order":2"#, "dpm-order1-7"),
@@ -77,17 +84,19 @@ struct TrajectoryTests {
     }
 
     private func doctored(
-        _ name: String, dropping dropped: String? = nil, contract: (inout String) -> Void
+        _ name: String, dropping dropped: String? = nil, breaking broken: String? = nil,
+        contract: (inout String) -> Void
     ) throws -> String {
-        let file = try SafetensorsFile(
-            path: Fixtures.path + "/trajectories/sana-digits-\(name).safetensors")
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors where tensor.name != dropped {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
+        var builder = try SafetensorsBuilder(
+            copying: Fixtures.path + "/trajectories/sana-digits-\(name).safetensors"
+        ) { tensor, bytes in
+            guard tensor.name != dropped else { return nil }
+            let isBroken = tensor.name == broken
+            return (
+                tensor.name, tensor.shape,
+                isBroken ? littleEndianBytes(Float.nan.bitPattern) + bytes.dropFirst(4) : bytes
+            )
         }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
         var text = builder.metadata["contract"] ?? ""
         contract(&text)
         builder.metadata["contract"] = text

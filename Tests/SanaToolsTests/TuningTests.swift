@@ -19,7 +19,7 @@ struct TuningTests {
         PrecisionSearch(
             model: try OpenedModel.open(Fixtures.digits),
             references: try goldens.map { try Golden(path: $0) }, compute: .w8a16,
-            workers: WorkerPool(threadCount: 2))
+            numerics: .fp32, workers: WorkerPool(threadCount: 2))
     }
 
     /// On sana-digits the search beats both usual choices at no more than their size.
@@ -73,6 +73,18 @@ struct TuningTests {
         try model.patch(name, with: model.bytes(name).mappingBF16 { $0 * 1.01 })
         let stale = try program.run(["tune", model.path, "--reference", Self.goldens[0]])
         #expect(stale.code == 1 && stale.talk.contains("golden is stale"), "\(stale.talk)")
+    }
+
+    @Test func goldenInFloat16IsTunedForWithItsNumerics() throws {
+        let program = try BuiltProgram()
+        let arguments = [
+            "tune", "fixtures/overflow", "--reference",
+            "fixtures/overflow/golden-float16.safetensors",
+        ]
+        let other = try program.run(arguments)
+        #expect(other.code == 1 && other.talk.contains("choose with --numerics"))
+        let tuned = try program.run(arguments + ["--numerics", "fp16-clip"])
+        #expect(tuned.code == 0 && tuned.output.contains("CHOSEN"), "\(tuned.talk)")
     }
 
     @Test func toleranceThatNoModelMeetsGivesNoChoice() throws {

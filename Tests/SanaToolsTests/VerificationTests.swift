@@ -29,17 +29,8 @@ struct VerificationTests {
         _ change: (TensorInfo, [UInt8]) -> (String, [Int], [UInt8])?,
         _ metadata: (inout [String: String]) -> Void
     ) throws -> String {
-        let file = try SafetensorsFile(path: golden)
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            guard let (name, shape, content) = change(tensor, bytes) else { continue }
-            builder.add(name, .f32, shape, bytes: content)
-        }
-        var values = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
-        metadata(&values)
-        builder.metadata = values
+        var builder = try SafetensorsBuilder(copying: golden, change)
+        metadata(&builder.metadata)
         return try folder.write("golden.safetensors", builder.file)
     }
 
@@ -171,16 +162,9 @@ struct VerificationTests {
                         : bytes
                 )
             }
-            let file = try SafetensorsFile(path: bare)
-            var builder = SafetensorsBuilder()
-            for tensor in file.tensors {
-                let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-                builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
-            }
-            builder.metadata = Dictionary(
-                uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
-            builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
-                of: #""compute_dtype":"float32""#, with: #""compute_dtype":"\#(dtype)""#)
+            var builder = try SafetensorsBuilder(copying: bare)
+            builder.replaceInContract(
+                #""compute_dtype":"float32""#, #""compute_dtype":"\#(dtype)""#)
             return try folder.write("cut.safetensors", builder.file)
         }
         let result = try verify(cut(0xFC, dtype: "bfloat16"), tolerance: 2e-3)
@@ -290,6 +274,22 @@ struct VerificationTests {
         #expect(try message("float64", Tolerances(base: 1e-3)) == nil)
     }
 
+    /// Nor can a layer answer for what the golden gave it.
+    @Test func inputThatIsNotFiniteBlamesNoLayer() throws {
+        for name in ["inputs.hidden_states", "inputs.timestep"] {
+            let path = try doctored { tensor, bytes in
+                let isHit = tensor.name == name
+                return (
+                    tensor.name, tensor.shape,
+                    isHit ? bytes.dropLast(4) + littleEndianBytes(Float.nan.bitPattern) : bytes
+                )
+            }
+            let result = try verify(path)
+            #expect(result.problems.map(\.kind) == [.notFinite] && result.verdict == .fail)
+            #expect(result.problems.first?.path == name && result.attribution == nil)
+        }
+    }
+
     /// What keeps a comparison from taking place does not hide that the golden is stale.
     @Test func staleGoldenWhoseInputsDoNotFitIsToldBoth() throws {
         let path = try doctored { tensor, bytes in
@@ -297,16 +297,8 @@ struct VerificationTests {
             return (tensor.name, isHit ? tensor.shape + [1] : tensor.shape, bytes)
         }
         #expect(try verify(path).problems.map(\.kind) == [.misshapen])
-        let file = try SafetensorsFile(path: path)
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
-        }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
-        builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
-            of: #""digest":""#, with: #""digest":"0"#)
+        var builder = try SafetensorsBuilder(copying: path)
+        builder.replaceInContract(#""digest":""#, #""digest":"0"#)
         let stale = try folder.write("stale.safetensors", builder.file)
         #expect(try verify(stale).problems.map(\.kind) == [.misshapen, .stale])
     }

@@ -129,16 +129,8 @@ struct VerifyCommandTests {
             try program.run(
                 "convert", model, "--dtype", "int8", "--output", "d.safetensors.zst"
             ).code == 0)
-        let file = try SafetensorsFile(path: Fixtures.path + "/../" + golden)
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
-        }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
-        builder.metadata["contract"] = builder.metadata["contract"]?.replacingOccurrences(
-            of: #""digest":""#, with: #""digest":"0"#)
+        var builder = try SafetensorsBuilder(copying: Fixtures.path + "/../" + golden)
+        builder.replaceInContract(#""digest":""#, #""digest":"0"#)
         try folder.write("stale.safetensors", builder.file)
         for (reference, flags, code) in [
             (golden, [], Int32(0)), ("stale.safetensors", [], 1),
@@ -247,14 +239,8 @@ struct VerifyCommandTests {
     /// A layer that could not be compared is a line of the viewer like those that were.
     @Test func junitHasACaseForALayerThatTheGoldenLacks() throws {
         let lost = "transformer_blocks.2.attn1"
-        let file = try SafetensorsFile(path: Fixtures.path + "/../" + golden)
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors where tensor.name != "activations." + lost {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
-        }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        let builder = try SafetensorsBuilder(
+            copying: Fixtures.path + "/../" + golden, without: "activations." + lost)
         try folder.write("g.safetensors", builder.file)
         let outcome = try verify(model, "--reference", "g.safetensors", "--format", "junit")
         #expect(outcome.code == 1)
@@ -262,8 +248,8 @@ struct VerifyCommandTests {
         let suite = try #require(document.rootElement().map(elements)?.first)
         try checkSuite(suite)
         let failed = elements(suite).filter { $0.name == "testcase" && !elements($0).isEmpty }
-        #expect(failed.map { attribute($0, "name") } == [lost])
-        #expect(failed.flatMap(elements).map { attribute($0, "type") } == ["missing"])
+        #expect(failed.map { attribute($0, "name") } == ["contract.missing", lost])
+        #expect(failed.flatMap(elements).map { attribute($0, "type") } == ["missing", "missing"])
         // The history says what was wrong, and with which golden.
         let list = try program.run("history", "list")
         #expect(list.output.contains("fail, output RMS") && list.output.contains(", missing"))
@@ -286,6 +272,13 @@ struct VerifyCommandTests {
             model, "--reference", golden, "--layer-tolerance", "caption_norm=1e-9", "--format",
             "json")
         #expect(json.json?["would_pass_at"] == .null)
+        let several = try verify(
+            model, "--reference", golden, "--layer-tolerance", "caption_norm=1e-9",
+            "--layer-tolerance", "proj_out=1e-9")
+        #expect(several.code == 1 && !several.output.contains("would pass if"))
+        #expect(
+            several.output.contains(
+                "2 layers fail; the furthest from its tolerance of 1.00e-09 is proj_out with "))
     }
 
     @Test func tolerancesOfOtherGoldensAreRemarkedOn() throws {

@@ -58,6 +58,22 @@ struct VerifyProjectTests {
         #expect(folder.entries.contains("v.xml"))
     }
 
+    /// A list in sana-tools.yaml does as flags do; and a rule may be about the golden that is absent.
+    @Test func theProjectsGoldensAreAsThoseOfFlags() throws {
+        try project("references: [\(golden), absent.safetensors]")
+        let outcome = try verify("--format", "json", "--no-record")
+        #expect(outcome.code == 66 && verdicts(outcome) == ["pass", "error"])
+        let ruled = try verify(
+            model, "--reference", "absent.safetensors", "--trajectory", trajectory,
+            "--layer-tolerance", "proj_out=1e-2", "--no-record", "--pictures", "p.png")
+        #expect(ruled.code == 66 && ruled.output.contains("PASS"))
+        #expect(!ruled.talk.contains("lacks what could not be sampled"))
+        let absent = try verify(
+            model, "--trajectory", "absent.safetensors", "--trajectory", "lost.safetensors",
+            "--trajectory", trajectory, "--no-record", "--pictures", "p.png")
+        #expect(absent.talk.contains("p.png lacks what could not be sampled, of \(model)\n"))
+    }
+
     @Test func aloneItIsNotSilent() throws {
         try folder.write("bad.safetensors", Array("<html>".utf8))
         for (arguments, reference) in [
@@ -208,14 +224,8 @@ struct VerifyProjectTests {
     // MARK: Own errors
 
     @Test func missingEntryIsWhyThereIsNoColumnOfOwnErrors() throws {
-        let file = try SafetensorsFile(path: Fixtures.path + "/../" + golden)
-        var builder = SafetensorsBuilder()
-        for tensor in file.tensors where tensor.name != "activations.caption_norm" {
-            let bytes = try file.bytes(of: tensor).withUnsafeBytes { Array($0) }
-            builder.add(tensor.name, .f32, tensor.shape, bytes: bytes)
-        }
-        builder.metadata = Dictionary(
-            uniqueKeysWithValues: file.header.metadata.map { ($0.key, $0.value) })
+        let builder = try SafetensorsBuilder(
+            copying: Fixtures.path + "/../" + golden, without: "activations.caption_norm")
         try folder.write("g.safetensors", builder.file)
         let words = "own errors could not be measured: the golden has no usable caption_norm"
         let outcome = try verify(model, "--reference", "g.safetensors", "--no-record")

@@ -66,7 +66,9 @@ public final class WorkerPool: @unchecked Sendable {
         stopping = true
         pthread_cond_broadcast(wake)
         pthread_mutex_unlock(mutex)
-        for thread in threads { pthread_join(thread, nil) }
+        for thread in threads {
+            precondition(pthread_join(thread, nil) == 0, "a pool went away on one of its threads")
+        }
         pthread_mutex_destroy(mutex)
         pthread_cond_destroy(wake)
         pthread_cond_destroy(done)

@@ -16,6 +16,9 @@ public struct DenseTensor: Sendable {
 
     public var count: Int { shape.reduce(1, *) }
 
+    /// How many of the values are infinite or NaN.
+    public var nonfiniteCount: Int { (0..<count).count { !values.pointer[$0].isFinite } }
+
     /// One of `parts` equal shares of the first dimension, copied.
     public func part(_ index: Int, of parts: Int) -> DenseTensor {
         let share = DenseTensor(shape: [shape[0] / parts] + shape.dropFirst())

@@ -109,6 +109,12 @@ struct ThreadsOption: ParsableArguments {
 extension Numerics: ExpressibleByArgument {}
 extension Compute: ExpressibleByArgument {}
 
+/// What `--numerics` says of itself.
+enum NumericsHelp {
+    static let text: ArgumentHelp =
+        "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504."
+}
+
 /// What `--compute` says of itself.
 enum ComputeHelp {
     static let text: ArgumentHelp =

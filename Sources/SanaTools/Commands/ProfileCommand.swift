@@ -62,8 +62,7 @@ struct ProfileCommand: TalkingCommand {
     @Option(help: "Forwards before the first one that is timed.")
     var warmup = 1
 
-    @Option(
-        help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
+    @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
 
     @Option(help: ComputeHelp.text)

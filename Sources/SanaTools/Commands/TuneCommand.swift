@@ -36,6 +36,9 @@ struct TuneCommand: TalkingCommand {
         help: "Largest relative error power of the output (default: sana-tools.yaml, else 1e-3).")
     var tolerance: Double?
 
+    @Option(help: NumericsHelp.text)
+    var numerics = Numerics.fp32
+
     @Option(help: ComputeHelp.text)
     var compute = Compute.standard
 
@@ -87,7 +90,8 @@ struct TuneCommand: TalkingCommand {
         let progress = ProgressLine("tune")
         defer { progress.finish() }
         let search = PrecisionSearch(
-            model: opened, references: goldens, compute: compute, workers: workers,
+            model: opened, references: goldens, compute: compute, numerics: numerics,
+            workers: workers,
             progress: { progress.update($0, of: $1) })
         let tuning = try Tuning.run(search, tolerance: tolerance)
         progress.finish()
@@ -111,7 +115,7 @@ struct TuneCommand: TalkingCommand {
             let problems =
                 (allowStale ? [] : provenance.staleness(digest, isConverted: false))
                 + provenance.precisionProblems(
-                    .relativePower, strictest: (tolerance, nil), numerics: .fp32)
+                    .relativePower, strictest: (tolerance, nil), numerics: numerics)
             if let problem = problems.first {
                 Console.talk("sana-tools: error: \(golden.path.printable): \(problem.message)")
                 throw ExitCode.checkFailed

@@ -70,8 +70,7 @@ struct VerifyCommand: TalkingCommand {
     @Option(help: "relative_rms or relative_power (default: by the type of the weights).")
     var metric: Metric?
 
-    @Option(
-        help: "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504.")
+    @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
 
     @Option(help: ComputeHelp.text)
@@ -162,15 +161,16 @@ struct VerifyCommand: TalkingCommand {
     /// Finds layer tolerances that match nothing before anything is run and recorded; the project's
     /// are about forwards.
     ///
-    /// Goldens that cannot be read are told of when they are compared.
+    /// Says nothing where a golden cannot be read, which is told of when it is compared: a rule may
+    /// be about that one.
     private func checkRules(
         _ references: [VerificationBatch.Reference], _ project: ProjectFile?
     ) throws {
         let hasForward = references.contains { if case .forward = $0 { true } else { false } }
         let rules = tolerances.rules(project, isProject: models.isEmpty && hasForward)
         guard !rules.isEmpty else { return }
-        let paths = Set(references.flatMap { (try? $0.paths()) ?? [] })
-        guard !paths.isEmpty, let unused = Tolerances(rules: rules).unused(paths).first
+        guard let paths = try? references.flatMap({ try $0.paths() }), !paths.isEmpty,
+            let unused = Tolerances(rules: rules).unused(Set(paths)).first
         else { return }
         let isGiven = tolerances.layerTolerance.contains(unused.text)
         try (isGiven ? nil : project).blaming("layer_tolerances") {
@@ -183,12 +183,16 @@ struct VerifyCommand: TalkingCommand {
     /// Goldens and trajectories, those of the project where neither models nor any are named.
     private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
         let own = models.isEmpty && reference.isEmpty && trajectory.isEmpty ? project : nil
+        /// What is there is compared even where others are not.
+        func expand(_ paths: [String]) throws -> [String] {
+            try Reference.expand(paths, mustExist: !paths.contains(where: \.pathExists))
+        }
         let forwards =
             try Reference.expand(reference, mustExist: false)
-            + own.blaming("references") { try Reference.expand(own?.references ?? []) }
+            + own.blaming("references") { try expand(own?.references ?? []) }
         let samplings =
             try Reference.expand(trajectory, mustExist: false)
-            + own.blaming("trajectories") { try Reference.expand(own?.trajectories ?? []) }
+            + own.blaming("trajectories") { try expand(own?.trajectories ?? []) }
         guard !forwards.isEmpty || !samplings.isEmpty else {
             // A golden given as MODEL is why there is none.
             for model in models { try ForeignModel.refuse(ModelPath.resolve(model)) }
@@ -257,7 +261,11 @@ struct VerifyCommand: TalkingCommand {
         let file = try OutputFile(path, replaceExisting: true)
         try file.write(sheet.image.file)
         try file.commit()
-        let absent = outcome.failures.map(\.model.printable)
+        var absent: [String] = []
+        for failure in outcome.failures where failure.isOfSampling {
+            let model = failure.model.printable
+            if !absent.contains(model) { absent.append(model) }
+        }
         if !absent.isEmpty {
             Console.note(
                 "sana-tools: \(path.printable) lacks what could not be sampled, of "

@@ -78,12 +78,12 @@ extension VerificationBatch.Failure {
     private static let verdict = "error"
 
     fileprivate func subject(_ separator: String) -> String {
-        reference.map { model + separator + $0 } ?? model
+        reference.map { model + separator + $0.path } ?? model
     }
 
     fileprivate var json: JSONValue {
         .fields([
-            "model": .string(model), "reference": .text(reference),
+            "model": .string(model), "reference": .text(reference?.path),
             "verdict": .string(Self.verdict), "message": .string(error.fullMessage),
         ])
     }
@@ -96,7 +96,7 @@ extension VerificationBatch.Failure {
     }
 
     fileprivate var markdown: String {
-        let subject = [model, reference].compactMap { $0.map { "`\($0.printable)`" } }
+        let subject = [model, reference?.path].compactMap { $0.map { "`\($0.printable)`" } }
         let message = error.fullMessage.replacing("\n", with: " ")
         return "### ⚠️ \(subject.joined(separator: " against "))\n\n\(Self.verdict): \(message)\n"
     }

@@ -91,7 +91,7 @@ extension Verification {
     /// layer.
     var junit: JUnitReport.Suite {
         let contract = Problem.Kind.allCases.map { kind -> JUnitReport.Case in
-            let messages = problems.filter { $0.kind == kind && $0.path == nil }.map(\.message)
+            let messages = problems.filter { $0.kind == kind }.map(\.message)
             return .init(
                 name: "contract." + kind.rawValue,
                 outcome: messages.isEmpty

@@ -99,18 +99,20 @@ extension Verification {
 
     /// The tolerance that would do, where layers fail.
     private var remedy: String? {
-        guard !compared.allSatisfy(\.passes) else { return nil }
-        let none = "would pass at no tolerance: values are not finite or the golden is zero"
-        if let layer = worstByOwnTolerance {
-            let value = metric.value(layer.comparison)
-            return value.isFinite
-                ? "would pass if \(layer.path.printable) had a tolerance of "
-                    + "\(Format.roundedUp(value)); its own is \(Format.scientific(layer.tolerance))"
-                : none
+        let failing = compared.filter { !$0.passes }
+        guard !failing.isEmpty else { return nil }
+        guard failing.allSatisfy({ metric.value($0.comparison).isFinite }) else {
+            return "would pass at no tolerance: values are not finite or the golden is zero"
         }
-        return wouldPassAt.map {
-            $0.isFinite ? "would pass at tolerance \(Format.roundedUp($0))" : none
+        if let wouldPassAt { return "would pass at tolerance \(Format.roundedUp(wouldPassAt))" }
+        guard let layer = failing.max(by: { excess($0) < excess($1) }) else { return nil }
+        let (value, own) = (metric.value(layer.comparison), Format.scientific(layer.tolerance))
+        if failing.count == 1 {
+            return "would pass if \(layer.path.printable) had a tolerance of "
+                + "\(Format.roundedUp(value)); its own is \(own)"
         }
+        return "\(Format.counted(failing.count, "layer")) fail; the furthest from its tolerance of "
+            + "\(own) is \(layer.path.printable) with \(Format.scientific(value))"
     }
 
     /// Why a layer is the cause.

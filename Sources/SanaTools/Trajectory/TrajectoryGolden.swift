@@ -27,6 +27,16 @@ struct TrajectoryGolden {
     private static let noisePrefix = "inputs.noise."
     static let outputName = "outputs.latents"
 
+    /// Inputs that are not finite; a mask may hide captions with −∞.
+    var nonfiniteInputs: [Verification.Problem] {
+        let noise = noise.enumerated().map { ("noise.\($0)", Optional($1)) }
+        return Verification.Problem.notFinite(
+            [
+                ("latents", inputs.latents), ("prompt_embeds", inputs.promptEmbeds),
+                ("negative_prompt_embeds", inputs.negativePromptEmbeds),
+            ] + noise)
+    }
+
     /// Opens and checks a trajectory.
     ///
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is

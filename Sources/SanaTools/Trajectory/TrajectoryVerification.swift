@@ -42,7 +42,8 @@ extension Verification {
             ? []
             : trajectory.provenance.staleness(
                 model.sourceDigest, isConverted: model.isConverted)
-        result.problems = try trajectory.problems(sampling.schedule)
+        result.problems =
+            try trajectory.nonfiniteInputs + trajectory.problems(sampling.schedule)
         if let problem = trajectory.provenance.foreignClass(model.config) {
             result.problems += [problem] + staleness
             return result
@@ -57,10 +58,14 @@ extension Verification {
                 let comparison = Comparison(
                     ErrorSums(latent, with: reference.values), shape: latent.shape)
                 let tolerance = options.tolerances.tolerance(of: path)
-                let layer = Layer(
+                var layer = Layer(
                     path: path, comparison: comparison, tolerance: tolerance,
                     passes: metric.passes(comparison, tolerance: tolerance),
                     hasOwnTolerance: options.tolerances.isOwn(path))
+                layer.goldenNonfinite = comparison.nonfinite > 0 ? reference.nonfiniteCount : 0
+                if layer.goldenNonfinite > 0 {
+                    result.problems.append(.notFinite(path, count: layer.goldenNonfinite))
+                }
                 if isLast {
                     result.output = layer
                     result.sampling?.final = latent.repeated(1)

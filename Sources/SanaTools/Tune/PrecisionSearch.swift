@@ -31,6 +31,7 @@ struct PrecisionSearch {
     let model: OpenedModel
     let references: [Golden]
     let compute: Compute
+    let numerics: Numerics
     let workers: WorkerPool
     /// Called with the forwards so far and about how many there will be.
     var progress: (Int, Int) -> Void = { _, _ in }
@@ -76,7 +77,7 @@ struct PrecisionSearch {
         let source = QuantizedSource(model.source, quantizing: names)
         let network = try SanaNetwork(
             model.config, source: source, label: model.label)
-        let context = ForwardContext(workers: workers, compute: compute)
+        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
         return try references.map { golden in
             let outputs: [DenseTensor]
             do { outputs = try network.forward(golden.inputs, context) } catch {
@@ -139,17 +140,27 @@ struct PrecisionSearch {
     ) throws -> Choice? {
         guard var best = front.filter({ $0.error <= tolerance }).min(by: { $0.bytes < $1.bytes })
         else { return nil }
-        let left = candidates.filter { !best.names.contains($0.name) }
-        for (index, candidate) in left.enumerated() {
-            progress(candidates.count + index, candidates.count + left.count)
-            let choice = try measure(best.names.union([candidate.name]), candidates)
-            if choice.error <= tolerance { best = choice }
-        }
+        best = try fill(best, within: tolerance, candidates)
         var trials = Self.exchanges
         while let smaller = try exchange(best, within: tolerance, candidates, &trials) {
-            best = smaller
+            // What was taken out may leave room for another.
+            best = try fill(smaller, within: tolerance, candidates)
         }
         return best
+    }
+
+    /// `choice` and every further weight with which it still keeps `tolerance`, the cheapest first.
+    private func fill(
+        _ choice: Choice, within tolerance: Double, _ candidates: [Candidate]
+    ) throws -> Choice {
+        var filled = choice
+        let left = candidates.filter { !choice.names.contains($0.name) }
+        for (index, candidate) in left.enumerated() {
+            progress(candidates.count + index, candidates.count + left.count)
+            let larger = try measure(filled.names.union([candidate.name]), candidates)
+            if larger.error <= tolerance { filled = larger }
+        }
+        return filled
     }
 
     /// A choice with one weight, or two, in place of one, that is smaller and keeps `tolerance`; `nil`

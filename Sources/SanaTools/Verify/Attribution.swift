@@ -98,10 +98,10 @@ extension Attribution {
         _ layers: [Verification.Layer], firstFailure: Int, ratio: (Verification.Layer) -> Double
     ) -> Attribution {
         let measured = layers.map { ($0, ratio($0)) }
+        // What runs after the first failure counts where it is out of tolerance by itself.
+        let late = measured[(firstFailure + 1)...].filter { $0.1 > 1 }
         var cause =
-            worst(
-                Array(measured[...firstFailure]), unless: Array(measured[(firstFailure + 1)...]))
-            ?? layers[firstFailure]
+            worst(Array(measured[...firstFailure]), unless: late) ?? layers[firstFailure]
         let around = layers.filter { layer in
             cause.path.hasPrefix(layer.path + ".") && ratio(layer) > 1
         }

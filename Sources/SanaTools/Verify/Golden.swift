@@ -86,6 +86,22 @@ struct Golden {
         }
     }
 
+    /// Inputs that are not finite; a mask may hide captions with −∞.
+    var nonfiniteInputs: [Verification.Problem] {
+        let samples = inputs.controlnetBlockSamples.enumerated().map {
+            ("controlnet_block_samples.\($0)", Optional($1))
+        }
+        return Verification.Problem.notFinite(
+            [
+                ("hidden_states", inputs.hiddenStates),
+                ("encoder_hidden_states", inputs.encoderHiddenStates),
+                ("timestep", inputs.timestep), ("guidance", inputs.guidance),
+                ("controlnet_cond", inputs.controlnetCond),
+            ] + samples)
+            + (inputs.conditioningScale.isFinite
+                ? [] : [.notFinite("inputs.conditioning_scale", count: 1)])
+    }
+
     /// Names of the outputs in the file, without prefix.
     var outputNames: [String] { names(Self.outputPrefix) }
 

@@ -48,11 +48,12 @@ struct LayerInputs: Sendable {
         }
     }
 
-    /// Captured paths inside the module that puts out `path`.
+    /// Captured paths inside the module that puts out `path`, its other output not counted.
     func insides(of path: String) -> [String] {
         let isOneOfTwo = ["patch_embed", "time_embed"].contains(path.dropLast(2))
-        let prefix = (isOneOfTwo ? String(path.dropLast(2)) : path) + "."
-        return captured.filter { $0.hasPrefix(prefix) && $0 != path }
+        let module = isOneOfTwo ? String(path.dropLast(2)) : path
+        let outputs = isOneOfTwo ? [module + ".0", module + ".1"] : [path]
+        return captured.filter { $0.hasPrefix(module + ".") && !outputs.contains($0) }
     }
 
     /// Of `inputs(of:)`, those that come from outside the module.

@@ -29,8 +29,10 @@ struct Tolerances: Sendable, Equatable {
     }
 
     /// The relative RMS error that the layer at `path` may add by itself, as far as a calibration
-    /// knows it.
-    func ownLimit(of path: String) -> Double? { calibrated?.own[path] }
+    /// knows it and no rule says otherwise.
+    func ownLimit(of path: String) -> Double? {
+        rules.contains { $0.matches(path) } ? nil : calibrated?.own[path]
+    }
 
     /// Rules that speak about none of `paths`.
     func unused(_ paths: Set<String>) -> [LayerTolerance] {

@@ -76,11 +76,15 @@ extension Verification {
             probe.problems(model.config)
             + golden.provenance.precisionProblems(
                 metric, strictest: result.strictest, numerics: options.numerics) + staleness
-        let inputs = LayerInputs(
-            model.config, captured: result.layers.map(\.path))
-        result.attribution = Attribution.find(
-            result.compared, inputs, metric: metric, tolerances: options.tolerances,
-            noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding))
+        let nonfinite = golden.nonfiniteInputs
+        if nonfinite.isEmpty {
+            let inputs = LayerInputs(
+                model.config, captured: result.layers.map(\.path))
+            result.attribution = Attribution.find(
+                result.compared, inputs, metric: metric, tolerances: options.tolerances,
+                noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding))
+        }
+        result.problems = nonfinite + result.problems
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result
     }

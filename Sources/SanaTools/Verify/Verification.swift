@@ -142,11 +142,12 @@ struct Verification: Sendable {
 
     /// Of the layers that fail a tolerance of their own, the one that is furthest from it.
     var worstByOwnTolerance: Layer? {
-        func excess(_ layer: Layer) -> Double {
-            metric.value(layer.comparison) / max(layer.tolerance, .leastNormalMagnitude)
-        }
-        return compared.filter { $0.hasOwnTolerance && !$0.passes }
-            .max { excess($0) < excess($1) }
+        compared.filter { $0.hasOwnTolerance && !$0.passes }.max { excess($0) < excess($1) }
+    }
+
+    /// How many times its tolerance the error of a layer is.
+    func excess(_ layer: Layer) -> Double {
+        metric.value(layer.comparison) / max(layer.tolerance, .leastNormalMagnitude)
     }
 }
 
@@ -178,6 +179,15 @@ extension Verification.Problem {
             kind: .misshapen,
             message: "\(path.printable): golden has \(golden), the model makes \(model)", path: path
         )
+    }
+
+    /// Of inputs by their names in goldens, those with values that are not finite: no layer can answer
+    /// for what comes of them.
+    static func notFinite(_ inputs: [(name: String, tensor: DenseTensor?)]) -> [Self] {
+        inputs.compactMap { name, tensor in
+            guard let count = tensor?.nonfiniteCount, count > 0 else { return nil }
+            return notFinite("inputs." + name, count: count)
+        }
     }
 
     static func notFinite(_ path: String, count: Int) -> Self {

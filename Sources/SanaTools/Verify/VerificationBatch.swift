@@ -32,10 +32,15 @@ struct VerificationBatch {
     struct Failure {
         let model: String
         /// `nil` where the model cannot be read, whatever it is compared with.
-        let reference: String?
+        let reference: Reference?
         let error: any DiagnosticError
         /// When it was met: reports that are rendered twice say the same.
         var date = Date()
+
+        /// Whether a sampling is among what could not be compared.
+        var isOfSampling: Bool {
+            if case .forward = reference { false } else { true }
+        }
     }
 
     /// A golden to compare with.
@@ -102,7 +107,7 @@ struct VerificationBatch {
                         if let run { outcome.runs.append(run) }
                     } catch let error as any DiagnosticError {
                         outcome.failures.append(
-                            Failure(model: path, reference: reference.path, error: error))
+                            Failure(model: path, reference: reference, error: error))
                     }
                 }
             } catch let error as any DiagnosticError {
