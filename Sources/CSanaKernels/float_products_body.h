@@ -150,7 +150,9 @@ tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vector
     for (size_t k = 0; k < columns; k++, panel += PANEL_ROWS) {
         vector weights[2];
         for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
-        __builtin_prefetch(next + least(k % LINE, (size_t)height - 1) * x_stride + k / LINE * LINE);
+        // Into the second cache: the first one holds the tile at work.
+        __builtin_prefetch(
+            next + least(k % LINE, (size_t)height - 1) * x_stride + k / LINE * LINE, 0, 2);
         for (int t = 0; t < height; t++) {
             vector value = x[(size_t)t * x_stride + k] - (vector){0};
             for (int v = 0; v < vectors; v++)

@@ -299,6 +299,7 @@ static const sk_kernels SK_TABLE = {
     .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,
     .multiplies_f32 = SK_FUSED,
+    .tile_tokens = SK_TILE_TOKENS,
     .panel_floats = panel_floats,
     .transpose = transpose,
     .pack_f32 = pack_f32,

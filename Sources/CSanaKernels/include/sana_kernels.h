@@ -130,6 +130,8 @@ typedef struct {
     /// target[c * target_stride + r] = source[r * stride + c]
     void (*transpose)(const float *source, size_t rows, size_t columns, size_t stride,
                       float *target, size_t target_stride);
+    /// Tokens whose sums with a block of a panel are kept in registers.
+    size_t tile_tokens;
     /// Floats of a panel of weights.
     size_t (*panel_floats)(size_t rows, size_t columns);
     /// Packs weights [rows, columns], rows `stride` apart.

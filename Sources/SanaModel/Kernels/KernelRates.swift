@@ -131,7 +131,7 @@ public struct KernelRates: Sendable {
             CblasRowMajor, CblasNoTrans, CblasTrans, Int32(x.rows), Int32(rows), Int32(x.columns),
             1, x.pointer, Int32(x.columns), weight.pointer, Int32(x.columns), 0, y.pointer,
             Int32(rows))
-        openblas_set_num_threads(1)
+        openblas_stop_threads()
     }
 
     private static func passes(workers: WorkerPool, repetitions: Int) -> [Pass] {

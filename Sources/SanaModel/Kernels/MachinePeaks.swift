@@ -62,6 +62,46 @@ public struct MultiplyAddCanary {
     }
 }
 
+/// One tile of an fp32 product again and again, with every worker: the rate of a product that waits for
+/// no memory.
+public struct TileCanary {
+    /// As many as the longest sums of Sana's products have in one chain.
+    private static let columns = 448
+    private static let rounds = 4000
+    private let workers: WorkerPool
+    private let tokens = max(1, Kernels.best.tile_tokens)
+    private let x: Matrix
+    private let panel: FloatBuffer
+    private let y: [Matrix]
+
+    public init(workers: WorkerPool) {
+        let rows = PanelProduct.packedRows
+        self.workers = workers
+        x = Matrix(rows: tokens, columns: Self.columns)
+        panel = FloatBuffer(count: PanelProduct.floats(rows: rows, columns: Self.columns))
+        let tokens = tokens
+        y = (0..<workers.threadCount).map { _ in Matrix(rows: tokens, columns: rows) }
+        x.pointer.update(repeating: 1, count: x.count)
+        panel.pointer.update(repeating: 0.5, count: panel.count)
+    }
+
+    /// Billions of operations a second.
+    public func measure() -> Double {
+        let rows = PanelProduct.packedRows
+        let start = ContinuousClock.now
+        workers.run(workers.threadCount) { task, _ in
+            for _ in 0..<Self.rounds {
+                PanelProduct.multiply(
+                    x.pointer, stride: x.columns, tokens: tokens, columns: x.columns,
+                    panel: panel.pointer, rows: rows, into: y[task].pointer, stride: rows)
+            }
+        }
+        let each = 2 * tokens * Self.columns * rows
+        let operations = Double(workers.threadCount * Self.rounds * each)
+        return operations / (ContinuousClock.now - start).inSeconds / 1e9
+    }
+}
+
 /// Reads more memory than caches hold, with every worker: the slope of a roofline.
 public struct MemoryCanary {
     /// 256 MiB, in pieces that workers take in turn.

@@ -41,7 +41,7 @@ public final class WorkerPool: @unchecked Sendable {
     public init(threadCount: Int = WorkerPool.processorCount) {
         self.threadCount = max(1, threadCount)
         runs = (0..<self.threadCount).map { _ in WorkerRun() }
-        openblas_set_num_threads(1)
+        Self.stopBLASThreads
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
         pthread_cond_init(done, nil)
@@ -76,6 +76,9 @@ public final class WorkerPool: @unchecked Sendable {
         wake.deallocate()
         done.deallocate()
     }
+
+    /// Workers are the only threads that work.
+    private static let stopBLASThreads: Void = openblas_stop_threads()
 
     /// Processors this process may run on.
     public static var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }

@@ -86,10 +86,12 @@ extension Profile {
         let (int8, memory) = (Int8Canary(workers: workers), MemoryCanary(workers: workers))
         let multiplyAdds = MultiplyAddCanary(workers: workers)
         let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
+        let tile = TileCanary(workers: workers)
         return Peaks(
             sgemmGFLOPS: canary.best,
             multiplyAddGFLOPS: (0..<3).map { _ in multiplyAdds.measure() }.max() ?? 0,
             int8MultiplyAddGOPS: (0..<3).map { _ in int8MultiplyAdds.measure() }.max() ?? 0,
+            tileGFLOPS: (0..<3).map { _ in tile.measure() }.max() ?? 0,
             int8GOPS: (0..<3).map { _ in int8.measure() }.max() ?? 0,
             readBandwidth: (0..<3).map { _ in memory.measure() }.max() ?? 0)
     }

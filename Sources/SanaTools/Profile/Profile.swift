@@ -51,6 +51,8 @@ struct Profile: Sendable {
         let multiplyAddGFLOPS: Double
         /// The same for int8.
         let int8MultiplyAddGOPS: Double
+        /// A product of fp32 that waits for no memory.
+        let tileGFLOPS: Double
         let int8GOPS: Double
         /// Billions of bytes read a second.
         let readBandwidth: Double

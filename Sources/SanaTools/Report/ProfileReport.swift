@@ -18,6 +18,7 @@ extension Profile {
             "peaks": .fields([
                 "multiply_add_gflops": .double(peaks.multiplyAddGFLOPS),
                 "int8_multiply_add_gops": .double(peaks.int8MultiplyAddGOPS),
+                "tile_gflops": .double(peaks.tileGFLOPS),
                 "sgemm_gflops": .double(peaks.sgemmGFLOPS), "int8_gops": .double(peaks.int8GOPS),
                 "read_gbytes_per_second": .double(peaks.readBandwidth),
             ]),
