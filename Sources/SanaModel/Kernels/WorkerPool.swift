@@ -80,8 +80,11 @@ public final class WorkerPool: @unchecked Sendable {
     /// Workers are the only threads that work.
     private static let stopBLASThreads: Void = openblas_stop_threads()
 
-    /// Processors this process may run on.
-    public static var processorCount: Int { ProcessInfo.processInfo.activeProcessorCount }
+    /// Processors this process may use at a time.
+    public static var processorCount: Int {
+        let present = ProcessInfo.processInfo.activeProcessorCount
+        return min(present, ProcessorQuota.count ?? present)
+    }
 
     /// Calls `body(index, worker)` once for every index below `count` and returns when all are
     /// done.

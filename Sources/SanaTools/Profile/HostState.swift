@@ -31,7 +31,7 @@ struct HostState: Sendable {
 
     func since(_ earlier: HostState) -> Load {
         let nanoseconds = Double((instant - earlier.instant).inNanoseconds)
-        let capacity = nanoseconds * Double(WorkerPool.processorCount)
+        let capacity = nanoseconds * Double(ProcessInfo.processInfo.activeProcessorCount)
         let own = ownNanoseconds - earlier.ownNanoseconds
         var other: Double?
         if let busy = busyNanoseconds, let before = earlier.busyNanoseconds, capacity > 0 {
