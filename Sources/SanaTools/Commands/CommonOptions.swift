@@ -90,7 +90,7 @@ extension JSONValue {
 struct ThreadsOption: ParsableArguments {
     @Option(
         help:
-            "Threads of the whole process (default: one per processor). Results do not depend on it."
+            "Threads of the whole process (default: one per processor that it may use). Results do not depend on it."
     )
     var threads: Int?
 
