@@ -140,22 +140,24 @@ struct PrecisionSearch {
     ) throws -> Choice? {
         guard var best = front.filter({ $0.error <= tolerance }).min(by: { $0.bytes < $1.bytes })
         else { return nil }
-        best = try fill(best, within: tolerance, candidates)
-        var trials = Self.exchanges
+        var (once, trials) = (candidates.count, Self.exchanges)
+        best = try fill(best, within: tolerance, candidates, &once)
         while let smaller = try exchange(best, within: tolerance, candidates, &trials) {
             // What was taken out may leave room for another.
-            best = try fill(smaller, within: tolerance, candidates)
+            best = try fill(smaller, within: tolerance, candidates, &trials)
         }
         return best
     }
 
-    /// `choice` and every further weight with which it still keeps `tolerance`, the cheapest first.
+    /// `choice` and every further weight with which it still keeps `tolerance`, the cheapest first, as
+    /// far as `trials` reach.
     private func fill(
-        _ choice: Choice, within tolerance: Double, _ candidates: [Candidate]
+        _ choice: Choice, within tolerance: Double, _ candidates: [Candidate], _ trials: inout Int
     ) throws -> Choice {
         var filled = choice
         let left = candidates.filter { !choice.names.contains($0.name) }
-        for (index, candidate) in left.enumerated() {
+        for (index, candidate) in left.prefix(trials).enumerated() {
+            trials -= 1
             progress(candidates.count + index, candidates.count + left.count)
             let larger = try measure(filled.names.union([candidate.name]), candidates)
             if larger.error <= tolerance { filled = larger }
@@ -195,7 +197,7 @@ struct PrecisionSearch {
         return nil
     }
 
-    /// Exchanges that are measured, and how many of the next weights each is paired with.
+    /// Choices that are measured in exchanges and what they leave room for, and how many of the next weights each is paired with.
     private static let (exchanges, neighbours) = (64, 8)
     /// How far the sum of single errors may lie above the tolerance for a choice to be measured.
     private static let optimism = 1.1

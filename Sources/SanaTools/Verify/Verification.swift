@@ -125,7 +125,7 @@ struct Verification: Sendable {
     /// The smallest `tolerance` that would let every layer pass; infinite where values are not
     /// finite, `nil` where a layer with a tolerance of its own fails.
     var wouldPassAt: Double? {
-        guard worstByOwnTolerance == nil else { return nil }
+        guard !compared.contains(where: { $0.hasOwnTolerance && !$0.passes }) else { return nil }
         let others = compared.filter { !$0.hasOwnTolerance }
         return others.map { metric.value($0.comparison) }.max()
     }
@@ -138,11 +138,6 @@ struct Verification: Sendable {
             layer?.tolerance ?? tolerance,
             layer.flatMap { $0.hasOwnTolerance ? $0.path : nil }
         )
-    }
-
-    /// Of the layers that fail a tolerance of their own, the one that is furthest from it.
-    var worstByOwnTolerance: Layer? {
-        compared.filter { $0.hasOwnTolerance && !$0.passes }.max { excess($0) < excess($1) }
     }
 
     /// How many times its tolerance the error of a layer is.
