@@ -18,6 +18,13 @@ public struct WeightScope {
         binding = Binding(source: source, label: label, readsValues: readsValues)
     }
 
+    /// The root of no checkpoint: everything is a placeholder of the shape asked for, and nothing is
+    /// missing. A network of such weights is for recording, not for computing.
+    init(unbound label: String) {
+        path = ""
+        binding = Binding(source: nil, label: label, readsValues: false)
+    }
+
     private init(path: String, binding: Binding) {
         (self.path, self.binding) = (path, binding)
     }
@@ -37,7 +44,7 @@ public struct WeightScope {
     public func parameter(_ name: String, shape: [Int]) throws -> FloatBuffer {
         guard let tensor = claim(name, shape: shape, types: [.f32, .f16, .bf16]),
             binding.readsValues,
-            let values = try binding.source.bytes(of: tensor).widened(from: tensor.dtype)
+            let values = try binding.source?.bytes(of: tensor).widened(from: tensor.dtype)
         else { return FloatBuffer(count: 0) }
         return values
     }
@@ -53,13 +60,15 @@ public struct WeightScope {
         let placeholder = Weight(
             storage: .float32(ByteView([])), rows: rows, columns: columns)
         guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
-            if let scale = binding.source.info(self["scale"].path) {
+            if let scale = binding.source?.info(self["scale"].path) {
                 // Beside an absent weight its scale is no second problem.
                 binding.claimed.insert(scale.name)
             }
             return placeholder
         }
-        let bytes = binding.readsValues ? try binding.source.bytes(of: tensor) : ByteView([])
+        let bytes =
+            binding.readsValues
+            ? try binding.source?.bytes(of: tensor) ?? ByteView([]) : ByteView([])
         let storage: Weight.Storage
         switch tensor.dtype {
         case .bf16: storage = .bfloat16(bytes)
@@ -67,7 +76,7 @@ public struct WeightScope {
         case .i8:
             let scaleShape = [rows] + shape.dropFirst().map { _ in 1 }
             guard let scale = claim("scale", shape: scaleShape, types: [.f32]), binding.readsValues,
-                let values = try binding.source.bytes(of: scale).widened(from: .f32)
+                let values = try binding.source?.bytes(of: scale).widened(from: .f32)
             else { return placeholder }
             storage = .int8(bytes, scale: values)
         default: storage = .float32(bytes)
@@ -79,7 +88,8 @@ public struct WeightScope {
     ///
     /// - Throws: `BindingError` when any tensor was missing or misshapen, or was never asked for.
     public func finish() throws(BindingError) {
-        let unexpected = binding.source.tensors.filter { !binding.claimed.contains($0.name) }
+        guard let source = binding.source else { return }
+        let unexpected = source.tensors.filter { !binding.claimed.contains($0.name) }
         guard unexpected.isEmpty, binding.missing.isEmpty, binding.mismatched.isEmpty else {
             throw BindingError(
                 file: binding.label, missing: binding.missing, unexpected: unexpected.map(\.name),
@@ -90,7 +100,8 @@ public struct WeightScope {
     private func claim(_ name: String, shape: [Int], types: [DType]) -> TensorInfo? {
         let name = self[name].path
         binding.claimed.insert(name)
-        guard let tensor = binding.source.info(name) else {
+        guard let source = binding.source else { return nil }
+        guard let tensor = source.info(name) else {
             binding.missing.append(.init(name: name, shape: shape))
             return nil
         }
@@ -104,14 +115,14 @@ public struct WeightScope {
 
     /// What has been asked for so far, shared by all scopes of one model.
     private final class Binding {
-        let source: any TensorSource
+        let source: (any TensorSource)?
         let label: String
         let readsValues: Bool
         var claimed = Set<String>()
         var missing: [BindingError.Missing] = []
         var mismatched: [BindingError.Mismatch] = []
 
-        init(source: any TensorSource, label: String, readsValues: Bool) {
+        init(source: (any TensorSource)?, label: String, readsValues: Bool) {
             (self.source, self.label, self.readsValues) = (source, label, readsValues)
         }
     }

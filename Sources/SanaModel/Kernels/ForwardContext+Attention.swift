@@ -16,6 +16,9 @@ extension ForwardContext {
         query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int, into output: Matrix
     ) {
         let dim = query.columns / heads
+        let work = ModuleGraph.Work(
+            operations: 4 * query.count * dim + 4 * query.count, floats: 4 * query.count)
+        if records([query, key, value], into: output, work) { return }
         let tokens = query.rows / batch
         let width = query.columns
         let sums = dim + 1
@@ -67,6 +70,9 @@ extension ForwardContext {
         let dim = query.columns / heads
         let (tokens, keys) = (query.rows / batch, key.rows / batch)
         let width = query.columns
+        let work = ModuleGraph.Work(
+            operations: 4 * query.count * keys, floats: 2 * (query.count + key.count))
+        if records([query, key, value] + [bias].compactMap { $0 }, into: output, work) { return }
         let blocks = (tokens + queryBlock - 1) / queryBlock
         let scale = Float(1 / Double(dim).squareRoot())
         let keyFloats = PanelProduct.floats(rows: keys, columns: dim)

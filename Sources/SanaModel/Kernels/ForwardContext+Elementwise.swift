@@ -17,8 +17,9 @@ extension ForwardContext {
         }
     }
 
-    /// Calls `body` with the start and the length of pieces of `x`.
-    private func forEachPiece(_ x: Matrix, _ body: (UnsafeMutablePointer<Float>, Int) -> Void) {
+    /// Calls `body` with the start and the length of pieces of `x`, which it changes.
+    private func update(_ x: Matrix, _ body: (UnsafeMutablePointer<Float>, Int) -> Void) {
+        if records([x], into: x) { return }
         workers.run((x.count + elementsPerTask - 1) / elementsPerTask) { task, _ in
             let start = task * elementsPerTask
             body(x.pointer + start, min(elementsPerTask, x.count - start))
@@ -29,6 +30,7 @@ extension ForwardContext {
     func layerNorm(
         _ x: Matrix, eps: Float, weight: FloatBuffer?, bias: FloatBuffer?, into y: Matrix
     ) {
+        if records([x], into: y) { return }
         forEachRow(x.rows) { row in
             Kernels.best.layer_norm(x.row(row), y.row(row), x.columns, eps)
             if let weight, let bias {
@@ -39,6 +41,7 @@ extension ForwardContext {
 
     /// x = x / √(mean(x²) + eps) · weight
     func rmsNorm(_ x: Matrix, eps: Float, weight: FloatBuffer) {
+        if records([x], into: x) { return }
         forEachRow(x.rows) { row in
             Kernels.best.rms_norm(x.row(row), weight.pointer, x.row(row), x.columns, eps)
         }
@@ -47,6 +50,7 @@ extension ForwardContext {
     /// x = x · (1 + scale) + shift, with one row of `shift` and `scale` for each image of the
     /// batch.
     func modulate(_ x: Matrix, shift: Matrix, scale: Matrix) {
+        if records([x, shift, scale], into: x) { return }
         let tokens = x.rows / shift.rows
         forEachRow(x.rows) { row in
             Kernels.best.modulate(
@@ -63,11 +67,13 @@ extension ForwardContext {
         let (batch, dim) = (embedding.rows, table.count / parts)
         let all = matrix(name, rows: parts * batch, columns: dim)
         let step = embedding.columns == dim ? 0 : dim
-        for part in 0..<parts {
-            for image in 0..<batch {
-                let row = all.row(part * batch + image)
-                row.update(from: table.pointer + part * dim, count: dim)
-                Kernels.best.add(row, embedding.row(image) + part * step, dim)
+        fill(all, from: [embedding]) {
+            for part in 0..<parts {
+                for image in 0..<batch {
+                    let row = all.row(part * batch + image)
+                    row.update(from: table.pointer + part * dim, count: dim)
+                    Kernels.best.add(row, embedding.row(image) + part * step, dim)
+                }
             }
         }
         return (0..<parts).map { all.rows($0 * batch, batch) }
@@ -75,6 +81,7 @@ extension ForwardContext {
 
     /// y = y + x, rows of `x` repeated where it has fewer.
     func add(_ x: Matrix, to y: Matrix) {
+        if records([y, x], into: y) { return }
         forEachRow(y.rows) { row in
             Kernels.best.add(y.row(row), x.row(row % x.rows), y.columns)
         }
@@ -82,6 +89,7 @@ extension ForwardContext {
 
     /// y = y + gate · x, with one row of `gate` for each image of the batch.
     func addGated(_ x: Matrix, gate: Matrix, to y: Matrix) {
+        if records([y, gate, x], into: y) { return }
         let tokens = y.rows / gate.rows
         forEachRow(y.rows) { row in
             Kernels.best.add_gated(y.row(row), gate.row(row / tokens), x.row(row), y.columns)
@@ -89,19 +97,40 @@ extension ForwardContext {
     }
 
     /// x = max(x, 0)
-    func relu(_ x: Matrix) { forEachPiece(x) { Kernels.best.relu($0, $1) } }
+    func relu(_ x: Matrix) { update(x) { Kernels.best.relu($0, $1) } }
 
     /// x = x / (1 + exp(−x))
-    func silu(_ x: Matrix) { forEachPiece(x) { Kernels.best.silu($0, $1) } }
+    func silu(_ x: Matrix) { update(x) { Kernels.best.silu($0, $1) } }
 
     /// x = GELU(x) in the tanh approximation.
-    func geluTanh(_ x: Matrix) { forEachPiece(x) { Kernels.best.gelu_tanh($0, $1) } }
+    func geluTanh(_ x: Matrix) { update(x) { Kernels.best.gelu_tanh($0, $1) } }
 
     /// x = clamp(x, −limit, limit)
-    func clip(_ x: Matrix, limit: Float) { forEachPiece(x) { Kernels.best.clip($0, limit, $1) } }
+    func clip(_ x: Matrix, limit: Float) { update(x) { Kernels.best.clip($0, limit, $1) } }
 
     /// Copies `x` to `y` of the same shape.
-    func copy(_ x: Matrix, to y: Matrix) { y.pointer.update(from: x.pointer, count: x.count) }
+    func copy(_ x: Matrix, to y: Matrix) {
+        if records([x], into: y) { return }
+        y.pointer.update(from: x.pointer, count: x.count)
+    }
+
+    /// x = factor · x
+    func scale(_ x: Matrix, by factor: Float) {
+        if records([x], into: x) { return }
+        for index in 0..<x.count { x.pointer[index] *= factor }
+    }
+
+    /// Cosines, then sines of value · frequency, one row for each value.
+    func sinusoids(of values: DenseTensor, frequencies: [Float], into y: Matrix) {
+        if records([], into: y) { return }
+        for row in 0..<y.rows {
+            for (index, frequency) in frequencies.enumerated() {
+                let angle = values.values.pointer[row] * frequency
+                y.row(row)[index] = Float(cos(Double(angle)))
+                y.row(row)[frequencies.count + index] = Float(sin(Double(angle)))
+            }
+        }
+    }
 
     /// y = 3×3 depthwise convolution of `x` `[batch · height · width, channels]`, padding 1, plus
     /// bias.
@@ -111,6 +140,7 @@ extension ForwardContext {
         _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
         into y: Matrix
     ) {
+        if records([x], into: y, .depthwise(x)) { return }
         let parts = (x.columns + depthwiseChannels - 1) / depthwiseChannels
         let convolve = depthwise(x, height: height, width: width, weight: weight, bias: bias)
         workers.run(x.rows / width / height * parts) { task, _ in
@@ -127,6 +157,7 @@ extension ForwardContext {
         _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer,
         into y: Matrix
     ) {
+        if records([x], into: y, .depthwise(x)) { return }
         let parts = (y.columns + depthwiseChannels - 1) / depthwiseChannels
         let convolve = depthwise(x, height: height, width: width, weight: weight, bias: bias)
         let scratch = scratch(floatsPerWorker: 2 * width * depthwiseChannels)
@@ -169,8 +200,17 @@ extension ForwardContext {
 
     /// y = first half of the channels of `x` · SiLU(second half).
     func gatedSilu(_ x: Matrix, into y: Matrix) {
+        if records([x], into: y) { return }
         forEachRow(x.rows) { row in
             Kernels.best.gated_silu(x.row(row), x.row(row) + y.columns, y.row(row), y.columns)
         }
     }
 }
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif

@@ -5,6 +5,7 @@ extension ForwardContext {
     func gatherPatches(
         _ latent: DenseTensor, patchSize: Int, _ grid: TokenGrid, into patches: Matrix
     ) {
+        if records([], into: patches) { return }
         let (channels, height, width) = (latent.shape[1], latent.shape[2], latent.shape[3])
         workers.run(grid.batch * grid.height) { task, _ in
             let (image, y) = (task / grid.height, task % grid.height)
@@ -26,6 +27,7 @@ extension ForwardContext {
     func scatterPatches(
         _ tokens: Matrix, patchSize: Int, _ grid: TokenGrid, into output: DenseTensor
     ) {
+        if records([tokens], into: Matrix(output.values, rows: 1, columns: output.count)) { return }
         let channels = output.shape[1]
         let (height, width) = (grid.height * patchSize, grid.width * patchSize)
         workers.run(grid.batch * grid.height) { task, _ in
@@ -49,6 +51,7 @@ extension ForwardContext {
     /// Adds to each token the values of its column (first half of the channels) and row (second
     /// half).
     func addPositions(columns: Matrix, rows: Matrix, to tokens: Matrix) {
+        if records([tokens, columns, rows], into: tokens) { return }
         let half = columns.columns
         workers.run(tokens.rows / columns.rows) { line, _ in
             for x in 0..<columns.rows {

@@ -32,8 +32,11 @@ public final class ForwardContext {
     /// Watches the forward; held strongly.
     public let probe: (any LayerProbe)?
 
-    /// Whether passes may be joined so that some activations never come to be.
-    var joinsPasses: Bool { probe?.readsActivations != true }
+    /// Writes down the modules of a forward on shapes, in which nothing is computed.
+    let recorder: GraphRecorder?
+
+    /// Whether passes may be joined so that some activations are never materialized.
+    var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
 
     private var buffers: [String: FloatBuffer] = [:]
 
@@ -49,14 +52,52 @@ public final class ForwardContext {
         probe: (any LayerProbe)? = nil
     ) {
         (self.workers, self.numerics, self.compute) = (workers, numerics, compute)
-        self.probe = probe
+        (self.probe, recorder) = (probe, nil)
+    }
+
+    /// A forward on shapes: `recorder` gets its modules, and nothing is computed or allocated.
+    init(recording recorder: GraphRecorder) {
+        workers = WorkerPool(threadCount: 1)
+        (numerics, compute, probe) = (.fp32, .standard, nil)
+        self.recorder = recorder
     }
 
     /// Runs a module under the probe.
-    func module(_ path: String, _ body: () throws -> [Activation]) rethrows {
+    ///
+    /// - Parameters:
+    ///   - path: its place in the network, as in diffusers.
+    ///   - kind: its class in diffusers or torch.
+    func module(_ path: String, _ kind: String, _ body: () throws -> [Activation]) rethrows {
         probe?.begin(path)
+        recorder?.begin(path, kind)
         let outputs = try body()
+        recorder?.end(outputs)
         probe?.end(path, outputs)
+    }
+
+    /// Whether this forward only records: then the pass is in the graph, and the caller computes
+    /// nothing.
+    ///
+    /// - Parameters:
+    ///   - reads: what it reads, `writes` among them where it updates that in place.
+    ///   - work: its matrix products and convolutions.
+    func records(
+        _ reads: [Matrix], into writes: Matrix, _ work: ModuleGraph.Work = .none
+    ) -> Bool {
+        guard let recorder else { return false }
+        recorder.pass(reads.map(\.buffer), into: writes.buffer, work)
+        return true
+    }
+
+    /// A tensor that leaves the forward.
+    func tensor(shape: [Int]) -> DenseTensor {
+        guard recorder != nil else { return DenseTensor(shape: shape) }
+        return DenseTensor(shapeOnly: shape)
+    }
+
+    /// Lets `body` write `x` from other values.
+    func fill(_ x: Matrix, from reads: [Matrix] = [], _ body: () -> Void) {
+        if !records(reads, into: x) { body() }
     }
 
     /// Runs products that read `x`, which nobody writes meanwhile: it is rounded once for all.
@@ -90,7 +131,8 @@ public final class ForwardContext {
     private func buffer(_ name: String, count: Int) -> FloatBuffer {
         if let buffer = buffers[name], buffer.count >= count { return buffer }
         buffers[name] = nil
-        let buffer = FloatBuffer(count: count)
+        let buffer =
+            recorder == nil ? FloatBuffer(count: count) : FloatBuffer(shapeOnly: count)
         buffers[name] = buffer
         return buffer
     }

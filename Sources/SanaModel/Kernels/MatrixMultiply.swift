@@ -73,6 +73,7 @@ extension ForwardContext {
     ) {
         precondition(
             x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows)
+        if records([x], into: y, .product(rows: x.rows, from: x.columns, to: y.columns)) { return }
         if compute == .w8a8, case .int8(let bytes, let scale) = weight.storage,
             weight.columns <= largestExactSum
         {

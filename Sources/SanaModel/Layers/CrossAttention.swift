@@ -28,7 +28,7 @@ struct CrossAttention {
         _ x: Matrix, captions: Matrix, bias: Matrix?, into y: Matrix, batch: Int,
         _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "Attention") {
             let layout = Activation.Layout.tokens(batch: batch)
             let query = context.matrix("query", rows: x.rows, columns: innerDim)
             let key = context.matrix("key", rows: captions.rows, columns: innerDim)

@@ -14,15 +14,8 @@ struct Timesteps {
     }
 
     func callAsFunction(_ values: DenseTensor, into output: Matrix, _ context: ForwardContext) {
-        context.module(path) {
-            let half = Self.channels / 2
-            for row in 0..<output.rows {
-                for (index, frequency) in Self.frequencies.enumerated() {
-                    let angle = values.values.pointer[row] * frequency
-                    output.row(row)[index] = Float(cos(Double(angle)))
-                    output.row(row)[half + index] = Float(sin(Double(angle)))
-                }
-            }
+        context.module(path, "Timesteps") {
+            context.sinusoids(of: values, frequencies: Self.frequencies, into: output)
             return [Activation(output, .vectors)]
         }
     }
@@ -43,10 +36,10 @@ struct TimestepEmbedding {
     }
 
     func callAsFunction(_ x: Matrix, into y: Matrix, _ context: ForwardContext) {
-        context.module(path) {
+        context.module(path, "TimestepEmbedding") {
             let hidden = context.matrix("timestep.hidden", rows: y.rows, columns: y.columns)
             linear1(x, into: hidden, .vectors, context)
-            context.module(actPath) {
+            context.module(actPath, "SiLU") {
                 context.silu(hidden)
                 return [Activation(hidden, .vectors)]
             }
@@ -62,6 +55,8 @@ struct TimestepEmbedding {
 /// Gives the modulation of all blocks `[B, 6 · D]` and the embedded timestep `[B, D]`.
 struct TimeEmbed {
     let path: String
+    /// Class in diffusers.
+    private let kind: String
     private let embPath: String?
     private let siluPath: String
     private let timeProj: Timesteps
@@ -73,6 +68,7 @@ struct TimeEmbed {
     init(_ scope: WeightScope, dim: Int, guidanceEmbeds: Bool) throws {
         path = scope.path
         siluPath = scope["silu"].path
+        kind = guidanceEmbeds ? "SanaCombinedTimestepGuidanceEmbeddings" : "AdaLayerNormSingle"
         // Without guidance, diffusers nests the embedder one module deeper.
         let embedder = guidanceEmbeds ? scope : scope["emb"]
         embPath = guidanceEmbeds ? nil : embedder.path
@@ -91,7 +87,7 @@ struct TimeEmbed {
         timestep: DenseTensor, guidance: DenseTensor?, modulation: Matrix, embedded: Matrix,
         _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, kind) {
             let sinusoid = context.matrix(
                 "timestep.sinusoid", rows: embedded.rows, columns: Timesteps.channels)
             func embedTimestep() {
@@ -99,7 +95,7 @@ struct TimeEmbed {
                 timestepEmbedder(sinusoid, into: embedded, context)
             }
             if let embPath {
-                context.module(embPath) {
+                context.module(embPath, "PixArtAlphaCombinedTimestepSizeEmbeddings") {
                     embedTimestep()
                     return [Activation(embedded, .vectors)]
                 }
@@ -115,7 +111,7 @@ struct TimeEmbed {
             }
             let activated = context.matrix(
                 "timestep.activated", rows: embedded.rows, columns: embedded.columns)
-            context.module(siluPath) {
+            context.module(siluPath, "SiLU") {
                 context.copy(embedded, to: activated)
                 context.silu(activated)
                 return [Activation(activated, .vectors)]
@@ -142,11 +138,11 @@ struct CaptionProjection {
     }
 
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
-        context.module(path) {
+        context.module(path, "PixArtAlphaTextProjection") {
             let layout = Activation.Layout.tokens(batch: batch)
             let hidden = context.matrix("caption.hidden", rows: y.rows, columns: y.columns)
             linear1(x, into: hidden, layout, context)
-            context.module(actPath) {
+            context.module(actPath, "GELU") {
                 context.geluTanh(hidden)
                 return [Activation(hidden, layout)]
             }

@@ -19,7 +19,7 @@ struct GLUMBConv {
     func callAsFunction(
         _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "GLUMBConv") {
             let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
             let gated: Matrix
             if context.joinsPasses {
@@ -56,7 +56,7 @@ struct DepthwiseConv3x3 {
     func callAsFunction(
         _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "Conv2d") {
             context.depthwise3x3(
                 x, height: grid.height, width: grid.width, weight: weight, bias: bias, into: y)
             return [Activation(y, grid.imageLayout)]
@@ -67,7 +67,7 @@ struct DepthwiseConv3x3 {
     func gated(
         _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "Conv2d") {
             context.gatedDepthwise3x3(
                 x, height: grid.height, width: grid.width, weight: weight, bias: bias, into: y)
             return []

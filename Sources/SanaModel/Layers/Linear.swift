@@ -2,6 +2,8 @@
 /// `[N, out]`.
 struct Linear {
     let path: String
+    /// Class in torch.
+    let kind: String
     let weight: Weight
     let bias: FloatBuffer?
 
@@ -20,6 +22,7 @@ struct Linear {
 
     private init(_ scope: WeightScope, shape: [Int], bias hasBias: Bool) throws {
         path = scope.path
+        kind = shape.count > 2 ? "Conv2d" : "Linear"
         weight = try scope.weight(shape: shape)
         bias = hasBias ? try scope.parameter("bias", shape: [shape[0]]) : nil
     }
@@ -28,7 +31,7 @@ struct Linear {
         _ x: Matrix, then epilogue: Epilogue = .none, into y: Matrix, _ layout: Activation.Layout,
         _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, kind) {
             apply(x, then: epilogue, into: y, context)
             return [Activation(y, layout)]
         }

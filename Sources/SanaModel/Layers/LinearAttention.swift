@@ -23,7 +23,7 @@ struct LinearAttention {
     }
 
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
-        context.module(path) {
+        context.module(path, "Attention") {
             let layout = Activation.Layout.tokens(batch: batch)
             let query = context.matrix("query", rows: x.rows, columns: x.columns)
             let key = context.matrix("key", rows: x.rows, columns: x.columns)
@@ -62,6 +62,6 @@ struct AttentionOutput {
 
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
         linear(x, into: y, .tokens(batch: batch), context)
-        context.module(dropoutPath) { [Activation(y, .tokens(batch: batch))] }
+        context.module(dropoutPath, "Dropout") { [Activation(y, .tokens(batch: batch))] }
     }
 }

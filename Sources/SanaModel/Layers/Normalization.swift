@@ -13,7 +13,7 @@ struct LayerNorm {
     }
 
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
-        context.module(path) {
+        context.module(path, "LayerNorm") {
             context.layerNorm(x, eps: eps, weight: weight, bias: bias, into: y)
             return [Activation(y, .tokens(batch: batch))]
         }
@@ -33,7 +33,7 @@ struct RMSNorm {
     }
 
     func callAsFunction(_ x: Matrix, batch: Int, _ context: ForwardContext) {
-        context.module(path) {
+        context.module(path, "RMSNorm") {
             context.rmsNorm(x, eps: eps, weight: weight)
             return [Activation(x, .tokens(batch: batch))]
         }

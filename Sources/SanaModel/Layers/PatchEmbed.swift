@@ -29,7 +29,7 @@ struct PatchEmbed {
         _ latents: [(latent: DenseTensor, tokens: Matrix)], _ grid: TokenGrid,
         _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "PatchEmbed") {
             let patches = latents.enumerated().map { index, item in
                 let patches = context.matrix(
                     "patches.\(index)", rows: item.tokens.rows,
@@ -37,7 +37,7 @@ struct PatchEmbed {
                 context.gatherPatches(item.latent, patchSize: patchSize, grid, into: patches)
                 return patches
             }
-            context.module(proj.path) {
+            context.module(proj.path, proj.kind) {
                 zip(patches, latents).map { patches, item in
                     proj.apply(patches, into: item.tokens, context)
                     return Activation(item.tokens, grid.imageLayout)
@@ -90,8 +90,8 @@ struct SinCosPositions {
     func add(to tokens: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
         let columns = context.matrix("positions.x", rows: grid.width, columns: dim / 2)
         let rows = context.matrix("positions.y", rows: grid.height, columns: dim / 2)
-        axis(count: grid.width, into: columns)
-        axis(count: grid.height, into: rows)
+        context.fill(columns) { axis(count: grid.width, into: columns) }
+        context.fill(rows) { axis(count: grid.height, into: rows) }
         context.addPositions(columns: columns, rows: rows, to: tokens)
     }
 }

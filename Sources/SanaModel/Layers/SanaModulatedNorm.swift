@@ -13,7 +13,7 @@ struct SanaModulatedNorm {
         _ x: Matrix, into y: Matrix, embedded: Matrix, table: FloatBuffer, batch: Int,
         _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "SanaModulatedNorm") {
             let modulation = context.modulation(
                 "out.modulation", table: table, embedding: embedded, parts: 2)
             norm(x, into: y, batch: batch, context)

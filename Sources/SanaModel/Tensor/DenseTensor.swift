@@ -14,6 +14,11 @@ public struct DenseTensor: Sendable {
         self.init(shape: shape, values: FloatBuffer(count: shape.reduce(1, *)))
     }
 
+    /// Without values, for a forward that is recorded on shapes.
+    init(shapeOnly shape: [Int]) {
+        self.init(shape: shape, values: FloatBuffer(shapeOnly: shape.reduce(1, *)))
+    }
+
     public var count: Int { shape.reduce(1, *) }
 
     /// How many of the values are infinite or NaN.

@@ -23,6 +23,14 @@ public final class FloatBuffer: @unchecked Sendable {
         for (index, value) in values.enumerated() { pointer[index] = value }
     }
 
+    /// Stands for `count` floats in a forward that is recorded on shapes. It holds one, so its values
+    /// must not be touched.
+    init(shapeOnly count: Int) {
+        self.count = count
+        pointer = AlignedMemory.allocate(byteCount: MemoryLayout<Float>.stride)
+            .bindMemory(to: Float.self, capacity: 1)
+    }
+
     deinit { AlignedMemory.deallocate(UnsafeMutableRawPointer(pointer)) }
 
     /// The values, copied.

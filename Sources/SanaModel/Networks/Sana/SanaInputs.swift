@@ -178,8 +178,9 @@ public struct SanaInputs: Sendable {
     }
 
     /// The mask as a bias on the scores `[B, L]`: −10000 where it is 0, as in diffusers.
-    func captionBias(_ sizes: Sizes) -> Matrix? {
-        guard let mask = encoderAttentionMask else { return nil }
+    func captionBias(_ sizes: Sizes, _ context: ForwardContext) -> Matrix? {
+        // Of what is recorded it would say nothing: it is no module's.
+        guard let mask = encoderAttentionMask, context.recorder == nil else { return nil }
         let bias = Matrix(rows: sizes.grid.batch, columns: sizes.captionTokens)
         let isMask = mask.shape.count == 2
         for index in 0..<bias.count {

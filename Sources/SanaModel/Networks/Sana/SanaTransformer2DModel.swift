@@ -79,7 +79,7 @@ public struct SanaTransformer2DModel: Sendable {
                 columns: config.captionChannels),
             into: captions, batch: grid.batch, context)
         captionNorm(captions, batch: grid.batch, context)
-        let captionBias = inputs.captionBias(sizes)
+        let captionBias = inputs.captionBias(sizes, context)
 
         // 2. Transformer blocks
         for (index, block) in transformerBlocks.enumerated() {
@@ -103,7 +103,7 @@ public struct SanaTransformer2DModel: Sendable {
         projOut(norm, into: patches, grid.tokenLayout, context)
 
         // 4. Unpatchify
-        let output = DenseTensor(shape: [
+        let output = context.tensor(shape: [
             grid.batch, config.outChannels, grid.height * config.patchSize,
             grid.width * config.patchSize,
         ])

@@ -76,7 +76,7 @@ public struct SanaControlNetModel: Sendable {
                 columns: config.captionChannels),
             into: captions, batch: grid.batch, context)
         captionNorm(captions, batch: grid.batch, context)
-        let captionBias = inputs.captionBias(sizes)
+        let captionBias = inputs.captionBias(sizes, context)
 
         // 2. Transformer blocks
         let blockSamples = transformerBlocks.enumerated().map { index, block in
@@ -90,15 +90,16 @@ public struct SanaControlNetModel: Sendable {
 
         // 3. ControlNet blocks
         let controlnetBlockSamples = zip(blockSamples, controlnetBlocks).map { sample, block in
-            let residual = DenseTensor(shape: [grid.batch, grid.height * grid.width, dim])
+            let residual = context.tensor(shape: [grid.batch, grid.height * grid.width, dim])
             block(
                 sample, into: Matrix(residual.values, rows: grid.tokens, columns: dim), layout,
                 context)
             return residual
         }
         for sample in controlnetBlockSamples {
-            let values = sample.values.pointer
-            for element in 0..<sample.count { values[element] *= inputs.conditioningScale }
+            context.scale(
+                Matrix(sample.values, rows: 1, columns: sample.count),
+                by: inputs.conditioningScale)
         }
         return controlnetBlockSamples
     }

@@ -48,3 +48,22 @@ public enum SanaNetwork: Sendable {
         }
     }
 }
+
+extension SanaNetwork {
+    /// The network itself, whatever its class.
+    public var network: any Network {
+        switch self {
+        case .transformer(let model): model
+        case .controlNet(let model): model
+        }
+    }
+}
+
+extension SanaNetwork {
+    /// A network of a configuration without weights, for what shapes alone tell.
+    ///
+    /// - Throws: `BindingError` never, as nothing is bound.
+    public static func unbound(_ config: SanaConfig) throws -> SanaNetwork {
+        try SanaNetwork(config, WeightScope(unbound: ""))
+    }
+}

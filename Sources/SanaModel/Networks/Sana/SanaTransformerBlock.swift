@@ -39,7 +39,7 @@ struct SanaTransformerBlock {
         _ hiddenStates: Matrix, captions: Matrix, captionBias: Matrix?, timestep: Matrix,
         _ grid: TokenGrid, _ context: ForwardContext
     ) {
-        context.module(path) {
+        context.module(path, "SanaTransformerBlock") {
             let (rows, dim) = (hiddenStates.rows, hiddenStates.columns)
             let norm = context.matrix("norm", rows: rows, columns: dim)
             let output = context.matrix("branch", rows: rows, columns: dim)

@@ -1,0 +1,125 @@
+/// A network with weights: what the workbench verifies, profiles and tunes, whatever it is called
+/// and takes.
+public protocol Network: Sendable {
+    /// Value of `_class_name` in its `config.json`.
+    var className: String { get }
+
+    /// What a forward takes, in the order in which messages list it.
+    var inputSpecs: [InputSpec] { get }
+
+    /// Names of what a forward returns, in order.
+    var outputs: [String] { get }
+
+    /// Checks every shape against the configuration, and that the forward fits this machine.
+    ///
+    /// - Throws: `InputError` for the first input that does not fit.
+    func check(_ inputs: NamedTensors) throws(InputError)
+
+    /// One forward.
+    ///
+    /// - Parameter inputs: by the names of `inputSpecs`, shapes as in diffusers.
+    /// - Returns: as many as `outputs` names, shapes as in diffusers.
+    /// - Throws: `InputError` when the inputs do not fit the network.
+    func forward(_ inputs: NamedTensors, _ context: ForwardContext) throws(InputError)
+        -> [DenseTensor]
+}
+
+/// Tensors by name.
+public typealias NamedTensors = [String: DenseTensor]
+
+/// Sizes of a forward that the caller chooses, by name: `batch`, `height` …
+public typealias NetworkSizes = [String: Int]
+
+/// One input of a network: the row of the table that goldens, synthetic inputs, messages and the
+/// history read.
+public struct InputSpec: Sendable, Equatable {
+    /// A dimension of its shape.
+    public enum Extent: Sendable, Equatable {
+        case fixed(Int)
+        /// One of the sizes that the caller chooses.
+        case size(String)
+    }
+
+    /// What a profile puts in where nobody gives values.
+    public enum Filling: Sendable, Equatable {
+        /// Standard normal numbers.
+        case normal
+        case constant(Float)
+        /// Nothing: the input is left out.
+        case absent
+    }
+
+    /// As in diffusers' `forward`, without `inputs.`.
+    public let name: String
+    public let shape: [Extent]
+    public let isRequired: Bool
+    /// Whether infinity is a value that it may have, as a bias in place of a mask may.
+    public let mayBeInfinite: Bool
+    public let filling: Filling
+
+    public init(
+        _ name: String, _ shape: [Extent], isRequired: Bool = true, mayBeInfinite: Bool = false,
+        filling: Filling = .normal
+    ) {
+        (self.name, self.shape, self.isRequired) = (name, shape, isRequired)
+        (self.mayBeInfinite, self.filling) = (mayBeInfinite, filling)
+    }
+
+    /// Its shape in a forward of `sizes`; `nil` where one of them is not given.
+    public func shape(_ sizes: NetworkSizes) -> [Int]? {
+        var result: [Int] = []
+        for extent in shape {
+            switch extent {
+            case .fixed(let value): result.append(value)
+            case .size(let name):
+                guard let value = sizes[name] else { return nil }
+                result.append(value)
+            }
+        }
+        return result
+    }
+}
+
+extension Network {
+    /// The modules of a forward of `sizes`, recorded from the forward itself.
+    ///
+    /// - Throws: `InputError` when the sizes do not fit the network or this machine.
+    public func graph(_ sizes: NetworkSizes) throws(InputError) -> ModuleGraph {
+        var inputs: NamedTensors = [:]
+        for spec in inputSpecs where spec.filling != .absent {
+            guard let shape = spec.shape(sizes) else {
+                throw InputError(spec.name, nil, "sizes \(sizeNames.joined(separator: ", "))")
+            }
+            guard DType.f32.byteCount(shape: shape) != nil else {
+                throw InputError(spec.name, shape, "sizes that memory can hold")
+            }
+            inputs[spec.name] = DenseTensor(shapeOnly: shape)
+        }
+        let recorder = GraphRecorder()
+        let results = try forward(inputs, ForwardContext(recording: recorder))
+        return recorder.graph(zip(outputs, results).map { ($0, $1) })
+    }
+
+    /// Names of the sizes that a forward has, in the order of its inputs.
+    public var sizeNames: [String] {
+        var names: [String] = []
+        for case .size(let name) in inputSpecs.flatMap(\.shape) where !names.contains(name) {
+            names.append(name)
+        }
+        return names
+    }
+
+    /// The sizes of a forward on `inputs`.
+    public func sizes(of inputs: NamedTensors) -> NetworkSizes {
+        var sizes: NetworkSizes = [:]
+        for spec in inputSpecs {
+            guard let tensor = inputs[spec.name], tensor.shape.count == spec.shape.count else {
+                continue
+            }
+            for (extent, value) in zip(spec.shape, tensor.shape) {
+                if case .size(let name) = extent, sizes[name] == nil { sizes[name] = value }
+            }
+        }
+        return sizes
+    }
+}

@@ -1,0 +1,95 @@
+/// The inputs of a Sana network by name, as goldens and diffusers' `forward` call them.
+extension SanaInputs {
+    /// Names of the inputs.
+    enum Name {
+        static let hiddenStates = "hidden_states"
+        static let encoderHiddenStates = "encoder_hidden_states"
+        static let timestep = "timestep"
+        static let guidance = "guidance"
+        static let encoderAttentionMask = "encoder_attention_mask"
+        static let controlnetCond = "controlnet_cond"
+        static let conditioningScale = "conditioning_scale"
+
+        static func controlnetBlockSample(_ index: Int) -> String {
+            "controlnet_block_samples.\(index)"
+        }
+    }
+
+    /// - Throws: `InputError` for a required input that is absent.
+    public init(_ tensors: NamedTensors) throws(InputError) {
+        func required(_ name: String) throws(InputError) -> DenseTensor {
+            guard let tensor = tensors[name] else { throw InputError(name, nil, "a tensor") }
+            return tensor
+        }
+        let scale = tensors[Name.conditioningScale]
+        if let scale, scale.shape != [1] {
+            throw InputError(Name.conditioningScale, scale.shape, "[1]")
+        }
+        var samples: [DenseTensor] = []
+        while let sample = tensors[Name.controlnetBlockSample(samples.count)] {
+            samples.append(sample)
+        }
+        self.init(
+            hiddenStates: try required(Name.hiddenStates),
+            encoderHiddenStates: try required(Name.encoderHiddenStates),
+            timestep: try required(Name.timestep), guidance: tensors[Name.guidance],
+            encoderAttentionMask: tensors[Name.encoderAttentionMask],
+            controlnetBlockSamples: samples, controlnetCond: tensors[Name.controlnetCond],
+            conditioningScale: scale?.values.pointer[0] ?? 1)
+    }
+}
+
+extension SanaConfig {
+    /// What both of Sana's networks take.
+    var commonInputs: [InputSpec] {
+        [
+            InputSpec(
+                SanaInputs.Name.hiddenStates,
+                [.size("batch"), .fixed(inChannels), .size("height"), .size("width")]),
+            InputSpec(
+                SanaInputs.Name.encoderHiddenStates,
+                [.size("batch"), .size("caption_tokens"), .fixed(captionChannels)]),
+            InputSpec(
+                SanaInputs.Name.timestep, [.size("batch")],
+                filling: .constant(Float(500 * timestepScale))),
+            InputSpec(
+                SanaInputs.Name.encoderAttentionMask, [.size("batch"), .size("caption_tokens")],
+                isRequired: false, mayBeInfinite: true, filling: .constant(1)),
+        ]
+    }
+}
+
+extension SanaTransformer2DModel: Network {
+    public var className: String { SanaConfig.ModelClass.transformer.rawValue }
+
+    public var inputSpecs: [InputSpec] {
+        var specs = config.commonInputs
+        if config.guidanceEmbeds {
+            specs.append(
+                InputSpec(
+                    SanaInputs.Name.guidance, [.size("batch")],
+                    filling: .constant(Float(4.5 * config.guidanceEmbedsScale))))
+        }
+        // diffusers adds one after every block but the first, as far as they go.
+        for index in 0..<max(0, config.numLayers - 1) {
+            specs.append(
+                InputSpec(
+                    SanaInputs.Name.controlnetBlockSample(index),
+                    [.size("batch"), .size("tokens"), .fixed(config.innerDim)],
+                    isRequired: false, filling: .absent))
+        }
+        return specs
+    }
+
+    public var outputs: [String] { ["sample"] }
+
+    public func check(_ inputs: NamedTensors) throws(InputError) {
+        try SanaInputs(inputs).check(for: config)
+    }
+
+    public func forward(
+        _ inputs: NamedTensors, _ context: ForwardContext
+    ) throws(InputError) -> [DenseTensor] {
+        [try forward(SanaInputs(inputs), context)]
+    }
+}
