@@ -90,23 +90,6 @@ public struct FileError: DiagnosticError {
     }
 }
 
-extension String {
-    /// The text with control and bidirectional formatting characters escaped: names in a checkpoint
-    /// are untrusted and must not drive the terminal. Long names are cut at 200 characters.
-    public var printable: String {
-        var result = ""
-        for scalar in unicodeScalars.prefix(200) {
-            switch scalar.properties.generalCategory {
-            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .surrogate:
-                result += "\\u{\(String(scalar.value, radix: 16))}"
-            default:
-                result.unicodeScalars.append(scalar)
-            }
-        }
-        return unicodeScalars.count > 200 ? result + "…" : result
-    }
-}
-
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)

@@ -128,7 +128,7 @@ enum Main {
             Console.report(error)
             end(ExitCode(error.category.exitCode))
         } catch {
-            SanaToolsCommand.exit(withError: error)
+            endParsing(error)
         }
         if let talking = command as? any TalkingCommand {
             Console.isQuiet.store(talking.talk.quiet, ordering: .relaxed)
@@ -142,12 +142,20 @@ enum Main {
         } catch let code as ExitCode {
             end(code)
         } catch let error where SanaToolsCommand.exitCode(for: error) != .failure {
-            // The parser's own request for help.
-            SanaToolsCommand.exit(withError: error)
+            endParsing(error)
         } catch {
-            Console.talk("sana-tools: internal error: \(error)")
+            Console.talk("sana-tools: internal error: \("\(error)".printableLines)")
             end(.internalError)
         }
+    }
+
+    /// Shows what the parser has to say: help, or what is wrong with arguments, which a shell may
+    /// have made of names of files.
+    private static func endParsing(_ error: any Error) -> Never {
+        let code = SanaToolsCommand.exitCode(for: error)
+        if code == .success { SanaToolsCommand.exit(withError: error) }
+        Console.talk(SanaToolsCommand.fullMessage(for: error).printableLines)
+        end(code)
     }
 
     /// Ends the process at once, all output being written.

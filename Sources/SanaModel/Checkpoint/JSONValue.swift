@@ -60,7 +60,7 @@ public enum JSONValue: Sendable, Equatable {
         return .object(members)
     }
 
-    /// The text of the document.
+    /// The text of the document, hidden scalars in strings escaped; see `Unicode.Scalar.isHidden`.
     ///
     /// - Parameters:
     ///   - sortedKeys: order the keys of every object bytewise (the archive's manifest).
@@ -76,11 +76,12 @@ public enum JSONValue: Sendable, Equatable {
             guard let indent else { return }
             output += "\n" + String(repeating: " ", count: indent * level)
         }
+        let isEscaped = sortedKeys ? JSONValue.isControl : \.isHidden
         switch self {
         case .null: output += "null"
         case .bool(let flag): output += flag ? "true" : "false"
         case .number(let digits): output += digits
-        case .string(let text): output += JSONValue.quoted(text)
+        case .string(let text): output += JSONValue.quoted(text, isEscaped)
         case .array(let items):
             output += "["
             for (index, item) in items.enumerated() {
@@ -98,7 +99,7 @@ public enum JSONValue: Sendable, Equatable {
             for (index, member) in ordered.enumerated() {
                 if index > 0 { output += "," }
                 lineBreak(level + 1)
-                output += JSONValue.quoted(member.key) + (indent == nil ? ":" : ": ")
+                output += JSONValue.quoted(member.key, isEscaped) + (indent == nil ? ":" : ": ")
                 member.value.write(
                     to: &output, sortedKeys: sortedKeys, indent: indent, level: level + 1)
             }
@@ -107,16 +108,16 @@ public enum JSONValue: Sendable, Equatable {
         }
     }
 
-    /// Characters that JSON allows bare and a terminal may obey: DEL, C1 and bidirectional
-    /// controls.
-    private static func isTerminalControl(_ scalar: Unicode.Scalar) -> Bool {
+    /// Of the hidden scalars that JSON allows bare those that a manifest's one spelling escapes: DEL,
+    /// C1 and bidirectional controls.
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x7F...0x9F, 0x200E, 0x200F, 0x202A...0x202E, 0x2066...0x2069: true
-        default: false
+        default: scalar.value < 0x20
         }
     }
 
-    private static func quoted(_ text: String) -> String {
+    private static func quoted(_ text: String, _ isEscaped: (Unicode.Scalar) -> Bool) -> String {
         var output = "\""
         for scalar in text.unicodeScalars {
             switch scalar {
@@ -125,9 +126,11 @@ public enum JSONValue: Sendable, Equatable {
             case "\n": output += "\\n"
             case "\r": output += "\\r"
             case "\t": output += "\\t"
-            case let control where control.value < 0x20 || isTerminalControl(control):
-                let digits = String(control.value, radix: 16)
-                output += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+            case _ where isEscaped(scalar):
+                for unit in UTF16.encode(scalar) ?? .init() {
+                    let digits = String(unit, radix: 16)
+                    output += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
+                }
             default: output.unicodeScalars.append(scalar)
             }
         }

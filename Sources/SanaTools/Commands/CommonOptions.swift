@@ -74,8 +74,9 @@ struct FormatOption: ParsableArguments {
         switch format {
         case .json: try Console.data(json().text(indent: 2))
         case .text:
-            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text()) : text())
-        case .markdown: try Console.data(markdown())
+            let text = text().printableLines
+            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
+        case .markdown: try Console.data(markdown().printableLines)
         }
     }
 }

@@ -317,7 +317,9 @@ struct ConvertCommand: TalkingCommand {
         }
         let lines = decisions.map { "\($0.0.rawValue): \($0.1.explanation)" }
             .joined(separator: "\n")
-        try format.show(json: .oneOrMany(decisions.map(\.1.json)), text: lines, markdown: lines)
+        try format.show(
+            json: .oneOrMany(decisions.map(\.1.json)), text: lines,
+            markdown: Markdown.paragraph(lines))
     }
 }
 

@@ -69,7 +69,8 @@ extension HistoryCommand {
         static let configuration = CommandConfiguration(
             abstract: "Every layer of every run, for other programs.",
             discussion: """
-                A row has what the view layer_result has.
+                A row has what the view layer_result has. In CSV a text that begins with = + - @ is preceded by ', \
+                so that no spreadsheet takes it for a formula; JSON has it as it is.
 
                 EXAMPLES
                   sana-tools history export --as csv > history.csv
@@ -105,21 +106,11 @@ extension HistoryCommand {
     }
 }
 
-/// Comma-separated values as in RFC 4180.
-enum CSV {
-    static func line(_ fields: [String]) -> String {
-        fields.map { field in
-            field.contains { ",\"\n\r".contains($0) }
-                ? "\"" + field.replacing("\"", with: "\"\"") + "\"" : field
-        }.joined(separator: ",")
-    }
-}
-
 extension JSONValue {
     /// The value of a cell; empty for `null`.
     fileprivate var csvField: String {
         switch self {
-        case .string(let text): text
+        case .string(let text): CSV.field(text)
         case .null: ""
         default: text()
         }

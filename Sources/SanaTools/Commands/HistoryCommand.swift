@@ -123,7 +123,7 @@ struct HistoryCommand: ParsableCommand {
             try format.show(
                 json: run.json.setting("layers", to: .array(layers.map(\.json))),
                 text: run.text + "\n\n" + table.text,
-                markdown: run.text + "\n\n" + table.markdown)
+                markdown: Markdown.paragraph(run.text) + "\n\n" + table.markdown)
         }
     }
 }

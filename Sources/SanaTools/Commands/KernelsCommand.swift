@@ -39,8 +39,8 @@ struct KernelsCommand: TalkingCommand {
             workers: workers, repetitions: repetitions, progress: { progress.update($0, of: $1) })
         progress.finish()
         try format.show(
-            json: rates.json(threads: workers.threadCount), text: rates.show { $0.text },
-            markdown: rates.show { $0.markdown })
+            json: rates.json(threads: workers.threadCount), text: rates.show(.text),
+            markdown: rates.show(.markdown))
     }
 }
 
@@ -70,7 +70,7 @@ extension KernelRates {
         ])
     }
 
-    fileprivate func show(_ write: (TextTable) -> String) -> String {
+    fileprivate func show(_ style: ReportStyle) -> String {
         var table = TextTable(
             [
                 ("product", .left), ("shape", .left), ("peak GFLOP/s", .right),
@@ -95,6 +95,6 @@ extension KernelRates {
         var memory = TextTable([("pass", .left), ("GB/s", .right)])
         for pass in passes { memory.append([pass.name, Format.decimal(pass.rate, digits: 1)]) }
         let peers = "kernels \(Arithmetic.description), BLAS column OpenBLAS \(Arithmetic.blasCore)"
-        return [peers, write(table), write(memory)].joined(separator: "\n\n")
+        return [style.show(peers), style.show(table), style.show(memory)].joined(separator: "\n\n")
     }
 }

@@ -100,8 +100,10 @@ struct TuneCommand: TalkingCommand {
             json: tuning.json,
             text: tuning.tables.map { "\($0.title)\n\n\($0.table.text)\n\n" }.joined()
                 + tuning.summary,
-            markdown: tuning.tables.map { "### \($0.title)\n\n\($0.table.markdown)\n\n" }.joined()
-                + tuning.summary)
+            markdown: tuning.tables.map {
+                "### \(Markdown.inline($0.title))\n\n\($0.table.markdown)\n\n"
+            }.joined()
+                + Markdown.paragraph(tuning.summary))
         if tuning.chosen == nil { throw ExitCode.checkFailed }
     }
 

@@ -59,13 +59,12 @@ struct UnpackCommand: TalkingCommand {
             progress: { progress.update($0, of: $1) })
         progress.finish()
         let seconds = (ContinuousClock.now - start).inSeconds
-        let list = files.map(\.printable)
         try format.show(
             json: .fields([
                 "archive": .string(archive), "files": .array(files.map { .string($0) }),
                 "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.restoredByteCount),
                 "seconds": .double(seconds),
-            ]), text: list.joined(separator: "\n"),
-            markdown: list.map { "* `\($0)`" }.joined(separator: "\n"))
+            ]), text: files.map(\.printable).joined(separator: "\n"),
+            markdown: files.map { "* " + Markdown.code($0) }.joined(separator: "\n"))
     }
 }

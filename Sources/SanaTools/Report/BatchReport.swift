@@ -96,8 +96,8 @@ extension VerificationBatch.Failure {
     }
 
     fileprivate var markdown: String {
-        let subject = [model, reference?.path].compactMap { $0.map { "`\($0.printable)`" } }
-        let message = error.fullMessage.replacing("\n", with: " ")
+        let subject = [model, reference?.path].compactMap { $0.map(Markdown.code) }
+        let message = Markdown.paragraph(error.fullMessage)
         return "### ⚠️ \(subject.joined(separator: " against "))\n\n\(Self.verdict): \(message)\n"
     }
 }

@@ -39,7 +39,7 @@ enum Console {
     /// Tells of an error, with what to do next.
     static func report(_ error: any DiagnosticError) {
         let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
-        talk("sana-tools: \(word) \(error.fullMessage)")
+        talk("sana-tools: \(word) \(error.fullMessage.printableLines)")
     }
 
     /// Whether stderr is a terminal, where progress may be drawn.

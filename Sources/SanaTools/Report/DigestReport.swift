@@ -31,8 +31,8 @@ struct DigestReport {
         ])
     }
 
-    var text: String { sections { $0.text } }
-    var markdown: String { sections { $0.markdown } }
+    var text: String { sections(.text) }
+    var markdown: String { sections(.markdown) }
 
     /// `unknown` where nothing says what the hashes should be.
     private var verdict: String {
@@ -41,7 +41,7 @@ struct DigestReport {
         return files.entries.contains(where: \.isKnown) ? "pass" : "unknown"
     }
 
-    private func sections(_ show: (TextTable) -> String) -> String {
+    private func sections(_ style: ReportStyle) -> String {
         var parts: [String] = []
         if let files {
             var table = TextTable([
@@ -53,7 +53,7 @@ struct DigestReport {
                     entry.status,
                 ])
             }
-            parts.append(show(table))
+            parts.append(style.show(table))
         }
         var lines: [String] = []
         if let weightsDigest {
@@ -67,7 +67,7 @@ struct DigestReport {
         lines.append(
             "\(Format.bytes(byteCount)) in \(Format.decimal(seconds)) s, "
                 + "\(Format.bytes(Int(Double(byteCount) / max(seconds, 1e-9))))/s")
-        return (parts + [lines.joined(separator: "\n")]).joined(separator: "\n\n")
+        return (parts + [style.show(lines.joined(separator: "\n"))]).joined(separator: "\n\n")
     }
 }
 

@@ -26,7 +26,9 @@ extension Gate.Judgement {
 
     /// What got worse, worst first; without any, what was compared.
     var text: String { heading + (table.map { "\n" + $0.text } ?? "") }
-    var markdown: String { heading + (table.map { "\n\n" + $0.markdown } ?? "") }
+    var markdown: String {
+        Markdown.paragraph(heading) + (table.map { "\n\n" + $0.markdown } ?? "")
+    }
 
     /// The verdict and its reasons in a few lines.
     var heading: String {

@@ -50,8 +50,8 @@ extension Inspection {
         ])
     }
 
-    var text: String { sections { $0.text } }
-    var markdown: String { sections { $0.markdown } }
+    var text: String { sections(.text) }
+    var markdown: String { sections(.markdown) }
 
     private var parameterCount: Int { tensors.reduce(0) { $0 + $1.elementCount } }
     private var byteCount: Int { tensors.reduce(0) { $0 + $1.byteCount } }
@@ -82,8 +82,8 @@ extension Inspection {
         return lines.joined(separator: "\n")
     }
 
-    private func sections(_ show: (TextTable) -> String) -> String {
-        var sections = [summary]
+    private func sections(_ style: ReportStyle) -> String {
+        var sections = [style.show(summary)]
         if !components.isEmpty {
             var table = TextTable([("component", .left), ("class", .left), ("", .left)])
             for component in components {
@@ -92,11 +92,11 @@ extension Inspection {
                     component.isPresent ? "" : "absent",
                 ])
             }
-            sections.append(show(table))
+            sections.append(style.show(table))
         }
         var fileTable = TextTable([("file", .left), ("bytes", .right)])
         for file in files { fileTable.append([file.name.printable, Format.bytes(file.byteCount)]) }
-        sections.append(show(fileTable))
+        sections.append(style.show(fileTable))
         var roles = TextTable([
             ("role", .left), ("dtype", .left), ("tensors", .right), ("parameters", .right),
             ("bytes", .right),
@@ -107,14 +107,14 @@ extension Inspection {
                 Format.count(group.parameters), Format.bytes(group.bytes),
             ])
         }
-        sections.append(show(roles))
-        if !parts.isEmpty { sections.append(show(parts.table)) }
-        if let values { sections.append(show(values.table)) }
-        sections.append(problemSection(show))
+        sections.append(style.show(roles))
+        if !parts.isEmpty { sections.append(style.show(parts.table)) }
+        if let values { sections.append(style.show(values.table)) }
+        sections.append(problemSection(style))
         return sections.joined(separator: "\n\n")
     }
 
-    private func problemSection(_ show: (TextTable) -> String) -> String {
+    private func problemSection(_ style: ReportStyle) -> String {
         guard !problems.isEmpty else { return "no problems found" }
         var table = TextTable([
             ("severity", .left), ("id", .left), ("where", .left), ("message", .left),
@@ -132,7 +132,7 @@ extension Inspection {
         let remedies = problems.filter { seen.insert($0.id + $0.remedy).inserted }
             .prefix(Self.shownRemedies).map { "\($0.id): \($0.remedy.printable)" }
         let errors = problems.count { $0.severity == .error }
-        return show(table) + more + "\n\n" + remedies.joined(separator: "\n")
+        return style.show(table) + more + "\n\n" + style.show(remedies.joined(separator: "\n"))
             + "\n\n\(Format.counted(errors, "error")), "
             + Format.counted(problems.count - errors, "warning")
     }

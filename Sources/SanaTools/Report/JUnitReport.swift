@@ -52,17 +52,17 @@ extension JUnitReport.Suite {
         // The schema wants a time without zone, and a host; ours is of no interest.
         let time = startedAt.formatted(.iso8601).prefix(19)
         let opening =
-            "<testsuite package=\"\(package)\" id=\"\(id)\" name=\"\(name.xmlEscaped)\" "
+            "<testsuite package=\"\(package)\" id=\"\(id)\" name=\"\(Markup.escaped(name))\" "
             + "timestamp=\"\(time)\" hostname=\"localhost\" tests=\"\(cases.count)\" "
             + "failures=\"\(failures)\" errors=\"\(errors)\" time=\"\(Format.decimal(seconds, digits: 3))\">"
         let each = Format.decimal(seconds / Double(max(cases.count, 1)), digits: 6)
         return ["  " + opening, "    <properties>"]
             + properties.map {
-                "      <property name=\"\($0.name.xmlEscaped)\" value=\"\($0.value.xmlEscaped)\"/>"
+                "      <property name=\"\(Markup.escaped($0.name))\" value=\"\(Markup.escaped($0.value))\"/>"
             } + ["    </properties>"]
             + cases.map { "    " + $0.element(classname: package + "." + name, time: each) }
             + [
-                "    <system-out>\(output.xmlEscaped)</system-out>",
+                "    <system-out>\(Markup.escaped(output))</system-out>",
                 "    <system-err></system-err>",
                 "  </testsuite>",
             ]
@@ -72,10 +72,11 @@ extension JUnitReport.Suite {
 extension JUnitReport.Case {
     fileprivate func element(classname: String, time: String) -> String {
         let opening =
-            "<testcase name=\"\(name.xmlEscaped)\" classname=\"\(classname.xmlEscaped)\" time=\"\(time)\""
+            "<testcase name=\"\(Markup.escaped(name))\" classname=\"\(Markup.escaped(classname))\" time=\"\(time)\""
         func outcome(_ element: String, _ type: String, _ message: String) -> String {
-            let text = message.xmlEscaped
-            return "\(opening)><\(element) type=\"\(type.xmlEscaped)\" message=\"\(text)\">\(text)"
+            let text = Markup.escaped(message)
+            return
+                "\(opening)><\(element) type=\"\(Markup.escaped(type))\" message=\"\(text)\">\(text)"
                 + "</\(element)></testcase>"
         }
         switch self.outcome {
@@ -133,26 +134,5 @@ extension Verification {
         return verdict == .inconclusive
             ? .error(type: Verdict.inconclusive.rawValue, message: message)
             : .failed(type: metric.rawValue, message: message)
-    }
-}
-
-extension String {
-    /// Text for an element or an attribute of XML 1.0: markup escaped, characters that XML forbids
-    /// replaced.
-    var xmlEscaped: String {
-        var result = ""
-        for scalar in unicodeScalars {
-            switch scalar {
-            case "&": result += "&amp;"
-            case "<": result += "&lt;"
-            case ">": result += "&gt;"
-            case "\"": result += "&quot;"
-            case "\t", "\n", "\r": result += "&#\(scalar.value);"
-            default:
-                let isForbidden = scalar.value < 0x20 || scalar.value & 0xFFFE == 0xFFFE
-                result.unicodeScalars.append(isForbidden ? "\u{FFFD}" : scalar)
-            }
-        }
-        return result
     }
 }

@@ -27,7 +27,7 @@ struct PairedReport {
     }
 
     var text: String { heading + "\n" + table.text }
-    var markdown: String { heading + "\n\n" + table.markdown }
+    var markdown: String { Markdown.paragraph(heading) + "\n\n" + table.markdown }
 
     private var heading: String {
         let total = result.findings.first.map {

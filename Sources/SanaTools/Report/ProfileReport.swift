@@ -56,7 +56,9 @@ extension Profile {
     /// - Parameter leaves: show every module; otherwise blocks and their three parts.
     func text(leaves: Bool) -> String { heading + "\n\n" + table(leaves: leaves).text }
 
-    func markdown(leaves: Bool) -> String { heading + "\n\n" + table(leaves: leaves).markdown }
+    func markdown(leaves: Bool) -> String {
+        Markdown.paragraph(heading) + "\n\n" + table(leaves: leaves).markdown
+    }
 
     private var heading: String {
         let parts = allocation

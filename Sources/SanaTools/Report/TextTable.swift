@@ -12,17 +12,17 @@ struct TextTable {
     /// Columns two spaces apart, no trailing spaces.
     var text: String {
         let widths = header.indices.map { column in
-            ([header[column].title] + rows.map { $0[column] }).map(\.count).max() ?? 0
+            ([header[column].title] + rows.map { $0[column] }).map(\.columns).max() ?? 0
         }
         return ([header.map(\.title)] + rows).map { row in
             var line = ""
             for (column, cell) in row.enumerated() {
-                let padding = String(repeating: " ", count: widths[column] - cell.count)
+                let padding = String(repeating: " ", count: widths[column] - cell.columns)
                 if column > 0 { line += "  " }
                 line += header[column].alignment == .left ? cell + padding : padding + cell
             }
-            while line.last == " " { line.removeLast() }
-            return line
+            let end = line.utf8.reversed().prefix { $0 == 0x20 }.count
+            return String(decoding: line.utf8.dropLast(end), as: UTF8.self)
         }.joined(separator: "\n")
     }
 
@@ -30,11 +30,19 @@ struct TextTable {
     var markdown: String {
         func line(_ cells: [String]) -> String { "| " + cells.joined(separator: " | ") + " |" }
         let rule = header.map { $0.alignment == .left ? "---" : "---:" }
-        return ([header.map(\.title), rule] + rows.map { $0.map(Self.escaped) })
-            .map(line).joined(separator: "\n")
+        return
+            ([header.map { Markdown.inline($0.title) }, rule]
+            + rows.map { $0.map(Markdown.inline) }).map(line).joined(separator: "\n")
     }
+}
 
-    private static func escaped(_ cell: String) -> String {
-        cell.map { $0 == "|" ? "\\|" : String($0) }.joined()
+extension String {
+    /// How many columns of a terminal the text takes: marks lie on the letter before.
+    fileprivate var columns: Int {
+        unicodeScalars.count { scalar in
+            guard scalar.value >= 0x300 else { return true }
+            let category = scalar.properties.generalCategory
+            return category != .nonspacingMark && category != .enclosingMark
+        }
     }
 }

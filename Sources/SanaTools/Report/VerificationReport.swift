@@ -59,9 +59,10 @@ extension Verification {
     func markdown(_ detail: Detail) -> String {
         let signs: [Verdict: String] = [.pass: "✅", .fail: "❌", .inconclusive: "❔"]
         let list = (explanation + problems.map(\.line))
-            .map { "- " + $0 }.joined(separator: "\n")
+            .map { "- " + Markdown.inline($0) }.joined(separator: "\n")
         return
-            "### \(signs[verdict] ?? "") `\(model.printable)` against `\(reference.printable)`\n\n"
+            "### \(signs[verdict] ?? "") \(Markdown.code(model)) against "
+            + "\(Markdown.code(reference))\n\n"
             + "\(verdict.rawValue): `\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute "
             + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
             + (compared.isEmpty ? "" : table(detail).markdown + "\n")

@@ -14,6 +14,7 @@ struct ReportPage {
     /// - Throws: `HistoryError`.
     func html() throws -> String {
         let runs = try store.allRuns()
+        Markup.contentType
         let template = try MustacheTemplate(
             string: String(decoding: PackageResources.report_mustache, as: UTF8.self))
         let verification = newest(.verify)

@@ -11,7 +11,7 @@ struct SVG {
     /// The element, with `label` for those who cannot see it.
     func text(label: String) -> String {
         "<svg viewBox=\"0 0 \(Self.number(width)) \(Self.number(height))\" role=\"img\" "
-            + "aria-label=\"\(Self.escaped(label))\">\(body)</svg>"
+            + "aria-label=\"\(Markup.escaped(label))\">\(body)</svg>"
     }
 
     mutating func rectangle(
@@ -19,7 +19,7 @@ struct SVG {
     ) {
         body +=
             "<rect x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" width=\"\(Self.number(width))\" "
-            + "height=\"\(Self.number(height))\" class=\"\(style)\"><title>\(Self.escaped(hint))</title></rect>"
+            + "height=\"\(Self.number(height))\" class=\"\(style)\"><title>\(Markup.escaped(hint))</title></rect>"
     }
 
     mutating func line(_ points: [(x: Double, y: Double)], _ style: String) {
@@ -30,7 +30,7 @@ struct SVG {
     mutating func dot(_ x: Double, _ y: Double, _ style: String, hint: String, radius: Double = 4) {
         body +=
             "<circle cx=\"\(Self.number(x))\" cy=\"\(Self.number(y))\" r=\"\(Self.number(radius))\" "
-            + "class=\"\(style)\"><title>\(Self.escaped(hint))</title></circle>"
+            + "class=\"\(style)\"><title>\(Markup.escaped(hint))</title></circle>"
     }
 
     enum Anchor: String { case start, middle, end }
@@ -40,17 +40,11 @@ struct SVG {
     ) {
         body +=
             "<text x=\"\(Self.number(x))\" y=\"\(Self.number(y))\" text-anchor=\"\(anchor.rawValue)\" "
-            + "class=\"\(style)\">\(Self.escaped(text))</text>"
+            + "class=\"\(style)\">\(Markup.escaped(text))</text>"
     }
 
     private static func number(_ value: Double) -> String {
         value.isFinite ? String(format: "%.1f", value) : "0"
-    }
-
-    /// Text for an element or an attribute: names come from files of strangers.
-    static func escaped(_ text: String) -> String {
-        text.printable.replacing("&", with: "&amp;").replacing("<", with: "&lt;")
-            .replacing(">", with: "&gt;").replacing("\"", with: "&quot;")
     }
 }
 
