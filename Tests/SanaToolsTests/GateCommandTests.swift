@@ -104,7 +104,7 @@ struct GateCommandTests {
             #expect(try String.fetchOne(db, sql: "PRAGMA integrity_check") == "ok")
             let counts = try Int.fetchAll(
                 db,
-                sql: "SELECT (SELECT count(*) FROM accuracy WHERE run_id = run.id) FROM run")
+                sql: "SELECT (SELECT count(*) FROM accuracy WHERE set_id = error_set) FROM run")
             #expect(!counts.isEmpty && counts.allSatisfy { $0 == layers })
         }
         #expect(try program.run(healthy).code == 0)

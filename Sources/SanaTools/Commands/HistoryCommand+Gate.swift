@@ -62,8 +62,9 @@ extension HistoryCommand {
             abstract: "Say whether runs got slower or less accurate.",
             discussion: """
                 Judges the newest run of every series of the last day, or the runs named, by the last runs of the \
-                same series or by a named baseline. A series has one model, stored type, machine, number of threads, \
-                compute mode and size.
+                same series or by a named baseline. Profiles of one architecture, stored types, machine, number of \
+                threads, compute mode, clock and size are a series, and so are verifications of one model name \
+                against one golden: new weights are compared with the old.
 
                 A slow host is not a slow model: a layer is compared as a part of its own forward, the forward \
                 against a fixed matrix product beside it, on processor time as well as on the clock; where the \
@@ -226,7 +227,7 @@ extension HistoryCommand {
 
             func run() throws {
                 let store = try database.openForWriting()
-                let ids = try runs.isEmpty ? store.newestOfEachSeries() : runs
+                let ids = try runs.isEmpty ? store.newestOfEachSeries().map(\.joined.id) : runs
                 try store.setBaseline(name, to: ids)
                 Console.note(
                     "sana-tools: baseline '\(name.printable)': runs \(ids.map(String.init).joined(separator: ", "))"

@@ -38,61 +38,34 @@ struct Gate {
     ///
     /// - Throws: `HistoryError`.
     func judge(_ ids: [Int64] = []) throws -> [Judgement] {
-        let runs = try store.allRuns()
-        let chosen: [RunSummary]
-        if ids.isEmpty {
-            chosen = Self.newest(runs)
-            if chosen.isEmpty { throw HistoryError.noSuchRun(store.path, nil) }
-        } else {
-            chosen = try ids.map { id in
-                guard let run = runs.first(where: { $0.joined.id == id }) else {
-                    throw HistoryError.noSuchRun(store.path, id)
-                }
-                return run
-            }
-        }
-        return try chosen.map { try judge($0, among: runs) }
+        let chosen = try ids.isEmpty ? store.newestOfTheLastDay() : ids.map(store.summary)
+        if chosen.isEmpty { throw HistoryError.noSuchRun(store.path, nil) }
+        return try chosen.map(judge)
     }
 
-    /// The newest run of each series, leaving out series that ended more than a day before.
-    private static func newest(_ runs: [RunSummary]) -> [RunSummary] {
-        var last: [Series: RunSummary] = [:]
-        for run in runs { last[Series(run)] = run }
-        let date = { (run: RunSummary) in try? Date(run.run.startedAt, strategy: .iso8601) }
-        let limit = runs.last.flatMap(date)?.addingTimeInterval(-86400)
-        return last.values.filter { run in
-            guard let limit, let start = date(run) else { return true }
-            return start >= limit
-        }.sorted { $0.joined.id < $1.joined.id }
-    }
-
-    private func judge(_ run: RunSummary, among runs: [RunSummary]) throws -> Judgement {
-        let series = Series(run)
-        let place = runs.firstIndex { $0.joined.id == run.joined.id } ?? runs.endIndex
-        let before = runs[..<place].filter { Series($0) == series }
-        var pooled = Array(before.suffix(candidates - 1))
+    private func judge(_ run: RunSummary) throws -> Judgement {
+        let series = run.joined.seriesId
+        var pooled: [RunSummary] = []
         let baselineRuns: [RunSummary]
         var isItsOwn = false
         switch baseline {
         case .last(let count):
-            baselineRuns = Array(before.dropLast(pooled.count).suffix(count))
+            pooled = try store.runs(ofSeries: series, before: run, limit: candidates - 1)
+            baselineRuns = try store.runs(
+                ofSeries: series, before: pooled.first ?? run, areSound: true, limit: count)
         case .named(let name):
-            let ids = Set(try store.baselines().filter { $0.name == name }.map(\.runId))
-            if ids.isEmpty { throw HistoryError.noSuchBaseline(store.path, name) }
-            pooled = before.filter { !ids.contains($0.joined.id) }.suffix(candidates - 1)
+            let named = try store.runs(ofBaseline: name)
+            let ids = Set(named.map(\.joined.id))
+            pooled = try store.runs(
+                ofSeries: series, before: run, limit: candidates - 1 + ids.count
+            ).filter { !ids.contains($0.joined.id) }.suffix(candidates - 1)
             // A run that became the baseline says nothing of itself.
-            baselineRuns = runs.filter {
-                ids.contains($0.joined.id) && Series($0) == series && $0.joined.id != run.joined.id
+            baselineRuns = named.filter {
+                $0.joined.seriesId == series && $0.joined.id != run.joined.id && $0.run.isSound
             }
             isItsOwn = ids.contains(run.joined.id)
         case .runs(let ids):
-            pooled = []
-            baselineRuns = try ids.map { id in
-                guard let run = runs.first(where: { $0.joined.id == id }) else {
-                    throw HistoryError.noSuchRun(store.path, id)
-                }
-                return run
-            }
+            baselineRuns = try ids.map(store.summary)
         }
         var result = Judgement(run: run, baseline: baselineRuns, pooled: pooled)
         guard !baselineRuns.isEmpty else {

@@ -15,6 +15,9 @@ struct GateSamples: Sendable, Equatable {
         let canaryCPUGFLOPS: Double
         /// Part of the processors that others took, where it is known.
         let otherLoad: Double?
+        /// CPU time of the canary and of the forward next to it; `nil` for runs of old versions.
+        var canaryCPUNanoseconds: Int?
+        var modelCPUNanoseconds: Int?
     }
 
     /// The whole forward.

@@ -34,7 +34,7 @@ extension HistoryStore {
                         sql: RunSummary.sql
                             + " WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?)",
                         arguments: [name])
-                    for run in old where Series(run) == Series(new) {
+                    for run in old where run.joined.seriesId == new.joined.seriesId {
                         try BaselineRow
                             .filter(
                                 Column("name") == name && Column("run_id") == run.joined.id
@@ -65,16 +65,24 @@ extension HistoryStore {
     ///
     /// - Returns: the number of runs that went.
     func prune(keeping keep: Int) throws -> Int {
-        let runs = try allRuns()
-        let held = Set(try baselines().map(\.runId))
-        let groups = Dictionary(grouping: runs, by: Series.init).values
-        let old = groups.flatMap { $0.dropLast(keep) }.map(\.joined.id).filter {
-            !held.contains($0)
-        }
         try translatingErrors {
-            try queue.write { db in _ = try RunRow.filter(keys: old).deleteAll(db) }
-            if !old.isEmpty { try queue.vacuum() }
+            let count = try queue.write { db in
+                try db.execute(
+                    sql: """
+                        DELETE FROM run WHERE id IN (
+                            SELECT id FROM (
+                                SELECT id, ROW_NUMBER() OVER (
+                                    PARTITION BY series_id ORDER BY started_at DESC, id DESC) AS place
+                                FROM run)
+                            WHERE place > ?)
+                        AND id NOT IN (SELECT run_id FROM baseline)
+                        """, arguments: [keep])
+                let count = db.changesCount
+                try LayerSet.removeUnused(db)
+                return count
+            }
+            if count > 0 { try queue.vacuum() }
+            return count
         }
-        return old.count
     }
 }

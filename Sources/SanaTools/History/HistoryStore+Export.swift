@@ -22,14 +22,6 @@ extension HistoryStore {
             }
         }
     }
-
-    /// Numbers of the newest run of each series.
-    func newestOfEachSeries() throws -> [Int64] {
-        let runs = try allRuns()
-        guard !runs.isEmpty else { throw HistoryError.noSuchRun(path, nil) }
-        return Dictionary(runs.map { (Series($0), $0.joined.id) }) { _, newer in newer }
-            .values.sorted()
-    }
 }
 
 extension JSONValue {

@@ -74,16 +74,6 @@ private struct HistoryMerge {
             else { throw DatabaseError(message: "run \(run.uuid) has no machine or model") }
             return (id, machine, model)
         }
-        var row = run
-        row.id = nil
-        row.machineId = try HistoryStore.find(
-            MachineRow.filter(Column("fingerprint") == machine.fingerprint),
-            orInsert: machine.without(id: ()), ours)
-        row.modelId = try HistoryStore.find(
-            ModelRow.filter(Column("digest") == model.digest && Column("dtype") == model.dtype),
-            orInsert: model.without(id: ()), ours)
-        try row.insert(ours)
-        let newID = ours.lastInsertedRowID
         func layer(_ id: Int64) throws -> Int64 {
             try read {
                 guard let new = layers[id] else { throw DatabaseError(message: "no layer \(id)") }
@@ -91,21 +81,35 @@ private struct HistoryMerge {
             }
         }
         let mine = Column("run_id") == id
-        for var sample in try read({ try LatencySampleRow.filter(mine).fetchAll(theirs) }) {
-            (sample.runId, sample.layerId) = (newID, try layer(sample.layerId))
-            try sample.insert(ours)
+        var row = run
+        row.id = nil
+        row.machineId = try HistoryStore.find(
+            MachineRow.filter(Column("fingerprint") == machine.fingerprint),
+            orInsert: machine.without(id: ()), ours)
+        row.modelId = try HistoryStore.find(
+            model.request, orInsert: model.without(id: ()), ours)
+        row.errorSet = try AccuracyRow.set(
+            read { try AccuracyRow.filter(Column("set_id") == run.errorSet).fetchAll(theirs) }.map {
+                var row = $0
+                row.layerId = try layer(row.layerId)
+                return row
+            }, ours)
+        row.workSet = try LayerWorkRow.set(
+            read { try LayerWorkRow.filter(Column("set_id") == run.workSet).fetchAll(theirs) }.map {
+                var row = $0
+                row.layerId = try layer(row.layerId)
+                return row
+            }, ours)
+        let latencies = try read { try LatencyRow.filter(mine).fetchAll(theirs) }.map {
+            var row = $0
+            row.layerId = try layer(row.layerId)
+            return row
         }
-        for var accuracy in try read({ try AccuracyRow.filter(mine).fetchAll(theirs) }) {
-            (accuracy.runId, accuracy.layerId) = (newID, try layer(accuracy.layerId))
-            try accuracy.insert(ours)
-        }
+        let newID = try HistoryStore.insert(
+            &row, model: model, machine: machine.fingerprint, latencies, ours)
         for var repetition in try read({ try RepetitionRow.filter(mine).fetchAll(theirs) }) {
             repetition.runId = newID
             try repetition.insert(ours)
-        }
-        for var work in try read({ try LayerWorkRow.filter(mine).fetchAll(theirs) }) {
-            (work.runId, work.layerId) = (newID, try layer(work.layerId))
-            try work.insert(ours)
         }
         for var baseline in try read({ try BaselineRow.filter(mine).fetchAll(theirs) }) {
             baseline.runId = newID

@@ -1,149 +1,169 @@
+import Foundation
 import GRDB
 import SanaModel
 
-/// Runs that may be compared with each other.
-///
-/// Latency depends on the machine and its threads; accuracy does not, so verifications of all
-/// machines are one series.
-struct Series: Hashable, Sendable {
-    let kind: String
-    let digest: String
-    let dtype: String
-    let compute: String
-    let numerics: String
-    let batch: Int
-    let height: Int
-    let width: Int
-    let captionTokens: Int
-    /// Name of the golden's file, in a verification.
-    let reference: String?
-    /// Fingerprint and threads, in a profile.
-    let machine: String?
-    let threads: Int?
-
-    init(_ summary: RunSummary) {
-        let (run, joined) = (summary.run, summary.joined)
-        let isProfile = run.kind == RunRecord.Kind.profile.rawValue
-        kind = run.kind
-        (digest, dtype) = (joined.digest, joined.dtype)
-        (compute, numerics) = (run.compute, run.numerics)
-        (batch, height, width) = (run.batch, run.height, run.width)
-        captionTokens = run.captionTokens
-        reference = run.reference?.lastPathComponent
-        machine = isProfile ? joined.machine : nil
-        threads = isProfile ? run.threads : nil
-    }
-}
-
 extension HistoryStore {
-    /// Every run, oldest first.
-    func allRuns() throws -> [RunSummary] {
-        try translatingErrors {
-            try queue.read { db in
-                try RunSummary.fetchAll(
-                    db, sql: RunSummary.sql + " ORDER BY run.started_at, run.id")
-            }
+    /// Every run, oldest first. Nothing that a user waits for may need all of them.
+    func allRuns() throws -> [RunSummary] { try summaries("ORDER BY run.started_at, run.id") }
+
+    /// Number of runs.
+    func runCount() throws -> Int {
+        try reading { try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM run") ?? 0 }
+    }
+
+    /// A run without its layers.
+    ///
+    /// - Throws: `HistoryError.noSuchRun`.
+    func summary(_ id: Int64) throws -> RunSummary {
+        guard let run = try summaries("WHERE run.id = ?", [id]).first else {
+            throw HistoryError.noSuchRun(path, id)
+        }
+        return run
+    }
+
+    /// The newest run of each series, oldest first.
+    func newestOfEachSeries() throws -> [RunSummary] {
+        try summaries(
+            """
+            WHERE run.id IN (
+                SELECT (SELECT id FROM run WHERE series_id = series.id
+                    ORDER BY started_at DESC, id DESC LIMIT 1) FROM series)
+            ORDER BY run.started_at, run.id
+            """)
+    }
+
+    /// The newest run of each series that has one in the last day of the history, by number.
+    func newestOfTheLastDay() throws -> [RunSummary] {
+        let last = try reading {
+            try String.fetchOne($0, sql: "SELECT MAX(started_at) FROM run")
+        }
+        guard let last else { return [] }
+        let day = try? Date(last, strategy: .iso8601).addingTimeInterval(-86400)
+        let runs = try summaries(
+            "WHERE run.started_at >= ? ORDER BY run.started_at, run.id",
+            [day?.formatted(.iso8601) ?? last])
+        return Dictionary(runs.map { ($0.joined.seriesId, $0) }) { _, newer in newer }
+            .values.sorted { $0.joined.id < $1.joined.id }
+    }
+
+    /// The last runs of a series, oldest first.
+    ///
+    /// - Parameters:
+    ///   - before: only those older than this run.
+    ///   - areSound: only those that `RunRow.isSound`.
+    func runs(
+        ofSeries series: Int64, before run: RunSummary? = nil, areSound: Bool = false, limit: Int
+    ) throws -> [RunSummary] {
+        var conditions = ["run.series_id = ?"]
+        var arguments: StatementArguments = [series]
+        if let run {
+            conditions.append("(run.started_at, run.id) < (?, ?)")
+            arguments += [run.run.startedAt, run.joined.id]
+        }
+        if areSound { conditions.append(RunRow.isSoundSQL) }
+        arguments += [limit]
+        return try summaries(
+            """
+            WHERE \(conditions.joined(separator: " AND "))
+            ORDER BY run.started_at DESC, run.id DESC LIMIT ?
+            """, arguments
+        ).reversed()
+    }
+
+    /// The runs that have the name of a baseline, by number.
+    ///
+    /// - Throws: `HistoryError.noSuchBaseline`.
+    func runs(ofBaseline name: String) throws -> [RunSummary] {
+        let runs = try summaries(
+            "WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?) ORDER BY run.id", [name])
+        guard !runs.isEmpty else { throw HistoryError.noSuchBaseline(path, name) }
+        return runs
+    }
+
+    private func summaries(
+        _ clauses: String, _ arguments: StatementArguments = []
+    ) throws -> [RunSummary] {
+        try reading {
+            try RunSummary.fetchAll($0, sql: RunSummary.sql + " " + clauses, arguments: arguments)
         }
     }
 
     /// The latency samples of a run.
     func gateSamples(_ run: RunSummary) throws -> GateSamples {
-        try translatingErrors {
-            try queue.read { db in
-                let samples = try SampleRow.fetchAll(
-                    db,
-                    sql: """
-                        SELECT layer.path, ns, cpu_ns FROM latency_sample JOIN layer ON layer.id = layer_id
-                        WHERE run_id = ? ORDER BY layer.id, repetition
-                        """, arguments: [run.joined.id])
-                let host =
-                    try RepetitionRow
-                    .filter(Column("run_id") == run.joined.id).order(Column("repetition"))
-                    .fetchAll(db)
-                return GateSamples(samples, host)
-            }
+        try reading { db in
+            let layers = try SampleRow.fetchAll(
+                db,
+                sql: """
+                    SELECT layer.path, samples, wall, cpu FROM latency
+                    JOIN layer ON layer.id = layer_id WHERE run_id = ? ORDER BY layer_id
+                    """, arguments: [run.joined.id])
+            let host =
+                try RepetitionRow
+                .filter(Column("run_id") == run.joined.id).order(Column("repetition"))
+                .fetchAll(db)
+            return try GateSamples(layers, host)
         }
     }
 
     /// The arithmetic of the layers of a profile, by path.
     func work(of run: RunSummary) throws -> [String: LayerWorkRow] {
-        try translatingErrors {
-            try queue.read { db in
-                let paths = try LayerRow.fetchAll(db)
-                let names = Dictionary(uniqueKeysWithValues: paths.map { ($0.id, $0.path) })
-                let rows = try LayerWorkRow.filter(Column("run_id") == run.joined.id).fetchAll(db)
-                let named = rows.compactMap { row in names[row.layerId].map { ($0, row) } }
-                return Dictionary(named) { first, _ in first }
-            }
+        try reading { db in
+            let rows = try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT path, layer_work.* FROM layer_work JOIN layer ON layer.id = layer_id
+                    WHERE set_id = ?
+                    """, arguments: [run.run.workSet])
+            let named = try rows.map { ($0["path"] as String, try LayerWorkRow(row: $0)) }
+            return Dictionary(named) { first, _ in first }
         }
     }
 
-    /// The best peaks that profiles of the machine of `run` with its threads and compute mode saw:
-    /// those of one run may have been measured beside other processes. `nil` where none has any.
+    /// The best peaks that the last profiles of the series of `run` saw: those of one run may have been
+    /// measured beside other processes. `nil` where none has any.
     func roof(like run: RunSummary) throws -> Chart.Roof? {
-        try translatingErrors {
-            try queue.read { db in
-                let of = "run.machine_id = ? AND run.threads = ? AND run.compute = ?"
-                let arguments: StatementArguments = [
-                    run.run.machineId, run.run.threads, run.run.compute,
-                ]
-                let peak = try Double.fetchOne(
-                    db,
-                    sql: """
-                        SELECT max(attainable_gflops) FROM layer_work JOIN run ON run.id = run_id
-                        WHERE layer_work.kind IN ('Linear', 'Conv2d') AND \(of)
-                        """, arguments: arguments)
-                let bandwidth = try Double.fetchOne(
-                    db, sql: "SELECT max(read_bandwidth) FROM run WHERE \(of)",
-                    arguments: arguments)
-                guard let peak, let bandwidth else { return nil }
-                return Chart.Roof(peak: peak, bandwidth: bandwidth)
-            }
-        }
+        let runs = try runs(ofSeries: run.joined.seriesId, limit: 200).map(\.run)
+        guard let peak = runs.compactMap(\.peakGflops).max(),
+            let bandwidth = runs.compactMap(\.readBandwidth).max()
+        else { return nil }
+        return Chart.Roof(peak: peak, bandwidth: bandwidth)
     }
 
     /// The machine that a run took place on.
     func machine(of run: RunSummary) throws -> MachineRow? {
-        try translatingErrors {
-            try queue.read { try MachineRow.fetchOne($0, id: run.run.machineId) }
-        }
+        try reading { try MachineRow.fetchOne($0, key: run.run.machineId) }
     }
 }
 
-/// One latency.
-struct SampleRow: HistoryColumns {
+/// The samples of one layer.
+private struct SampleRow: HistoryColumns {
     let path: String
-    let ns: Int
-    let cpuNs: Int?
+    let samples: Int
+    let wall: Data
+    let cpu: Data?
 }
 
 extension GateSamples {
-    fileprivate init(_ samples: [SampleRow], _ host: [RepetitionRow]) {
-        var total = Layer(path: Profile.totalPath)
-        var layers: [Layer] = []
-        for sample in samples {
-            if sample.path == total.path {
-                total.append(sample)
-            } else {
-                if layers.last?.path != sample.path { layers.append(Layer(path: sample.path)) }
-                layers[layers.count - 1].append(sample)
-            }
-        }
+    fileprivate init(_ rows: [SampleRow], _ host: [RepetitionRow]) throws {
+        let layers = try rows.map(Layer.init)
         self.init(
-            total: total, layers: layers,
+            total: layers.first { $0.path == Profile.totalPath } ?? Layer(path: Profile.totalPath),
+            layers: layers.filter { $0.path != Profile.totalPath },
             host: host.map {
                 Host(
                     canaryGFLOPS: $0.canaryGflops, canaryCPUGFLOPS: $0.canaryCpuGflops,
-                    otherLoad: $0.otherLoad)
+                    otherLoad: $0.otherLoad, canaryCPUNanoseconds: $0.canaryCpuNs,
+                    modelCPUNanoseconds: $0.modelCpuNs)
             })
     }
 }
 
 extension GateSamples.Layer {
-    fileprivate mutating func append(_ sample: SampleRow) {
-        wall.append(Double(sample.ns))
-        if let time = sample.cpuNs { cpu.append(Double(time)) }
+    fileprivate init(_ row: SampleRow) throws {
+        self.init(
+            path: row.path,
+            wall: try PackedSamples.decode(row.wall, count: row.samples).map(Double.init),
+            cpu: try row.cpu.map { try PackedSamples.decode($0, count: row.samples) }?
+                .map(Double.init) ?? [])
     }
 }
-
-extension MachineRow: Identifiable {}

@@ -58,6 +58,7 @@ struct RunRow: NumberedRow {
     let gitCommit: String?
     var machineId: Int64
     var modelId: Int64
+    var seriesId: Int64
     let modelPath: String
     let reference: String?
     let threads: Int
@@ -84,6 +85,32 @@ struct RunRow: NumberedRow {
     let warnings: String?
     /// Why golden and model do not belong together, a line of `kind: message` each.
     let problems: String?
+    /// See `OpenedModel.architecture`; `nil` in runs of old versions.
+    var architecture: String?
+    /// How CPU time was measured, see `Series.processClock`.
+    let clock: String
+    /// Identifies the canary's kernel; `nil` in runs of old versions.
+    let canary: String?
+    /// Whether the user allowed a golden of other weights.
+    let allowed: Bool
+    /// See `LayerSet`: errors of layers, and their work.
+    var errorSet: Int64?
+    var workSet: Int64?
+    /// What the roofline allows for products, at most.
+    let peakGflops: Double?
+    /// Errors of the output in a verification.
+    let outputRelativeRms: Double?
+    let outputRelativePower: Double?
+    /// Median latency of the forward in a profile.
+    let totalMedianNs: Double?
+
+    /// Whether later runs may be measured by it: it passed, on a golden of its own weights.
+    var isSound: Bool {
+        (verdict == nil || verdict == Verdict.pass.rawValue) && problems == nil && !allowed
+    }
+    /// The same in SQL.
+    static let isSoundSQL =
+        "(run.verdict IS NULL OR run.verdict = 'pass') AND run.problems IS NULL AND NOT run.allowed"
 
     /// The lines of `problems`.
     var problemLines: [String] { problems?.split(separator: "\n").map(String.init) ?? [] }
@@ -98,17 +125,22 @@ struct RepetitionRow: HistoryRow {
     /// For a second of processor time.
     let canaryCpuGflops: Double
     let otherLoad: Double?
+    /// CPU time of the canary and of the forward next to it; `nil` in runs of old versions.
+    let canaryCpuNs: Int?
+    let modelCpuNs: Int?
 }
 
 /// The arithmetic of one layer of a profile.
 struct LayerWorkRow: HistoryRow {
     static let databaseTableName = "layer_work"
-    var runId: Int64
+    var setId: Int64
     var layerId: Int64
     let kind: String
     let operations: Int
     let bytes: Int
-    let attainableGflops: Double?
+
+    /// Kinds of matrix products, which a roofline shows.
+    static let products: Set = ["Linear", "Conv2d"]
 }
 
 /// A run that others are compared with.
@@ -126,19 +158,30 @@ struct LayerRow: NumberedRow {
     let path: String
 }
 
-struct LatencySampleRow: HistoryRow {
-    static let databaseTableName = "latency_sample"
+/// The samples of one layer of a profile.
+struct LatencyRow: HistoryRow {
+    static let databaseTableName = "latency"
     var runId: Int64
     var layerId: Int64
-    let repetition: Int
-    let ns: Int
-    /// Processor time of all threads meanwhile.
-    let cpuNs: Int?
+    let samples: Int
+    let medianNs: Double
+    /// See `PackedSamples`.
+    let wall: Data
+    /// CPU time of all threads meanwhile; `nil` where it is not known of every repetition.
+    let cpu: Data?
+
+    /// - Throws: `DatabaseError` for samples that are not latencies.
+    init(runId: Int64, layerId: Int64, wall: [Int], cpu: [Int]) throws {
+        (self.runId, self.layerId, samples) = (runId, layerId, wall.count)
+        medianNs = wall.map(Double.init).median
+        self.wall = try PackedSamples.encode(wall)
+        self.cpu = cpu.count == wall.count ? try PackedSamples.encode(cpu) : nil
+    }
 }
 
 struct AccuracyRow: HistoryRow {
     static let databaseTableName = "accuracy"
-    var runId: Int64
+    var setId: Int64
     var layerId: Int64
     /// `nil` where the value is not finite.
     let relativeRms: Double?

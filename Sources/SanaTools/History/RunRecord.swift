@@ -23,6 +23,9 @@ struct RunRecord: Sendable {
         let bytes: Int
         /// What the roofline allows.
         let attainableGFLOPS: Double?
+
+        /// Whether it is a matrix product, which a roofline shows.
+        var isProduct: Bool { LayerWorkRow.products.contains(kind) }
     }
 
     /// One layer's comparison, see `Comparison`.
@@ -58,6 +61,14 @@ struct RunRecord: Sendable {
     /// What a profile measured beside latencies.
     var profile: Profile?
     var storedBytes: Int?
+    /// See `OpenedModel.architecture`.
+    var architecture: String?
+    /// How CPU time was measured.
+    var clock = Series.processClock
+    /// Identifies the canary's kernel.
+    var canary: String?
+    /// Whether the user allowed a golden of other weights.
+    var allowed = false
 
     static func verification(
         _ result: Verification, _ model: LoadedModel, _ sizes: RunSizes, _ workers: WorkerPool
@@ -79,6 +90,7 @@ struct RunRecord: Sendable {
                         isolated: $0.isolated))
             })
         (record.problems, record.storedBytes) = (result.problems, model.storedBytes)
+        (record.architecture, record.allowed) = (model.architecture, result.isStaleAllowed)
         return record
     }
 
@@ -106,6 +118,8 @@ struct RunRecord: Sendable {
                 })
         record.peakRSSBytes = result.peakRSSBytes
         (record.profile, record.storedBytes) = (result, result.storedBytes)
+        record.architecture = model.architecture
+        (record.clock, record.canary) = (result.clock, result.canary)
         return record
     }
 }

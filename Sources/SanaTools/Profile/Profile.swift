@@ -42,6 +42,9 @@ struct Profile: Sendable {
         let cpuNanoseconds: Int
         /// Part of all processors that others took, 0...1; `nil` where the system does not tell.
         let otherLoad: Double?
+        /// CPU time of the canary and of the forward next to it, where they are known.
+        var canaryCPUNanoseconds: Int?
+        var modelCPUNanoseconds: Int?
     }
 
     /// The best rates that this machine showed.
@@ -88,6 +91,10 @@ struct Profile: Sendable {
     let warnings: [String]
     let startedAt: Date
     let seconds: Double
+    /// How CPU time was measured.
+    var clock = Series.processClock
+    /// Identifies the canary's kernel.
+    var canary: String?
 
     /// Rate of the whole forward.
     var gflops: Double { Double(operations) / total.median }

@@ -20,6 +20,8 @@ extension RunSummary {
             "output_relative_rms": .double(joined.outputRelativeRms),
             "output_relative_power": .double(joined.outputRelativePower),
             "total_median_ns": .double(joined.totalMedianNs),
+            "architecture": .text(run.architecture), "clock": .string(run.clock),
+            "canary": .text(run.canary), "allowed": .bool(run.allowed),
             "tool_version": .string(run.toolVersion),
             "git_commit": .text(run.gitCommit),
         ])

@@ -1,3 +1,5 @@
+import Crypto
+import Foundation
 import SanaModel
 import SanaQuant
 
@@ -76,6 +78,24 @@ struct OpenedModel: Sendable {
             ?? WeightsDigest.compute(source, workers: workers)
     }
 
+    /// SHA-256 over the model's class and the names and shapes of its weights, whatever their values
+    /// and stored types: models with the same one do the same work.
+    var architecture: String {
+        let int8 = Set(source.tensors.filter { $0.dtype == .i8 }.map(\.name))
+        let lines = source.tensors.compactMap { tensor -> String? in
+            // The scales of an int8 weight are part of it.
+            if tensor.name.hasSuffix(".scale"),
+                int8.contains(tensor.name.dropLast("scale".count) + "weight")
+            {
+                return nil
+            }
+            let shape = tensor.shape.map(String.init).joined(separator: ",")
+            return "\(tensor.name) \(shape)"
+        }
+        let text = ([config.modelClass.rawValue] + lines.sorted()).joined(separator: "\n")
+        return Array(SHA256.hash(data: Data(text.utf8))).hexadecimal
+    }
+
     /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
     var dtypes: String {
         let sizes = Dictionary(grouping: source.tensors, by: \.dtype.rawValue)
@@ -103,7 +123,8 @@ struct OpenedModel: Sendable {
         let bytes = source.tensors.map { ($0.name, $0.byteCount) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
-            sourceDigest: digest, isConverted: manifest != nil, network: network,
+            sourceDigest: digest, architecture: architecture, isConverted: manifest != nil,
+            network: network,
             loadSeconds: seconds,
             tensorBytes: Dictionary(bytes) { first, _ in first },
             int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
@@ -118,6 +139,8 @@ struct LoadedModel: Sendable {
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
     let sourceDigest: String
+    /// See `OpenedModel.architecture`.
+    let architecture: String
     /// Whether that is the digest of other weights than these, which were made from them.
     let isConverted: Bool
     let network: SanaNetwork

@@ -37,11 +37,11 @@ extension Verification {
             scheduler: trajectory.schedulerName, steps: trajectory.steps,
             guidanceScale: trajectory.guidanceScale,
             golden: try trajectory.final())
-        let staleness =
-            options.allowStale
-            ? []
-            : trajectory.provenance.staleness(
-                model.sourceDigest, isConverted: model.isConverted)
+        var staleness = trajectory.provenance.staleness(
+            model.sourceDigest, isConverted: model.isConverted)
+        if options.allowStale {
+            (result.isStaleAllowed, staleness) = (!staleness.isEmpty, [])
+        }
         result.problems =
             try trajectory.nonfiniteInputs + trajectory.problems(sampling.schedule)
         if let problem = trajectory.provenance.foreignClass(model.config) {

@@ -38,11 +38,11 @@ extension Verification {
             numerics: options.numerics, weightsDigest: model.sourceDigest,
             dtypes: model.dtypes, startedAt: Date())
         result.goldenRounding = golden.provenance.roundingError ?? 0
-        let staleness =
-            options.allowStale
-            ? []
-            : golden.provenance.staleness(
-                model.sourceDigest, isConverted: model.isConverted)
+        var staleness = golden.provenance.staleness(
+            model.sourceDigest, isConverted: model.isConverted)
+        if options.allowStale {
+            (result.isStaleAllowed, staleness) = (!staleness.isEmpty, [])
+        }
         if let problem = golden.provenance.foreignClass(model.config) {
             result.problems = [problem] + staleness
             return result

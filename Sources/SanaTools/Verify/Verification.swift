@@ -79,6 +79,8 @@ struct Verification: Sendable {
     /// The model's output; `nil` when the golden has none, or one of another shape.
     var output: Layer?
     var problems: [Problem] = []
+    /// Whether the golden is of other weights, which the user allowed.
+    var isStaleAllowed = false
     /// What makes it fail; `nil` when it passes, or fails by its problems alone.
     var attribution: Attribution?
     /// Why own errors, asked for or cheap, could not be had.

@@ -13,19 +13,18 @@ struct ReportPage {
     ///
     /// - Throws: `HistoryError`.
     func html() throws -> String {
-        let runs = try store.allRuns()
         Markup.contentType
         let template = try MustacheTemplate(
             string: String(decoding: PackageResources.report_mustache, as: UTF8.self))
         let verification = newest(.verify)
         let profile = newest(.profile, beside: verification)
         var charts = try [layerChart(profile, verification)].compactMap { $0 }
-        charts += try historyCharts(runs)
-        charts += try [roofline(profile), tradeoff(runs), errors(verification)].compactMap { $0 }
+        charts += try historyCharts()
+        charts += try [roofline(profile), tradeoff(), errors(verification)].compactMap { $0 }
         var context: [String: Any] = [
             "word": judgements.verdict.gateWord, "headline": headline,
             "subject": "\(judgements.count) series of \(store.path.lastPathComponent.printable), "
-                + "\(runs.count) runs",
+                + "\(try store.runCount()) runs",
             "sentences": sentences, "charts": charts.map(\.context),
             "facts": try facts(profile ?? verification), "version": SanaToolsCommand.version,
         ]
@@ -153,18 +152,19 @@ struct ReportPage {
 
     /// The forward of every profiled series and the output's error of every verified one; where a
     /// layer got slower, that layer too, since a forward's own time wanders with its host.
-    private func historyCharts(_ runs: [RunSummary]) throws -> [Chart] {
+    private func historyCharts() throws -> [Chart] {
         try judgements.sorted { $0.verdict > $1.verdict }.prefix(8).enumerated().flatMap {
             index, judgement -> [Chart] in
-            let series = Series(judgement.run)
-            let mine = runs.filter { Series($0) == series }
+            let subject = judgement.run.run
+            let mine = try store.runs(
+                ofSeries: judgement.run.joined.seriesId, limit: StepDetection.longestHistory)
             let name =
-                "\(judgement.run.run.modelPath.lastPathComponent), \(series.dtype), "
-                + "latent \(series.height)×\(series.width)"
+                "\(subject.modelPath.lastPathComponent), \(judgement.run.joined.dtype), "
+                + "latent \(subject.height)×\(subject.width)"
             func label(_ run: RunSummary) -> String {
                 "run \(run.joined.id), \(run.run.startedAt.prefix(10))"
             }
-            guard series.kind == RunRecord.Kind.profile.rawValue else {
+            guard subject.kind == RunRecord.Kind.profile.rawValue else {
                 let errors = mine.compactMap { run in
                     run.joined.outputRelativeRms.map { (label(run), $0) }
                 }
@@ -183,7 +183,7 @@ struct ReportPage {
             let layer = try slower.flatMap { finding in
                 Chart.history(
                     "\(finding.path): \(name)", id: "history-\(index)-layer",
-                    try mine.suffix(StepDetection.longestHistory).compactMap { run in
+                    try mine.compactMap { run in
                         let pool = GatePool([try store.gateSamples(run)])
                         let times = finding.cpu == nil ? pool.wall : pool.cpu
                         return times[finding.path]?.runMedians.first.map { (label(run), $0) }
@@ -199,7 +199,7 @@ struct ReportPage {
         let points = try store.run(run.joined.id).1.compactMap { layer in
             work[layer.path].flatMap { work -> Chart.RooflinePoint? in
                 guard let time = layer.medianNs, time > 0, work.operations > 0, work.bytes > 0,
-                    work.kind == "Linear" || work.kind == "Conv2d"
+                    LayerWorkRow.products.contains(work.kind)
                 else { return nil }
                 let operations = Double(work.operations)
                 return .init(
@@ -212,8 +212,9 @@ struct ReportPage {
 
     /// Every stored type of the model, and of those verified against the same goldens: a checkpoint of
     /// another type has another digest.
-    private func tradeoff(_ runs: [RunSummary]) -> Chart? {
+    private func tradeoff() throws -> Chart? {
         guard let digest = judgements.last?.run.joined.digest else { return nil }
+        let runs = try store.newestOfEachSeries()
         let goldens = Set(
             runs.filter { $0.joined.digest == digest }
                 .compactMap { $0.run.reference?.lastPathComponent })
