@@ -11,7 +11,8 @@ extension Checkpoint {
         content: ByteView, path: String, subfolder: String? = nil, variant: String? = nil,
         config: String? = nil
     ) throws {
-        let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
+        try UnfinishedDownload.check(path)
+        let zip = try FileWeights.zip(content, path: path)
         if let zip, zip[Checkpoint.indexName] != nil {
             try self.init(DDUF(zip), subfolder: subfolder, variant: variant, config: config)
             return
@@ -38,9 +39,10 @@ extension Checkpoint {
 
     /// Whether a file is of torch.save or DDUF rather than safetensors.
     ///
-    /// - Throws: `FileError`.
+    /// - Throws: `FileError`, `SafetensorsError`.
     public static func isPacked(_ path: String) throws -> Bool {
-        try FileWeights.isTorchFile(path) || ZipFile.isZip(ByteView(mapping: path))
+        try FileWeights.isTorchFile(path)
+            || FileWeights.zip(ByteView(mapping: path), path: path) != nil
     }
 
     /// Whether a file's tensors have other names than diffusers gives them.
@@ -61,7 +63,8 @@ extension Checkpoint {
 
     /// The same for a file that is already in memory.
     public static func weights(content: ByteView, path: String) throws -> any TensorSource {
-        let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
+        try UnfinishedDownload.check(path)
+        let zip = try FileWeights.zip(content, path: path)
         guard let zip, zip[Checkpoint.indexName] != nil else {
             return try FileWeights(content, zip, path: path).source
         }
@@ -87,10 +90,13 @@ private struct FileWeights {
                 path: path, diskPath: path, tensors: tensors.map(\.info), fileBytes: content)
         } else {
             guard !Self.isTorchFile(path) else {
+                let foreign = ForeignContent(content)
                 throw BadDataError(
                     file: path,
-                    reason: "not a zip file, so not what torch.save writes since torch 1.6",
-                    remedy: "download it again, or load and save it again with a newer torch")
+                    reason: foreign.map { "is \($0.description)" }
+                        ?? "not a zip file, so not what torch.save writes since torch 1.6",
+                    remedy: foreign?.remedy
+                        ?? "download it again, or load and save it again with a newer torch")
             }
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
@@ -99,6 +105,10 @@ private struct FileWeights {
         let stripped = OriginalNames.stripped(tensors)
         inner = stripped.map(\.info)
         layout = OriginalNames.areOriginal(stripped) ? .original : .diffusers
+        if layout == .original {
+            // Their tensors cannot be taken apart by rows.
+            try QuantizationCheck.require(config: nil, tensors: inner, file: path)
+        }
         if let plain, layout == .diffusers, inner == plain.tensors {
             source = plain
         } else {
@@ -107,6 +117,19 @@ private struct FileWeights {
                 ? try OriginalNames.renamed(stripped, file: path) : stripped
             source = try MappedTensors(named, path: path)
         }
+        try Checkpoint.checkNotEmpty(source, file: path)
+    }
+
+    /// The content as a zip file, where it is one.
+    ///
+    /// - Throws: `BadDataError` for one that is broken, `SafetensorsError` for one that is called a
+    ///   safetensors file: nobody else would read it as what it is.
+    static func zip(_ content: ByteView, path: String) throws -> ZipFile? {
+        guard ZipFile.isZip(content) else { return nil }
+        guard !path.hasSuffix(".safetensors") else {
+            throw SafetensorsError(path, .foreign(ForeignContent(content) ?? .zip))
+        }
+        return try ZipFile(content: content, path: path)
     }
 
     /// Whether a file's name says that torch.save wrote it.
@@ -147,7 +170,7 @@ struct DDUF {
     func names(in folder: String) -> [String] {
         zip.entries.filter { $0.name.hasPrefix(folder + "/") }.map {
             String($0.name.dropFirst(folder.count + 1))
-        }.filter { !$0.contains("/") }
+        }.filter { !$0.contains("/") && !$0.isSystemFileName }
     }
 }
 

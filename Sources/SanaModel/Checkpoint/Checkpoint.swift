@@ -114,15 +114,33 @@ public struct Checkpoint: Sendable {
             let single = try SafetensorsFile(path: file)
             (source, files) = (single, [single])
         }
+        try Self.checkNotEmpty(source, file: file)
         self.init(
             path: folder, config: (json, configPath), source: source, variant: weights.variant,
             files: files.map { StoredFile($0) })
     }
 
+    /// - Throws: `BadDataError` for weights without a tensor.
+    static func checkNotEmpty(_ source: any TensorSource, file: String) throws {
+        guard source.tensors.isEmpty else { return }
+        throw BadDataError(
+            file: file, reason: "holds no tensors",
+            remedy: "download the file again, or save the model again")
+    }
+
+    /// Checks that the weights are stored as the configuration says, in a way that is supported.
+    ///
+    /// - Throws: `QuantizationError`.
+    public func checkQuantization() throws {
+        try QuantizationCheck.require(config: configJSON, tensors: source.tensors, file: path)
+    }
+
     /// The model's configuration.
     ///
-    /// - Throws: `BadDataError`.
-    public func config() throws -> SanaConfig { try SanaConfig(json: configJSON, file: configPath) }
+    /// - Throws: `BadDataError`, also where the shapes of the tensors contradict it.
+    public func config() throws -> SanaConfig {
+        try SanaConfig(json: configJSON, file: configPath, shapes: ShapeFacts(source))
+    }
 }
 
 /// A file that holds weights, on disk or inside of another one.

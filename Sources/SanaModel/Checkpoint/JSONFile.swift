@@ -25,11 +25,43 @@ public enum JSONFile {
                 file: path,
                 reason: "\(content.count) bytes is over the limit of \(maximumByteCount)")
         }
-        do {
-            return try content.withUnsafeBytes { (bytes) throws(JSONError) in
-                try JSONScanner.parse(bytes, allowsNonFinite: allowsNonFinite)
+        return try telling(content, path) { bytes throws(JSONError) in
+            try JSONScanner.parse(bytes, allowsNonFinite: allowsNonFinite)
+        }
+    }
+
+    /// The keys of the object that a document is, of which nothing else is kept: for large files
+    /// that only have to be whole.
+    ///
+    /// - Parameter path: for messages.
+    /// - Throws: `BadDataError` for text that is not strict JSON, or not an object.
+    public static func keys(_ content: ByteView, path: String) throws -> Set<String> {
+        try telling(content, path) { bytes throws(JSONError) in
+            var scanner = JSONScanner(bytes, allowsNonFinite: true)
+            var keys = Set<String>()
+            try scanner.object { scanner, key throws(JSONError) in
+                keys.insert(key)
+                try scanner.skipValue()
             }
+            try scanner.end()
+            return keys
+        }
+    }
+
+    /// Turns what is wrong with a document into an error that names the file.
+    private static func telling<Value>(
+        _ content: ByteView, _ path: String,
+        _ read: (UnsafeRawBufferPointer) throws(JSONError) -> Value
+    ) throws -> Value {
+        do {
+            return try content.withUnsafeBytes { (bytes) throws(JSONError) in try read(bytes) }
         } catch {
+            switch ForeignContent(content) {
+            case nil, .text: break
+            case .some(let foreign):
+                throw BadDataError(
+                    file: path, reason: "is \(foreign.description)", remedy: foreign.remedy)
+            }
             throw BadDataError(
                 file: path, reason: error.description,
                 remedy: "restore the file from its repository")

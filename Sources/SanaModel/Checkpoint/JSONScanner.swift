@@ -117,6 +117,17 @@ public struct JSONScanner {
         }
     }
 
+    /// Reads any value and keeps nothing of it.
+    public mutating func skipValue() throws(JSONError) {
+        skipWhitespace()
+        switch peek {
+        case UInt8(ascii: "{"):
+            try object { scanner, _ throws(JSONError) in try scanner.skipValue() }
+        case UInt8(ascii: "["): try array { scanner throws(JSONError) in try scanner.skipValue() }
+        default: _ = try value()
+        }
+    }
+
     /// Reads a non-negative whole number that fits an `Int`, written with digits alone.
     public mutating func unsignedInteger() throws(JSONError) -> Int {
         let start = offset

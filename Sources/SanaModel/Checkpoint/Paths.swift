@@ -50,7 +50,7 @@ extension String {
         return parentFolder.resolvedPath.appendingPath(lastPathComponent)
     }
 
-    /// Names in this folder, sorted.
+    /// Names in this folder, sorted; without those of the operating system's own files.
     ///
     /// - Throws: `FileError` when it cannot be read.
     public func folderEntries() throws(FileError) -> [String] {
@@ -61,7 +61,7 @@ extension String {
             let name = withUnsafeBytes(of: &entry.pointee.d_name) {
                 String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
             }
-            if name != "." && name != ".." { names.append(name) }
+            if name != ".", name != "..", !name.isSystemFileName { names.append(name) }
         }
         return names.sorted()
     }

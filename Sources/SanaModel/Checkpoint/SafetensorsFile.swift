@@ -9,16 +9,36 @@ public struct SafetensorsFile: TensorSource {
 
     /// Maps and checks the file.
     ///
-    /// - Throws: `FileError`, `SafetensorsError`.
+    /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` for a download that has not
+    ///   finished.
     public init(path: String) throws {
-        try self.init(content: ByteView(mapping: path), path: path)
+        let content = try ByteView(mapping: path)
+        try UnfinishedDownload.check(path)
+        try self.init(content: content, path: path)
     }
 
     /// Checks a file that is already in memory.
     ///
     /// - Throws: `SafetensorsError`.
     public init(content: ByteView, path: String) throws(SafetensorsError) {
-        let header = try content.withUnsafeBytes {
+        do {
+            (dataStart, header) = try Self.readHeader(content, path: path)
+        } catch {
+            guard error.isUnreadable, let foreign = ForeignContent(content),
+                foreign != .safetensors
+            else { throw error }
+            throw SafetensorsError(path, .foreign(foreign))
+        }
+        self.path = path
+        self.content = content
+        indexByName = Dictionary(
+            uniqueKeysWithValues: self.header.tensors.enumerated().map { ($1.name, $0) })
+    }
+
+    private static func readHeader(
+        _ content: ByteView, path: String
+    ) throws(SafetensorsError) -> (dataStart: Int, SafetensorsHeader) {
+        try content.withUnsafeBytes {
             (bytes) throws(SafetensorsError) -> (Int, SafetensorsHeader) in
             let count = try SafetensorsHeader.headerByteCount(
                 bytes, fileByteCount: bytes.count, file: path)
@@ -30,11 +50,6 @@ public struct SafetensorsFile: TensorSource {
                     json: json, dataByteCount: bytes.count - start - count, file: path)
             )
         }
-        self.path = path
-        self.content = content
-        (dataStart, self.header) = header
-        indexByName = Dictionary(
-            uniqueKeysWithValues: self.header.tensors.enumerated().map { ($1.name, $0) })
     }
 
     public var tensors: [TensorInfo] { header.tensors }

@@ -169,6 +169,8 @@ public struct SafetensorsHeader: Sendable {
 public struct SafetensorsError: DiagnosticError, Equatable {
     /// The rule that is broken.
     public enum Rule: Sendable, Equatable {
+        /// The file is something else.
+        case foreign(ForeignContent)
         case noHeader(fileByteCount: Int)
         case headerTooLong(UInt64)
         case headerPastEnd(headerByteCount: Int, fileByteCount: Int)
@@ -195,10 +197,19 @@ public struct SafetensorsError: DiagnosticError, Equatable {
 
     public var category: DiagnosticCategory { .badData }
 
+    /// Whether there is not even a header.
+    var isUnreadable: Bool {
+        switch rule {
+        case .noHeader, .headerTooLong, .headerPastEnd, .headerNotObject, .invalidJSON: true
+        default: false
+        }
+    }
+
     public var description: String { "\(file.printable): \(reason)" }
 
     private var reason: String {
         switch rule {
+        case .foreign(let content): "is \(content.description)"
         case .noHeader(let count):
             "not a safetensors file: \(count) bytes cannot hold the 8-byte header length"
         case .headerTooLong(let length):
@@ -232,8 +243,8 @@ public struct SafetensorsError: DiagnosticError, Equatable {
 
     public var remedy: String? {
         switch rule {
-        case .noHeader, .headerPastEnd:
-            "download the file again; a Git LFS pointer or a web page may have been saved instead"
+        case .foreign(let content): content.remedy
+        case .noHeader, .headerPastEnd: "download the file again"
         case .dataSize(let described, let present) where present < described:
             "download the file again and compare its size with the repository's"
         case .unknownDType:

@@ -49,9 +49,28 @@ public struct SanaConfig: Sendable, Equatable {
 
     /// Reads `config.json`.
     ///
+    /// - Parameter shapes: what the tensors say, for naming the key at fault where they contradict
+    ///   it.
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, of a kind that
+    ///   diffusers' class cannot run, or that the shapes contradict.
+    public init(
+        json: JSONValue, file: String, shapes: ShapeFacts? = nil
+    ) throws(BadDataError) {
+        try self.init(values: json, file: file)
+        if let wrong = shapes?.disagreements(with: self, json: json), let first = wrong.first {
+            let others = wrong.dropFirst().map(\.reason)
+            throw BadDataError(
+                file: file, reason: ([first.reason] + others).joined(separator: "; "),
+                remedy: first.remedy)
+        }
+        try check(json, file: file)
+    }
+
+    /// Reads the values of `config.json` alone, whether or not they fit each other.
+    ///
     /// - Throws: `BadDataError` for a value of the wrong type, out of range, or of a kind that
     ///   diffusers' class cannot run.
-    public init(json: JSONValue, file: String) throws(BadDataError) {
+    public init(values json: JSONValue, file: String) throws(BadDataError) {
         guard json.members != nil else {
             throw BadDataError(file: file, reason: "config is not a JSON object")
         }
@@ -93,7 +112,6 @@ public struct SanaConfig: Sendable, Equatable {
             interpolationScale = value
         }
         if !isControlNet { try readTransformerKeys(reader, json) }
-        try check(reader)
     }
 
     /// What `_class_name` is not.
@@ -117,15 +135,27 @@ public struct SanaConfig: Sendable, Equatable {
         }
     }
 
-    private func check(_ reader: ConfigReader) throws(BadDataError) {
+    /// Checks that the values fit each other.
+    ///
+    /// - Parameter json: what they were read from.
+    /// - Throws: `BadDataError`.
+    public func check(_ json: JSONValue, file: String) throws(BadDataError) {
+        let reader = ConfigReader(json: json, file: file)
         guard innerDim <= 1 << 16, crossInnerDim <= 1 << 16 else {
             throw reader.error("num_attention_heads", "× head dimension is over \(1 << 16)")
         }
         guard crossAttentionDim == innerDim else {
-            throw reader.error(
-                "cross_attention_dim",
-                "is \(crossAttentionDim), but captions are projected to the inner width \(innerDim)"
-            )
+            let heads =
+                "num_attention_heads × attention_head_dim is \(numAttentionHeads) × "
+                + "\(attentionHeadDim) = \(innerDim)"
+            throw json["cross_attention_dim"] == nil
+                ? reader.error(
+                    "num_attention_heads",
+                    "does not fit: \(heads), and cross_attention_dim is absent, which makes it "
+                        + "\(crossAttentionDim)")
+                : reader.error(
+                    "cross_attention_dim",
+                    "is \(crossAttentionDim), and \(heads); the two must be equal")
         }
         guard ffHiddenDim >= 1 else { throw reader.error("mlp_ratio", "leaves no hidden channel") }
         guard interpolationScale == nil || innerDim % 4 == 0 else {

@@ -108,10 +108,25 @@ public struct ShapeFacts: Sendable, Equatable {
         public let expected: String
         /// The tensor that says so.
         public let tensor: String
+        /// Whether `config.json` has the key; otherwise `value` is diffusers' default.
+        public var isStated = true
+        /// What else would fit the shapes.
+        public var alternative: String?
+
+        public var reason: String {
+            (isStated ? "\(key) is \(value)" : "\(key) is absent, which makes it \(value)")
+                + ", and by the shape of \(tensor) it is \(expected)"
+                + (alternative.map { ", or else \($0)" } ?? "")
+        }
+        public var remedy: String { "set \"\(key)\": \(expected) in config.json" }
     }
 
     /// Every key of `config` that the shapes contradict, in the order of diffusers' initialiser.
-    public func disagreements(with config: SanaConfig) -> [Disagreement] {
+    ///
+    /// - Parameter json: what `config` was read from, to tell keys that are absent.
+    public func disagreements(
+        with config: SanaConfig, json: JSONValue? = nil
+    ) -> [Disagreement] {
         var list: [Disagreement] = []
         func compare<Value: Equatable>(
             _ key: String, _ value: Value, _ expected: Value?, _ tensor: String
@@ -119,7 +134,8 @@ public struct ShapeFacts: Sendable, Equatable {
             guard let expected, expected != value else { return }
             list.append(
                 Disagreement(
-                    key: key, value: "\(value)", expected: "\(expected)", tensor: tensor))
+                    key: key, value: "\(value)", expected: "\(expected)", tensor: tensor,
+                    isStated: json.map { $0[key] != nil } ?? true))
         }
         let (block, patch) = ("transformer_blocks.0.", "patch_embed.proj.weight")
         if isControlNet, !config.isControlNet {
@@ -131,12 +147,13 @@ public struct ShapeFacts: Sendable, Equatable {
         compare(
             "out_channels", config.outChannels, isControlNet ? nil : outChannels, "proj_out.weight")
         list += Self.heads(
-            "num_attention_heads", config.numAttentionHeads, config.attentionHeadDim, innerDim,
-            patch)
+            ("num_attention_heads", config.numAttentionHeads),
+            ("attention_head_dim", config.attentionHeadDim), width: innerDim, patch, json)
         compare("num_layers", config.numLayers, numLayers, "transformer_blocks")
         list += Self.heads(
-            "num_cross_attention_heads", config.numCrossAttentionHeads,
-            config.crossAttentionHeadDim, crossInnerDim, block + "attn2.to_q.weight")
+            ("num_cross_attention_heads", config.numCrossAttentionHeads),
+            ("cross_attention_head_dim", config.crossAttentionHeadDim), width: crossInnerDim,
+            block + "attn2.to_q.weight", json)
         compare(
             "cross_attention_dim", config.crossAttentionDim, crossAttentionDim,
             block + "attn2.to_k.weight")
@@ -167,16 +184,40 @@ public struct ShapeFacts: Sendable, Equatable {
         return list
     }
 
-    /// Shapes show heads × dimension only: the heads are what should change where they divide it.
+    /// Head dimensions of the released models, in self-attention and in cross-attention.
+    private static let usualDimensions: Set = [32, 72, 112]
+
+    /// Shapes show heads × dimension only. The key at fault is the one that is absent, or without
+    /// which the other is as in the released models; else the heads, with what else would fit.
     private static func heads(
-        _ key: String, _ heads: Int, _ dimension: Int, _ width: Int?, _ tensor: String
+        _ heads: (key: String, value: Int), _ dimension: (key: String, value: Int), width: Int?,
+        _ tensor: String, _ json: JSONValue?
     ) -> [Disagreement] {
-        guard let width, heads * dimension != width else { return [] }
-        let expected =
-            dimension > 0 && width % dimension == 0
-            ? "\(width / dimension)" : "such that heads × head dimension is \(width)"
+        guard let width, heads.value * dimension.value != width else { return [] }
+        func other(_ value: Int) -> Int? {
+            value > 0 && width % value == 0 ? width / value : nil
+        }
+        func isStated(_ key: String) -> Bool { json.map { $0[key] != nil } ?? true }
+        let (newHeads, newDimension) = (other(dimension.value), other(heads.value))
+        let isUsual = usualDimensions.contains(dimension.value)
+        let blamesDimension: Bool
+        if newHeads == nil || newDimension == nil {
+            blamesDimension = newHeads == nil && newDimension != nil
+        } else if isStated(heads.key) != isStated(dimension.key) {
+            blamesDimension = isStated(heads.key)
+        } else {
+            blamesDimension = !isUsual && newDimension.map(usualDimensions.contains) ?? false
+        }
+        let (wrong, right) = blamesDimension ? (dimension, newDimension) : (heads, newHeads)
+        let (second, its) = blamesDimension ? (heads, newHeads) : (dimension, newDimension)
         return [
-            Disagreement(key: key, value: "\(heads)", expected: expected, tensor: tensor)
+            Disagreement(
+                key: wrong.key, value: "\(wrong.value)",
+                expected: right.map(String.init)
+                    ?? "such that heads × head dimension is \(width)",
+                tensor: tensor, isStated: isStated(wrong.key),
+                alternative: isUsual || blamesDimension
+                    ? nil : its.map { "\(second.key) is \($0)" })
         ]
     }
 }

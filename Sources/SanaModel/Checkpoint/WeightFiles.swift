@@ -72,13 +72,22 @@ public struct WeightFiles: Sendable, Equatable {
                 ? BadDataError(
                     file: folder,
                     reason: "no \(stem)*.safetensors in this folder"
-                        + (index.map { ", which \($0.printable) names as the model" } ?? ""),
+                        + (index.map { ", which \($0.printable) names as the model" } ?? "")
+                        + substitute(names),
                     remedy: "download the weights, or give a .safetensors file as MODEL")
                 : BadDataError(
                     file: folder, reason: "several variants: \(list)",
                     remedy: "choose one with --variant, or give the file itself as MODEL")
         }
         return only
+    }
+
+    /// What is in a folder in place of its weights, as the end of a sentence.
+    private static func substitute(_ names: [String]) -> String {
+        let unfinished = names.first { UnfinishedDownload.target(of: $0) != nil }
+        if let unfinished { return ", only the unfinished download \(unfinished.printable)" }
+        let gguf = names.first { $0.hasSuffix(".gguf") }
+        return gguf.map { ", only \($0.printable), and GGUF quantization is not supported" } ?? ""
     }
 
     /// Whether a file of this name holds weights without a variant: a single file, an index, or a

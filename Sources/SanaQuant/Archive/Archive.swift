@@ -50,7 +50,11 @@ public struct Archive: TensorSource {
     ///
     /// - Throws: `FileError`, `ArchiveError`, `SafetensorsError`.
     public init(path: String) throws {
-        try self.init(content: ByteView(mapping: path), path: path)
+        let content = try ByteView(mapping: path)
+        if let marker = UnfinishedDownload.marker(of: path) {
+            throw ArchiveError(path, .unfinished(marker: marker.lastPathComponent))
+        }
+        try self.init(content: content, path: path)
     }
 
     /// Opens an archive that is already in memory.
@@ -60,6 +64,9 @@ public struct Archive: TensorSource {
         do {
             self = try Self.open(file, path: path)
         } catch let rule as ArchiveError.Rule {
+            if rule == .notArchive, let foreign = ForeignContent(file), foreign != .zstd {
+                throw ArchiveError(path, .foreign(foreign))
+            }
             throw ArchiveError(path, rule)
         }
     }

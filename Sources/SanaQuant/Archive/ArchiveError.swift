@@ -6,6 +6,10 @@ public struct ArchiveError: DiagnosticError, Equatable {
     public enum Rule: Error, Sendable, Equatable {
         // Frames and their table.
         case notArchive
+        /// The file is something else.
+        case foreign(ForeignContent)
+        /// A downloader's file next to the archive says that it is not complete.
+        case unfinished(marker: String)
         case tableMissing
         case tableWithoutChecksums
         case tableReservedBits(UInt8)
@@ -61,6 +65,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
 
     private var reason: String {
         switch rule {
+        case .foreign(let content): "is \(content.description)"
+        case .unfinished(let marker): UnfinishedDownload.reason(marker)
         case .notArchive: "not a zstd archive: no frame at its beginning"
         case .tableMissing: "is truncated: there is a manifest, and no seek table behind it"
         case .tableWithoutChecksums: "seek table has no checksums"
@@ -103,6 +109,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
 
     public var remedy: String? {
         switch rule {
+        case .foreign(let content): content.remedy
+        case .unfinished: UnfinishedDownload.remedy
         case .frameTooLarge: "unpack the file with `zstd -d` and give the .safetensors file"
         case .version, .profile: "update sana-tools"
         case .noManifest:

@@ -23,8 +23,10 @@ struct ModelOptions: ParsableArguments {
     func open(_ model: String) throws -> OpenedModel {
         let path = try ModelPath.resolve(model)
         try check(path)
-        let opened = try OpenedModel.open(
-            path, subfolder: subfolder, variant: variant, config: config)
+        let opened = try ModelFault.advising(model) {
+            try OpenedModel.open(
+                path, subfolder: subfolder, variant: variant, config: config)
+        }
         return path == model ? opened : opened.labelled(model)
     }
 
@@ -34,7 +36,12 @@ struct ModelOptions: ParsableArguments {
     func openCheckpoint(_ model: String) throws -> Checkpoint {
         let path = try ModelPath.resolve(model)
         try check(path)
-        return try Checkpoint.open(path, subfolder: subfolder, variant: variant, config: config)
+        return try ModelFault.advising(model) {
+            let checkpoint = try Checkpoint.open(
+                path, subfolder: subfolder, variant: variant, config: config)
+            try checkpoint.checkQuantization()
+            return checkpoint
+        }
     }
 
     /// - Throws: `UsageError` when a file is asked for a part, `BadDataError` for a golden, a

@@ -45,7 +45,9 @@ struct UnpackCommand: TalkingCommand {
                     + "'convert' makes a repository's weights",
                 remedy: "give the .safetensors.zst file itself")
         }
-        let opened = try OpenedFile.archive(found ?? path)
+        let opened = try ModelFault.advising(archive) {
+            try OpenedFile.archive(found ?? path)
+        }
         let name = ModelPath.stem(archive).lastPathComponent
         let target =
             output

@@ -5,13 +5,19 @@ struct ConfigurationLint {
     private(set) var problems: [Problem] = []
     /// `nil` unless every value can be.
     private(set) var config: SanaConfig?
+    /// Whether the values fit each other.
+    private(set) var isConsistent = true
     /// Class that it says it is of, where this is another.
     private(set) var foreignClass: String?
 
     /// - Parameters:
     ///   - location: the file below the model, for problems.
     ///   - expected: the class that model_index.json names; `nil`: any of Sana's.
-    init(_ json: JSONValue, location: String, expected: SanaConfig.ModelClass? = nil) {
+    ///   - shapes: what the tensors say of the same keys.
+    init(
+        _ json: JSONValue, location: String, expected: SanaConfig.ModelClass? = nil,
+        shapes: ShapeFacts? = nil
+    ) {
         guard let members = json.members else {
             problems.append(Problem(.configInvalid, location, "config is not a JSON object"))
             return
@@ -37,6 +43,13 @@ struct ConfigurationLint {
         }
         guard foreignClass == nil else { return }
         config = readValues(members, location)
+        guard let config else { return }
+        do throws(BadDataError) { try config.check(json, file: location) } catch {
+            isConsistent = false
+            // A key that the shapes contradict is the cause, and is told as that.
+            guard shapes?.disagreements(with: config, json: json).isEmpty ?? true else { return }
+            problems.append(Problem(.configInvalid, location, error.reason, remedy: error.remedy))
+        }
     }
 
     /// Leaves out what cannot be, a key at a time, so that every one of them is told of.
@@ -47,7 +60,7 @@ struct ConfigurationLint {
         var isGood = true
         for _ in 0...members.count {
             do throws(BadDataError) {
-                let config = try SanaConfig(json: .object(members), file: location)
+                let config = try SanaConfig(values: .object(members), file: location)
                 return isGood ? config : nil
             } catch {
                 isGood = false

@@ -15,16 +15,13 @@ struct FolderScan: Sendable {
 
     /// Most files of a folder that are looked at.
     private static let maximumFileCount = 10_000
-    /// What a Git LFS pointer starts with (git-lfs, docs/spec.md), and the longest there is.
-    private static let pointer = (
-        start: Array("version https://git-lfs.github.com/spec/".utf8), maximumByteCount: 1024
-    )
 
     /// - Throws: `FileError` when the folder cannot be listed.
     init(_ path: String, prefix: String, _ problems: inout [Problem]) throws {
         (self.path, self.prefix) = (path, prefix)
         let names = try path.folderEntries()
         for name in names.prefix(Self.maximumFileCount) { add(name, &problems) }
+        reportUnfinished(names, &problems)
     }
 
     /// The files of a folder in a zip file.
@@ -35,7 +32,7 @@ struct FolderScan: Sendable {
         self.prefix = prefix
         for entry in zip.entries where entry.name.hasPrefix(prefix) {
             let name = String(entry.name.dropFirst(prefix.count))
-            guard !name.contains("/") else { continue }
+            guard !name.contains("/"), !name.isSystemFileName else { continue }
             entries[name] = entry.bytes
             if Self.isPointer(entry.bytes) {
                 addPointer(name, &problems)
@@ -44,12 +41,28 @@ struct FolderScan: Sendable {
             }
         }
         files.sort()
+        reportUnfinished(files, &problems)
     }
 
     /// A few files of a folder whose others are of no interest.
     init(of names: [String], in path: String, _ problems: inout [Problem]) {
         (self.path, prefix) = (path, "")
         for name in names { add(name, &problems) }
+        reportUnfinished(
+            names.compactMap { UnfinishedDownload.marker(of: path.appendingPath($0)) }
+                .map(\.lastPathComponent), &problems)
+    }
+
+    /// A problem for every file that a downloader left next to one, or in place of one.
+    private mutating func reportUnfinished(_ names: [String], _ problems: inout [Problem]) {
+        for name in names {
+            guard let target = UnfinishedDownload.target(of: name) else { continue }
+            problems.append(
+                Problem(
+                    .downloadUnfinished, prefix + target,
+                    UnfinishedDownload.reason(name)))
+        }
+        files.removeAll { UnfinishedDownload.target(of: $0) != nil }
     }
 
     private mutating func add(_ name: String, _ problems: inout [Problem]) {
@@ -69,8 +82,8 @@ struct FolderScan: Sendable {
         problems.append(
             Problem(
                 .lfsPointer, prefix + name,
-                "a Git LFS pointer, not the file: header too large or invalid JSON where it is "
-                    + "loaded"))
+                "is \(ForeignContent.lfsPointer.description): header too large or invalid JSON "
+                    + "where it is loaded"))
         unusable.insert(name)
     }
 
@@ -89,7 +102,6 @@ struct FolderScan: Sendable {
     }
 
     private static func isPointer(_ content: ByteView) -> Bool {
-        content.count <= pointer.maximumByteCount
-            && content.withUnsafeBytes { $0.starts(with: pointer.start) }
+        ForeignContent(content) == .lfsPointer
     }
 }

@@ -12,6 +12,8 @@ struct Inspector {
     private var variant: String?
     private var configJSON: JSONValue?
     private var config: SanaConfig?
+    /// Whether the configuration's values fit each other.
+    private var isConsistent = true
     private var source: any TensorSource = PartialSource([])
     private var archive: Archive?
     private var layout = Checkpoint.Layout.diffusers
@@ -110,7 +112,11 @@ struct Inspector {
             _ = try SafetensorsFile(path: path)
             return
         }
-        if file.whole != nil, try Checkpoint.isRenamed(path) { return try readCheckpoint(path) }
+        // Weights that cannot be read are told of below, with all that is wrong with them.
+        let isReadable = QuantizationCheck.findings(config: nil, tensors: file.tensors).isEmpty
+        if file.whole != nil, !file.tensors.isEmpty, isReadable, try Checkpoint.isRenamed(path) {
+            return try readCheckpoint(path)
+        }
         take([file])
         readConfiguration(scan)
     }
@@ -170,8 +176,9 @@ struct Inspector {
         let component = components.first { $0.name + "/config.json" == location }
         let lint = ConfigurationLint(
             json, location: location,
-            expected: component.flatMap { SanaConfig.ModelClass(rawValue: $0.className) })
-        (configJSON, config) = (json, lint.config)
+            expected: component.flatMap { SanaConfig.ModelClass(rawValue: $0.className) },
+            shapes: excused.isEmpty ? ShapeFacts(source) : nil)
+        (configJSON, config, isConsistent) = (json, lint.config, lint.isConsistent)
         problems += lint.problems
     }
 
@@ -179,10 +186,13 @@ struct Inspector {
 
     /// Names, shapes and types that contradict the configuration, found without reading values.
     private mutating func checkConfiguration(_ label: String) {
+        guard !source.tensors.isEmpty else { return }
+        guard checkQuantization() else { return }
         checkTypes()
-        guard let config, !source.tensors.isEmpty else { return }
+        guard let config else { return }
         // With whole files absent, what is there says little.
         if excused.isEmpty { checkShapes(config) }
+        guard isConsistent else { return }
         do {
             try SanaNetwork.check(config, source: source, label: label)
         } catch let error as BindingError {
@@ -190,16 +200,26 @@ struct Inspector {
         } catch {}
     }
 
+    /// - Returns: whether names and shapes mean what they mean in a model that can be read.
+    private mutating func checkQuantization() -> Bool {
+        // With whole files absent, what is there may contradict what belongs to it.
+        let findings = QuantizationCheck.findings(
+            config: excused.isEmpty ? configJSON : nil, tensors: source.tensors)
+        problems += findings.map {
+            Problem(
+                $0.kind == .unsupported ? .quantizationUnsupported : .quantizationMismatch,
+                $0.location, $0.reason, remedy: $0.remedy)
+        }
+        return !findings.contains { $0.kind == .unsupported }
+    }
+
     /// Keys that the shapes contradict; where there is none, those that make it another model than
     /// the released one of these shapes.
     private mutating func checkShapes(_ config: SanaConfig) {
         let facts = ShapeFacts(source)
-        let disagreements = facts.disagreements(with: config)
+        let disagreements = facts.disagreements(with: config, json: configJSON)
         problems += disagreements.map {
-            Problem(
-                .configShapes, $0.key,
-                "\($0.key) is \($0.value), and by the shape of \($0.tensor) it is "
-                    + $0.expected, remedy: "set \"\($0.key)\": \($0.expected) in config.json")
+            Problem(.configShapes, $0.key, $0.reason, remedy: $0.remedy)
         }
         guard disagreements.isEmpty,
             let (model, differences) = facts.nearest(to: config, json: configJSON ?? .null)
@@ -217,7 +237,10 @@ struct Inspector {
     /// Float weights of several types, but for scales and what convert keeps on purpose.
     private mutating func checkTypes() {
         guard archive?.manifest == nil, configJSON?["quantization_config"] == nil else { return }
-        let floats = source.tensors.filter { $0.dtype.isFloatWeight }
+        let kept = (source as? PartialSource)?.keptTypes ?? []
+        let floats = source.tensors.filter {
+            $0.dtype.isFloatWeight && !kept.contains($0.dtype.rawValue)
+        }
         let counts = Dictionary(grouping: floats, by: \.dtype.rawValue).mapValues(\.count)
         guard counts.count > 1 else { return }
         let list = counts.sorted { ($0.value, $0.key) > ($1.value, $1.key) }

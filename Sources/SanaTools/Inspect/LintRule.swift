@@ -8,12 +8,19 @@ enum LintRule: String, CaseIterable, Sendable {
     case modelIndexInvalid = "model-index-invalid"
     case transformerAbsent = "transformer-absent"
     case componentAbsent = "component-absent"
+    case componentFileAbsent = "component-file-absent"
+    case componentFileInvalid = "component-file-invalid"
+    case componentClass = "component-class"
+    case tokenizerAbsent = "tokenizer-absent"
     case linkDangling = "link-dangling"
     case lfsPointer = "lfs-pointer"
+    case downloadUnfinished = "download-unfinished"
+    case fileForeign = "file-foreign"
     case fileUnreadable = "file-unreadable"
     case fileTruncated = "file-truncated"
     case fileInvalid = "file-invalid"
     case weightsAbsent = "weights-absent"
+    case weightsEmpty = "weights-empty"
     case weightsTwice = "weights-twice"
     case pickleOnly = "pickle-only"
     case pickleBeside = "pickle-beside"
@@ -37,6 +44,8 @@ enum LintRule: String, CaseIterable, Sendable {
     case configUnknownKey = "config-unknown-key"
     case configShapes = "config-shapes"
     case configReleased = "config-released"
+    case quantizationUnsupported = "quantization-unsupported"
+    case quantizationMismatch = "quantization-mismatch"
     case tensorMissing = "tensor-missing"
     case tensorUnexpected = "tensor-unexpected"
     case tensorMisshapen = "tensor-misshapen"
@@ -93,6 +102,19 @@ enum LintRule: String, CaseIterable, Sendable {
             .componentAbsent, .warning, "model_index.json names a component whose folder is absent",
             "download the folder if the pipeline is to run from here"),
         Entry(
+            .componentFileAbsent, .error, "a component lacks a file that it is loaded from",
+            "download the file from the repository"),
+        Entry(
+            .componentFileInvalid, .error, "a component's settings or vocabulary cannot be read",
+            "download the file again, or restore it from the repository"),
+        Entry(
+            .componentClass, .warning,
+            "model_index.json names a class the pipeline does not work with",
+            "restore model_index.json from the repository, or name the class there"),
+        Entry(
+            .tokenizerAbsent, .warning, "a tokenizer without tokenizer.json",
+            "download tokenizer.json; making it from the other files needs more Python packages"),
+        Entry(
             .linkDangling, .error, "a symbolic link leads to nothing",
             "download the file again: the cache has lost the blob behind it"),
         Entry(
@@ -101,6 +123,13 @@ enum LintRule: String, CaseIterable, Sendable {
     ]
 
     private static let fileRules = [
+        Entry(
+            .downloadUnfinished, .error, "a downloader left a file that says it has not finished",
+            UnfinishedDownload.remedy),
+        Entry(
+            .fileForeign, .error,
+            "a weights file is something else: a web page, an error text, a pickle, zeros",
+            "download the file again"),
         Entry(
             .fileUnreadable, .error, "a file cannot be read",
             "check the permissions of the file and its folder"),
@@ -113,6 +142,9 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .weightsAbsent, .error, "no safetensors weights in the component's folder",
             "download the weights, or give a .safetensors file as MODEL"),
+        Entry(
+            .weightsEmpty, .error, "a weights file holds no tensors",
+            "download the file again, or save the model again"),
         Entry(
             .weightsTwice, .warning, "a single file and an index hold the same variant",
             "remove the one that is stale; diffusers loads the shards of the index"),
@@ -191,6 +223,16 @@ enum LintRule: String, CaseIterable, Sendable {
             .configReleased, .warning,
             "a key of config.json differs from the released model with the same shapes",
             "set the key to the released value, unless the model was trained with another"),
+        Entry(
+            .quantizationUnsupported, .error,
+            "weights are quantized by a method or recipe that cannot be read here",
+            "use the float checkpoint it was made from; 'sana-tools convert --dtype int8' quantizes it"
+        ),
+        Entry(
+            .quantizationMismatch, .error,
+            "quantization_config and the stored tensors contradict each other",
+            "restore the config.json that was written with these weights, or the weights that belong to it"
+        ),
         Entry(
             .tensorMissing, .error, "the configuration calls for a tensor that is not there",
             "check that config.json and the weights come from the same revision of the same model"),

@@ -1,4 +1,5 @@
 import SanaModel
+import SanaQuant
 
 /// A safetensors file as far as it can be read.
 struct PartialFile: Sendable {
@@ -19,7 +20,19 @@ struct PartialFile: Sendable {
             do {
                 let file = try SafetensorsFile(content: content, path: path)
                 (whole, tensors) = (file, file.tensors)
+                if tensors.isEmpty {
+                    problems.append(
+                        Problem(.weightsEmpty, location, "the file holds no tensors"))
+                }
             } catch {
+                if case .foreign(let foreign) = error.rule {
+                    problems.append(
+                        Problem(
+                            foreign == .lfsPointer ? .lfsPointer : .fileForeign, location,
+                            "Error while deserializing header: the file is "
+                                + foreign.description, remedy: foreign.remedy))
+                    return nil
+                }
                 guard case .dataSize(let described, let present) = error.rule, described > present,
                     let header = try? Self.header(content, dataByteCount: described, path)
                 else {
@@ -88,6 +101,14 @@ struct PartialSource: TensorSource {
     private let infos: [String: TensorInfo]
 
     func info(_ name: String) -> TensorInfo? { infos[name] }
+
+    /// Float types that convert kept on purpose, as its files say.
+    var keptTypes: Set<String> {
+        let lists = files.compactMap { file in
+            file.whole?.header.metadata.first { $0.key == ContentLayout.keptTypesKey }?.value
+        }
+        return Set(lists.flatMap { $0.split(separator: ",").map(String.init) })
+    }
 
     /// Whether the values of every tensor are there.
     var isWhole: Bool { files.allSatisfy { $0.whole != nil } }

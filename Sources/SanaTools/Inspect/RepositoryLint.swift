@@ -7,6 +7,8 @@ struct RepositoryLint {
     /// A component that model_index.json names.
     struct Component: Sendable {
         let name: String
+        /// Python package of the class.
+        let library: String
         let className: String
         let isPresent: Bool
     }
@@ -20,8 +22,8 @@ struct RepositoryLint {
     /// The pipeline, where the repository is one file.
     private let zip: ZipFile?
     private var scans: [String: FolderScan] = [:]
-    /// Names under which components keep weights.
-    private static let stems = [WeightFiles.stem, "model"]
+    /// Class of the pipeline.
+    private var pipeline = ""
 
     /// - Throws: `FileError` when the folder, or the one asked for in it, is not there.
     init(_ path: String, zip: ZipFile? = nil, subfolder: String?) throws {
@@ -77,6 +79,7 @@ struct RepositoryLint {
                     Problem(.modelIndexInvalid, Repository.indexName, "is not a JSON object"))
                 return
             }
+            pipeline = json["_class_name"]?.string ?? ""
             for member in members where !member.key.hasPrefix("_") { addComponent(member) }
         } catch let error as any DiagnosticError {
             problems.append(
@@ -102,7 +105,8 @@ struct RepositoryLint {
         }
         components.append(
             Component(
-                name: member.key, className: className, isPresent: hasFolder(member.key)))
+                name: member.key, library: entry[0].string ?? "", className: className,
+                isPresent: hasFolder(member.key)))
     }
 
     private mutating func refuse(_ member: JSONValue.Member, _ reason: String) {
@@ -157,12 +161,14 @@ struct RepositoryLint {
                 path: path.appendingPath(component.name), prefix: component.name + "/"
             )
             guard let scan = try? scan(folder) else { continue }
-            for stem in Self.stems where scan.files.contains(where: { $0.hasPrefix(stem) }) {
-                let isModel = folder.prefix == transformer?.prefix
-                let lint = WeightFolderLint(scan, stem: stem, isModel: isModel)
-                if !isModel { problems += lint.problems }
+            if folder.prefix == transformer?.prefix {
+                let lint = WeightFolderLint(scan, stem: WeightFiles.stem, isModel: true)
                 if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
+                continue
             }
+            let lint = ComponentLint(component, scan, pipeline: pipeline)
+            problems += lint.problems
+            if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
         }
         let common = variants.map { Set($0.variants) }.reduce(nil) { (all: Set<String>?, own) in
             all?.intersection(own) ?? own

@@ -18,7 +18,7 @@ struct WeightFolderLint {
 
     /// - Parameters:
     ///   - stem: what weights of this component are called.
-    ///   - isModel: whether this is the transformer, whose weights must be there.
+    ///   - isModel: whether this is the transformer.
     ///   - requested: the variant that the user wants.
     init(_ scan: FolderScan, stem: String, isModel: Bool, variant requested: String? = nil) {
         (self.scan, self.stem) = (scan, stem)
@@ -81,7 +81,7 @@ struct WeightFolderLint {
                 .pickleOnly, pickle,
                 "Error no file named \(stem).safetensors found in directory; pickles are: "
                     + pickles.joined(separator: ", "))
-        } else if isModel {
+        } else {
             add(
                 .weightsAbsent, "",
                 "Error no file named \(stem).safetensors found in directory")

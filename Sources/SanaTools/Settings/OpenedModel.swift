@@ -20,7 +20,7 @@ struct OpenedModel: Sendable {
 
     /// - Parameters:
     ///   - subfolder, variant, config: see `Checkpoint.open`; without meaning for an archive.
-    /// - Throws: the errors of `Checkpoint.open` and `Archive.init`.
+    /// - Throws: the errors of `Checkpoint.open` and `Archive.init`, and `QuantizationError`.
     static func open(
         _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil
     ) throws -> OpenedModel {
@@ -39,12 +39,15 @@ struct OpenedModel: Sendable {
                     reason: "archive has no manifest, and no config.json lies beside it",
                     remedy: "put the model's config.json into the same folder")
             }
+            try QuantizationCheck.require(config: json, tensors: archive.tensors, file: path)
             return OpenedModel(
-                label: path, configJSON: json, config: try SanaConfig(json: json, file: path),
+                label: path, configJSON: json,
+                config: try SanaConfig(json: json, file: path, shapes: ShapeFacts(archive)),
                 source: archive, kind: .archive(archive))
         }
         let checkpoint = try Checkpoint.open(
             path, subfolder: subfolder, variant: variant, config: config)
+        try checkpoint.checkQuantization()
         return OpenedModel(
             label: path, configJSON: checkpoint.configJSON, config: try checkpoint.config(),
             source: checkpoint.source, kind: .checkpoint(checkpoint))
@@ -110,6 +113,12 @@ struct OpenedModel: Sendable {
     ///   manifest gives them; the checksums of frames are checked in any case.
     /// - Throws: `BindingError`, or an error of decoding.
     func load(workers: WorkerPool, checksHashes: Bool = false) throws -> LoadedModel {
+        try ModelFault.advising(label) {
+            try loadWeights(workers: workers, checksHashes: checksHashes)
+        }
+    }
+
+    private func loadWeights(workers: WorkerPool, checksHashes: Bool) throws -> LoadedModel {
         let digest = try sourceDigest(workers: workers)
         let start = ContinuousClock.now
         let resident: any TensorSource

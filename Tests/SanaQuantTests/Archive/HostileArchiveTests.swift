@@ -72,8 +72,11 @@ import Testing
         #expect(broken { $0.listedCount = 5000 } == .tableOutsideFile(frames: 5000))
         #expect(broken { $0.tableMagic = 0x184D_2A5F } == .tableMagic(0x184D_2A5F))
         #expect(broken { $0.tableLength = 8 } == .tableLength(8))
-        #expect(brokenRule([]) == .notArchive)
-        #expect(brokenRule(Array("version https://git-lfs.github.com".utf8)) == .notArchive)
+        #expect(brokenRule([]) == .foreign(.empty))
+        #expect(
+            brokenRule(Array("version https://git-lfs.github.com/spec/v1\n".utf8))
+                == .foreign(.lfsPointer))
+        #expect(brokenRule([1, 2, 3, 4, 5]) == .notArchive)
     }
 
     @Test func tableThatLiesAboutSizes() {

@@ -1,5 +1,6 @@
 import Foundation
 import SanaModel
+import SanaTestSupport
 
 @testable import SanaTools
 
@@ -34,6 +35,46 @@ enum LintCases {
             try $0.remove("transformer")
         },
         .init(rule: .componentAbsent, location: "vae") { try $0.remove("vae") },
+        .init(rule: .componentFileAbsent, location: "vae/config.json") {
+            try $0.remove("vae/config.json")
+        },
+        .init(rule: .componentFileAbsent, location: "scheduler/scheduler_config.json") {
+            try $0.remove("scheduler/scheduler_config.json")
+        },
+        .init(rule: .componentFileAbsent, location: "tokenizer/tokenizer.json") {
+            try $0.remove("tokenizer/tokenizer.json")
+        },
+        .init(rule: .componentFileAbsent, location: "text_encoder/config.json") {
+            try $0.remove("text_encoder/config.json")
+        },
+        .init(rule: .componentFileInvalid, location: "vae/config.json", words: "invalid JSON") {
+            try $0.truncate("vae/config.json", by: 1)
+        },
+        .init(
+            rule: .componentFileInvalid, location: "scheduler/scheduler_config.json",
+            words: "invalid JSON"
+        ) { try $0.truncate("scheduler/scheduler_config.json", by: 1) },
+        .init(
+            rule: .componentFileInvalid, location: "tokenizer/tokenizer.json",
+            words: "invalid JSON"
+        ) { try $0.truncate("tokenizer/tokenizer.json", by: 1) },
+        .init(
+            rule: .componentFileInvalid, location: "tokenizer/tokenizer_config.json",
+            words: "a web page"
+        ) { try $0.write("tokenizer/tokenizer_config.json", "<!doctype html><html></html>") },
+        .init(
+            rule: .componentFileInvalid, location: "tokenizer/tokenizer.model", words: "zeros"
+        ) { try $0.folder.write("tokenizer/tokenizer.model", [UInt8](repeating: 0, count: 90)) },
+        .init(
+            rule: .tokenizerAbsent, location: "tokenizer/tokenizer.json", words: "tokenizer.model"
+        ) {
+            try $0.move("tokenizer/tokenizer.json", "tokenizer/README.md")
+            try $0.folder.write("tokenizer/tokenizer.model", [0x0A, 0x01, 0x80])
+        },
+        .init(
+            rule: .componentClass, location: "text_encoder",
+            words: "names Gemma2ForCausalLM, and SanaPipeline works with Gemma2Model"
+        ) { try $0.edit("model_index.json", "Gemma2Model", "Gemma2ForCausalLM") },
     ]
 
     private static let files: [LintTests.Case] = [
@@ -57,8 +98,36 @@ enum LintCases {
             words: "incomplete metadata, file not fully covered"
         ) { try $0.truncate(weights) },
         .init(
-            rule: .fileInvalid, location: weights, words: "Error while deserializing header"
+            rule: .fileForeign, location: weights, words: "a web page (HTML or XML)"
         ) { try $0.write(weights, "<html><body>404</body></html>") },
+        .init(
+            rule: .fileForeign, location: weights, words: "Invalid username or password"
+        ) { try $0.write(weights, #"{"error": "Invalid username or password."}"#) },
+        .init(rule: .fileForeign, location: weights, words: "all zeros") {
+            try $0.folder.write(weights, [UInt8](repeating: 0, count: 5000))
+        },
+        .init(rule: .fileForeign, location: weights, words: "torch.save file") {
+            try $0.folder.write(weights, ZipBuilder(pickle: [0x80, 0x02]).file)
+        },
+        .init(rule: .fileForeign, location: weights, words: "GGUF") {
+            try $0.folder.write(weights, Array("GGUF".utf8) + [3, 0, 0, 0, 0, 0])
+        },
+        .init(
+            rule: .downloadUnfinished, location: weights, words: ".safetensors.aria2 is next to it"
+        ) { try $0.folder.write(weights + ".aria2", [0, 1]) },
+        .init(
+            rule: .downloadUnfinished, location: weights, words: ".part", also: [.weightsAbsent]
+        ) { try $0.move(weights, weights + ".part") },
+        .init(rule: .weightsEmpty, location: weights, words: "holds no tensors") {
+            try $0.folder.write(weights, SafetensorsBuilder().file)
+        },
+        .init(
+            rule: .fileInvalid, location: weights, words: "Error while deserializing header"
+        ) { repository in
+            var builder = try SafetensorsBuilder(copying: repository.folder(weights))
+            builder.add("stray", .f32, [2], bytes: [0, 0, 0, 0])
+            try repository.folder.write(weights, builder.file)
+        },
         .init(
             rule: .tensorDuplicate, fixture: "sharded", location: shard2,
             words: "in diffusion_pytorch_model-00001-of-00005.safetensors, too",
@@ -79,6 +148,18 @@ enum LintCases {
             rule: .weightsAbsent, location: "transformer/",
             words: "Error no file named diffusion_pytorch_model.safetensors found in directory"
         ) { try $0.remove(weights) },
+        .init(rule: .weightsAbsent, location: "vae/") {
+            try $0.remove("vae/diffusion_pytorch_model.safetensors")
+        },
+        .init(rule: .weightsAbsent, location: "text_encoder/") {
+            try $0.remove("text_encoder/model.safetensors")
+        },
+        .init(rule: .fileTruncated, location: "text_encoder/model.safetensors") {
+            try $0.truncate("text_encoder/model.safetensors", by: 4)
+        },
+        .init(rule: .weightsEmpty, location: "text_encoder/model.safetensors") {
+            try $0.folder.write("text_encoder/model.safetensors", SafetensorsBuilder().file)
+        },
         .init(rule: .weightsTwice, fixture: "sharded", location: weights) {
             try $0.copy(shard2, weights)
         },
@@ -199,6 +280,17 @@ enum LintCases {
             also: [.tensorMisshapen]
         ) { try $0.edit("transformer/config.json", "\"mlp_ratio\": 2.5", "\"mlp_ratio\": 2.0") },
         .init(
+            rule: .configShapes, location: "num_attention_heads",
+            words: "is 16, and by the shape of"
+        ) { try $0.setConfig("num_attention_heads", .int(16)) },
+        .init(
+            rule: .configShapes, location: "num_attention_heads",
+            words: "is absent, which makes it 70, and by the shape of"
+        ) { try $0.setConfig("num_attention_heads", nil) },
+        .init(
+            rule: .configShapes, location: "cross_attention_dim", words: "by the shape of"
+        ) { try $0.setConfig("cross_attention_dim", .int(48)) },
+        .init(
             rule: .configShapes, location: "num_layers", words: "is 3, and by the shape of",
             also: [.tensorMissing]
         ) {
@@ -212,6 +304,19 @@ enum LintCases {
             try repository.folder.write(
                 item, config: item.json.setting("timestep_scale", to: .double(1)),
                 in: "transformer")
+        },
+        .init(
+            rule: .quantizationMismatch, location: "quantization_config",
+            words: "names sdnq (int8), and no weight is quantized"
+        ) {
+            try $0.edit(
+                "transformer/config.json", "\"dropout\"",
+                "\"quantization_config\": {\"quant_method\": \"sdnq\"}, \"dropout\"")
+        },
+        .init(
+            rule: .quantizationUnsupported, location: "proj_out.SCB", words: "bitsandbytes (int8)"
+        ) {
+            try $0.rewrite(adding: ["proj_out.SCB"]) { ($0.name, $0.dtype, $0.shape, $1) }
         },
         .init(rule: .tensorMissing, location: "proj_out.bias", words: "missing keys") {
             try $0.rewrite { info, bytes in
@@ -242,6 +347,16 @@ enum LintCases {
 }
 
 extension TinyRepository {
+    /// Sets a key of the transformer's configuration; `nil` removes it.
+    fileprivate func setConfig(_ key: String, _ value: JSONValue?) throws {
+        let name = "transformer/config.json"
+        let json = try JSONFile.read(folder(name))
+        let changed =
+            value.map { json.setting(key, to: $0) }
+            ?? .object((json.members ?? []).filter { $0.key != key })
+        try write(name, changed.text(indent: 2))
+    }
+
     /// Leaves a tensor out of the shard that holds it.
     fileprivate func drop(_ tensor: String) throws {
         for name in folder.entries("transformer") where name.hasSuffix(".safetensors") {

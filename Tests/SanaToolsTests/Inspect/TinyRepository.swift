@@ -2,8 +2,8 @@ import Foundation
 import SanaModel
 import SanaTestSupport
 
-/// A pipeline's repository in a temporary folder, of a tiny transformer and a VAE, that a test may
-/// damage.
+/// A pipeline's repository in a temporary folder, of a tiny transformer and stand-ins for all other
+/// components, that a test may damage.
 struct TinyRepository {
     let folder: TemporaryFolder
     var path: String { folder.path }
@@ -20,12 +20,26 @@ struct TinyRepository {
         builder.add("w", [2], [1, 2])
         try folder.write("vae/diffusion_pytorch_model.safetensors", builder.file)
         try folder.write("vae/config.json", Array(#"{"_class_name": "AutoencoderDC"}"#.utf8))
+        for name in ["text_encoder", "tokenizer", "scheduler"] {
+            try FileManager.default.createDirectory(
+                atPath: folder(name), withIntermediateDirectories: true)
+        }
+        try folder.write("text_encoder/model.safetensors", builder.file)
+        try write("text_encoder/config.json", #"{"architectures": ["Gemma2Model"]}"#)
+        try write("tokenizer/tokenizer.json", #"{"model": {"vocab": {"a": 0}}}"#)
+        try write("tokenizer/tokenizer_config.json", "{}")
+        try write(
+            "scheduler/scheduler_config.json",
+            #"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#)
         try folder.write(
             "model_index.json",
             Array(
                 #"""
                 {"_class_name": "SanaPipeline", "_diffusers_version": "0.42.1",
                  "safety_checker": [null, null], "force_upcast": true,
+                 "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+                 "text_encoder": ["transformers", "Gemma2Model"],
+                 "tokenizer": ["transformers", "GemmaTokenizerFast"],
                  "transformer": ["diffusers", "SanaTransformer2DModel"],
                  "vae": ["diffusers", "AutoencoderDC"]}
                 """#.utf8))
