@@ -41,7 +41,7 @@ import Testing
         #expect(good.code == 0, "\(good.output)\(good.talk)")
         let bad = try program.run(["verify", "lie.safetensors.zst", "--tolerance", "1"] + golden)
         #expect(bad.code == 65 && bad.talk.contains("SHA-256 of tensor '\(tensor.name)'"))
-        #expect(try program.run("digest", "lie.safetensors.zst").code == 65)
+        #expect(try program.run("digest", "lie.safetensors.zst").code == 1)
     }
 
     @Test func archiveThatWasCutOffIsNotUnpacked() throws {

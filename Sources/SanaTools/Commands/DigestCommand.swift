@@ -14,8 +14,8 @@ struct DigestCommand: TalkingCommand {
             a .dduf pipeline is compared with the CRC-32 that the file has of it. Other files are hashed with SHA-256 for you to \
             compare.
 
-            Works offline. Exit code 65 when a hash is not what it should be, 1 when the CRC-32 of an entry is not or a file cannot \
-            be read, as behind a link that leads nowhere; the others are shown all the same.
+            Works offline. All files are shown, whatever is wrong with some of them. Exit code 1 when a hash is not what it should \
+            be, or a file is cut off, unreadable or not what its name says.
 
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
@@ -56,69 +56,88 @@ struct DigestCommand: TalkingCommand {
         let start = ContinuousClock.now
         let progress = ProgressLine("digest")
         defer { progress.finish() }
-        var (archive, files): (Archive?, FileDigests?)
-        var digest: String?
-        let byteCount: Int
-        if OpenedFile.isArchive(path) {
-            let opened = try Archive(path: path)
-            try opened.verify(using: workers)
-            (archive, digest) = (opened, opened.manifest?.weightsDigest)
-            byteCount = opened.contentByteCount
-        } else if path.isFolder {
-            let found = try FileDigests.run(
-                folder: path, workers: workers, progress: { progress.update($0, of: $1) })
-            guard !found.entries.isEmpty else {
-                throw BadDataError(
-                    file: path, reason: "no files in this folder",
-                    remedy: "give a repository, a snapshot folder or a file")
-            }
-            files = found
-            byteCount = found.entries.reduce(0) { $0 + $1.byteCount }
-            digest =
-                found.unreadable.isEmpty
-                ? try weightsDigest(inFolder: path, workers)
-                : try? weightsDigest(inFolder: path, workers)
-        } else {
-            let found = try FileDigests.run(file: path, workers: workers)
-            files = found
-            if found.entries.allSatisfy(\.own.damages.isEmpty) {
-                digest = try WeightsDigest.compute(
-                    Checkpoint.weights(inFile: path), workers: workers)
-            }
-            byteCount = try ByteView(mapping: path).count
-        }
+        let findings = try digests(path, workers) { progress.update($0, of: $1) }
         progress.finish()
         let report = DigestReport(
-            model: model, archive: archive?.manifest, files: files, weightsDigest: digest,
-            byteCount: byteCount, seconds: (ContinuousClock.now - start).inSeconds)
+            model: model, archive: findings.archive?.manifest, files: findings.files,
+            weightsDigest: findings.digest, byteCount: findings.byteCount,
+            seconds: (ContinuousClock.now - start).inSeconds)
         try format.show(json: report.json, text: report.text, markdown: report.markdown)
-        for file in files?.unreadable ?? [] {
-            Console.talk("sana-tools: \(file.problem ?? "")")
+        try judge(findings, path)
+    }
+
+    private struct Findings {
+        /// Whose hashes are right.
+        var archive: Archive?
+        var files: FileDigests?
+        var digest: String?
+        /// Why there is no digest.
+        var obstacle: (any DiagnosticError)?
+        var byteCount = 0
+    }
+
+    /// Hashes all there is; what is wrong with files or weights is kept for after the table.
+    private func digests(
+        _ path: String, _ workers: WorkerPool, progress: (Int, Int) -> Void
+    ) throws -> Findings {
+        var found = Findings()
+        if OpenedFile.isArchive(path), let opened = try verifiedArchive(path, workers) {
+            (found.archive, found.digest) = (opened, opened.manifest?.weightsDigest)
+            found.byteCount = opened.contentByteCount
+            return found
         }
-        guard let wrong = files?.entries.first(where: \.isWrong) else {
-            if files?.unreadable.isEmpty == false { throw ExitCode.checkFailed }
-            return
+        let files =
+            path.isFolder
+            ? try FileDigests.run(folder: path, workers: workers, progress: progress)
+            : try FileDigests.run(file: path, workers: workers)
+        guard !files.entries.isEmpty else {
+            throw BadDataError(
+                file: path, reason: "no files in this folder",
+                remedy: "give a repository, a snapshot folder or a file")
         }
-        let file = path.isFolder ? path.appendingPath(wrong.name) : path
-        if let damage = wrong.own.damages.first {
-            let others = wrong.own.damages.count - 1
-            Console.report(
-                BadDataError(
-                    file: file,
-                    reason: "entry '\(damage.entry.printable)' has CRC-32 "
-                        + "\(damage.found.hexadecimal), and the file says "
-                        + damage.stated.hexadecimal
-                        + (others > 0
-                            ? "; \(others) more \(others == 1 ? "entry is" : "entries are") damaged"
-                            : ""),
-                    remedy: "download the file again"))
+        found.files = files
+        found.byteCount = files.entries.reduce(0) { $0 + $1.byteCount }
+        guard path.isFolder || files.entries.allSatisfy({ !$0.isWrong }) else { return found }
+        do {
+            found.digest =
+                path.isFolder
+                ? try weightsDigest(inFolder: path, workers)
+                : try WeightsDigest.compute(Checkpoint.weights(inFile: path), workers: workers)
+        } catch let error as any DiagnosticError {
+            found.obstacle = error
+        }
+        return found
+    }
+
+    /// The archive, every tensor of it compared with its hash; `nil` where it is broken.
+    private func verifiedArchive(_ path: String, _ workers: WorkerPool) throws -> Archive? {
+        do {
+            let archive = try Archive(path: path)
+            try archive.verify(using: workers)
+            return archive
+        } catch let error as any DiagnosticError where error.category == .badData {
+            return nil
+        }
+    }
+
+    /// Reports every file that is wrong.
+    ///
+    /// - Throws: the exit code of a failed check, or why weights have no digest.
+    private func judge(_ findings: Findings, _ path: String) throws {
+        let entries = findings.files?.entries ?? []
+        for entry in entries {
+            if let problem = entry.problem { Console.talk("sana-tools: \(problem)") }
+            let file = path.isFolder ? path.appendingPath(entry.name) : path
+            if let error = entry.error(file) { Console.report(error) }
+        }
+        guard !entries.contains(where: { $0.isWrong || $0.problem != nil }) else {
             throw ExitCode.checkFailed
         }
-        throw BadDataError(
-            file: file,
-            reason: "has hash \(wrong.hash?.text ?? ""), and the cache or the download says "
-                + (wrong.expected?.text ?? ""),
-            remedy: "delete the file and download it again")
+        guard let obstacle = findings.obstacle else { return }
+        if let error = obstacle as? QuantizationError {
+            return Console.note("sana-tools: no digest of the weights: \(error.description)")
+        }
+        throw obstacle
     }
 
     /// The digest of the weights in a folder; `nil` where it holds none, or several and none is
@@ -136,8 +155,13 @@ struct DigestCommand: TalkingCommand {
                 return nil
             }
         }
-        return try OpenedModel.open(path, subfolder: subfolder, variant: variant)
-            .sourceDigest(workers: workers)
+        if let archive = try OpenedModel.archivePath(path, subfolder: subfolder) {
+            let opened = try OpenedFile.archive(archive)
+            return try opened.manifest?.weightsDigest
+                ?? WeightsDigest.compute(opened, workers: workers)
+        }
+        let checkpoint = try Checkpoint.open(path, subfolder: subfolder, variant: variant)
+        return try WeightsDigest.compute(checkpoint.source, workers: workers)
     }
 
     /// Whether a folder should open as a Sana model: other components have no weights digest.
@@ -147,13 +171,5 @@ struct DigestCommand: TalkingCommand {
         guard config.pathExists else { return false }
         return try JSONFile.read(config, allowsNonFinite: true)["_class_name"]?.string
             .flatMap(SanaConfig.ModelClass.init) != nil
-    }
-}
-
-extension UInt32 {
-    /// Eight digits.
-    fileprivate var hexadecimal: String {
-        let digits = String(self, radix: 16)
-        return String(repeating: "0", count: 8 - digits.count) + digits
     }
 }

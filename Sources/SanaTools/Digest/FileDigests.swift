@@ -24,15 +24,43 @@ struct FileDigests: Sendable {
 
         var isWrong: Bool {
             problem == nil && (expected.map { $0 != hash } ?? false) || !own.damages.isEmpty
+                || own.fault != nil
         }
         /// Whether anything tells what the file should be.
         var isKnown: Bool { expected != nil || own.isThere }
+
+        /// What is wrong, for a reader of messages; `nil` for a file that is not.
+        ///
+        /// - Parameter path: of the file.
+        func error(_ path: String) -> (any DiagnosticError)? {
+            guard isWrong else { return nil }
+            if let fault = own.fault { return fault }
+            guard let damage = own.damages.first else {
+                return BadDataError(
+                    file: path,
+                    reason: "has hash \(hash?.text ?? ""), and the cache or the download says "
+                        + (expected?.text ?? ""),
+                    remedy: "delete the file and download it again")
+            }
+            let others = own.damages.count - 1
+            return BadDataError(
+                file: path,
+                reason: "entry '\(damage.entry.printable)' has CRC-32 "
+                    + "\(damage.found.hexadecimal), and the file says "
+                    + damage.stated.hexadecimal
+                    + (others > 0
+                        ? "; \(others) more \(others == 1 ? "entry is" : "entries are") damaged"
+                        : ""),
+                remedy: "download the file again")
+        }
     }
 
     /// Checksums that a file carries inside: an archive's hashes, a zip file's CRC-32.
     struct OwnChecks: Sendable {
         var isThere = false
         var damages: [ZipFile.Damage] = []
+        /// Why the file is not what its name says, or not whole.
+        var fault: (any DiagnosticError)?
 
         init(isThere: Bool = false) { self.isThere = isThere }
 
@@ -54,7 +82,7 @@ struct FileDigests: Sendable {
     /// Hashes every file of `folder` and its folders, archives also against their own hashes;
     /// hidden files are left out.
     ///
-    /// - Throws: `FileError`, `BadDataError`, `ArchiveError`.
+    /// - Throws: `FileError`, or `BadDataError` for a folder that is not a model's.
     static func run(
         folder: String, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> FileDigests {
@@ -101,18 +129,50 @@ struct FileDigests: Sendable {
         return FileDigests(entries: [entry])
     }
 
-    /// - Throws: the errors of an archive whose hashes are wrong, `BadDataError` for a zip file that
-    ///   is none.
+    /// - Throws: `FileError`; what is wrong with the file itself is its fault.
     private static func ownChecks(_ path: String, workers: WorkerPool) throws -> OwnChecks {
+        do {
+            return try checked(path, workers: workers)
+        } catch let error as any DiagnosticError where error.category == .badData {
+            var checks = OwnChecks()
+            checks.fault = error
+            return checks
+        }
+    }
+
+    private static func checked(_ path: String, workers: WorkerPool) throws -> OwnChecks {
+        if UnfinishedDownload.target(of: path) != nil {
+            throw BadDataError(
+                file: path, reason: "is what a download left that has not finished",
+                remedy: UnfinishedDownload.remedy)
+        }
         if path.hasSuffix(Archive.suffix) {
             try Archive(path: path).verify(using: workers)
             return OwnChecks(isThere: true)
         }
-        let content = try ByteView(mapping: path)
-        guard packed.contains(where: path.hasSuffix), ZipFile.isZip(content) else {
+        if path.hasSuffix(".safetensors") {
+            _ = try SafetensorsFile(path: path)
             return OwnChecks()
         }
-        return try OwnChecks(ZipFile(content: content, path: path), workers: workers)
+        let content = try ByteView(mapping: path)
+        if ZipFile.isZip(content), packed.contains(where: path.hasSuffix) {
+            return try OwnChecks(ZipFile(content: content, path: path), workers: workers)
+        }
+        if path.hasSuffix(".json") || packed.contains(where: path.hasSuffix) {
+            try checkContent(content, path)
+        }
+        return OwnChecks()
+    }
+
+    /// - Throws: `BadDataError` for a web page or a pointer in place of settings or weights.
+    private static func checkContent(_ content: ByteView, _ path: String) throws {
+        guard let foreign = ForeignContent(content) else { return }
+        switch foreign {
+        case .text, .pickle: return
+        default:
+            throw BadDataError(
+                file: path, reason: "is \(foreign.description)", remedy: foreign.remedy)
+        }
     }
 
     /// What zip files of torch.save and pipelines are called.
@@ -165,5 +225,13 @@ struct FileDigests: Sendable {
         let lines = text.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
             .split(separator: "\n", omittingEmptySubsequences: false)
         return lines.count > 1 ? BlobHash(String(lines[1])) : nil
+    }
+}
+
+extension UInt32 {
+    /// Eight digits.
+    fileprivate var hexadecimal: String {
+        let digits = String(self, radix: 16)
+        return String(repeating: "0", count: 8 - digits.count) + digits
     }
 }

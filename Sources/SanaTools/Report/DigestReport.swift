@@ -23,7 +23,8 @@ struct DigestReport {
                     .fields([
                         "name": .string($0.name), "bytes": .int($0.byteCount),
                         "hash": .text($0.hash?.text), "expected": .text($0.expected?.text),
-                        "status": .string($0.status), "problem": .text($0.problem),
+                        "status": .string($0.status),
+                        "problem": .text($0.problem ?? $0.own.fault?.description),
                         "damaged": .array($0.own.damages.map { .string($0.entry) }),
                     ])
                 }),
