@@ -41,28 +41,33 @@ import Testing
         ).components(separatedBy: "\t")
     }
 
-    @Test func fp16TellsWhatStayedBF16AndWhy() throws {
-        let outcome = try program.run(
-            "convert", "repo", "--dtype", "fp16", "--output", "a.safetensors.zst")
-        #expect(outcome.code == 0, "\(outcome.talk)")
-        #expect(row(outcome.output, "61 exact tensors").prefix(3).dropFirst() == ["BF16", "F16"])
-        let kept = row(outcome.output, "31 exact tensors")
-        #expect(kept.prefix(3).dropFirst() == ["BF16", "BF16"])
+    @Test func fp16TellsWhatItRoundedAndWhatStayedBF16() throws {
+        let arguments = ["convert", "repo", "--dtype", "fp16"]
+        let exact = try program.run(
+            arguments + ["--exact", "--output", "a.safetensors.zst"])
+        #expect(exact.code == 0, "\(exact.talk)")
+        #expect(row(exact.output, "61 exact tensors").prefix(3).dropFirst() == ["BF16", "F16"])
         let json = try program.run(
-            "convert", "repo", "--dtype", "fp16", "--output", "a.safetensors.zst", "--force",
-            "--format", "json"
+            arguments + [
+                "--exact", "--output", "a.safetensors.zst", "--force", "--format", "json",
+            ]
         ).json
         let inexact = (json?["tensors"]?.array ?? []).compactMap { $0["fp16_inexact"]?.int }
         let count = inexact.reduce(0, +)
-        #expect(inexact.count { $0 > 0 } == 31 && count > 31)
-        #expect(kept.last == "exact: fp16 would change some of its values (\(count))")
+        #expect(inexact.count { $0 > 0 } == 31)
+        #expect(count > 31)
+        let name = try #require(
+            json?["tensors"]?.array?.first { ($0["fp16_inexact"]?.int ?? 0) > 0 }?["name"]?.string)
         #expect(
-            outcome.output.contains(
+            row(exact.output, name).last?.hasPrefix("exact: fp16 would change some of its values")
+                == true)
+        #expect(
+            lastLine(exact).contains(
                 "every value exact; 31 tensors stayed BF16, since fp16 would change \(count) of "
-                    + "their values"))
+                    + "their values: "))
+        #expect(lastLine(exact).hasSuffix("and 26 more"))
 
-        // Where it may, it changes just these.
-        let arguments = ["convert", "repo", "--dtype", "fp16", "--allow-rounding"]
+        // By default it changes just these.
         let forecast = try program.run(arguments + ["--dry-run", "--format", "json"]).json
         let forecasts = (forecast?["tensors"]?.array ?? []).compactMap { $0["fp16_inexact"]?.int }
         #expect(forecasts == inexact)
@@ -70,19 +75,32 @@ import Testing
             arguments + ["--output", "b.safetensors.zst", "--format", "json"]
         ).json
         let tensors = rounded?["tensors"]?.array ?? []
+        #expect(tensors.allSatisfy { $0["to"]?.string == "F16" })
         #expect(tensors.compactMap { $0["fp16_inexact"]?.int } == inexact)
         #expect(tensors.compactMap { $0["changed"]?.int } == inexact)
-        let text = try program.run(arguments + ["--output", "c.safetensors.zst"]).output
-        #expect(text.contains("61 of 92 tensors exact, \(count) values changed (0 clipped, "))
-        let name = try #require(
-            tensors.first { ($0["changed"]?.int ?? 0) > 0 }?["name"]?.string)
-        #expect(row(text, name).count == 10 && row(text, name)[5] != "0")
+        #expect(rounded?["values"]?["rounded"]?.int == count)
+        #expect(rounded?["values"]?["clipped"]?.int == 0)
+        let text = try program.run(arguments + ["--output", "c.safetensors.zst"])
+        let elements = tensors.reduce(0) { $0 + ($1["elements"]?.int ?? 0) }
+        #expect(
+            lastLine(text).contains(
+                "61 of 92 tensors exact; \(elements - count) values exact, \(count) rounded ("))
+        #expect(!text.talk.contains("warning"))
+        #expect(row(text.output, name).count == 10)
+        #expect(row(text.output, name)[5] != "0")
+    }
+
+    private func lastLine(_ outcome: BuiltProgram.Outcome) -> String {
+        outcome.output.split(separator: "\n").last.map(String.init) ?? ""
     }
 
     @Test func convertedComponentsHaveTheirOwnTable() throws {
         let outcome = try program.run(
-            "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=fp16")
+            "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=fp16",
+            "--allow-rounding")
         #expect(outcome.code == 0, "\(outcome.talk)")
+        #expect(
+            outcome.talk.contains("warning: 1 values are beyond what F16 holds and were clipped"))
         #expect(outcome.output.contains("tensor of vae"))
         let weight = row(outcome.output, "decoder.weight")
         // From, to, two errors, then: changed, clipped, flushed, NaN.
@@ -92,10 +110,11 @@ import Testing
         #expect(row(table, "1 exact tensor")[1...2] == ["F32", "F16"])
         #expect(
             outcome.output.contains(
-                "vae: 1 of 2 tensors exact, 3 values changed (1 clipped, 1 flushed to zero)"))
+                "vae: 1 of 2 tensors exact; 3 values exact, 2 rounded (1 flushed to zero), 1 clipped"
+            ))
         let markdown = try program.run(
             "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=fp16",
-            "--force", "--format", "markdown")
+            "--allow-rounding", "--force", "--format", "markdown")
         #expect(markdown.output.contains("| decoder.weight | F32 | F16 |"))
     }
 
@@ -118,7 +137,7 @@ import Testing
     @Test func dryRunShowsEveryComponent() throws {
         let arguments = [
             "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=fp16",
-            "--dry-run",
+            "--allow-rounding", "--dry-run",
         ]
         let text = try program.run(arguments)
         #expect(text.code == 0, "\(text.talk)")

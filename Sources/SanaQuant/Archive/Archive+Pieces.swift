@@ -33,7 +33,9 @@ extension Archive {
                     byteCount: frames[$0].contentByteCount)
             }
         }
-        let layout = ContentLayout(tensors)
+        let kept = header.metadata.filter { $0.key == ContentLayout.keptTypesKey }
+        let layout = ContentLayout(
+            tensors, metadata: kept.map { .init($0.key, .string($0.value)) })
         let rangeByName = Dictionary(
             uniqueKeysWithValues: zip(tensors.map(\.name), framesByTensor))
         var offset = 0

@@ -19,7 +19,7 @@ enum Codec {
         let reference = FloatBuffer(count: blockCount)
         let actual = FloatBuffer(count: blockCount)
         /// A block of 16-bit values.
-        fileprivate let halves = RawMemory(count: 2 * blockCount)
+        let halves = RawMemory(count: 2 * blockCount)
         /// A block of int8 values.
         let integers = UnsafeMutablePointer<Int8>.allocate(capacity: blockCount)
 
@@ -53,19 +53,6 @@ enum Codec {
         for start in stride(from: 0, to: count, by: blockCount) {
             try widen(source, dtype, start, min(blockCount, count - start), scratch)
         }
-    }
-
-    /// Number of BF16 values that fp16 does not hold exactly: those below 2⁻¹⁷ with more digits
-    /// than are left there, and those beyond 65504. NaN does not count.
-    ///
-    /// Pages of the source are let go behind the count.
-    static func inexactHalves(inBF16 source: ByteView) -> Int {
-        var total = 0
-        source.stream { bytes in
-            guard let start = bytes.baseAddress else { return }
-            total += kernels.inexact_f16_of_bf16(start, bytes.count / 2)
-        }
-        return total
     }
 
     /// Converts between float types: to nearest even, saturating at the largest finite number.

@@ -19,6 +19,8 @@ public struct ConversionStatistics: Sendable {
         guard sums.squared_difference > 0 else { return 0 }
         return (sums.squared_difference / sums.squared_reference).squareRoot()
     }
+    /// ‖r‖₂² of the source values.
+    var squaredReference: Double { sums.squared_reference }
     /// max |a − r|
     public var maxError: Double { sums.max_difference }
     /// Whether every value is the same number as before.

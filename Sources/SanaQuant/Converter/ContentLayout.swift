@@ -2,7 +2,10 @@ import SanaModel
 
 /// A safetensors file to be written, inside an archive or plain: its tensors in order and its
 /// header.
-struct ContentLayout {
+public struct ContentLayout {
+    /// Key of the metadata that lists float types which a conversion to another one kept.
+    public static let keptTypesKey = "sana_tools.kept_dtypes"
+
     /// In the order of their data.
     let tensors: [TensorInfo]
     /// Length field and JSON header, padded with spaces to a multiple of 8.
@@ -28,14 +31,7 @@ struct ContentLayout {
         var offset = 0
         for tensor in self.tensors {
             let end = offset + tensor.byteCount
-            members.append(
-                .init(
-                    tensor.name,
-                    .object([
-                        .init("dtype", .string(tensor.dtype.rawValue)),
-                        .init("shape", .array(tensor.shape.map(JSONValue.int))),
-                        .init("data_offsets", .array([.int(offset), .int(end)])),
-                    ])))
+            members.append(Self.entry(tensor, from: offset, to: end))
             offset = end
         }
         var json = Array(JSONValue.object(members).text().utf8)
@@ -47,22 +43,44 @@ struct ContentLayout {
     /// Bytes of the file.
     var byteCount: Int { tensors.reduce(headerBytes.count) { $0 + $1.byteCount } }
 
-    /// Tensors dealt out to files of at most `maximumByteCount` bytes of values, in the order of
-    /// their names. A tensor that is larger has a file of its own; what one source tensor becomes
-    /// stays together.
-    static func shards(_ groups: [[TensorInfo]], maximumByteCount: Int) -> [ContentLayout] {
-        var (shards, size): ([[TensorInfo]], Int) = ([[]], 0)
+    /// Tensors dealt out to files of at most `maximumByteCount` bytes each, header included, in the
+    /// order of their names. A tensor that is larger has a file of its own; what one source tensor
+    /// becomes stays together.
+    static func shards(
+        _ groups: [[TensorInfo]], maximumByteCount: Int, metadata: [JSONValue.Member] = []
+    ) -> [ContentLayout] {
+        let empty = ContentLayout([], metadata: metadata).headerBytes.count + 8
+        var (shards, size): ([[TensorInfo]], Int) = ([[]], empty)
         for group in groups.sorted(by: {
             $0[0].name.utf8.lexicographicallyPrecedes($1[0].name.utf8)
         }) {
-            let count = group.reduce(0) { $0 + $1.byteCount }
+            let count = group.reduce(0) {
+                $0 + $1.byteCount + entryByteCount($1, endingBy: maximumByteCount)
+            }
             if size + count > maximumByteCount, !shards[shards.count - 1].isEmpty {
                 shards.append([])
-                size = 0
+                size = empty
             }
             shards[shards.count - 1] += group
             size += count
         }
-        return shards.map { ContentLayout($0) }
+        return shards.map { ContentLayout($0, metadata: metadata) }
+    }
+
+    /// Bytes that a tensor takes in the header at most, offsets being `end` or less.
+    private static func entryByteCount(_ tensor: TensorInfo, endingBy end: Int) -> Int {
+        JSONValue.object([entry(tensor, from: end, to: end)]).text().utf8.count
+    }
+
+    private static func entry(
+        _ tensor: TensorInfo, from start: Int, to end: Int
+    ) -> JSONValue.Member {
+        .init(
+            tensor.name,
+            .object([
+                .init("dtype", .string(tensor.dtype.rawValue)),
+                .init("shape", .array(tensor.shape.map(JSONValue.int))),
+                .init("data_offsets", .array([.int(start), .int(end)])),
+            ]))
     }
 }

@@ -72,7 +72,7 @@ public struct ConversionError: DiagnosticError, Equatable {
         switch problem {
         case .sourceIsQuantized: "convert from the float checkpoint it was made from"
         case .nothingToConvert(.fp16):
-            "fp16 would change a value in each tensor; round them with --allow-rounding, or use another --dtype"
+            "fp16 would change each tensor more than is allowed; convert them all the same with --allow-rounding, or use another --dtype"
         case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
         case .nonFinite:
             "restore the checkpoint from its repository, or keep such tensors as they are with --allow-nonfinite"

@@ -29,17 +29,19 @@ struct ConversionWork {
     ) throws(ConversionError) {
         (self.options, self.file) = (options, file)
         let plain = plan.decisions.flatMap(\.outputs)
+        let kept = Self.keptTypes(plan)
         let split = options.planes16 ? plain.filter { Planes16.stored($0) != nil } : []
         switch options.container {
         case .archive:
             layouts = [
                 ContentLayout(
                     plain.map { options.planes16 ? Planes16.stored($0) ?? $0 : $0 },
-                    metadata: split.isEmpty ? [] : [Planes16.metadata(split)])
+                    metadata: kept + (split.isEmpty ? [] : [Planes16.metadata(split)]))
             ]
             tensors = split.isEmpty ? layouts[0].tensors : ContentLayout(plain).tensors
         case .safetensors(let maximum):
-            layouts = ContentLayout.shards(plan.decisions.map(\.outputs), maximumByteCount: maximum)
+            layouts = ContentLayout.shards(
+                plan.decisions.map(\.outputs), maximumByteCount: maximum, metadata: kept)
             tensors = layouts.flatMap(\.tensors)
             guard layouts.count <= Self.maximumFileCount else {
                 throw ConversionError(file, .tooManyShards(layouts.count))
@@ -80,6 +82,18 @@ struct ConversionWork {
         }
         (self.outputs, self.frames) = (outputs, frames)
         contentByteCount = layouts.reduce(0) { $0 + $1.byteCount }
+    }
+
+    /// The note in a file's metadata that some floats have another type than was asked for, so that
+    /// a reader of the file knows that this is meant.
+    private static func keptTypes(_ plan: ConversionPlan) -> [JSONValue.Member] {
+        guard plan.target != .int8 else { return [] }
+        let types = Set(plan.decisions.flatMap(\.outputs).map(\.dtype)).filter {
+            $0.isFloatWeight && $0 != plan.target.dtype
+        }
+        guard !types.isEmpty else { return [] }
+        let list = types.map(\.rawValue).sorted().joined(separator: ",")
+        return [.init(ContentLayout.keptTypesKey, .string(list))]
     }
 
     /// What became of every source tensor.

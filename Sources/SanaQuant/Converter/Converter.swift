@@ -5,8 +5,8 @@ import SanaModel
 public enum Container: Sendable, Equatable {
     /// One zstd-packed `.safetensors.zst`.
     case archive
-    /// Plain safetensors files of at most so many bytes of values each; a tensor that is larger has
-    /// a file of its own.
+    /// Plain safetensors files of at most so many bytes each; a tensor that is larger has a file of
+    /// its own.
     case safetensors(maximumShardByteCount: Int)
 }
 
@@ -28,9 +28,8 @@ public enum Converter {
         public var planes16 = false
         /// Rules of the user, which come before the target's own.
         public var rules: [UserRule] = []
-        /// Whether fp16 may round BF16 tensors that it cannot hold exactly; otherwise these stay
-        /// BF16.
-        public var allowsRounding = false
+        /// How much fp16 may change a tensor; one that it would change more is kept.
+        public var rounding = HalfRoundingPolicy.negligible
         /// Whether a tensor may hold NaN or infinity; it is then kept as it is.
         public var allowsNonFinite = false
         /// How the scales of int8 weights are chosen.
@@ -145,12 +144,11 @@ public enum Converter {
 
     /// What `convert` will do to every tensor.
     ///
-    /// For fp16 this reads the BF16 tensors: one that holds a value which fp16 would change is
-    /// kept, so that an fp16 archive of a BF16 checkpoint computes the same bits. With
-    /// `allowsNonFinite` it reads all tensors.
+    /// For fp16 this reads the BF16 and F32 tensors: one that fp16 would change more than
+    /// `rounding` allows is kept. With `allowsNonFinite` it reads all tensors.
     ///
     /// - Parameter countsRounding: whether values that fp16 will change are counted also where it
-    ///   may change them, which the conversion itself tells afterwards.
+    ///   may change all, which the conversion itself tells afterwards.
     /// - Throws: `RuleError`, `ConversionError`, and errors of the source.
     public static func plan(
         for source: ConversionSource, options: Options, countsRounding: Bool = false,
@@ -158,28 +156,29 @@ public enum Converter {
     ) throws -> ConversionPlan {
         try check(options, source)
         let tensors = source.tensors.tensors
-        func survey(
-            _ count: @Sendable (TensorInfo, ByteView, Codec.Scratch) -> Int
-        ) throws -> [String: Int] {
-            let counts = try workers.map(tensors.count) { index in
-                count(tensors[index], try source.tensors.bytes(of: tensors[index]), .init())
+        func survey<Finding: Sendable>(
+            _ find: @Sendable (TensorInfo, ByteView, Codec.Scratch) -> Finding
+        ) throws -> [(String, Finding)] {
+            let found = try workers.map(tensors.count) { index in
+                find(tensors[index], try source.tensors.bytes(of: tensors[index]), .init())
             }
-            return Dictionary(
-                zip(tensors.map(\.name), counts).filter { $0.1 > 0 }, uniquingKeysWith: max)
+            return Array(zip(tensors.map(\.name), found))
         }
         let userRules = try UserRule.conversionRules(options.rules, for: tensors)
         var rules = source.rules(for: options.target)
         var inexact: [String: Int] = [:]
-        let keepsExact = options.target == .fp16 && !options.allowsRounding
-        if keepsExact || countsRounding {
-            inexact = try survey { tensor, bytes, _ in
-                tensor.dtype == .bf16 ? Codec.inexactHalves(inBF16: bytes) : 0
-            }
-            if keepsExact { rules = [.keepExact(Set(inexact.keys))] + rules }
+        let isHalf = options.target == .fp16 && options.rounding != .any
+        if isHalf || countsRounding {
+            let halves = Dictionary(
+                try survey { Codec.halfRounding(of: $1, $0.dtype, $2) }, uniquingKeysWith: { $1 })
+            inexact = halves.mapValues(\.inexact).filter { $0.value > 0 }
+            if isHalf { rules = ConversionRule.keeping(halves, options.rounding) + rules }
         }
         let nonFinite =
             options.allowsNonFinite
-            ? try survey { Codec.nonFiniteCount(in: $1, $0.dtype, $2) } : [:]
+            ? Dictionary(
+                try survey { Codec.nonFiniteCount(in: $1, $0.dtype, $2) }.filter { $0.1 > 0 },
+                uniquingKeysWith: max) : [:]
         return try ConversionPlan(
             tensors, target: options.target, rules: userRules + rules, nonFinite: nonFinite,
             fp16Inexact: inexact, mayBeEmpty: !source.isSanaTransformer, file: source.label)

@@ -1,5 +1,15 @@
 import SanaModel
 
+/// How much fp16 may change the values of a tensor.
+public enum HalfRoundingPolicy: Sendable {
+    /// Nothing in BF16 tensors, and nothing beyond 65504: a tensor that would change is kept.
+    case exact
+    /// A relative RMS of 1e-6, and nothing beyond 65504.
+    case negligible
+    /// All that it takes; values beyond 65504 are clipped.
+    case any
+}
+
 /// One line of the ordered list that decides about tensors: the first rule that matches wins.
 public struct ConversionRule {
     /// Whether the rule speaks about a tensor.
@@ -20,13 +30,31 @@ public struct ConversionRule {
         (self.reason, self.userRule) = (reason, userRule)
     }
 
-    /// Keeps the tensors `names`, since fp16 would change some of their values.
-    static func keepExact(_ names: Set<String>) -> ConversionRule {
-        var rule = ConversionRule(.keep, reason: "exact: fp16 would change some of its values") {
-            names.contains($0.name)
+    /// Keeps the tensors of which fp16 would change more than `rounding` allows, by what it would
+    /// do to each.
+    static func keeping(
+        _ halves: [String: HalfRounding], _ rounding: HalfRoundingPolicy
+    ) -> [ConversionRule] {
+        func keep(
+            _ reason: String, _ matches: @escaping (HalfRounding) -> Bool
+        ) -> ConversionRule {
+            let names = Set(halves.filter { matches($0.value) }.keys)
+            var rule = ConversionRule(.keep, reason: reason) { names.contains($0.name) }
+            rule.keepsExact = true
+            return rule
         }
-        rule.keepsExact = true
-        return rule
+        switch rounding {
+        case .any: return []
+        case .negligible:
+            return [
+                keep("fp16 would clip values beyond 65504") { $0.overflows },
+                keep("fp16 would round it by a relative RMS over \(Codec.negligibleRMS)") {
+                    $0.isLarge
+                },
+            ]
+        case .exact:
+            return [keep("exact: fp16 would change some of its values") { $0.inexact > 0 }]
+        }
     }
 
     /// The rules for `target`. The last one matches every tensor.

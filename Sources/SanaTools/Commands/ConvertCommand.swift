@@ -11,8 +11,9 @@ struct ConvertCommand: TalkingCommand {
             "Convert a checkpoint's weights into a zstd-packed archive or a diffusers repository.",
         discussion: """
             int8 quantizes the attention projections and 1×1 convolutions of the blocks per output channel and keeps \
-            everything else in its own type. fp16 of a BF16 checkpoint is exact: a tensor with values that fp16 would \
-            change (below 2⁻¹⁷ or beyond 65504) stays BF16, unless --allow-rounding.
+            everything else in its own type. fp16 rounds values of BF16 weights below 2⁻¹⁷, where that changes a tensor by a relative RMS \
+            of 1e-6 at most (about 1e-8 on real weights); a tensor that it would change more, or with values beyond 65504, keeps \
+            its type and is named. --exact keeps every tensor that would change at all, --allow-rounding converts all.
 
             --rule decides before these rules do: the first one whose regular expression matches the whole name of a \
             tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
@@ -102,9 +103,11 @@ struct ConvertCommand: TalkingCommand {
     @Flag(help: "Show what would be converted and how large it gets, and write nothing.")
     var dryRun = false
 
+    @Flag(help: "Keep BF16 tensors of which fp16 would change any value.")
+    var exact = false
+
     @Flag(
-        help:
-            "Let fp16 round BF16 tensors that it cannot hold exactly; without this they stay BF16.")
+        help: "Convert every tensor to fp16, whatever it rounds; values beyond 65504 are clipped.")
     var allowRounding = false
 
     @Option(
@@ -134,6 +137,9 @@ struct ConvertCommand: TalkingCommand {
     @OptionGroup var talk: TalkOptions
 
     func validate() throws {
+        if exact, allowRounding {
+            throw ValidationError("--exact and --allow-rounding exclude each other")
+        }
         if planes16, container != .archive {
             throw ValidationError("--planes16 is for --container archive")
         }
@@ -182,8 +188,10 @@ struct ConvertCommand: TalkingCommand {
         }
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
-        try SanaNetwork.check(
-            checkpoint.config(), source: checkpoint.source, label: path)
+        try ModelFault.advising(name) {
+            try SanaNetwork.check(
+                checkpoint.config(), source: checkpoint.source, label: path)
+        }
         var outcomes: [ConversionOutcome] = []
         for (options, job) in zip(options, jobs) {
             let progress = ProgressLine("convert \(options.target.rawValue)")
@@ -193,6 +201,7 @@ struct ConvertCommand: TalkingCommand {
                     try job.run(workers: workers) { progress.update($0, of: $1) }
                 })
         }
+        for outcome in outcomes { outcome.warnOfClipping() }
         try format.show(
             json: .oneOrMany(outcomes.map(\.json)),
             text: outcomes.map(\.text).joined(separator: "\n\n"),
@@ -201,17 +210,29 @@ struct ConvertCommand: TalkingCommand {
 
     /// The adapters that `--lora` names; a weight stands behind the last `=`.
     private func adapters() throws -> [LoraAdapter] {
-        try lora.map { text in
-            guard let sign = text.lastIndex(of: "="), !text.pathExists else {
-                return try LoraAdapter(path: text)
-            }
-            guard let weight = Double(text[text.index(after: sign)...]), weight.isFinite else {
-                throw UsageError(
-                    "--lora \(text.printable) is not FILE or FILE=WEIGHT",
-                    remedy: "for example --lora style.safetensors=0.8")
-            }
-            return try LoraAdapter(path: String(text[..<sign]), weight: weight)
+        let adapters = try lora.map(adapter)
+        for (index, adapter) in adapters.enumerated() {
+            guard let first = adapters.prefix(index).first(where: { $0.sha256 == adapter.sha256 })
+            else { continue }
+            let isSame = first.path == adapter.path
+            Console.warn(
+                "--lora \(adapter.path.printable) is "
+                    + (isSame ? "given twice" : "the same file as \(first.path.printable)")
+                    + ": it is added once for each, so its weights add up")
         }
+        return adapters
+    }
+
+    private func adapter(_ text: String) throws -> LoraAdapter {
+        guard let sign = text.lastIndex(of: "="), !text.pathExists else {
+            return try LoraAdapter(path: text)
+        }
+        guard let weight = Double(text[text.index(after: sign)...]), weight.isFinite else {
+            throw UsageError(
+                "--lora \(text.printable) is not FILE or FILE=WEIGHT",
+                remedy: "for example --lora style.safetensors=0.8")
+        }
+        return try LoraAdapter(path: String(text[..<sign]), weight: weight)
     }
 
     /// The options of every conversion.
@@ -228,7 +249,7 @@ struct ConvertCommand: TalkingCommand {
             }
             options.planes16 = planes16
             options.rules = rules
-            options.allowsRounding = allowRounding
+            options.rounding = exact ? .exact : allowRounding ? .any : .negligible
             options.allowsNonFinite = allowNonfinite
             options.scales = scales
             options.level = level

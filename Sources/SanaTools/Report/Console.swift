@@ -36,6 +36,9 @@ enum Console {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
 
+    /// Warns of something that may not be meant; the command goes on.
+    static func warn(_ text: String) { talk("sana-tools: warning: \(text)") }
+
     /// Tells of an error, with what to do next.
     static func report(_ error: any DiagnosticError) {
         let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"

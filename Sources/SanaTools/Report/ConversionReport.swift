@@ -23,8 +23,9 @@ extension ConversionOutcome {
         return json
     }
 
+    /// Ends with how the values of the model's own weights came out.
     var text: String {
-        guard let repository else { return result.text }
+        guard let repository else { return result.text() }
         let others = repository.components.map { "\($0.name.printable): \($0.treatment.name)" }
         let summary =
             "repository \(repository.output.printable)"
@@ -33,7 +34,7 @@ extension ConversionOutcome {
             ConversionResult.table(tensors, title: "tensor of \(name.printable)").text
                 + "\n\n\(name.printable): \(ConversionResult.summary(tensors))"
         }
-        return ([result.text + "\n" + summary] + tables).joined(separator: "\n\n")
+        return (tables + [result.text([summary])]).joined(separator: "\n\n")
     }
 
     var markdown: String {
@@ -66,6 +67,7 @@ extension ConversionResult {
         .fields([
             "output": .string(output), "bytes_in": .int(bytesIn), "bytes_out": .int(bytesOut),
             "ratio": .double(ratio), "seconds": .double(seconds),
+            "values": ValueCounts(tensors).json,
             "source_digest": .string(sourceDigest), "lora": .array(adapters.map(\.json)),
             "files": .array(
                 files.map {
@@ -77,36 +79,43 @@ extension ConversionResult {
         ])
     }
 
-    var text: String {
-        return table.text + "\n\n" + """
-            \(files.map(\.path.printable).joined(separator: "\n"))
-            \(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio \(Format.decimal(ratio)), in \
-            \(Format.decimal(seconds)) s; \(Self.summary(tensors))
-            """ + adapters.map { "\n" + $0.text }.joined()
+    /// - Parameter notes: lines before the last one, which says how the values came out.
+    func text(_ notes: [String] = []) -> String {
+        let lines =
+            files.map(\.path.printable) + adapters.map(\.text) + notes + [
+                "\(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio "
+                    + "\(Format.decimal(ratio)), in \(Format.decimal(seconds)) s; "
+                    + Self.summary(tensors)
+            ]
+        return table.text + "\n\n" + lines.joined(separator: "\n")
     }
 
     /// How the values came out, in a few words.
     static func summary(_ tensors: [Tensor]) -> String {
-        func sum(_ count: (Tensor) -> Int) -> Int { tensors.reduce(0) { $0 + count($1) } }
+        let counts = ValueCounts(tensors)
         let exact = tensors.count(where: \.statistics.isExact)
-        let nonFinite = sum(\.nonFinite)
+        let nonFinite = tensors.reduce(0) { $0 + $1.nonFinite }
         var parts: [String] = []
         if exact == tensors.count {
             parts.append(nonFinite > 0 ? "every finite value exact" : "every value exact")
         } else {
             let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
             parts.append(
-                "\(exact) of \(tensors.count) tensors exact, \(sum(\.statistics.changed)) values "
-                    + "changed (\(sum(\.statistics.clipped)) clipped, "
-                    + "\(sum(\.statistics.flushed)) flushed to zero), largest relative RMS "
+                "\(exact) of \(tensors.count) tensors exact; \(counts.exact) values exact, "
+                    + "\(counts.rounded) rounded (\(counts.flushed) flushed to zero), "
+                    + "\(counts.clipped) clipped, largest relative RMS "
                     + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in "
                     + (worst?.name.printable ?? ""))
         }
         let kept = tensors.filter(\.isKeptFromFP16)
         if !kept.isEmpty {
+            let names = kept.prefix(5).map(\.name.printable).joined(separator: ", ")
+            let others = kept.count > 5 ? " and \(kept.count - 5) more" : ""
             parts.append(
-                "\(kept.count) tensors stayed \(kept[0].from.rawValue), since fp16 would change "
-                    + "\(kept.reduce(0) { $0 + $1.fp16Inexact }) of their values")
+                "\(kept.count) \(kept.count == 1 ? "tensor" : "tensors") stayed "
+                    + "\(kept[0].from.rawValue), since fp16 would change "
+                    + "\(kept.reduce(0) { $0 + $1.fp16Inexact }) of their values: "
+                    + names + others)
         }
         if nonFinite > 0 {
             let holders = tensors.count { $0.nonFinite > 0 }
@@ -118,8 +127,8 @@ extension ConversionResult {
 
     var table: TextTable { Self.table(tensors, title: "tensor") }
 
-    /// A row for each tensor whose values changed or are not all finite, and one for each way in
-    /// which others kept every value.
+    /// A row for each tensor whose values changed or are not all finite, or that was kept from fp16,
+    /// and one for each way in which others kept every value.
     static func table(_ tensors: [Tensor], title: String) -> TextTable {
         var table = TextTable([
             (title, .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
@@ -130,13 +139,14 @@ extension ConversionResult {
         for tensor in tensors {
             let statistics = tensor.statistics
             let types = [tensor.from.rawValue, tensor.to.rawValue]
-            guard statistics.isExact, tensor.nonFinite == 0 else {
+            guard statistics.isExact, tensor.nonFinite == 0, !tensor.isKeptFromFP16 else {
+                let inexact = tensor.isKeptFromFP16 ? " (\(tensor.fp16Inexact))" : ""
                 table.append(
                     [tensor.name.printable] + types + [
                         Format.scientific(statistics.relativeRMS),
                         Format.scientific(statistics.maxError), "\(statistics.changed)",
                         "\(statistics.clipped)", "\(statistics.flushed)", "\(tensor.nonFinite)",
-                        tensor.reason.printable,
+                        tensor.reason.printable + inexact,
                     ])
                 continue
             }
@@ -148,15 +158,40 @@ extension ConversionResult {
             }
         }
         for (key, members) in groups {
-            let inexact = members.reduce(0) { $0 + $1.fp16Inexact }
             table.append(
                 [
                     "\(members.count) exact tensor\(members.count == 1 ? "" : "s")", key[0], key[1],
                     "0", "0", "0", "0", "0", "0",
-                ]
-                    + [key[2].printable + (inexact > 0 ? " (\(inexact))" : "")])
+                    key[2].printable,
+                ])
         }
         return table
+    }
+}
+
+/// How many values of some tensors came out in which way.
+struct ValueCounts: Equatable {
+    var exact = 0
+    /// Changed, but not clipped.
+    var rounded = 0
+    /// Rounded to zero; also counted in `rounded`.
+    var flushed = 0
+    var clipped = 0
+
+    init(_ tensors: [ConversionResult.Tensor]) {
+        for statistics in tensors.map(\.statistics) {
+            exact += statistics.elements - statistics.changed
+            rounded += statistics.changed - statistics.clipped
+            flushed += statistics.flushed
+            clipped += statistics.clipped
+        }
+    }
+
+    var json: JSONValue {
+        .fields([
+            "exact": .int(exact), "rounded": .int(rounded), "flushed": .int(flushed),
+            "clipped": .int(clipped),
+        ])
     }
 }
 

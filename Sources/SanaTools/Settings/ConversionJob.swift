@@ -51,6 +51,19 @@ struct ConversionOutcome {
     let repository: RepositoryConverter?
     /// What became of the files of converted components.
     let components: [String: [ConversionResult]]
+
+    /// Warns of float values that became the largest number of their new type. int8 clips where its
+    /// scales are chosen so.
+    func warnOfClipping() {
+        let tensors = ([result] + components.values.flatMap { $0 }).flatMap(\.tensors)
+        let clipped = tensors.filter { $0.to.isFloatWeight && $0.statistics.clipped > 0 }
+        guard let first = clipped.first else { return }
+        let count = clipped.reduce(0) { $0 + $1.statistics.clipped }
+        let others = clipped.count > 1 ? " and \(clipped.count - 1) more" : ""
+        Console.warn(
+            "\(count) values are beyond what \(first.to.rawValue) holds and were clipped, in "
+                + "\(first.name.printable)\(others)")
+    }
 }
 
 /// Where the conversions of one model go.

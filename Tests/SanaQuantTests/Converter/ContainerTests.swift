@@ -91,7 +91,7 @@ import Testing
             let rule = try UserRule(".*conv_inverted.*=keep")
             return try Archive(
                 path: tiny.convert(target, to: name) {
-                    ($0.chunkByteCount, $0.planes16, $0.allowsRounding) = (4096, planes16, true)
+                    ($0.chunkByteCount, $0.planes16, $0.rounding) = (4096, planes16, .any)
                     $0.rules = [rule]
                 }.path)
         }
@@ -126,7 +126,7 @@ import Testing
         let tiny = try wideCheckpoint()
         func convert(_ planes16: Bool, threads: Int) throws -> ConversionResult {
             try tiny.convert(.fp16, to: "\(planes16)\(threads).zst", threads: threads) {
-                ($0.chunkByteCount, $0.planes16, $0.allowsRounding) = (4096, planes16, true)
+                ($0.chunkByteCount, $0.planes16, $0.rounding) = (4096, planes16, .any)
             }.result
         }
         let (plain, split) = try (convert(false, threads: 2), convert(true, threads: 2))

@@ -8,7 +8,7 @@ import Testing
 @Suite struct ConverterTests {
     /// The digits model, converted into a folder of its own.
     private func convertDigits(
-        _ target: ConversionTarget, allowsRounding: Bool = false
+        _ target: ConversionTarget, rounding: HalfRoundingPolicy = .negligible
     ) throws -> (
         folder: TemporaryFolder, source: Checkpoint, archive: Archive, result: ConversionResult
     ) {
@@ -16,7 +16,7 @@ import Testing
         let source = try Checkpoint.open(Fixtures.digits)
         var options = Converter.Options(target: target)
         options.chunkByteCount = 1 << 16
-        options.allowsRounding = allowsRounding
+        options.rounding = rounding
         let result = try Converter.convert(
             ConversionSource(source), to: .file(folder("digits.safetensors.zst")), options: options,
             workers: WorkerPool(threadCount: 2))
@@ -25,7 +25,7 @@ import Testing
 
     @Test(arguments: [ConversionTarget.fp16, .fp32, .bf16])
     func floatArchiveOfBFloat16HoldsEveryValueExactly(target: ConversionTarget) throws {
-        let (_, source, archive, result) = try convertDigits(target)
+        let (_, source, archive, result) = try convertDigits(target, rounding: .exact)
         #expect(archive.tensors.count == source.source.tensors.count)
         var kept = 0
         for tensor in source.source.tensors {
@@ -54,8 +54,10 @@ import Testing
         #expect(archive.manifest?.quantization == nil)
     }
 
-    @Test func fp16RoundsWhatItCannotHoldWhenAllowed() throws {
-        let (_, source, archive, result) = try convertDigits(.fp16, allowsRounding: true)
+    /// One value below 2⁻¹⁷ kept a whole tensor BF16, and with it most bytes of a real checkpoint.
+    @Test(arguments: [HalfRoundingPolicy.negligible, .any])
+    func fp16RoundsWhatItCannotHold(rounding: HalfRoundingPolicy) throws {
+        let (_, source, archive, result) = try convertDigits(.fp16, rounding: rounding)
         var total = 0
         for tensor in source.source.tensors {
             #expect(archive.info(tensor.name)?.dtype == .f16)
@@ -64,10 +66,48 @@ import Testing
             let report = try #require(result.tensors.first { $0.name == tensor.name })
             let changed = zip(old, new).count { $0.0 != $0.1 }
             #expect(report.statistics.changed == changed, "\(tensor.name)")
+            #expect(report.statistics.relativeRMS <= 1e-6, "\(tensor.name)")
             #expect(zip(old, new).allSatisfy { $0.0 == $0.1 || abs($0.0) < 0x1p-17 })
             total += changed
         }
         #expect(total > 0)
+    }
+
+    @Test("fp16 keeps tensors that it would clip or visibly round")
+    func fp16KeepsWhatItWouldRuin() throws {
+        let folder = try TemporaryFolder()
+        var builder = SafetensorsBuilder()
+        // 1.5 · 2⁻²⁵ becomes 2⁻²⁴: a third of its value, but 1e-8 of a tensor that holds 1.
+        let tiny: UInt16 = 0x3340
+        builder.add("small.weight", .bf16, [2], bits: [tiny, tiny])
+        builder.add("mixed.weight", .bf16, [2], bits: [0x3F80, tiny])
+        // Over the limit of 1e-6 where the rest is 2⁻⁷, under it where that is 2⁻⁶.
+        builder.add("over.weight", .bf16, [2], bits: [0x3C00, tiny])
+        builder.add("under.weight", .bf16, [2], bits: [0x3C80, tiny])
+        builder.add("large.weight", .bf16, [2], bits: [0x3F80, 0x4780])
+        builder.add("wide.weight", [2], [1, 65536])
+        builder.add("fine.weight", [2], [1, 65504])
+        let path = try folder.write("a.safetensors", builder.file)
+        func types(_ rounding: HalfRoundingPolicy) throws -> [String: DType] {
+            var options = Converter.Options(target: .fp16)
+            options.rounding = rounding
+            let plan = try Converter.plan(
+                for: ConversionSource(SafetensorsFile(path: path)), options: options,
+                workers: WorkerPool(threadCount: 1))
+            return Dictionary(
+                plan.decisions.map { ($0.tensor.name, $0.outputs[0].dtype) },
+                uniquingKeysWith: { $1 })
+        }
+        let usual = try types(.negligible)
+        #expect(
+            usual == [
+                "small.weight": .bf16, "mixed.weight": .f16, "over.weight": .bf16,
+                "under.weight": .f16, "large.weight": .bf16, "wide.weight": .f32,
+                "fine.weight": .f16,
+            ])
+        #expect(try types(.any).values.allSatisfy { $0 == .f16 })
+        let exact = try types(.exact)
+        #expect(exact.filter { $0.value == .f16 }.map(\.key) == ["fine.weight"])
     }
 
     @Test func int8ArchiveRoundsEachRowToItsScale() throws {
