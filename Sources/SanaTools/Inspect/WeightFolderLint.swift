@@ -81,6 +81,10 @@ struct WeightFolderLint {
                 .pickleOnly, pickle,
                 "Error no file named \(stem).safetensors found in directory; pickles are: "
                     + pickles.joined(separator: ", "))
+        } else if let gguf = all.first(where: { $0.hasSuffix(".gguf") }) {
+            add(
+                .quantizationUnsupported, gguf,
+                "weights are quantized by GGUF, which is not supported")
         } else {
             add(
                 .weightsAbsent, "",

@@ -318,6 +318,9 @@ enum LintCases {
         ) {
             try $0.rewrite(adding: ["proj_out.SCB"]) { ($0.name, $0.dtype, $0.shape, $1) }
         },
+        .init(
+            rule: .quantizationUnsupported, location: stem + ".gguf", words: "by GGUF"
+        ) { try $0.move(weights, stem + ".gguf") },
         .init(rule: .tensorMissing, location: "proj_out.bias", words: "missing keys") {
             try $0.rewrite { info, bytes in
                 info.name == "proj_out.bias" ? nil : (info.name, info.dtype, info.shape, bytes)
