@@ -72,6 +72,7 @@ extension Codec {
             // Values that are not finite are not a matter of rounding.
             guard let statistics else { return false }
             sums.merge(statistics)
+            part.releasePages()
             if worst <= limit * sums.squaredReference { return true }
         }
         return sums.relativeRMS <= negligibleRMS
