@@ -69,8 +69,8 @@ struct CommandLineTests {
         #expect((shown.json?["layers"]?.array?.count ?? 0) > 20)
     }
 
-    @Test func fp16ArchiveGivesTheBitsOfItsBF16Source() throws {
-        #expect(try run("convert", "--dtype", "fp16").code == 0)
+    @Test func exactFP16ArchiveGivesTheBitsOfItsBF16Source() throws {
+        #expect(try run("convert", "--dtype", "fp16", "--exact").code == 0)
         let workers = WorkerPool(threadCount: 2)
         let models = try [
             Fixtures.digits, folder("reports/archives/sana-digits-fp16.safetensors.zst"),
