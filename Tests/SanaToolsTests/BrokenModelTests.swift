@@ -238,4 +238,64 @@ struct BrokenModelTests {
         #expect(twice.code == 0)
         #expect(twice.talk.contains("warning: --lora \(lora) is given twice"))
     }
+
+    @Test("a checkpoint in ComfyUI's scaled fp8 is named by every command")
+    func scaledFP8IsNamed() throws {
+        let model = "fixtures/cases/comfy-fp8-scaled/comfy-fp8-scaled.safetensors"
+        let golden = "fixtures/goldens/sana-digits-b1-t1.safetensors"
+        for command in [
+            ["verify", model, "--reference", golden, "--no-record"],
+            ["convert", model, "--dtype", "fp16", "--output", "out.safetensors.zst"],
+            ["profile", model, "--latent", "8x8", "--no-record"], ["diff", model, model],
+            ["tune", model, "--reference", golden],
+        ] {
+            let outcome = try program.run(command)
+            #expect(outcome.code == 65, "\(command)")
+            #expect(outcome.talk.contains("ComfyUI (scaled fp8)"), "\(outcome.talk)")
+        }
+        let inspection = try program.run("inspect", model)
+        #expect(inspection.code == 1)
+        #expect(inspection.output.contains("ComfyUI (scaled fp8)"), "\(inspection.output)")
+        // Hashes do not depend on what the numbers mean.
+        #expect(try program.run("digest", model).code == 0)
+    }
+
+    @Test("every component of a pipeline is looked into")
+    func componentsAreChecked() throws {
+        func strict() throws -> BuiltProgram.Outcome {
+            try program.run("inspect", "pipeline", "--strict")
+        }
+        func reset() throws {
+            try? FileManager.default.removeItem(atPath: folder("pipeline"))
+            try FileManager.default.copyItem(
+                atPath: Fixtures.path + "/cases/gemma-causal", toPath: folder("pipeline"))
+        }
+        try reset()
+        let causal = try strict()
+        #expect(causal.code == 1)
+        #expect(causal.output.contains("component-class"), "\(causal.output)")
+        #expect(causal.output.contains("Gemma2ForCausalLM"))
+        #expect(try program.run("inspect", "pipeline").code == 0)
+        let index = String(
+            decoding: try fileBytes(folder("pipeline/model_index.json")), as: UTF8.self
+        ).replacingOccurrences(of: "Gemma2ForCausalLM", with: "Gemma2Model")
+        for file in [
+            "vae/diffusion_pytorch_model.safetensors", "vae/config.json",
+            "text_encoder/model.safetensors", "text_encoder/config.json",
+            "tokenizer/tokenizer.json", "scheduler/scheduler_config.json",
+        ] {
+            let path = "pipeline/" + file
+            try reset()
+            try folder.write("pipeline/model_index.json", Array(index.utf8))
+            #expect(try strict().code == 0)
+            try folder.write(path, Array(try fileBytes(folder(path)).dropLast(20)))
+            let cut = try strict()
+            #expect(cut.code == 1, "\(file): \(cut.output)")
+            #expect(cut.output.contains(file), "\(cut.output)")
+            try FileManager.default.removeItem(atPath: folder(path))
+            let absent = try strict()
+            #expect(absent.code == 1, "\(file): \(absent.output)")
+            #expect(absent.output.contains(file.parentFolder), "\(absent.output)")
+        }
+    }
 }
