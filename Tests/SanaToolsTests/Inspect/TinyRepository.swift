@@ -31,6 +31,8 @@ struct TinyRepository {
         try write(
             "scheduler/scheduler_config.json",
             #"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#)
+        // A folder in a zip file is there by its files alone.
+        try write("scheduler/README.md", "A scheduler.")
         try folder.write(
             "model_index.json",
             Array(
