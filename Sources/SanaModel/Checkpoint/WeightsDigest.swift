@@ -11,6 +11,13 @@ public enum WeightsDigest {
     public static func compute(
         _ source: any TensorSource, workers: WorkerPool
     ) throws -> String {
+        combine(try tensors(source, workers: workers))
+    }
+
+    /// SHA-256 of the raw bytes of every tensor of `source`, in its order, computed in parallel.
+    public static func tensors(
+        _ source: any TensorSource, workers: WorkerPool
+    ) throws -> [(info: TensorInfo, digest: [UInt8])] {
         let tensors = source.tensors
         let hashes = tensors.map { _ in ContentHash() }
         // Two at a time, of about the same length.
@@ -23,7 +30,7 @@ public enum WeightsDigest {
             }
             HashChain.run(Array(chains.prefix(1)), Array(chains.dropFirst()))
         }
-        return combine(zip(tensors, hashes).map { (info: $0, digest: $1.digest) })
+        return zip(tensors, hashes).map { (info: $0, digest: $1.digest) }
     }
 
     /// Joins the digests of single tensors.

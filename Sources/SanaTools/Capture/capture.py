@@ -66,6 +66,8 @@ DEFAULT_SPRINT_STEPS = 2
 MAX_TIMESTEPS, INTERMEDIATE_TIMESTEPS = 1.57080, 1.3
 DEFAULT_GUIDANCE_SCALE = 4.5
 PIXELS_PER_LATENT = 32
+# Models up to this size get their gradients taken, which needs several times the memory of a forward.
+MAX_GRADIENT_PARAMETERS = 50_000_000
 # What released Sana repositories have in scheduler/scheduler_config.json.
 DEFAULT_SCHEDULER = {
     "_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction",
@@ -207,25 +209,29 @@ def content_digest(tensor: StoredTensor) -> bytes:
     return digest.digest()
 
 
-def describe_weights(files: list[Path]) -> dict[str, str]:
-    """The contract's `weights`: the dtype most elements have, and a digest independent of sharding and order."""
+def describe_weights(files: list[Path]) -> dict[str, Any]:
+    """The contract's `weights`: the dtype most elements have, a digest independent of sharding and order, and the
+    SHA-256 of each tensor."""
     tensors = sorted((t for file in files for t in stored_tensors(file)), key=lambda t: t.name.encode())
     names = Counter(tensor.name for tensor in tensors)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise CaptureError(EXIT_BAD_DATA, f"{files[0].parent}: tensor {repeated[0]!r} is stored more than once")
     digest = hashlib.sha256()
     elements: Counter[str] = Counter()
+    hashes: dict[str, str] = {}
     for tensor in tensors:
         shape = ",".join(map(str, tensor.shape))
         for field in (tensor.name, tensor.dtype, shape):
             digest.update(field.encode() + b"\0")
-        digest.update(content_digest(tensor))
+        content = content_digest(tensor)
+        digest.update(content)
+        hashes[tensor.name] = content.hex()
         count = 1
         for extent in tensor.shape:
             count *= extent
         elements[tensor.dtype] += count
     dominant = min(elements, key=lambda dtype: (-elements[dtype], dtype), default="F32")
-    return {"dtype": dominant, "digest": digest.hexdigest()}
+    return {"dtype": dominant, "digest": digest.hexdigest(), "tensors": hashes}
 
 
 def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
@@ -393,22 +399,58 @@ def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
     return paths
 
 
+def forward(model: torch.nn.Module, inputs: Tensors) -> Tensors:
+    """The outputs of one forward pass, by their names in goldens."""
+    # Timesteps stay as they are: diffusers casts what it makes of them.
+    inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
+    arguments: dict[str, Any] = {n: tensor for n, tensor in inputs.items() if not n.startswith(CONTROLNET_PREFIX)}
+    residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
+    if is_controlnet(full_config(model)):
+        if "conditioning_scale" in arguments:
+            arguments["conditioning_scale"] = arguments["conditioning_scale"].item()
+        samples = model(**arguments).controlnet_block_samples
+        return {f"outputs.{CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(samples)}
+    return {"outputs.sample": model(**arguments, controlnet_block_samples=residuals or None).sample}
+
+
+def blind_weights(model: torch.nn.Module, inputs: Tensors) -> list[str]:
+    """Names of the weights whose change moves no output with these inputs: faults in them stay unseen.
+
+    Found by their gradients; of models too large for that, only what a mask with one caption token hides.
+    """
+    if sum(parameter.numel() for parameter in model.parameters()) > MAX_GRADIENT_PARAMETERS:
+        mask = inputs.get("encoder_attention_mask")
+        tokens = inputs["encoder_hidden_states"].shape[1]
+        seen = torch.full((1,), tokens) if mask is None else (mask > (-100 if mask.ndim == 3 else 0)).sum(dim=-1)
+        hidden = (".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_")
+        named = [name for name, _ in model.named_parameters() if any(part in name for part in hidden)]
+        return named if bool((seen == 1).all()) else []
+    # In float64, whose rounding is far below any effect; widening and narrowing give the same weights again.
+    dtype, generator = model.dtype, torch.Generator().manual_seed(0)
+    model.double()
+    with torch.enable_grad():
+        try:
+            outputs = forward(model, inputs)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
+        parts = [(tensor * torch.randn(tensor.shape, generator=generator).double()).sum() for tensor in outputs.values()]
+        torch.stack(parts).sum().backward()
+    effects = {
+        name: 0.0 if parameter.grad is None else parameter.grad.norm().item()
+        for name, parameter in model.named_parameters()
+    }
+    model.zero_grad(set_to_none=True)
+    model.to(dtype)
+    floor = 1e-12 * max(effects.values(), default=0.0)
+    return sorted(name for name, effect in effects.items() if effect <= floor)
+
+
 def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, Tensors]:
     """The recorded activations and the outputs of one forward pass."""
     recorder = Recorder(model, captured_paths(model, detail))
-    # Timesteps stay as they are: diffusers casts what it makes of them.
-    inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
-    arguments = {name: tensor for name, tensor in inputs.items() if not name.startswith(CONTROLNET_PREFIX)}
-    residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
     try:
         with torch.inference_mode():
-            if is_controlnet(full_config(model)):
-                if "conditioning_scale" in arguments:
-                    arguments["conditioning_scale"] = arguments["conditioning_scale"].item()
-                samples = model(**arguments).controlnet_block_samples
-                outputs = {f"outputs.{CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(samples)}
-            else:
-                outputs = {"outputs.sample": model(**arguments, controlnet_block_samples=residuals or None).sample}
+            outputs = forward(model, inputs)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
     activations = recorder.activations()
@@ -575,6 +617,15 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
 
 
+def entry_hashes(tensors: Tensors) -> dict[str, str]:
+    """SHA-256 of each entry's values as stored: a reader tells a damaged golden by it."""
+    return {name: hashlib.sha256(little_endian(tensor)).hexdigest() for name, tensor in tensors.items()}
+
+
+def little_endian(tensor: torch.Tensor) -> bytes:
+    return tensor.numpy().astype("<f4", copy=False).tobytes()
+
+
 def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]:
     """The safetensors file, tensors in the given order: the same bytes for the same content."""
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -586,7 +637,7 @@ def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]
     text += b" " * (-len(text) % 8)
     yield struct.pack("<Q", len(text)) + text
     for tensor in tensors.values():
-        yield tensor.numpy().astype("<f4", copy=False).tobytes()
+        yield little_endian(tensor)
 
 
 def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
@@ -641,10 +692,11 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         tensors, kind = record_trajectory(model, contract, options), "sana-trajectory"
     else:
         tensors, kind = record_forward(model, contract, options), "sana-reference"
+    contract["sha256"] = entry_hashes(tensors)
     metadata = {"format": kind, "version": "1", "contract": compact_json(contract)}
     replace_file(output, golden_chunks(tensors, metadata))
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
-    return {"output": str(output), "activations": recorded, "producer": producer}
+    return {"output": str(output), "activations": recorded, "producer": producer, "blind": contract.get("blind", [])}
 
 
 def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
@@ -655,6 +707,10 @@ def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: ar
     else:
         inputs = ordered_inputs(inputs, model.config.guidance_embeds)
     activations, outputs = run(model, inputs, options.detail)
+    if blind := blind_weights(model, inputs):
+        contract["blind"] = blind
+        names = ", ".join(blind[:3]) + (f" and {len(blind) - 3} more" if len(blind) > 3 else "")
+        talk(f"warning: this golden cannot show faults in {names}: nothing changes with these inputs")
     contract["activations"] = [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()]
     return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | outputs
 

@@ -91,7 +91,7 @@ extension Verification {
     /// One case for each way in which a golden may not fit, whatever it is about, and one for each
     /// layer.
     var junit: JUnitReport.Suite {
-        let contract = Problem.Kind.allCases.map { kind -> JUnitReport.Case in
+        let contract = Problem.Kind.ofComparisons.map { kind -> JUnitReport.Case in
             let messages = problems.filter { $0.kind == kind }.map(\.message)
             return .init(
                 name: "contract." + kind.rawValue,

@@ -22,6 +22,9 @@ extension Verification {
             "cause": .text(attribution?.cause),
             "cause_basis": .text(attribution?.basis.rawValue),
             "other_causes": .array((attribution?.others ?? []).map { .string($0) }),
+            "cause_tensors": .array((attribution?.tensors ?? []).map { .string($0) }),
+            "cause_alternative": .text(attribution?.alternative),
+            "allowed": .bool(isStaleAllowed),
             "trajectory": sampling?.json ?? .null,
             "isolated": .bool(layers.contains { $0.isolated != nil }),
             "problems": .array(
@@ -41,31 +44,46 @@ extension Verification {
             "      \(metric.rawValue) ≤ \(Format.scientific(tolerance)), compute \(compute), numerics "
                 + "\(numerics.rawValue), \(compared.count) \(unit) in \(Format.decimal(seconds)) s",
         ]
+        // What follows from a stale golden is no news.
+        lines += problems.filter { $0.kind == .stale }.map { "      " + $0.line }
         if let sampling { lines.append("      " + sampling.text) }
         if let worst {
             let error = metric.value(worst.comparison)
             lines.append(
-                "      largest error \(Format.scientific(error)) at \(worst.path.printable)"
+                "      largest \(metric.rawValue) \(Format.scientific(error)) at "
+                    + worst.path.printable
                     + (output.map { ", output \(Format.scientific(metric.value($0.comparison)))" }
                         ?? ""))
         }
         lines += explanation.map { "      " + $0 }
-        lines += problems.prefix(20).map { "      " + $0.line }
-        if problems.count > 20 { lines.append("      … and \(problems.count - 20) more problems") }
-        return lines.joined(separator: "\n") + "\n"
-            + (compared.isEmpty ? "" : "\n" + table(detail).text + "\n")
+        let others = problems.filter { $0.kind != .stale }
+        lines += others.prefix(20).map { "      " + $0.line }
+        if others.count > 20 { lines.append("      … and \(others.count - 20) more problems") }
+        return lines.joined(separator: "\n") + "\n" + layerTable(detail, \.text)
+    }
+
+    /// The table of layers and what it leaves out; empty where nothing was compared.
+    private func layerTable(_ detail: Detail, _ text: (TextTable) -> String) -> String {
+        guard !compared.isEmpty else { return "" }
+        let shown = shownLayers(detail)
+        let rest = isStale ? compared.count - shown.count : 0
+        return "\n" + text(table(shown, detail))
+            + (rest > 0 ? "\n\n… and \(rest) more \(unit): --allow-stale shows them all" : "")
+            + "\n"
     }
 
     func markdown(_ detail: Detail) -> String {
         let signs: [Verdict: String] = [.pass: "✅", .fail: "❌", .inconclusive: "❔"]
-        let list = (explanation + problems.map(\.line))
+        let isFirst = { (problem: Problem) in problem.kind == .stale }
+        let lines = problems.filter(isFirst).map(\.line) + explanation
+        let list = (lines + problems.filter { !isFirst($0) }.map(\.line))
             .map { "- " + Markdown.inline($0) }.joined(separator: "\n")
         return
             "### \(signs[verdict] ?? "") \(Markdown.code(model)) against "
             + "\(Markdown.code(reference))\n\n"
             + "\(verdict.rawValue): `\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute "
             + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
-            + (compared.isEmpty ? "" : table(detail).markdown + "\n")
+            + layerTable(detail, \.markdown).drop { $0 == "\n" }
     }
 
     /// What is counted.
@@ -74,8 +92,8 @@ extension Verification {
     /// What is wrong, in sentences; empty when all layers pass.
     var explanation: [String] {
         var lines: [String] = []
-        if let attribution, let layer = compared.first(where: { $0.path == attribution.cause }) {
-            lines.append("cause: \(layer.path.printable), \(evidence(layer))")
+        if let attribution {
+            lines.append("cause: \(attribution.cause.printable), \(evidence(attribution))")
             if !attribution.others.isEmpty {
                 let names = attribution.others.prefix(5).map(\.printable).joined(separator: ", ")
                 let rest = attribution.others.count - 5
@@ -116,18 +134,47 @@ extension Verification {
             + "\(own) is \(layer.path.printable) with \(Format.scientific(value))"
     }
 
-    /// Why a layer is the cause.
-    private func evidence(_ layer: Layer) -> String {
+    /// Why a layer, or an entry of the golden, is the cause.
+    private func evidence(_ attribution: Attribution) -> String {
+        guard let layer = compared.first(where: { $0.path == attribution.cause }) else {
+            return
+                "an entry of the golden that the rest of the golden contradicts: capture it again"
+        }
+        let tensors = attribution.tensors
+        let names = tensors.prefix(3).map(\.printable).joined(separator: ", ")
+        let changed =
+            tensors.isEmpty
+            ? ""
+            : "; \(names)" + (tensors.count > 3 ? " and \(tensors.count - 3) more" : "")
+                + (tensors.count == 1 ? " is" : " are") + " not as recorded"
+        let doubt = attribution.alternative.map {
+            "; or the golden's \($0.printable), which has no hash, is not what was recorded"
+        }
         guard let isolated = layer.isolated else {
             return "where the error jumps to \(Format.scientific(layer.comparison.relativeRMS)) "
-                + "relative RMS; --isolated measures own errors"
+                + "relative RMS; --isolated measures own errors" + changed + (doubt ?? "")
         }
         return
             "own error \(Format.scientific(isolated.own)) relative RMS on golden input, "
-            + "\(Format.scientific(isolated.inherited)) inherited"
+            + "\(Format.scientific(isolated.inherited)) inherited" + changed + (doubt ?? "")
     }
 
-    private func table(_ detail: Detail) -> TextTable {
+    /// The layers that `detail` calls for: of a stale comparison the worst only.
+    private func shownLayers(_ detail: Detail) -> [Layer] {
+        if isStale {
+            let worst = compared.sorted { excess($0) > excess($1) }.prefix(Self.layersOfStale)
+            return compared.filter { layer in worst.contains { $0.path == layer.path } }
+        }
+        let kept = [worst?.path, attribution?.cause, output?.path]
+        return compared.filter {
+            detail.allLayers || !$0.passes || kept.contains($0.path)
+        }
+    }
+
+    /// How many layers a comparison with a stale golden shows.
+    private static let layersOfStale = 5
+
+    private func table(_ layers: [Layer], _ detail: Detail) -> TextTable {
         let isIsolated = compared.contains { $0.isolated != nil }
         let columns = Self.columns.filter { column in
             switch column.use {
@@ -140,11 +187,7 @@ extension Verification {
         }
         var table = TextTable(columns.map { ($0.title, $0.alignment) } + [("", .left)])
         let worst = worst?.path
-        for layer in compared {
-            guard
-                detail.allLayers || !layer.passes || layer.path == worst
-                    || layer.path == attribution?.cause || layer.path == output?.path
-            else { continue }
+        for layer in layers {
             table.append(
                 columns.map { $0.cell(layer) } + [remarks(layer, isWorst: layer.path == worst)])
         }
@@ -211,6 +254,11 @@ extension Verification {
             remarks.append("\(Format.counted(layer.comparison.nonfinite, "value")) not finite")
         }
         if layer.path == attribution?.cause { remarks.append("← cause") }
+        if let attribution, attribution.basis == .golden,
+            attribution.cause == Golden.entry(layer.path)
+        {
+            remarks.append("← the golden's entry is in doubt")
+        }
         if isWorst { remarks.append("← largest") }
         return remarks.joined(separator: " ")
     }

@@ -119,7 +119,9 @@ struct OpenedModel: Sendable {
     }
 
     private func loadWeights(workers: WorkerPool, checksHashes: Bool) throws -> LoadedModel {
-        let digest = try sourceDigest(workers: workers)
+        let tensors =
+            manifest == nil ? try WeightsDigest.tensors(source, workers: workers) : []
+        let digest = manifest?.weightsDigest ?? WeightsDigest.combine(tensors)
         let start = ContinuousClock.now
         let resident: any TensorSource
         if checksHashes, case .archive(let archive) = kind {
@@ -136,6 +138,9 @@ struct OpenedModel: Sendable {
             network: network,
             loadSeconds: seconds,
             tensorBytes: Dictionary(bytes) { first, _ in first },
+            tensorHashes: Dictionary(
+                tensors.map { ($0.info.name, $0.digest.hexadecimal) }
+            ) { first, _ in first },
             int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
     }
 }
@@ -147,18 +152,22 @@ struct LoadedModel: Sendable {
     /// See `OpenedModel.dtypes`.
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
-    let sourceDigest: String
+    private(set) var sourceDigest: String
     /// See `OpenedModel.architecture`.
     let architecture: String
     /// Whether that is the digest of other weights than these, which were made from them.
-    let isConverted: Bool
+    private(set) var isConverted: Bool
     let network: SanaNetwork
     /// Decoding and binding, without the digest.
     let loadSeconds: Double
     /// Bytes of the tensors as stored.
     let tensorBytes: [String: Int]
+    /// SHA-256 of each tensor's raw values, by name; empty for an archive.
+    let tensorHashes: [String: String]
     /// Names of the int8 tensors.
     let int8Tensors: [String]
+    /// Stored tensors that are not what the source's weights become; see `SourceComparison`.
+    private(set) var deviations: [SourceComparison.Deviation] = []
 
     var config: SanaConfig { network.config }
 
@@ -186,6 +195,16 @@ struct LoadedModel: Sendable {
     /// Bytes of the weights of the module at `path`, its children's included.
     func weightBytes(below path: String) -> Int {
         tensorBytes.reduce(0) { $0 + ($1.key.hasPrefix(path + ".") ? $1.value : 0) }
+    }
+
+    /// The same, known to be made from weights of `digest`, and where it is not what they become.
+    func converted(
+        from digest: String, deviating deviations: [SourceComparison.Deviation]
+    ) -> LoadedModel {
+        var model = self
+        (model.sourceDigest, model.isConverted) = (digest, true)
+        model.deviations = deviations
+        return model
     }
 
     /// How weights meet activations, for records: `fp32`, or for int8 weights what was chosen.

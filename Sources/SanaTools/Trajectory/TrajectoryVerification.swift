@@ -43,9 +43,10 @@ extension Verification {
             (result.isStaleAllowed, staleness) = (!staleness.isEmpty, [])
         }
         result.problems =
-            try trajectory.nonfiniteInputs + trajectory.problems(sampling.schedule)
+            try staleness + model.deviations.map(\.problem)
+            + trajectory.nonfiniteInputs + trajectory.problems(sampling.schedule)
         if let problem = trajectory.provenance.foreignClass(model.config) {
-            result.problems += [problem] + staleness
+            result.problems.append(problem)
             return result
         }
         let context = ForwardContext(
@@ -75,12 +76,12 @@ extension Verification {
             }
         } catch let error as InputError {
             let message = "the trajectory's inputs do not fit the model: \(error.description)"
-            result.problems += [Problem(kind: .misshapen, message: message)] + staleness
+            result.problems.append(Problem(kind: .misshapen, message: message))
             return result
         }
         result.problems +=
             trajectory.provenance.precisionProblems(
-                metric, strictest: result.strictest, numerics: options.numerics) + staleness
+                metric, strictest: result.strictest, numerics: options.numerics)
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result
     }

@@ -1,22 +1,38 @@
+import Foundation
 import SanaModel
 
-/// The layer that makes a comparison fail, which need not be the first that shows it.
+/// What makes a comparison fail: a layer, which need not be the first that shows it, or an entry of
+/// the golden.
 struct Attribution: Sendable, Equatable {
     enum Basis: String, Sendable {
         /// Errors of layers on golden inputs.
         case own
         /// Where the error jumps between a layer's inputs and its output.
         case jump
+        /// An entry of the golden that contradicts the rest of it.
+        case golden
     }
 
-    /// Path of the layer to blame.
-    let cause: String
-    let basis: Basis
+    /// Path of the layer to blame; with `golden`, name of the entry in the file.
+    var cause: String
+    var basis: Basis
     /// Other layers that are out of tolerance by themselves, the worst first.
-    let others: [String]
+    var others: [String]
+    /// Tensors of the cause that are not those of the golden's, or of the source's, weights.
+    var tensors: [String] = []
+    /// Name of an input of the golden that would explain it as well: it has no hash.
+    var alternative: String?
 }
 
 extension Attribution {
+    /// What is known beside the errors.
+    struct Evidence: Sendable {
+        /// Whether the entries of the golden are known to be what was recorded.
+        var hasHashes = false
+        /// Tensors of the model that are not those of the golden's, or of the source's, weights.
+        var tensors: [String] = []
+    }
+
     /// Explains why some of `layers` fail; `nil` when none does.
     ///
     /// Errors count relative to the tolerance of their layer, as RMS, own errors relative to what a
@@ -26,8 +42,12 @@ extension Attribution {
     /// Otherwise the cause is where the error grows most from input to output, among the layers up to
     /// the first failure whose error is large enough to explain it.
     ///
-    /// Since a healthy layer that fails by a hair may stand before the one that matters, a later
+    /// Since a healthy layer that fails by a hair may come before the one that matters, a later
     /// layer is the cause where it is so much worse that no gain explains it.
+    ///
+    /// A layer that passes is the cause only if the first failure computes from it. Entries of a
+    /// golden without hashes that contradict what was recorded around them are named instead of
+    /// layers (see `GoldenSuspicion`), and tensors that are known to differ decide between layers.
     ///
     /// - Parameters:
     ///   - layers: in execution order, the output last. Those with a golden that is not finite
@@ -36,38 +56,51 @@ extension Attribution {
     ///     calibration in `tolerances` tells it.
     static func find(
         _ layers: [Verification.Layer], _ inputs: LayerInputs, metric: Metric,
-        tolerances: Tolerances, noise: Double
+        tolerances: Tolerances, noise: Double, evidence: Evidence = .init()
     ) -> Attribution? {
-        let layers = layers.filter { $0.goldenNonfinite == 0 }
+        var layers = layers.filter { $0.goldenNonfinite == 0 }
+        guard layers.contains(where: { !$0.passes }) else { return nil }
+        let suspicion = GoldenSuspicion(layers, inputs, noise: noise)
+        let suspects = evidence.hasHashes ? [] : suspicion.entries
+        if !suspects.isEmpty {
+            layers = layers.filter { !suspicion.isTainted($0, by: suspects) }
+            guard layers.contains(where: { !$0.passes }) else {
+                return Attribution(
+                    cause: Golden.entry(suspects[0]), basis: .golden,
+                    others: suspects.dropFirst().map(Golden.entry))
+            }
+        }
         guard let failure = layers.firstIndex(where: { !$0.passes }) else { return nil }
         func limit(_ layer: Verification.Layer) -> Double {
             max(metric.relativeRMS(layer.tolerance), .leastNormalMagnitude)
         }
+        let upstream = inputs.ancestors(of: layers[failure].path)
+        func isEarly(_ layer: Verification.Layer) -> Bool {
+            !layer.passes || upstream.contains(layer.path)
+        }
+        var result: Attribution
         if layers.contains(where: { $0.isolated != nil }) {
-            return byOwnError(layers, firstFailure: failure) { layer in
+            result = byOwnError(layers, firstFailure: failure, isEarly: isEarly) { layer in
                 let own = tolerances.ownLimit(of: layer.path).map { max($0, .leastNormalMagnitude) }
                 return (layer.isolated?.local ?? 0) / (own ?? limit(layer))
             }
+        } else {
+            let errors = Dictionary(
+                layers.map { ($0.path, $0.comparison.relativeRMS / limit($0)) }
+            ) { first, _ in first }
+            result = byJump(layers, firstFailure: failure, isEarly: isEarly, errors, inputs) {
+                tolerances.healthyShare(of: $0.path) ?? noise / limit($0)
+            }
         }
-        let errors = Dictionary(
-            layers.map { ($0.path, $0.comparison.relativeRMS / limit($0)) }
-        ) { first, _ in first }
-        /// How far the error of a layer exceeds that of its inputs, and of those in `others`.
-        func jump(_ layer: Verification.Layer, _ others: [String] = []) -> Double {
-            let error = errors[layer.path] ?? 0
-            let inherited =
-                (inputs.inputs(of: layer.path) + others).compactMap { errors[$0] }.max() ?? 0
-            let healthy = tolerances.healthyShare(of: layer.path) ?? noise / limit(layer)
-            let before = max(inherited, healthy)
-            return error.isFinite ? error / before : before.isFinite ? .infinity : 0
+        result.decide(by: evidence.tensors, layers, inputs, firstFailure: layers[failure].path)
+        if !evidence.hasHashes, result.tensors.isEmpty {
+            let input = inputs.goldenInput(of: result.cause)
+            if let input, layers.contains(where: { $0.path == result.cause && $0.isConfined }) {
+                return Attribution(cause: input, basis: .golden, others: result.others)
+            }
+            result.alternative = input
         }
-        let needed = (errors[layers[failure].path] ?? 0) / Self.largestGain
-        let early = layers[...failure].filter { (errors[$0.path] ?? 0) >= needed }
-            .map { ($0, jump($0)) }
-        let late = layers[(failure + 1)...].filter { !$0.passes }
-            .map { ($0, jump($0, inputs.insides(of: $0.path))) }
-        let cause = worst(early, unless: late) ?? layers[failure]
-        return Attribution(cause: cause.path, basis: .jump, others: [])
+        return result
     }
 
     /// A layer, and how bad it is.
@@ -94,23 +127,139 @@ extension Attribution {
     /// where the error arose.
     private static let largestGain = 4.0
 
+    // MARK: Jumps
+
+    /// - Parameters:
+    ///   - errors: in parts of the tolerance, by path.
+    ///   - healthy: the error of a healthy layer, in the same.
+    private static func byJump(
+        _ layers: [Verification.Layer], firstFailure failure: Int,
+        isEarly: (Verification.Layer) -> Bool, _ errors: [String: Double], _ inputs: LayerInputs,
+        healthy: (Verification.Layer) -> Double
+    ) -> Attribution {
+        /// How far the error of a layer exceeds that of its inputs, and of those in `others`.
+        func jump(_ layer: Verification.Layer, _ others: [String] = []) -> Double {
+            let error = errors[layer.path] ?? 0
+            let inherited =
+                (inputs.inputs(of: layer.path) + others).compactMap { errors[$0] }.max() ?? 0
+            let before = max(inherited, healthy(layer))
+            return error.isFinite ? error / before : before.isFinite ? .infinity : 0
+        }
+        let needed = (errors[layers[failure].path] ?? 0) / Self.largestGain
+        let early = layers[...failure]
+            .filter { isEarly($0) && (errors[$0.path] ?? 0) >= needed }.map { ($0, jump($0)) }
+        let late = layers[(failure + 1)...].filter { !$0.passes }
+            .map { ($0, jump($0, inputs.insides(of: $0.path))) }
+        let worst = worst(early, unless: late) ?? layers[failure]
+        let cause = modulatedBlock(around: worst.path, layers) ?? worst
+        let others = layers.filter { !$0.passes && !isRelated($0.path, cause.path) }
+            .map { ($0.path, jump($0, inputs.insides(of: $0.path))) }
+            .filter { $0.1 > Self.largestGain }.sorted { $0.1 > $1.1 }.map(\.0)
+        return Attribution(cause: cause.path, basis: .jump, others: others)
+    }
+
+    /// The block around a part of a self-attention all of whose projections fail although the norm
+    /// before them passes: what the block makes of that norm is wrong.
+    private static func modulatedBlock(
+        around path: String, _ layers: [Verification.Layer]
+    ) -> Verification.Layer? {
+        guard let end = path.range(of: ".attn1.")?.lowerBound else { return nil }
+        let block = String(path[..<end])
+        func passes(_ part: String) -> Bool? {
+            layers.first { $0.path == block + part }?.passes
+        }
+        let projections = ["to_q", "to_k", "to_v"].map { passes(".attn1." + $0) }
+        guard passes(".norm1") == true, projections.allSatisfy({ $0 == false }) else { return nil }
+        return layers.first { $0.path == block }
+    }
+
+    /// Whether one of two modules contains the other, or they are outputs of one.
+    static func isRelated(_ one: String, _ other: String) -> Bool {
+        one == other || one.hasPrefix(other + ".") || other.hasPrefix(one + ".")
+            || LayerInputs.isOneModule(one, other)
+    }
+
+    // MARK: Own errors
+
     private static func byOwnError(
-        _ layers: [Verification.Layer], firstFailure: Int, ratio: (Verification.Layer) -> Double
+        _ layers: [Verification.Layer], firstFailure: Int,
+        isEarly: (Verification.Layer) -> Bool, ratio: (Verification.Layer) -> Double
     ) -> Attribution {
         let measured = layers.map { ($0, ratio($0)) }
         // What runs after the first failure counts where it is out of tolerance by itself.
         let late = measured[(firstFailure + 1)...].filter { $0.1 > 1 }
-        var cause =
-            worst(Array(measured[...firstFailure]), unless: late) ?? layers[firstFailure]
+        let early = measured[...firstFailure].filter { isEarly($0.0) }
+        var cause = worst(Array(early), unless: late) ?? layers[firstFailure]
         let around = layers.filter { layer in
             cause.path.hasPrefix(layer.path + ".") && ratio(layer) > 1
         }
         if let outermost = around.min(by: { $0.path.utf8.count < $1.path.utf8.count }) {
             cause = outermost
+        } else if let block = commonInput(of: cause, layers, ratio) {
+            cause = block
         }
         return Attribution(
             cause: cause.path, basis: .own,
             others: layers.filter { ratio($0) > 1 && $0.path != cause.path }
                 .sorted { ratio($0) > ratio($1) }.map(\.path))
+    }
+
+    /// The block whose modulation is wrong where all that its self-attention computes from its input
+    /// is: three projections do not fail at once.
+    private static func commonInput(
+        of cause: Verification.Layer, _ layers: [Verification.Layer],
+        _ ratio: (Verification.Layer) -> Double
+    ) -> Verification.Layer? {
+        let names = ["to_q", "to_k", "to_v"]
+        guard let name = names.first(where: { cause.path.hasSuffix(".attn1.\($0)") }) else {
+            return nil
+        }
+        let attention = cause.path.dropLast(name.count)
+        let projections = layers.filter { layer in
+            names.contains { layer.path == attention + $0 } && ratio(layer) > 1
+        }
+        guard projections.count == names.count else { return nil }
+        return layers.first { $0.path == attention.dropLast(".attn1.".count) }
+    }
+
+    // MARK: Tensors
+
+    /// How many layers with other tensors still tell something: a fine-tune changes them all.
+    private static let mostOwners = 8
+
+    /// Where errors point beside the tensors that are known to differ, blames those.
+    private mutating func decide(
+        by tensors: [String], _ layers: [Verification.Layer], _ inputs: LayerInputs,
+        firstFailure: String
+    ) {
+        let paths = layers.map(\.path)
+        var owners: [String: [String]] = [:]
+        for tensor in tensors {
+            for path in inputs.owners(of: tensor, among: paths) {
+                owners[path, default: []].append(tensor)
+            }
+        }
+        guard !owners.isEmpty, owners.count <= Self.mostOwners else { return }
+        if owners[cause] == nil {
+            let upstream = inputs.ancestors(of: firstFailure)
+            let failing = Set(layers.filter { !$0.passes }.map(\.path))
+            let explaining = paths.filter { path in
+                owners[path] != nil
+                    && (failing.contains(path) || upstream.contains(path)
+                        || Self.isRelated(path, firstFailure))
+            }
+            // The one whose errors were blamed on what is inside it, else the first.
+            let owner = explaining.first { Self.isRelated($0, cause) } ?? explaining.first
+            guard let owner else { return }
+            cause = owner
+        }
+        self.tensors = owners[cause] ?? []
+        let known = paths.filter { owners[$0] != nil && $0 != cause }
+        others =
+            known.filter { !LayerInputs.isOneModule($0, cause) }
+            + others.filter { other in
+                other != cause && !known.contains(other)
+                    && !([cause] + known).contains { Self.isRelated(other, $0) }
+            }
     }
 }

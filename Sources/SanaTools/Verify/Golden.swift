@@ -13,6 +13,11 @@ struct Golden {
     /// What a transformer puts out.
     static let outputPath = "outputs.sample"
 
+    /// Name in the file of what a report calls `path`.
+    static func entry(_ path: String) -> String {
+        path.hasPrefix(outputPrefix) ? path : activationPrefix + path
+    }
+
     let path: String
     let inputs: SanaInputs
     let provenance: GoldenProvenance

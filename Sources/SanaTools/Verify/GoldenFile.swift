@@ -7,8 +7,15 @@ struct GoldenFile {
     let contract: JSONValue
     private let source: any TensorSource
 
+    /// Whether the contract has a SHA-256 of every entry, all of which were found right.
+    var hasHashes: Bool { contract[Self.hashesKey] != nil }
+
+    /// Key of the contract: SHA-256 of each entry's little-endian values, by name.
+    private static let hashesKey = "sha256"
+
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when the
-    ///   format is another, the contract no JSON or a tensor not F32.
+    ///   format is another, the contract is not JSON, a tensor is not F32 or an entry does not have
+    ///   the hash that the contract gives it.
     init(path: String, format: String, version: String) throws {
         let (source, metadata) = try OpenedFile.open(path)
         (self.path, self.source) = (path, source)
@@ -33,6 +40,29 @@ struct GoldenFile {
         }
         do throws(JSONError) { contract = try JSONScanner.parse(text) } catch {
             throw Self.bad(path, "contract: \(error.reason)")
+        }
+        try checkHashes()
+    }
+
+    /// Compares every entry with its hash, where the contract has hashes.
+    private func checkHashes() throws {
+        guard let list = contract[Self.hashesKey] else { return }
+        guard let members = list.members else {
+            throw bad("contract: \(Self.hashesKey) is not an object")
+        }
+        var hashes: [String: String] = [:]
+        for member in members { hashes[member.key] = member.value.string ?? "" }
+        for tensor in source.tensors {
+            let name = tensor.name.printable
+            guard let hash = hashes.removeValue(forKey: tensor.name) else {
+                throw bad("entry '\(name)' has no SHA-256 in the contract: it was added later")
+            }
+            guard try WeightsDigest.sha256(source.bytes(of: tensor)).hexadecimal == hash else {
+                throw bad("entry '\(name)' is damaged: its SHA-256 is not the contract's")
+            }
+        }
+        if let missing = hashes.keys.min() {
+            throw bad("entry '\(missing.printable)' is missing; the contract has its SHA-256")
         }
     }
 
@@ -91,6 +121,11 @@ struct GoldenProvenance: Sendable {
     let numerics: String
     /// Versions of torch and diffusers, as text.
     let producer: String
+    /// SHA-256 of the stored values of each tensor of the weights, by name; empty in goldens that do
+    /// not say.
+    let tensorHashes: [String: String]
+    /// Whether every entry has a hash: what they hold is what was recorded.
+    let hasHashes: Bool
 
     /// - Throws: `BadDataError` when the contract lacks any of it.
     init(_ file: GoldenFile) throws(BadDataError) {
@@ -113,6 +148,11 @@ struct GoldenProvenance: Sendable {
             throw file.bad("contract: no numerics")
         }
         (weightsDigest, computeDType, self.numerics) = (digest, dtype, numerics)
+        var hashes: [String: String] = [:]
+        for member in json["weights"]?["tensors"]?.members ?? [] {
+            hashes[member.key] = member.value.string
+        }
+        (tensorHashes, hasHashes) = (hashes, file.hasHashes)
         producer = (json["producer"]?.members ?? [])
             .map { "\($0.key) \($0.value.string ?? "?")" }.joined(separator: ", ")
     }

@@ -48,9 +48,50 @@ struct LayerInputs: Sendable {
         }
     }
 
+    /// Paths that `path` computes from, however far before it, and what they contain.
+    func ancestors(of path: String) -> Set<String> {
+        var found: Set<String> = []
+        var open = [path]
+        while let next = open.popLast() {
+            for path in inputs(of: next) + insides(of: next) where found.insert(path).inserted {
+                open.append(path)
+            }
+        }
+        return found
+    }
+
+    /// Whether two paths are outputs of one module.
+    static func isOneModule(_ one: String, _ other: String) -> Bool {
+        one.dropLast(2) == other.dropLast(2) && numberedModules.contains(String(one.dropLast(2)))
+    }
+
+    private static let numberedModules: Set<String> = ["patch_embed", "time_embed"]
+
+    /// The layers among `paths` that a tensor of the checkpoint is a parameter of: of the innermost
+    /// module that is captured, every output.
+    func owners(of tensor: String, among paths: [String]) -> [String] {
+        // The model's own table is an argument of its last norm.
+        if tensor == "scale_shift_table" { return paths.filter { $0 == "norm_out" } }
+        func module(_ path: String) -> String {
+            let module = String(path.dropLast(2))
+            return Self.numberedModules.contains(module) ? module : path
+        }
+        let around = paths.filter { tensor.hasPrefix(module($0) + ".") }
+        let innermost = around.map { module($0).utf8.count }.max()
+        return around.filter { module($0).utf8.count == innermost }
+    }
+
+    /// The golden's input that the layer at `path` alone computes from, where it is one of the first.
+    func goldenInput(of path: String) -> String? {
+        if path == "patch_embed" || path == "patch_embed.0" { return "inputs.hidden_states" }
+        if path == "patch_embed.1" { return "inputs.controlnet_cond" }
+        if path == "caption_projection" { return "inputs.encoder_hidden_states" }
+        return path == "time_embed.0" || path == "time_embed.1" ? "inputs.timestep" : nil
+    }
+
     /// Captured paths inside the module that puts out `path`, its other output not counted.
     func insides(of path: String) -> [String] {
-        let isOneOfTwo = ["patch_embed", "time_embed"].contains(path.dropLast(2))
+        let isOneOfTwo = Self.numberedModules.contains(String(path.dropLast(2)))
         let module = isOneOfTwo ? String(path.dropLast(2)) : path
         let outputs = isOneOfTwo ? [module + ".0", module + ".1"] : [path]
         return captured.filter { $0.hasPrefix(module + ".") && !outputs.contains($0) }
@@ -73,7 +114,9 @@ struct LayerInputs: Sendable {
         guard let dot = path.lastIndex(of: ".") else { return [] }
         let parent = String(path[..<dot])
         let prefix = parent + "."
-        let before = captured.prefix { $0 != path }.filter { $0.hasPrefix(prefix) }
+        // What is not captured has no place among those that are.
+        let place = captured.firstIndex(of: path) ?? 0
+        let before = captured[..<place].filter { $0.hasPrefix(prefix) }
         return before + outerInputs(of: parent)
     }
 }

@@ -44,7 +44,7 @@ extension Verification {
             (result.isStaleAllowed, staleness) = (!staleness.isEmpty, [])
         }
         if let problem = golden.provenance.foreignClass(model.config) {
-            result.problems = [problem] + staleness
+            result.problems = staleness + [problem]
             return result
         }
         let isolation: Isolation?
@@ -63,7 +63,7 @@ extension Verification {
                 isolation.map { golden.inputs.repeated($0.runs) } ?? golden.inputs, context)
         } catch {
             let message = "the golden's inputs do not fit the model: \(error.description)"
-            result.problems = [Problem(kind: .misshapen, message: message)] + staleness
+            result.problems = staleness + [Problem(kind: .misshapen, message: message)]
             return result
         }
         if let error = probe.error { throw error }
@@ -73,16 +73,19 @@ extension Verification {
         result.output = compared.last ?? nil
         result.layers = probe.layers + compared.dropLast().compactMap(\.self)
         result.problems =
-            probe.problems(model.config)
+            staleness + model.deviations.map(\.problem) + probe.problems(model.config)
             + golden.provenance.precisionProblems(
-                metric, strictest: result.strictest, numerics: options.numerics) + staleness
+                metric, strictest: result.strictest, numerics: options.numerics)
         let nonfinite = golden.nonfiniteInputs
         if nonfinite.isEmpty {
             let inputs = LayerInputs(
                 model.config, captured: result.layers.map(\.path))
             result.attribution = Attribution.find(
                 result.compared, inputs, metric: metric, tolerances: options.tolerances,
-                noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding))
+                noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding),
+                evidence: .init(
+                    hasHashes: golden.provenance.hasHashes,
+                    tensors: model.deviatingTensors(from: golden.provenance)))
         }
         result.problems = nonfinite + result.problems
         result.seconds = (ContinuousClock.now - start).inSeconds

@@ -18,6 +18,8 @@ struct Verification: Sendable {
         var goldenNonfinite = 0
         /// `nil` unless layers ran on golden inputs, too.
         var isolated: Isolated?
+        /// Whether only a few tokens differ and all others agree to rounding, as no weight explains.
+        var isConfined = false
 
         /// How the error of a layer arose: relative RMS errors, infinite where a value is not
         /// finite.
@@ -53,6 +55,15 @@ struct Verification: Sendable {
             case precision
             /// A trajectory's timesteps or noise levels are not its scheduler's.
             case schedule
+            /// A stored tensor is not what the source's weights become.
+            case deviation
+            /// The model or the golden could not be read, so nothing was compared.
+            case unreadable
+            /// The model that a project promises is not there, or was made from other weights.
+            case absent
+
+            /// Ways in which a comparison that took place may be flawed.
+            static let ofComparisons = allCases.filter { $0 != .unreadable && $0 != .absent }
         }
         let kind: Kind
         let message: String
@@ -111,6 +122,9 @@ struct Verification: Sendable {
         return failures.allSatisfy { $0.comparison.relativeRMS <= limit } ? .inconclusive : .fail
     }
     var passes: Bool { verdict == .pass }
+
+    /// Whether the golden is of other weights, and that was not allowed.
+    var isStale: Bool { problems.contains { $0.kind == .stale } }
 
     /// How many times the rounding of one activation a 16-bit golden's own error is taken to grow
     /// to along the layers.

@@ -13,6 +13,14 @@ struct VerificationBatch {
     let open: (String) throws -> OpenedModel
     /// The part of all comparisons that is made; all of them where it is `nil`.
     var shard: Shard?
+    /// The weights that converted models are compared with, where they are at hand.
+    var origin: SourceModel?
+    /// Archives that must be there and be made from `origin`.
+    var promised: Set<String> = []
+    /// Whether tolerances are made of the results.
+    var calibrates = false
+    /// Whether models and references are those of the project: what is absent is no typing error.
+    var isProject = false
 
     /// What came of it.
     struct Outcome {
@@ -21,8 +29,10 @@ struct VerificationBatch {
         var failures: [Failure] = []
         /// Numbers of the runs that were recorded, one for each result.
         var runs: [Int64] = []
-        /// What the gate says of them; empty where it was not asked.
-        var judgements: [Gate.Judgement] = []
+        /// The same of comparisons that could not take place though they should have.
+        var failedRuns: [Int64] = []
+        /// What the gate says of all these; `nil` where it was not asked.
+        var night: NightOutcome?
 
         /// Over what could be compared.
         var verdict: Verdict { results.map(\.verdict).max() ?? .pass }
@@ -83,7 +93,7 @@ struct VerificationBatch {
             let mine = references.enumerated().filter { shard?.contains(first + $0.offset) ?? true }
             guard !mine.isEmpty else { continue }
             do {
-                let model = try open(path).load(workers: workers, checksHashes: true)
+                let (opened, model) = try load(path)
                 let options = options(for: model)
                 if !calibrations.isEmpty, options.tolerances.calibrated == nil,
                     warned.insert(path).inserted
@@ -104,17 +114,63 @@ struct VerificationBatch {
                     do {
                         let (result, run) = try verify(model, reference, options)
                         outcome.results.append(result)
+                        if calibrates { try remarkOnBlindness(opened, model, reference) }
                         if let run { outcome.runs.append(run) }
                     } catch let error as any DiagnosticError {
-                        outcome.failures.append(
-                            Failure(model: path, reference: reference, error: error))
+                        let failure = Failure(model: path, reference: reference, error: error)
+                        outcome.failures.append(failure)
+                        outcome.failedRuns += try record(failure, [reference], model)
                     }
                 }
             } catch let error as any DiagnosticError {
-                outcome.failures.append(Failure(model: path, reference: nil, error: error))
+                let failure = Failure(model: path, reference: nil, error: error)
+                outcome.failures.append(failure)
+                outcome.failedRuns += try record(failure, mine.map(\.element), nil)
             }
         }
         return outcome
+    }
+
+    /// The model at `path`, compared with its source where that is at hand.
+    private func load(_ path: String) throws -> (OpenedModel, LoadedModel) {
+        let isPromised = promised.contains(path)
+        if isPromised, !path.pathExists { throw AbsentArchive(path: path) }
+        let opened = try open(path)
+        let model = try opened.load(workers: workers, checksHashes: true)
+        guard let origin else { return (opened, model) }
+        origin.note(model)
+        return (
+            opened, try origin.compared(model, opened, isPromised: isPromised, workers: workers)
+        )
+    }
+
+    /// Says which weights' faults a golden cannot show: tolerances made with it miss them, too.
+    private func remarkOnBlindness(
+        _ opened: OpenedModel, _ model: LoadedModel, _ reference: Reference
+    ) throws {
+        guard case .forward(let path) = reference else { return }
+        let names = try GoldenBlindness.find(
+            opened, model.network, Golden(path: path), workers: workers)
+        guard !names.isEmpty else { return }
+        Console.note(
+            "sana-tools: warning: \(path.printable) cannot show faults in "
+                + names.prefix(3).map(\.printable).joined(separator: ", ")
+                + (names.count > 3 ? " and \(names.count - 3) more" : "")
+                + ": nothing changes with its inputs")
+    }
+
+    /// Records comparisons that should have taken place, as failed, for whoever judges the night.
+    ///
+    /// A path that the user named and where nothing is says nothing of any model.
+    private func record(
+        _ failure: Failure, _ references: [Reference], _ model: LoadedModel?
+    ) throws -> [Int64] {
+        let category = failure.error.category
+        guard let store, category != .usage, category != .noInput || isProject else { return [] }
+        return try references.map { reference in
+            try store.record(
+                .failure(failure, of: reference, model, options, threads: workers.threadCount))
+        }
     }
 
     /// Says which goldens tolerances were not made with: another timestep may need more.

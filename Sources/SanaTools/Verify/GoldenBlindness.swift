@@ -1,0 +1,93 @@
+import SanaModel
+
+/// Weights whose faults a golden cannot show, since changing them moves nothing that it holds.
+enum GoldenBlindness {
+    /// Names of the weights of `model` that no output depends on with the golden's inputs.
+    ///
+    /// Where a forward for each tensor takes too long, only what a mask of a single caption token
+    /// hides is told: attention over one token is 1 whatever its queries and keys.
+    ///
+    /// - Throws: errors of reading weights, or of a forward.
+    static func find(
+        _ model: OpenedModel, _ network: SanaNetwork, _ golden: Golden, workers: WorkerPool
+    ) throws -> [String] {
+        let inputs = golden.inputs
+        let (latent, captions) = (inputs.hiddenStates.shape, inputs.encoderHiddenStates.shape)
+        guard (try? inputs.check(for: model.config)) != nil else { return [] }
+        let operations = model.config.modules(
+            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1]
+        ).totalOperations
+        let names = model.source.tensors.filter { $0.dtype.isFloatWeight }.map(\.name)
+        let (total, overflows) = operations.multipliedReportingOverflow(by: names.count)
+        guard !overflows, total <= affordableOperations else {
+            return showsOneToken(inputs)
+                ? names.filter { name in
+                    [".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_"].contains { name.contains($0) }
+                } : []
+        }
+        let source = try model.source.resident(using: workers)
+        let reference = try network.forward(inputs, ForwardContext(workers: workers))
+        return try names.filter { name in
+            let changed = try SanaNetwork(
+                model.config, source: ChangedSource(source, changing: name), label: model.label)
+            let outputs = try changed.forward(inputs, ForwardContext(workers: workers))
+            return zip(outputs, reference).allSatisfy { output, expected in
+                let sums = ErrorSums(output, with: expected.values)
+                return sums.nonfinite == 0
+                    && sums.squaredDifference <= 1e-11 * sums.squaredReference
+            }
+        }
+    }
+
+    /// Operations of all forwards that are still a matter of seconds.
+    private static let affordableOperations = 5 * Verification.Options.isolatedOperations
+
+    /// Whether every sample has just one caption token that attention can reach.
+    private static func showsOneToken(_ inputs: SanaInputs) -> Bool {
+        let tokens = inputs.encoderHiddenStates.shape[1]
+        guard let mask = inputs.encoderAttentionMask else { return tokens == 1 }
+        let isBias = mask.shape.count == 3
+        return stride(from: 0, to: mask.count, by: max(tokens, 1)).allSatisfy { start in
+            (start..<min(start + tokens, mask.count)).count {
+                let value = mask.values.pointer[$0]
+                return isBias ? value > -100 : value > 0
+            } == 1
+        }
+    }
+}
+
+/// A source one of whose tensors has other values.
+private struct ChangedSource: TensorSource {
+    private let base: any TensorSource
+    private let name: String
+    let tensors: [TensorInfo]
+
+    init(_ base: any TensorSource, changing name: String) {
+        (self.base, self.name) = (base, name)
+        tensors = base.tensors.map { tensor in
+            guard tensor.name == name else { return tensor }
+            return TensorInfo(name: name, dtype: .f32, shape: tensor.shape) ?? tensor
+        }
+    }
+
+    func info(_ name: String) -> TensorInfo? {
+        name == self.name ? tensors.first { $0.name == name } : base.info(name)
+    }
+
+    func bytes(of tensor: TensorInfo) throws -> ByteView {
+        guard tensor.name == name, let original = base.info(name),
+            let values = try base.bytes(of: original).widened(from: original.dtype)
+        else { return try base.bytes(of: tensor) }
+        let count = original.elementCount
+        var power = 0.0
+        for index in 0..<count {
+            power += Double(values.pointer[index]) * Double(values.pointer[index])
+        }
+        let step = 0.25 * Float((power / Double(max(count, 1))).squareRoot()) + 1e-3
+        // No scaling, which a norm would take back, and no pattern that sums to nothing.
+        for index in 0..<count where index.isMultiple(of: 3) { values.pointer[index] += step }
+        return ByteView(count: 4 * count) {
+            $0.copyBytes(from: UnsafeRawBufferPointer(start: values.pointer, count: 4 * count))
+        }
+    }
+}
