@@ -26,8 +26,8 @@ struct ReportPageTests {
                         .init(path: name, samples: [9, 8, 7]),
                     ]))
         }
-        let judgements = try Gate(store: store).judge()
-        return try ReportPage(store: store, judgements: judgements).html()
+        let outcome = try Gate(store: store).outcome()
+        return try ReportPage(store: store, outcome: outcome).html()
     }
 
     @Test func verdictComesFirstAndNothingIsFetched() throws {
@@ -164,7 +164,7 @@ struct ReportPageTests {
                 sql: "UPDATE run SET warnings = 'others took 9 %' || char(10) || 'it <swapped>'")
         }
         let store = try HistoryStore(path: folder("h.sqlite"), creating: false)
-        let html = try ReportPage(store: store, judgements: Gate(store: store).judge()).html()
+        let html = try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
         #expect(html.contains("others took 9 %; it &lt;swapped&gt;") && !html.contains("\\u{a}"))
     }
 
@@ -197,7 +197,7 @@ struct ReportPageTests {
         }
         var gate = Gate(store: store, baseline: .last(4))
         gate.candidates = 4
-        let html = try ReportPage(store: store, judgements: gate.judge()).html()
+        let html = try ReportPage(store: store, outcome: gate.outcome()).html()
         #expect(html.contains("Worst: transformer_blocks.0 takes 4"))
         #expect(html.contains("History of transformer_blocks.0: m, BF16, latent 8×8"))
         #expect(html.contains("Steps: run 5, 1970-01-01: +"))

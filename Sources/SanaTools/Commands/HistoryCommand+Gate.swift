@@ -43,15 +43,13 @@ struct GateArguments: ParsableArguments {
     }
 }
 
-extension [Gate.Judgement] {
-    /// - Throws: the exit code of the verdict, unless it is a pass.
-    func throwVerdict() throws {
-        switch verdict {
-        case .pass: break
-        case .inconclusive: throw ExitCode.inconclusive
-        case .fail: throw ExitCode.checkFailed
-        }
-    }
+/// What failed before in the same night.
+struct FailedStepOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Step of the night that failed before, such as 'convert (exit 73)': the whole counts as failed. Repeatable.",
+            valueName: "text"))
+    var failed: [String] = []
 }
 
 extension HistoryCommand {
@@ -72,6 +70,10 @@ extension HistoryCommand {
                 regression when it rises beyond rounding. Runs differ more than their repetitions do: from --runs 3 \
                 on, layers are judged by the medians of the runs, with a finer limit.
 
+                Verifications are judged by their own verdict first: one that failed, is stale or could not be read \
+                fails the gate whatever else got faster or slower, and a model that is no longer verified makes it \
+                inconclusive. Only runs that passed on a golden of their own weights are compared with.
+
                 EXAMPLES
                   sana-tools history gate
                   sana-tools history gate 12 --baseline release --format markdown
@@ -79,21 +81,22 @@ extension HistoryCommand {
                   sana-tools history gate --runs 3
 
                 EXIT CODES
-                  0 pass, 1 regress, 3 inconclusive, 66 no such run or baseline
+                  0 pass, 1 a verification failed or regress, 3 inconclusive, 66 no such run or baseline
                 """)
 
         @Argument(help: ArgumentHelp("Numbers of runs to judge.", valueName: "run"))
         var runs: [Int64] = []
 
         @OptionGroup var arguments: GateArguments
+        @OptionGroup var steps: FailedStepOptions
         @OptionGroup var database: DatabaseOption
         @OptionGroup var format: FormatOption
 
         func run() throws {
-            let judgements = try arguments.gate(database.open()).judge(runs)
-            try format.show(
-                json: judgements.json, text: judgements.text, markdown: judgements.markdown)
-            try judgements.throwVerdict()
+            var outcome = try arguments.gate(database.open()).outcome(runs)
+            outcome.failedSteps = steps.failed
+            try format.show(json: outcome.json, text: outcome.text, markdown: outcome.markdown)
+            try outcome.throwVerdict()
         }
     }
 
@@ -122,11 +125,14 @@ extension HistoryCommand {
         var picture: String?
 
         @OptionGroup var arguments: GateArguments
+        @OptionGroup var steps: FailedStepOptions
         @OptionGroup var database: DatabaseOption
 
         func run() throws {
             let store = try database.open()
-            var page = ReportPage(store: store, judgements: try arguments.gate(store).judge())
+            var outcome = try arguments.gate(store).outcome()
+            outcome.failedSteps = steps.failed
+            var page = ReportPage(store: store, outcome: outcome)
             page.picture = try picture.map(Self.png)
             let file = try OutputFile(output, replaceExisting: true)
             try file.write(Array(try page.html().utf8))

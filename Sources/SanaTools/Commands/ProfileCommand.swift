@@ -131,11 +131,11 @@ struct ProfileCommand: TalkingCommand {
             profiles.append(profile.result)
             if let run = profile.run { runs.append(run) }
         }
-        let judgements =
+        let night =
             try gate && !runs.isEmpty
-            ? store.map { try gateArguments.gate($0).judge(runs) } : nil
-        try show(profiles, judgements)
-        try judgements?.throwVerdict()
+            ? store.map { try gateArguments.gate($0).outcome(runs) } : nil
+        try show(profiles, night)
+        try night?.throwVerdict()
     }
 
     private func profile(
@@ -173,16 +173,16 @@ struct ProfileCommand: TalkingCommand {
         return try SyntheticInputs.make(sizes, for: opened.config)
     }
 
-    private func show(_ profiles: [Profile], _ judgements: [Gate.Judgement]?) throws {
+    private func show(_ profiles: [Profile], _ outcome: NightOutcome?) throws {
         if profiles.isEmpty { return }
         var documents = profiles.map(\.json)
-        if let judgements {
-            for (index, item) in judgements.enumerated() where index < documents.count {
+        if let outcome {
+            for (index, item) in outcome.judgements.enumerated() where index < documents.count {
                 documents[index] = documents[index].setting("gate", to: item.json)
             }
         }
         let gate =
-            judgements.map { "\n\n" + (format.format == .text ? $0.text : $0.markdown) } ?? ""
+            outcome.map { "\n\n" + (format.format == .text ? $0.text : $0.markdown) } ?? ""
         try format.show(
             json: .oneOrMany(documents),
             text: profiles.map { $0.text(leaves: leaves) }.joined(separator: "\n\n") + gate,

@@ -9,7 +9,8 @@ struct VerifyCommand: TalkingCommand {
         abstract: "Run the whole forward on stored inputs and compare every captured layer.",
         discussion: """
             Without MODEL, sana-tools.yaml names the model and the references, and the archives that convert \
-            made of it are verified too.
+            made of it are verified too; one that its dtype: promises and that is absent, or was made from \
+            other weights, fails with 66.
 
             The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights and the relative error \
             power ‖a−r‖²/‖r‖² for int8 weights; --metric overrides. What fails is told with the layer that \
@@ -37,7 +38,7 @@ struct VerifyCommand: TalkingCommand {
 
             EXIT CODES
               0 all within tolerance, 1 a comparison failed, 3 none failed and at least one decides nothing,
-              65 a model or golden is bad data
+              65 a model or golden is bad data, 66 one is absent, or an archive of the project is stale
               With --calibrate: 0 written, 1 a golden does not fit or is not precise enough; then the gate's
             """)
 
@@ -69,6 +70,12 @@ struct VerifyCommand: TalkingCommand {
 
     @Option(help: "relative_rms or relative_power (default: by the type of the weights).")
     var metric: Metric?
+
+    @Option(
+        help: ArgumentHelp(
+            "Checkpoint that converted models were made from: each of their tensors is compared with it (default: the project's model).",
+            valueName: "model"), completion: .file())
+    var source: String?
 
     @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
@@ -130,26 +137,33 @@ struct VerifyCommand: TalkingCommand {
         let options = try options(project, calibrations)
         try checkRules(references, project)
         let store = try history.open(project)
-        let batch = VerificationBatch(
+        var batch = VerificationBatch(
             options: options, calibrations: calibrations, workers: threads.makePool(), store: store,
             open: { path in
                 let own = models.isEmpty && path == project?.model ? project : nil
                 return try own.blaming("model") { try modelOptions.open(path) }
             }, shard: shard.shard)
+        batch.origin = try origin(project)
+        batch.isProject = models.isEmpty
+        batch.calibrates = tolerances.calibrate != nil
+        batch.promised = Set(models.isEmpty ? project?.promisedArchives ?? [] : [])
         var outcome = try batch.run(paths, references)
-        if gate, let store, !outcome.runs.isEmpty {
-            outcome.judgements = try gateArguments.gate(store).judge(outcome.runs)
+        let runs = outcome.runs + outcome.failedRuns
+        if gate, let store, !runs.isEmpty {
+            outcome.night = try gateArguments.gate(store).outcome(runs)
         }
         try show(outcome)
         if let last = outcome.failures.last {
             for failure in outcome.failures.dropLast() { Console.report(failure.error) }
             throw last.error
         }
-        var verdict = outcome.judgements.verdict
+        var verdict = outcome.verdict
         if let path = tolerances.calibrate {
             try calibrate(path, outcome.results)
+            // Whether it passes now is what tolerances are made for; what got worse is not.
+            verdict = outcome.night?.judgements.map(\.change).max() ?? .pass
         } else {
-            verdict = max(verdict, outcome.verdict)
+            verdict = max(verdict, outcome.night?.verdict ?? .pass)
         }
         switch verdict {
         case .pass: break
@@ -231,10 +245,21 @@ struct VerifyCommand: TalkingCommand {
         return options
     }
 
+    /// The weights that converted models are compared with: those of --source, else the project's.
+    private func origin(_ project: ProjectFile?) throws -> SourceModel? {
+        if let source {
+            _ = try ModelPath.resolve(source)
+            return SourceModel(path: source, isGiven: true) { try modelOptions.open(source) }
+        }
+        guard let model = project?.model else { return nil }
+        return SourceModel(path: model, isGiven: false) { try modelOptions.open(model) }
+    }
+
     /// The project's model, and what convert made of it.
     private func projectModels(_ project: ProjectFile?) throws -> [String] {
         guard let project, let model = project.model else { throw ProjectFile.noModel }
-        return [model] + project.existingArchives
+        let promised = project.promisedArchives
+        return [model] + project.existingArchives.filter { !promised.contains($0) } + promised
     }
 
     private func show(_ outcome: VerificationBatch.Outcome) throws {

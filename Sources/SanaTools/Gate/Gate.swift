@@ -31,7 +31,29 @@ struct Gate {
         var unmatched: [String] = []
         /// Why nothing could be compared.
         var reason: String?
-        var verdict = Verdict.pass
+        /// Whether the baseline has other weights, so that small changes of errors are expected.
+        var isOfOtherWeights = false
+        /// What the comparison with the baseline comes to.
+        var change = Verdict.pass
+
+        /// Why the run's own verification failed, whatever it is compared with; `nil` of a profile.
+        var failure: String? { run.failure }
+
+        var verdict: Verdict {
+            if failure != nil { return .fail }
+            let isOpen = run.run.verdict == Verdict.inconclusive.rawValue
+            return isOpen ? max(change, .inconclusive) : change
+        }
+
+        /// How bad it is: a failed verification is worse than anything a comparison finds.
+        var rank: Int {
+            if failure != nil { return 3 }
+            return switch verdict {
+            case .pass: 0
+            case .inconclusive: 1
+            case .fail: 2
+            }
+        }
     }
 
     /// Judges `ids`, or the newest run of every series that has one in the last day of the history.
@@ -51,8 +73,7 @@ struct Gate {
         switch baseline {
         case .last(let count):
             pooled = try store.runs(ofSeries: series, before: run, limit: candidates - 1)
-            baselineRuns = try store.runs(
-                ofSeries: series, before: pooled.first ?? run, areSound: true, limit: count)
+            baselineRuns = try baselines(of: run, before: pooled.first ?? run, limit: count)
         case .named(let name):
             let named = try store.runs(ofBaseline: name)
             let ids = Set(named.map(\.joined.id))
@@ -75,11 +96,15 @@ struct Gate {
                     ? "baseline '\(name.printable)' is this very run: record another with "
                         + "'sana-tools \(run.run.kind.printable)', then run the gate again"
                     : "baseline '\(name.printable)' has no run of this series"
-                result.verdict = .inconclusive
+                result.change = .inconclusive
             } else {
+                let earlier = try store.runs(ofSeries: series, before: run, limit: 1)
                 result.reason =
-                    pooled.isEmpty
-                    ? "the first run of its series" : "no run of its series before those judged"
+                    earlier.isEmpty
+                    ? "the first run of its series"
+                    : pooled.isEmpty
+                        ? "no earlier run of its series passed on a golden of its own weights"
+                        : "no run of its series before those judged"
             }
             return result
         }
@@ -91,6 +116,19 @@ struct Gate {
         return result
     }
 
+    /// The runs of a series that `run` is compared with: those that passed on a golden of their own
+    /// weights. A run that was itself allowed another golden is compared with others like it, too.
+    private func baselines(
+        of run: RunSummary, before: RunSummary, limit: Int
+    ) throws -> [RunSummary] {
+        let series = run.joined.seriesId
+        guard run.run.allowed else {
+            return try store.runs(ofSeries: series, before: before, areSound: true, limit: limit)
+        }
+        return try store.runs(ofSeries: series, before: before, limit: 2 * limit)
+            .filter { $0.run.verdict == Verdict.pass.rawValue }.suffix(limit)
+    }
+
     private func compareLatency(_ result: inout Judgement) throws {
         let candidates = try (result.pooled + [result.run]).map(store.gateSamples)
         var options = options
@@ -98,21 +136,31 @@ struct Gate {
         let baseline = try result.baseline.map(store.gateSamples)
         guard let latency = LatencyGate.compare(candidates, with: baseline, options) else {
             result.reason = "one of them has no samples, or none of the host (an old version's)"
-            result.verdict = .inconclusive
+            result.change = .inconclusive
             return
         }
         result.unmatched = Self.difference(
             candidates.flatMap { $0.layers.map(\.path) }, baseline.flatMap { $0.layers.map(\.path) }
         )
-        (result.latency, result.verdict) = (latency, latency.verdict)
+        (result.latency, result.change) = (latency, latency.verdict)
     }
 
     private func compareAccuracy(_ result: inout Judgement) throws {
         let layers = try store.run(result.run.joined.id).1
-        let baseline = try result.baseline.map { try store.run($0.joined.id).1 }
-        result.accuracy = AccuracyGate.compare(layers, with: baseline, options)
+        // Errors of the same weights are the same to the bit, those of others are about as large.
+        let same = result.baseline.filter { $0.joined.digest == result.run.joined.digest }
+        result.isOfOtherWeights = same.isEmpty
+        let baseline = try (same.isEmpty ? result.baseline : same).map {
+            try store.run($0.joined.id).1
+        }
+        result.accuracy = AccuracyGate.compare(
+            layers, with: baseline,
+            largestRatio: !same.isEmpty
+                ? 1 + options.errorRise
+                : result.run.isQuantized
+                    ? AccuracyGate.ratioOfOtherInt8 : AccuracyGate.ratioOfOtherFloats)
         result.unmatched = Self.difference(layers.map(\.path), baseline.joined().map(\.path))
-        result.verdict = result.accuracy.map(\.verdict).max() ?? .inconclusive
+        result.change = result.accuracy.map(\.verdict).max() ?? .inconclusive
         if result.accuracy.isEmpty { result.reason = "no layer in common with the baseline" }
     }
 

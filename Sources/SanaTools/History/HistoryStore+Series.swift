@@ -42,8 +42,10 @@ extension HistoryStore {
         let runs = try summaries(
             "WHERE run.started_at >= ? ORDER BY run.started_at, run.id",
             [day?.formatted(.iso8601) ?? last])
-        return Dictionary(runs.map { ($0.joined.seriesId, $0) }) { _, newer in newer }
-            .values.sorted { $0.joined.id < $1.joined.id }
+        // What one machine finds does not excuse what another found.
+        return Dictionary(runs.map { ([$0.joined.seriesId, $0.run.machineId], $0) }) { _, newer in
+            newer
+        }.values.sorted { $0.joined.id < $1.joined.id }
     }
 
     /// The last runs of a series, oldest first.

@@ -94,6 +94,32 @@ struct RunRecord: Sendable {
         return record
     }
 
+    /// A verification that should have taken place and could not.
+    ///
+    /// - Parameter model: where it could be read.
+    static func failure(
+        _ failure: VerificationBatch.Failure, of reference: VerificationBatch.Reference,
+        _ model: LoadedModel?, _ options: Verification.Options, threads: Int
+    ) -> RunRecord {
+        let kind: Kind = if case .trajectory = reference { .trajectory } else { .verify }
+        var record = RunRecord(
+            kind: kind, startedAt: failure.date, model: failure.model,
+            modelDigest: model?.sourceDigest ?? unknown, dtype: model?.dtype ?? unknown,
+            reference: reference.path, compute: model?.compute(options.compute) ?? unknown,
+            numerics: options.numerics.rawValue,
+            sizes: RunSizes(batch: 0, height: 0, width: 0, captionTokens: 0), threads: threads,
+            verdict: .fail, seconds: 0, layers: [])
+        record.problems = [
+            .init(
+                kind: failure.error.category == .noInput ? .absent : .unreadable,
+                message: failure.error.description)
+        ]
+        return record
+    }
+
+    /// Stands for what only a model that can be read tells.
+    static let unknown = "unknown"
+
     static func profile(
         _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
     ) -> RunRecord {

@@ -7,24 +7,33 @@ extension VerificationBatch.Outcome {
 
     var json: JSONValue {
         var documents = results.map(\.json)
-        for (index, judgement) in judgements.enumerated() where index < documents.count {
+        for (index, judgement) in (night?.judgements ?? []).enumerated()
+        where index < documents.count {
             documents[index] = documents[index].setting("gate", to: judgement.json)
         }
         return .oneOrMany(documents + failures.map(\.json))
     }
 
     func text(_ detail: Verification.Detail) -> String {
-        (results.map { $0.text(detail) } + failures.map(\.text) + [summary]
-            + judgements.map(\.text)).joined(separator: "\n")
+        (results.map { $0.text(detail) } + failures.map(\.text)
+            + (night?.ordered ?? []).map(\.text) + [summary]).joined(separator: "\n")
     }
 
     func markdown(_ detail: Verification.Detail) -> String {
         (["**\(summary)**\n"] + results.map { $0.markdown(detail) } + failures.map(\.markdown)
-            + judgements.map { "\n" + $0.markdown }).joined(separator: "\n")
+            + (night?.ordered ?? []).map { "\n" + $0.markdown }).joined(separator: "\n")
     }
 
-    /// The one verdict over all.
+    /// The one verdict over all: what was found now, and where that is good what got worse.
     private var summary: String {
+        guard failures.isEmpty, verdict != .fail, let night, night.verdict > verdict else {
+            return comparisons
+        }
+        return night.line
+    }
+
+    /// The verdict over the comparisons.
+    private var comparisons: String {
         let total = results.count
         let failed = results.filter { $0.verdict == .fail }.count
         let open = results.filter { $0.verdict == .inconclusive }.count

@@ -2,8 +2,8 @@ import SanaModel
 
 /// How judgements of the gate are shown.
 extension Gate.Judgement {
-    /// `pass`, `inconclusive` or `regress`.
-    var word: String { verdict.gateWord }
+    /// `pass`, `inconclusive`, `regress`, or `fail` of a verification that failed.
+    var word: String { failure == nil ? verdict.gateWord : Verdict.fail.rawValue }
 
     var json: JSONValue {
         .fields([
@@ -13,6 +13,7 @@ extension Gate.Judgement {
             "reference": .text(run.run.reference),
             "baseline": .array(baseline.map { .int(Int($0.joined.id)) }),
             "pooled": .array(pooled.map { .int(Int($0.joined.id)) }),
+            "failure": .text(failure), "allowed": .bool(run.run.allowed),
             "reason": .text(reason), "doubts": .array((latency?.doubts ?? []).map { .string($0) }),
             "canary_gflops": .fields([
                 "baseline": .double(latency?.canary.baseline),
@@ -40,11 +41,13 @@ extension Gate.Judgement {
             "\(word.uppercased()): \(run.run.kind.printable) of \(run.run.modelPath.printable) "
             + (pooled.isEmpty ? "(run " : "(runs \(ids(pooled)), ") + "\(run.joined.id)"
             + (runs.isEmpty ? ")" : " against \(runs))")
-        return subject + (reason.map { ": \($0)" } ?? "") + summary
+        return subject + ((failure ?? reason).map { ": \($0)" } ?? "") + summary
+            + (run.run.allowed ? "\n  the golden of other weights was allowed" : "")
             + (latency?.doubts ?? []).map { "\n  \($0)" }.joined()
             + (unmatched.isEmpty
                 ? ""
-                : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))")
+                : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))"
+                    + (unmatched.count > 5 ? " and \(unmatched.count - 5) more" : ""))
     }
 
     private var summary: String {
@@ -56,9 +59,11 @@ extension Gate.Judgement {
         }
         guard reason == nil, !accuracy.isEmpty else { return "" }
         let rises = accuracy.count { $0.verdict == .fail }
-        return rises == 0
+        return
+            (rises == 0
             ? ": no error rose among \(accuracy.count) layers"
-            : ": the error of \(rises) of \(accuracy.count) layers rose"
+            : ": the error of \(rises) of \(accuracy.count) layers rose")
+            + (isOfOtherWeights ? ", compared with other weights" : "")
     }
 
     private var table: TextTable? {
@@ -146,17 +151,29 @@ extension AccuracyGate.Finding {
     }
 }
 
-/// Several judgements, one verdict.
-extension [Gate.Judgement] {
-    var verdict: Verdict { map(\.verdict).max() ?? .pass }
-
+/// How an outcome is shown.
+extension NightOutcome {
     var json: JSONValue {
         .fields([
-            "verdict": .string(verdict.gateWord), "runs": .array(map(\.json)),
+            "verdict": .string(word), "headline": .string(headline),
+            "failed_steps": .array(failedSteps.map { .string($0) }),
+            "unverified": .array(
+                unverified.map {
+                    .fields(["model": .string($0.model), "verified_at": .string($0.date)])
+                }), "runs": .array(judgements.map(\.json)),
         ])
     }
-    /// The worst first, since that is what a reader came for.
-    private var ordered: Self { sorted { $0.verdict > $1.verdict } }
-    var text: String { ordered.map(\.text).joined(separator: "\n") }
-    var markdown: String { ordered.map(\.markdown).joined(separator: "\n\n") }
+
+    /// The worst first, the answer last.
+    var text: String { (blocks(\.text) + unverified.map(\.text) + [line]).joined(separator: "\n") }
+
+    /// The answer first, since a summary shows its beginning, and last.
+    var markdown: String {
+        let answer = "**\(Markdown.inline(line))**"
+        return
+            ([answer] + blocks(\.markdown) + unverified.map { Markdown.paragraph($0.text) }
+            + [answer]).joined(separator: "\n\n")
+    }
+
+    private func blocks(_ text: (Gate.Judgement) -> String) -> [String] { ordered.map(text) }
 }

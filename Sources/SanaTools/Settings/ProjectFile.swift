@@ -144,6 +144,15 @@ struct ProjectFile {
             \.pathExists)
     }
 
+    /// Archives that convert makes of the model, as `dtype` and `output` say: verify wants each.
+    var promisedArchives: [String] {
+        guard let model else { return [] }
+        var seen = Set<String>()
+        return dtypes.map {
+            ArchiveName.path(model: ModelPath.stem(model), dtype: $0, output: output)
+        }.filter { seen.insert($0).inserted }
+    }
+
     /// A command without MODEL outside any project.
     static let noModel = UsageError(
         "no MODEL given, and no \(name) with a model in this folder or a parent",

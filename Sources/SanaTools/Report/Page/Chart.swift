@@ -3,9 +3,9 @@ import SanaModel
 
 /// A picture of the report, and the same as a table.
 struct Chart {
-    let id: String
-    let title: String
-    let note: String
+    var id: String
+    var title: String
+    var note: String
     let svg: String
     let head: [String]
     let rows: [[String]]

@@ -5,7 +5,7 @@ import SanaModel
 /// The history as one HTML page: what got worse first, what it rests on below.
 struct ReportPage {
     let store: HistoryStore
-    let judgements: [Gate.Judgement]
+    let outcome: NightOutcome
     /// A PNG of a trajectory check.
     var picture: [UInt8]?
 
@@ -16,17 +16,23 @@ struct ReportPage {
         Markup.contentType
         let template = try MustacheTemplate(
             string: String(decoding: PackageResources.report_mustache, as: UTF8.self))
-        let verification = newest(.verify)
-        let profile = newest(.profile, beside: verification)
-        var charts = try [layerChart(profile, verification)].compactMap { $0 }
+        let subjects = subjects
+        var charts = try subjects.enumerated().compactMap { index, subject in
+            try layerChart(subject, id: index)
+        }
         charts += try historyCharts()
+        let profile = subjects.lazy.compactMap(\.profile).first
+        let verification = subjects.lazy.compactMap(\.verification).first
         charts += try [roofline(profile), tradeoff(), errors(verification)].compactMap { $0 }
         var context: [String: Any] = [
-            "word": judgements.verdict.gateWord, "headline": headline,
+            "word": outcome.word, "headline": outcome.headline,
             "subject": "\(judgements.count) series of \(store.path.lastPathComponent.printable), "
                 + "\(try store.runCount()) runs",
             "sentences": sentences, "charts": charts.map(\.context),
-            "facts": try facts(profile ?? verification), "version": SanaToolsCommand.version,
+            "facts": try subjects.flatMap {
+                try facts($0.verification ?? $0.profile) + facts($0.pairedProfile)
+            },
+            "version": SanaToolsCommand.version,
         ]
         if !worse.isEmpty { context["worse"] = ["rows": worse] as [String: Any] }
         if let picture {
@@ -41,45 +47,56 @@ struct ReportPage {
         return template.render(context)
     }
 
-    /// The run to show in full: the worst, of the same stored types as `other` where several are as bad.
-    private func newest(
-        _ kind: RunRecord.Kind, beside other: Gate.Judgement? = nil
-    ) -> Gate.Judgement? {
-        func rank(_ judgement: Gate.Judgement) -> (Verdict, Int, Int64) {
-            let joined = judgement.run.joined
-            let isPartner = joined.dtype == other?.run.joined.dtype
-            return (judgement.verdict, isPartner ? 1 : 0, joined.id)
-        }
-        return judgements.filter { $0.run.run.kind == kind.rawValue }
-            .max { rank($0) < rank($1) }
+    private var judgements: [Gate.Judgement] { outcome.judgements }
+
+    /// A model to show in full: runs of the same weights and stored types, or one alone.
+    private struct Subject {
+        var profile: Gate.Judgement?
+        var verification: Gate.Judgement?
+
+        /// The profile where it stands beside a verification.
+        var pairedProfile: Gate.Judgement? { verification == nil ? nil : profile }
     }
 
-    private var headline: String {
-        let failed = judgements.filter { $0.verdict == .fail }
-        let slower = failed.count { $0.latency != nil }
-        switch judgements.verdict {
-        case .pass: return "Nothing got worse"
-        case .inconclusive: return "The evidence does not decide"
-        case .fail:
-            return [
-                slower > 0 ? "\(slower) of \(judgements.count) got slower" : nil,
-                failed.count > slower
-                    ? "\(failed.count - slower) of \(judgements.count) got less accurate" : nil,
-            ].compactMap { $0 }.joined(separator: ", ")
+    /// The worst verification and the worst profile; next to each the worst of the other kind of the
+    /// same model, as latencies of one say nothing about errors of another.
+    private var subjects: [Subject] {
+        func worst(_ kind: RunRecord.Kind, like other: Gate.Judgement? = nil) -> Gate.Judgement? {
+            judgements.filter { judgement in
+                let (mine, theirs) = (judgement.run.joined, other?.run.joined)
+                return judgement.run.run.kind == kind.rawValue
+                    && (theirs == nil
+                        || mine.digest == theirs?.digest && mine.dtype == theirs?.dtype)
+            }.max { ($0.rank, $0.run.joined.id) < ($1.rank, $1.run.joined.id) }
         }
+        let (verification, profile) = (worst(.verify), worst(.profile))
+        let first = Subject(
+            profile: verification.flatMap { worst(.profile, like: $0) },
+            verification: verification)
+        let second = Subject(
+            profile: profile, verification: profile.flatMap { worst(.verify, like: $0) })
+        let isOne = first.profile?.run.joined.id == profile?.run.joined.id
+        return (verification == nil ? [] : [first]) + (isOne || profile == nil ? [] : [second])
     }
 
     /// Headings of what did not pass; of everything where all passed.
     private var sentences: [String] {
-        let open = judgements.filter { $0.verdict != .pass }
-        let headings = (open.isEmpty ? judgements : open).sorted { $0.verdict > $1.verdict }
-            .prefix(8).map(\.heading)
-        return (worst.isEmpty ? [] : ["Worst: " + worst.joined(separator: "; ") + "."]) + headings
+        let open = outcome.ordered.filter { $0.verdict != .pass }
+        let shown = (open.isEmpty ? judgements : open).map(\.heading)
+        return (worst.isEmpty ? [] : ["Worst: " + worst.joined(separator: "; ") + "."])
+            + outcome.failedSteps.map { "FAIL: \($0.printable)" }
+            + Self.limited(shown, to: 8) + outcome.unverified.map(\.text)
+    }
+
+    /// The first `count` of `lines`, and how many more there are.
+    private static func limited(_ lines: [String], to count: Int) -> [String] {
+        lines.count > count ? lines.prefix(count) + ["… and \(lines.count - count) more"] : lines
     }
 
     /// The worst layer of each judgement that failed.
     private var worst: [String] {
-        judgements.filter { $0.verdict == .fail }.prefix(4).compactMap { judgement in
+        let found = outcome.ordered.filter { $0.verdict == .fail }.compactMap {
+            judgement -> String? in
             if let slow = (judgement.latency?.findings ?? []).filter({ $0.verdict == .fail })
                 .max(by: { $0.decisive.ratio < $1.decisive.ratio })
             {
@@ -93,15 +110,15 @@ struct ReportPage {
                         + (size.map { "grew by \($0)" } ?? "is not finite")
                 }
         }
+        return Self.limited(found, to: 4)
     }
 
     private var worse: [[String: Any]] {
-        judgements.filter { $0.verdict != .pass }.sorted { $0.verdict > $1.verdict }.flatMap {
+        let rows = outcome.ordered.filter { $0.verdict != .pass }.flatMap {
             judgement -> [[String: Any]] in
             let run = "\(judgement.run.joined.id)"
             let slower = (judgement.latency?.findings ?? []).filter { $0.verdict != .pass }
                 .sorted { ($0.verdict, $0.decisive.ratio) > ($1.verdict, $1.decisive.ratio) }
-                .prefix(6)
             return slower.map { finding in
                 [
                     "path": finding.path.printable, "measure": "latency",
@@ -112,7 +129,7 @@ struct ReportPage {
                 ]
             }
                 + judgement.accuracy.filter { $0.verdict != .pass }.sorted { $0.ratio > $1.ratio }
-                .prefix(6).map { finding in
+                .map { finding in
                     [
                         "path": finding.path.printable, "measure": "relative RMS error",
                         "before": finding.baseline.map(Format.scientific) ?? "not finite",
@@ -122,12 +139,15 @@ struct ReportPage {
                         "run": run,
                     ]
                 }
-        }.prefix(18).map { $0 }
+        }
+        let most = 18
+        guard rows.count > most else { return rows }
+        let rest: [String: Any] = ["path": "… and \(rows.count - most) more", "word": ""]
+        return Array(rows.prefix(most)) + [rest]
     }
 
-    private func layerChart(
-        _ profile: Gate.Judgement?, _ verification: Gate.Judgement?
-    ) throws -> Chart? {
+    private func layerChart(_ subject: Subject, id: Int) throws -> Chart? {
+        let (profile, verification) = (subject.profile, subject.verification)
         let latencies = try profile.map { try store.run($0.run.joined.id).1 } ?? []
         let errors = try verification.map { try store.run($0.run.joined.id).1 } ?? []
         let slower = Set(
@@ -141,19 +161,32 @@ struct ReportPage {
             let isShown = path.hasPrefix("transformer_blocks.") ? depth <= 3 : depth <= 2
             return isShown && path != Profile.totalPath && seen.insert(path).inserted
         }
-        return Chart.layers(
-            paths.prefix(160).map { path in
+        let run = (verification ?? profile)?.run
+        let name = run.map { "\($0.run.modelPath.lastPathComponent), \($0.joined.dtype)" } ?? ""
+        var chart = Chart.layers(
+            paths.prefix(Self.mostLayers).map { path in
                 (
                     path, byPath[path] ?? nil, timed[path] ?? nil,
                     wrong.contains(path), slower.contains(path)
                 )
             })
+        chart?.title += " of \(name)"
+        if id > 0 { chart?.id += "-\(id)" }
+        if paths.count > Self.mostLayers {
+            chart?.note +=
+                " The first \(Self.mostLayers) layers, and \(paths.count - Self.mostLayers) more."
+        }
+        return chart
     }
+
+    /// Layers that a chart shows.
+    private static let mostLayers = 160
 
     /// The forward of every profiled series and the output's error of every verified one; where a
     /// layer got slower, that layer too, since a forward's own time wanders with its host.
     private func historyCharts() throws -> [Chart] {
-        try judgements.sorted { $0.verdict > $1.verdict }.prefix(8).enumerated().flatMap {
+        let rest = judgements.count - Self.mostHistories
+        var charts = try outcome.ordered.prefix(Self.mostHistories).enumerated().flatMap {
             index, judgement -> [Chart] in
             let subject = judgement.run.run
             let mine = try store.runs(
@@ -191,7 +224,14 @@ struct ReportPage {
             }
             return [layer, forward].compactMap { $0 }
         }
+        if rest > 0, !charts.isEmpty {
+            charts[charts.count - 1].note += " And \(rest) more series, which have no picture here."
+        }
+        return charts
     }
+
+    /// Series whose histories are drawn, the worst first.
+    private static let mostHistories = 8
 
     private func roofline(_ profile: Gate.Judgement?) throws -> Chart? {
         guard let run = profile?.run, let roof = try store.roof(like: run) else { return nil }
@@ -238,10 +278,15 @@ struct ReportPage {
     private func errors(_ verification: Gate.Judgement?) throws -> Chart? {
         guard let verification else { return nil }
         let layers = try store.run(verification.run.joined.id).1
-        return Chart.errors(
-            layers.filter { $0.path.split(separator: ".").count <= 3 }.compactMap { layer in
-                layer.ownRelativeRms.map { (layer.path, $0, layer.inheritedRelativeRms) }
-            }.prefix(160).map { $0 })
+        let own = layers.filter { $0.path.split(separator: ".").count <= 3 }.compactMap { layer in
+            layer.ownRelativeRms.map { (layer.path, $0, layer.inheritedRelativeRms) }
+        }
+        var chart = Chart.errors(Array(own.prefix(Self.mostLayers)))
+        if own.count > Self.mostLayers {
+            chart?.note +=
+                " The first \(Self.mostLayers) layers, and \(own.count - Self.mostLayers) more."
+        }
+        return chart
     }
 
     private func facts(_ judgement: Gate.Judgement?) throws -> [[String: Any]] {

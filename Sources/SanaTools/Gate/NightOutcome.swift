@@ -1,0 +1,163 @@
+import ArgumentParser
+import Foundation
+
+/// What recorded runs come to: the one answer that the last line, the exit code and the JSON of
+/// 'history gate' and of `--gate`, and the title and headline of the report give.
+///
+/// A verification that failed, was made with a golden of other weights, or could not take place
+/// outranks whatever is to be said of speed.
+struct NightOutcome: Sendable {
+    /// One for each run judged.
+    let judgements: [Gate.Judgement]
+    /// Models that were verified before and are not now.
+    var unverified: [Unverified] = []
+    /// Steps of the night that failed before, as the caller names them.
+    var failedSteps: [String] = []
+
+    /// A model whose last verification is older than the last day of the history.
+    struct Unverified: Sendable, Equatable {
+        let model: String
+        /// When it was verified last, ISO 8601.
+        let date: String
+
+        var text: String {
+            "\(model.printable) was verified last at \(date.printable): "
+                + "run 'sana-tools verify' on it again"
+        }
+    }
+
+    /// What the whole is called: `pass`, `inconclusive`, `regress`, or `fail` where a verification
+    /// failed.
+    var word: String {
+        guard failedSteps.isEmpty else { return Verdict.fail.rawValue }
+        let worst = judgements.max { $0.rank < $1.rank }
+        return worst.flatMap { $0.rank > 1 ? $0.word : nil } ?? verdict.gateWord
+    }
+
+    var verdict: Verdict {
+        guard failedSteps.isEmpty else { return .fail }
+        let worst = judgements.map(\.verdict).max() ?? .pass
+        return unverified.isEmpty ? worst : max(worst, .inconclusive)
+    }
+
+    /// One sentence: failed verifications first, then what got worse, then what is not known.
+    var headline: String {
+        let (failed, verified) = (judgements.count { $0.failure != nil }, verifications.count)
+        let regressions = judgements.filter { $0.failure == nil && $0.verdict == .fail }
+        let slower = regressions.count { $0.latency != nil }
+        let open = judgements.count { $0.failure == nil && $0.verdict == .inconclusive }
+        let total = judgements.count
+        let parts = [
+            failedSteps.isEmpty
+                ? nil : failedSteps.map(\.printable).joined(separator: ", ") + " failed",
+            failed > 0 ? "\(failed) of \(Format.counted(verified, "verification")) failed" : nil,
+            slower > 0 ? "\(slower) of \(total) got slower" : nil,
+            regressions.count > slower
+                ? "\(regressions.count - slower) of \(total) got less accurate" : nil,
+            unverified.isEmpty
+                ? nil : "\(Format.counted(unverified.count, "model")) not verified in the last day",
+            open > 0 ? "\(open) of \(total) inconclusive" : nil,
+        ].compactMap { $0 }
+        guard parts.isEmpty else { return parts.joined(separator: ", ") }
+        return verified > 0
+            ? "Nothing got worse, \(verified) of \(Format.counted(verified, "verification")) passed"
+            : "Nothing got worse; nothing was verified"
+    }
+
+    /// The last line of whatever is printed of it.
+    var line: String { "\(word.uppercased()): \(headline)" }
+
+    private var verifications: [Gate.Judgement] { judgements.filter(\.run.isVerification) }
+
+    /// The worst first, since that is what a reader came for.
+    var ordered: [Gate.Judgement] {
+        judgements.enumerated().sorted {
+            ($1.element.rank, $0.offset) < ($0.element.rank, $1.offset)
+        }.map(\.element)
+    }
+
+    /// - Throws: the exit code of the verdict, unless it is a pass.
+    func throwVerdict() throws {
+        switch verdict {
+        case .pass: break
+        case .inconclusive: throw ExitCode.inconclusive
+        case .fail: throw ExitCode.checkFailed
+        }
+    }
+}
+
+extension RunSummary {
+    /// Whether any of its weights are int8.
+    var isQuantized: Bool { joined.dtype.split(separator: "+").contains("I8") }
+
+    var isVerification: Bool { run.kind != RunRecord.Kind.profile.rawValue }
+
+    /// Why a verification failed; `nil` where it did not, or the run is a profile.
+    var failure: String? {
+        guard isVerification, run.verdict == Verdict.fail.rawValue else { return nil }
+        let problems = run.problemLines
+        guard let first = problems.first else {
+            return "the verification failed" + (run.cause.map { ", cause \($0.printable)" } ?? "")
+        }
+        return "the verification failed: \(first.printable)"
+            + (problems.count > 1 ? " and \(problems.count - 1) more" : "")
+    }
+
+    /// Whether this is a later verification of what `other` verified, so that the other's answer no
+    /// longer counts. One that could not take place gives way to any that did.
+    fileprivate func supersedes(_ other: RunSummary) -> Bool {
+        let (run, old) = (run, other.run)
+        return isVerification && run.kind == old.kind && run.modelPath == old.modelPath
+            && run.reference?.lastPathComponent == old.reference?.lastPathComponent
+            && run.machineId == old.machineId && run.numerics == old.numerics
+            && (run.compute == old.compute || old.compute == RunRecord.unknown)
+            && (run.startedAt, joined.id) > (old.startedAt, other.joined.id)
+    }
+}
+
+extension Gate {
+    /// How long a verification is missed, and one that failed held against a model that nobody
+    /// verified again.
+    private static let memory: TimeInterval = 8 * 86400
+
+    /// What `ids` come to; without any, the newest run of every series of the last day, and the
+    /// newest verifications of the days before where no later ones are known.
+    ///
+    /// - Throws: `HistoryError`.
+    func outcome(_ ids: [Int64] = []) throws -> NightOutcome {
+        guard ids.isEmpty else { return NightOutcome(judgements: try judge(ids)) }
+        let recent = try store.newestOfTheLastDay()
+        let verified = Set(recent.filter(\.isVerification).map(\.run.modelPath))
+        let active = Set(recent.map(\.run.modelPath))
+        let limit = recent.map(\.run.startedAt).max()
+            .flatMap { try? Date($0, strategy: .iso8601) }?.addingTimeInterval(-Self.memory)
+        let earlier = try store.newestOfEachSeries().filter { run in
+            guard run.isVerification, !verified.contains(run.run.modelPath) else { return false }
+            if active.contains(run.run.modelPath) { return true }
+            guard let limit, let date = try? Date(run.run.startedAt, strategy: .iso8601) else {
+                return false
+            }
+            return try date >= limit && (run.failure != nil || isRegular(run))
+        }
+        let failed = earlier.filter { $0.failure != nil }
+        let all = recent + failed
+        let chosen = all.filter { run in
+            !(all + earlier).contains { $0.supersedes(run) }
+        }
+        let dates = Dictionary(earlier.map { ($0.run.modelPath, $0.run.startedAt) }) { max($0, $1) }
+        let failing = Set(chosen.filter { $0.failure != nil }.map(\.run.modelPath))
+        return NightOutcome(
+            judgements: try judge(chosen.map(\.joined.id)),
+            unverified: dates.filter { !failing.contains($0.key) }.map {
+                .init(model: $0.key, date: $0.value)
+            }.sorted { $0.model < $1.model })
+    }
+
+    /// Whether a model was verified on several days, so that a night without it is missed.
+    private func isRegular(_ run: RunSummary) throws -> Bool {
+        let days = try store.runs(ofSeries: run.joined.seriesId, limit: 10).map {
+            $0.run.startedAt.prefix(10)
+        }
+        return Set(days).count > 1
+    }
+}
