@@ -9,16 +9,7 @@ import Testing
     private static let packages = "diffusers, pyzstd, safetensors, sdnq, torch, zstandard"
 
     /// A Python that has them; `make interop` installs them into `.venv`.
-    private static let python: String? = {
-        let root = URL(fileURLWithPath: Fixtures.path).deletingLastPathComponent().path
-        let chosen = ProcessInfo.processInfo.environment["SANA_TOOLS_PYTHON"]
-        let pythons = [chosen, root + "/.venv/bin/python", "/usr/bin/python3"].compactMap { $0 }
-        return pythons.first { path in
-            let imports = try? SpawnedProcess(path, ["-c", "import \(packages)"])
-            imports?.waitUntilExit()
-            return imports?.exitCode == 0
-        }
-    }()
+    private static let python = Python.having(packages)
 
     @Test(
         .enabled(

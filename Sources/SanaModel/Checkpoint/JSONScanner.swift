@@ -141,26 +141,75 @@ public struct JSONScanner {
 
     /// Reads a string.
     public mutating func string() throws(JSONError) -> String {
-        guard take(UInt8(ascii: "\"")) else { throw error("expected a string") }
         var text: [UInt8] = []
-        while let byte = peek {
-            switch byte {
-            case UInt8(ascii: "\""):
-                offset += 1
-                guard let string = String(validating: text, as: UTF8.self) else {
-                    throw error("string is not UTF-8")
-                }
-                return string
-            case UInt8(ascii: "\\"):
-                offset += 1
-                text.append(contentsOf: String(try escape()).utf8)
-            case 0..<0x20: throw error("control character in a string")
-            default:
-                text.append(byte)
+        try string(into: &text)
+        guard let string = String(validating: text, as: UTF8.self) else {
+            throw error("string is not UTF-8")
+        }
+        return string
+    }
+
+    /// Reads a string and appends its bytes to `text`, which the document may have spelled in any
+    /// bytes: whether they are UTF-8 is the caller's to check.
+    public mutating func string(into text: inout [UInt8]) throws(JSONError) {
+        guard take(UInt8(ascii: "\"")) else { throw error("expected a string") }
+        while true {
+            let start = offset
+            while let byte = peek, byte >= 0x20, byte != UInt8(ascii: "\""),
+                byte != UInt8(ascii: "\\")
+            {
                 offset += 1
             }
+            text.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[start..<offset]))
+            guard let byte = peek else { throw error("the text ends inside a string") }
+            guard byte >= 0x20 else { throw error("control character in a string") }
+            offset += 1
+            if byte == UInt8(ascii: "\"") { return }
+            text.append(contentsOf: String(try escape()).utf8)
         }
-        throw error("the text ends inside a string")
+    }
+
+    /// Reads an object of any number of members, calling `member` at each value, which it must read,
+    /// with the bytes of its key. Duplicate keys are the caller's to find.
+    public mutating func members(
+        _ member: (inout JSONScanner, [UInt8]) throws(JSONError) -> Void
+    ) throws(JSONError) {
+        try enter(UInt8(ascii: "{"))
+        if take(UInt8(ascii: "}")) { return leave() }
+        var key: [UInt8] = []
+        repeat {
+            key.removeAll(keepingCapacity: true)
+            try string(into: &key)
+            guard take(UInt8(ascii: ":")) else { throw error("expected ':'") }
+            try member(&self, key)
+        } while take(UInt8(ascii: ","))
+        guard take(UInt8(ascii: "}")) else { throw error("expected ',' or '}'") }
+        leave()
+    }
+
+    /// Reads past any value without keeping it. Duplicate keys in it are not looked for.
+    ///
+    /// - Returns: the bytes of the value.
+    public mutating func skip() throws(JSONError) -> UnsafeRawBufferPointer {
+        skipWhitespace()
+        let start = offset
+        switch peek {
+        case UInt8(ascii: "{"):
+            try members { scanner, _ throws(JSONError) in _ = try scanner.skip() }
+        case UInt8(ascii: "["):
+            try array { scanner throws(JSONError) in _ = try scanner.skip() }
+        case UInt8(ascii: "\""):
+            var text: [UInt8] = []
+            try string(into: &text)
+        default: _ = try value()
+        }
+        return UnsafeRawBufferPointer(rebasing: bytes[start..<offset])
+    }
+
+    /// Whether the next value, or what ends the list of them, begins with `byte`.
+    public mutating func isNext(_ byte: UInt8) -> Bool {
+        skipWhitespace()
+        return peek == byte
     }
 
     // MARK: Pieces
