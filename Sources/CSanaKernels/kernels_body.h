@@ -175,14 +175,15 @@ static void silu(float *x, size_t n) {
     for (size_t i = 0; i < n; i++) x[i] = sigmoid_weighted(x[i], x[i]);
 }
 
+static inline float gelu_of(float v) {
+    // 0.5 (1 + tanh u) is the sigmoid of 2u.
+    float u = 0.7978845608028654f * (v + 0.044715f * (v * v * v));
+    return sigmoid_weighted(v, 2.0f * u);
+}
+
 static void gelu_tanh(float *x, size_t n) {
     SK_TWO_AT_A_TIME
-    for (size_t i = 0; i < n; i++) {
-        float v = x[i];
-        // 0.5 (1 + tanh u) is the sigmoid of 2u.
-        float u = 0.7978845608028654f * (v + 0.044715f * (v * v * v));
-        x[i] = sigmoid_weighted(v, 2.0f * u);
-    }
+    for (size_t i = 0; i < n; i++) x[i] = gelu_of(x[i]);
 }
 
 static void gated_silu(const float *value, const float *gate, float *y, size_t n) {
@@ -263,6 +264,8 @@ static void depthwise3x3_row(const float *above, const float *row, const float *
                            zeros, y, y_stride);
 }
 
+#include "text_body.h"
+
 #include "comparisons_body.h"
 
 #include "int8_products_body.h"
@@ -295,6 +298,10 @@ static const sk_kernels SK_TABLE = {
     .gated_silu = gated_silu,
     .softmax = softmax,
     .depthwise3x3_row = depthwise3x3_row,
+    .multiply = multiply,
+    .gated_gelu = gated_gelu,
+    .soft_cap = soft_cap,
+    .rotate = rotate,
     .compare = compare,
     .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,

@@ -104,6 +104,16 @@ typedef struct {
     /// y = value * silu(gate)
     void (*gated_silu)(const float *value, const float *gate, float *y, size_t n);
 
+    // Text encoders.
+    /// y = y * x
+    void (*multiply)(float *y, const float *x, size_t n);
+    /// y = gelu_tanh(gate) * value
+    void (*gated_gelu)(const float *value, const float *gate, float *y, size_t n);
+    /// x = cap * tanh(x * scale / cap)
+    void (*soft_cap)(float *x, float scale, float cap, size_t n);
+    /// Turns the pairs (x[i], x[pairs + i]) by the angles of these cosines and sines.
+    void (*rotate)(float *x, const float *cosines, const float *sines, size_t pairs);
+
     /// x = softmax(x * scale + bias) over n scores; bias may be NULL.
     void (*softmax)(float *x, const float *bias, float scale, size_t n);
 

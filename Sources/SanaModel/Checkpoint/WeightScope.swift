@@ -6,6 +6,8 @@
 public struct WeightScope {
     /// Module path of this place; empty at the root.
     public let path: String
+    /// What names in the checkpoint have before `path`.
+    private let prefix: String
     private let binding: Binding
 
     /// The root of `source`.
@@ -14,24 +16,38 @@ public struct WeightScope {
     ///   - label: the file or folder, for messages.
     ///   - readsValues: `false` compares names, types and shapes alone and yields placeholders.
     public init(_ source: any TensorSource, label: String, readsValues: Bool = true) {
-        path = ""
+        (path, prefix) = ("", "")
         binding = Binding(source: source, label: label, readsValues: readsValues)
     }
 
     /// The root of no checkpoint: everything is a placeholder of the shape asked for, and nothing is
     /// missing. A network of such weights is for recording, not for computing.
     init(unbound label: String) {
-        path = ""
+        (path, prefix) = ("", "")
         binding = Binding(source: nil, label: label, readsValues: false)
     }
 
-    private init(path: String, binding: Binding) {
-        (self.path, self.binding) = (path, binding)
+    private init(path: String, prefix: String, binding: Binding) {
+        (self.path, self.prefix, self.binding) = (path, prefix, binding)
     }
+
+    /// Whether the checkpoint has a tensor of this name here.
+    public func holds(_ name: String) -> Bool {
+        binding.source?.info(prefix + self[name].path) != nil
+    }
+
+    /// The child `name` as a root: what is below it has module paths without it.
+    public func rooted(at name: String) -> WeightScope {
+        WeightScope(path: "", prefix: prefix + self[name].path + ".", binding: binding)
+    }
+
+    /// Accepts a tensor that the network does not use.
+    public func ignore(_ name: String) { binding.claimed.insert(prefix + self[name].path) }
 
     /// The child module `name`.
     public subscript(name: String) -> WeightScope {
-        WeightScope(path: path.isEmpty ? name : path + "." + name, binding: binding)
+        WeightScope(
+            path: path.isEmpty ? name : path + "." + name, prefix: prefix, binding: binding)
     }
 
     /// The child module of a list.
@@ -60,7 +76,7 @@ public struct WeightScope {
         let placeholder = Weight(
             storage: .float32(ByteView([])), rows: rows, columns: columns)
         guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
-            if let scale = binding.source?.info(self["scale"].path) {
+            if let scale = binding.source?.info(prefix + self["scale"].path) {
                 // Beside an absent weight its scale is no second problem.
                 binding.claimed.insert(scale.name)
             }
@@ -98,7 +114,7 @@ public struct WeightScope {
     }
 
     private func claim(_ name: String, shape: [Int], types: [DType]) -> TensorInfo? {
-        let name = self[name].path
+        let name = prefix + self[name].path
         binding.claimed.insert(name)
         guard let source = binding.source else { return nil }
         guard let tensor = source.info(name) else {

@@ -11,7 +11,7 @@ private let elementsPerTask = 1 << 15
 /// (tokens).
 extension ForwardContext {
     /// Calls `body` for every row.
-    private func forEachRow(_ rows: Int, _ body: (Int) -> Void) {
+    func forEachRow(_ rows: Int, _ body: (Int) -> Void) {
         workers.run((rows + rowsPerTask - 1) / rowsPerTask) { task, _ in
             for row in task * rowsPerTask..<min((task + 1) * rowsPerTask, rows) { body(row) }
         }
@@ -41,9 +41,14 @@ extension ForwardContext {
 
     /// x = x / √(mean(x²) + eps) · weight
     func rmsNorm(_ x: Matrix, eps: Float, weight: FloatBuffer) {
-        if records([x], into: x) { return }
+        rmsNorm(x, eps: eps, weight: weight, into: x)
+    }
+
+    /// y = x / √(mean(x²) + eps) · weight
+    func rmsNorm(_ x: Matrix, eps: Float, weight: FloatBuffer, into y: Matrix) {
+        if records([x], into: y) { return }
         forEachRow(x.rows) { row in
-            Kernels.best.rms_norm(x.row(row), weight.pointer, x.row(row), x.columns, eps)
+            Kernels.best.rms_norm(x.row(row), weight.pointer, y.row(row), x.columns, eps)
         }
     }
 

@@ -1,7 +1,7 @@
 /// A network with weights: what the workbench verifies, profiles and tunes, whatever it is called
 /// and takes.
 public protocol Network: Sendable {
-    /// Value of `_class_name` in its `config.json`.
+    /// Value of `_class_name` in its `config.json`, or of `architectures` where transformers wrote it.
     var className: String { get }
 
     /// What a forward takes, in the order in which messages list it.
@@ -45,6 +45,8 @@ public struct InputSpec: Sendable, Equatable {
         /// Standard normal numbers.
         case normal
         case constant(Float)
+        /// Whole numbers from 0 on that are below this one.
+        case whole(below: Int)
         /// Nothing: the input is left out.
         case absent
     }
@@ -56,13 +58,17 @@ public struct InputSpec: Sendable, Equatable {
     /// Whether infinity is a value that it may have, as a bias in place of a mask may.
     public let mayBeInfinite: Bool
     public let filling: Filling
+    /// Whether its values are whole numbers, which goldens store as I64 and a forward takes as floats
+    /// that hold them exactly.
+    public let isInteger: Bool
 
     public init(
         _ name: String, _ shape: [Extent], isRequired: Bool = true, mayBeInfinite: Bool = false,
-        filling: Filling = .normal
+        filling: Filling = .normal, isInteger: Bool = false
     ) {
         (self.name, self.shape, self.isRequired) = (name, shape, isRequired)
         (self.mayBeInfinite, self.filling) = (mayBeInfinite, filling)
+        self.isInteger = isInteger
     }
 
     /// Its shape in a forward of `sizes`; `nil` where one of them is not given.

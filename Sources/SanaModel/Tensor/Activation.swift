@@ -8,6 +8,9 @@ public struct Activation: Sendable {
         case vectors
         /// `[batch × height × width, channels]`; diffusers: `[batch, channels, height, width]`.
         case image(batch: Int, height: Int, width: Int)
+        /// `[Σ lengths, channels]`, sequences one after the other without their padding; transformers:
+        /// `[batch, padded, channels]`, of which positions past a sequence's length have no values.
+        case sequences(lengths: [Int], padded: Int)
     }
 
     public let values: Matrix
@@ -23,11 +26,20 @@ public struct Activation: Sendable {
         case .tokens(let batch): [batch, values.rows / max(batch, 1), values.columns]
         case .vectors: [values.rows, values.columns]
         case .image(let batch, let height, let width): [batch, values.columns, height, width]
+        case .sequences(let lengths, let padded): [lengths.count, padded, values.columns]
         }
     }
 
     /// The images of one of `parts` equal shares of the batch; `parts` divides the batch.
     public func part(_ index: Int, of parts: Int) -> Activation {
+        if case .sequences(let lengths, let padded) = layout {
+            let share = lengths.count / parts
+            let part = Array(lengths[index * share..<(index + 1) * share])
+            let first = lengths[..<(index * share)].reduce(0, +)
+            return Activation(
+                values.rows(first, part.reduce(0, +)),
+                .sequences(lengths: part, padded: padded))
+        }
         let rows = values.rows / parts
         let layout: Layout =
             switch layout {
@@ -35,13 +47,21 @@ public struct Activation: Sendable {
             case .vectors: .vectors
             case .image(let batch, let height, let width):
                 .image(batch: batch / parts, height: height, width: width)
+            case .sequences: layout
             }
         return Activation(values.rows(index * rows, rows), layout)
     }
 
     /// Overwrites the values with as many in diffusers' layout.
     public func assign(_ source: FloatBuffer) {
-        precondition(source.count >= values.count)
+        precondition(source.count >= shape.reduce(1, *))
+        if case .sequences(let lengths, let padded) = layout {
+            forEachSequence(lengths) { index, rows in
+                rows.pointer.update(
+                    from: source.pointer + index * padded * values.columns, count: rows.count)
+            }
+            return
+        }
         guard case .image(let batch, let height, let width) = layout else {
             values.pointer.update(from: source.pointer, count: values.count)
             return
@@ -56,12 +76,29 @@ public struct Activation: Sendable {
         }
     }
 
+    /// Calls `body` with the rows of each sequence.
+    private func forEachSequence(_ lengths: [Int], _ body: (_ index: Int, _ rows: Matrix) -> Void) {
+        var first = 0
+        for (index, length) in lengths.enumerated() {
+            body(index, values.rows(first, length))
+            first += length
+        }
+    }
+
     /// Calls `body` with runs of values in diffusers' element order: the index of the first
-    /// element, the values.
+    /// element, the values. Padding has none.
     ///
     /// An image is transposed a band of channels at a time, so the extra memory does not grow with
     /// the image.
     public func forEachRun(_ body: (_ start: Int, _ run: UnsafeBufferPointer<Float>) -> Void) {
+        if case .sequences(let lengths, let padded) = layout {
+            forEachSequence(lengths) { index, rows in
+                body(
+                    index * padded * values.columns,
+                    UnsafeBufferPointer(start: rows.pointer, count: rows.count))
+            }
+            return
+        }
         guard case .image(let batch, let height, let width) = layout else {
             body(0, UnsafeBufferPointer(start: values.pointer, count: values.count))
             return

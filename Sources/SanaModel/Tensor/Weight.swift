@@ -44,6 +44,12 @@ public struct Weight: Sendable {
         }
     }
 
+    /// Writes a row as fp32 to `target`; no other is read.
+    func copyRow(_ row: Int, to target: UnsafeMutablePointer<Float>) {
+        let values = widened(row..<row + 1, scratch: target)
+        if values != UnsafePointer(target) { target.update(from: values, count: columns) }
+    }
+
     /// The stored bytes of the rows `range`.
     func stored(_ range: Range<Int>) -> ByteView {
         let bytes =

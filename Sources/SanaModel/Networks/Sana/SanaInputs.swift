@@ -155,7 +155,7 @@ public struct SanaInputs: Sendable {
     }
 
     /// Memory of this machine.
-    private static var physicalMemoryByteCount: Int {
+    static var physicalMemoryByteCount: Int {
         sysconf(Int32(_SC_PHYS_PAGES)) * sysconf(Int32(_SC_PAGESIZE))
     }
 
