@@ -37,7 +37,7 @@ struct SanaToolsCommand: ParsableCommand {
             InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
             HistoryCommand.self,
-            CaptureCommand.self, KernelsCommand.self,
+            CaptureCommand.self, TokenizeCommand.self, KernelsCommand.self,
         ])
 }
 
