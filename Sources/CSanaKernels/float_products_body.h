@@ -204,14 +204,16 @@ static void narrow_f32(const float *x, size_t x_stride, size_t columns, size_t t
         }
 }
 
-static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
-                         const float *panel, size_t rows, const float *bias, float *y,
-                         size_t y_stride, const void *soon, size_t soon_bytes) {
+// y = base + x * panel; base is NULL for 0, else its tokens lie base_stride apart.
+static inline void product_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                               const float *panel, size_t rows, const float *base,
+                               size_t base_stride, float *y, size_t y_stride, const void *soon,
+                               size_t soon_bytes) {
     size_t chain = chain_columns(columns);
     fetched memory = fetched_by(
         parts(columns, chain) * parts(tokens, SK_TILE_TOKENS) * parts(rows, PANEL_ROWS), soon,
         soon_bytes);
-    // A product without columns still writes the bias.
+    // A product without columns still writes the base.
     for (size_t start = 0; start == 0 || start < columns; start += chain) {
         size_t count = least(chain, columns - start);
         for (size_t token = 0; token < tokens; token += SK_TILE_TOKENS) {
@@ -221,18 +223,33 @@ static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t 
                 fetch_share(&memory);
                 const float *block = panel + first * columns + start * PANEL_ROWS;
                 float *target = y + token * y_stride + first;
-                // The first chain starts from the bias, which all tokens share.
-                const float *base = start ? target : bias ? bias + first : NULL;
-                size_t base_stride = start ? y_stride : 0;
+                // The first chain starts from the base, others go on.
+                const float *from = target;
+                size_t from_stride = y_stride;
+                if (!start) {
+                    from = base ? base + token * base_stride + first : NULL;
+                    from_stride = base_stride;
+                }
                 if (rows - first >= PANEL_ROWS)
-                    column_f32(values, x_stride, count, height, 2, block, base, base_stride, target,
+                    column_f32(values, x_stride, count, height, 2, block, from, from_stride, target,
                                y_stride);
                 else
-                    narrow_f32(values, x_stride, count, height, rows - first, block, base,
-                               base_stride, target, y_stride);
+                    narrow_f32(values, x_stride, count, height, rows - first, block, from,
+                               from_stride, target, y_stride);
             }
         }
     }
+}
+
+static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                         const float *panel, size_t rows, const float *bias, float *y,
+                         size_t y_stride, const void *soon, size_t soon_bytes) {
+    product_f32(x, x_stride, tokens, columns, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
+}
+
+static void multiply_add_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                             const float *panel, size_t rows, float *y, size_t y_stride) {
+    product_f32(x, x_stride, tokens, columns, panel, rows, y, y_stride, y, y_stride, NULL, 0);
 }
 
 enum { CHAINS = 2 * SK_TILE_TOKENS, OPERATIONS = 2 * CHAINS * SK_VECTOR };

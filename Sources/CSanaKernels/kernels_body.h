@@ -265,6 +265,7 @@ static void depthwise3x3_row(const float *above, const float *row, const float *
 }
 
 #include "text_body.h"
+#include "images_body.h"
 
 #include "comparisons_body.h"
 
@@ -302,6 +303,12 @@ static const sk_kernels SK_TABLE = {
     .gated_gelu = gated_gelu,
     .soft_cap = soft_cap,
     .rotate = rotate,
+    .rms_norm_add = rms_norm_add,
+    .at_least = at_least,
+    .gelu = gelu,
+    .mish = mish,
+    .add_gathered = add_gathered,
+    .depthwise_row = depthwise_row,
     .compare = compare,
     .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,
@@ -313,6 +320,7 @@ static const sk_kernels SK_TABLE = {
     .pack_bf16 = pack_bf16,
     .pack_columns_f32 = pack_columns_f32,
     .multiply_f32 = multiply_f32,
+    .multiply_add_f32 = multiply_add_f32,
     .multiply_adds = multiply_adds,
     .multiply_adds_each = OPERATIONS,
     .multiply_adds_i8 = multiply_adds_i8,

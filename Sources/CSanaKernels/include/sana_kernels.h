@@ -125,6 +125,24 @@ typedef struct {
                              size_t stride, size_t channels, const float *weight,
                              const float *bias, const float *zeros, float *y, size_t y_stride);
 
+    // Pixels of images, n channels each.
+    /// y = x / sqrt(mean(x^2) + eps) * weight + bias + residual; residual may be NULL.
+    void (*rms_norm_add)(const float *x, const float *weight, const float *bias,
+                         const float *residual, float *y, size_t n, float eps);
+    /// y = max(x, least); NaN stays NaN.
+    void (*at_least)(const float *x, const float *least, float *y, size_t n);
+    /// GELU by the error function.
+    void (*gelu)(float *x, size_t n);
+    /// x = x * tanh(ln(1 + exp(x)))
+    void (*mish)(float *x, size_t n);
+    /// y[i] = y[i] + mean of x[index[i * group + j]] over j below group.
+    void (*add_gathered)(float *y, const float *x, const int32_t *index, size_t group, size_t n);
+    /// One output row of a depthwise convolution with an odd kernel, padded by half of it. lines:
+    /// `kernel` rows [width, channels], NULL outside the image; weight: [kernel^2, channels], taps
+    /// row-major; y: [width, channels].
+    void (*depthwise_row)(const float *const *lines, size_t kernel, size_t width, size_t channels,
+                          const float *weight, float *y);
+
     /// Adds the comparison of n elements to `sums`; runs of one tensor go in their order.
     void (*compare)(const float *actual, const float *reference, size_t n, sk_comparison *sums);
     /// Counts |a - r| in bins of 1/128 of an octave: bin b holds floats whose bits >> 16 are b.
@@ -159,6 +177,9 @@ typedef struct {
     void (*multiply_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
                          size_t y_stride, const void *soon, size_t soon_bytes);
+    /// The same added to what is in y.
+    void (*multiply_add_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
+                             const float *panel, size_t rows, float *y, size_t y_stride);
 
     /// `n` times so many operations as multiply_adds_each, on registers alone: what no product can
     /// beat. The result only keeps them from being left out.

@@ -81,4 +81,20 @@ enum PanelProduct {
             CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(rows), Int32(columns), 1,
             x, Int32(stride), panel, Int32(columns), bias == nil ? 0 : 1, y, Int32(outputStride))
     }
+
+    /// y = y + x · panelᵀ, as `multiply`.
+    static func multiplyAdd(
+        _ x: UnsafePointer<Float>, stride: Int, tokens: Int, columns: Int,
+        panel: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>,
+        stride outputStride: Int
+    ) {
+        if usesKernels {
+            Kernels.best.multiply_add_f32(
+                x, stride, tokens, columns, panel, rows, y, outputStride)
+            return
+        }
+        cblas_sgemm(
+            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(rows), Int32(columns), 1,
+            x, Int32(stride), panel, Int32(columns), 1, y, Int32(outputStride))
+    }
 }
