@@ -65,6 +65,11 @@ public struct WeightScope {
         return values
     }
 
+    /// A whole number that training counts with and a forward does not need.
+    public func counter(_ name: String) {
+        _ = claim(name, shape: [], types: [.i64])
+    }
+
     /// The weight of a linear map or 1×1 convolution, in its stored type.
     ///
     /// An I8 weight brings its `scale` F32 `[out, 1, …]`, one dimension for each of `shape`.

@@ -183,6 +183,35 @@ extension ForwardContext {
         }
     }
 
+    /// The same for the rows `rows` of one image.
+    func gatedDepthwise3x3(
+        _ x: ImageRows, weight: FloatBuffer, bias: FloatBuffer, into y: ImageRows,
+        rows: Range<Int>
+    ) {
+        let parts = (y.channels + depthwiseChannels - 1) / depthwiseChannels
+        let zeros = matrix("depthwise.zeros", rows: 1, columns: depthwiseChannels)
+        let scratch = scratch(floatsPerWorker: 2 * y.width * depthwiseChannels)
+        workers.run(parts) { task, worker in
+            let first = task * depthwiseChannels
+            let count = min(depthwiseChannels, y.channels - first)
+            let (value, gate) = (scratch[worker], scratch[worker] + y.width * count)
+            for line in rows {
+                for (channel, target) in [(first, value), (first + y.channels, gate)] {
+                    Kernels.best.depthwise3x3_row(
+                        x.row(at: line - 1).map { $0 + channel }, x[line] + channel,
+                        x.row(at: line + 1).map { $0 + channel }, y.width, x.channels, count,
+                        weight.pointer + channel, bias.pointer + channel, zeros.pointer, target,
+                        count)
+                }
+                for pixel in 0..<y.width {
+                    Kernels.best.gated_silu(
+                        value + pixel * count, gate + pixel * count,
+                        y[line] + pixel * y.channels + first, count)
+                }
+            }
+        }
+    }
+
     /// Writes one line of the convolution for some channels to rows that lie a stride apart.
     private func depthwise(
         _ x: Matrix, height: Int, width: Int, weight: FloatBuffer, bias: FloatBuffer

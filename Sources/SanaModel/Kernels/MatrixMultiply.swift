@@ -67,17 +67,23 @@ extension ForwardContext {
     ///
     /// Tasks are tiles of `y` whose bounds depend on the shapes alone; each widens its panel of the
     /// weight once.
+    ///
+    /// - Parameter column: the first channel of `y` that is written, where it has more than `out`.
     func multiply(
         _ x: Matrix, _ weight: Weight, bias: FloatBuffer?, then epilogue: Epilogue = .none,
-        into y: Matrix
+        into y: Matrix, at column: Int = 0
     ) {
         precondition(
-            x.columns == weight.columns && y.columns == weight.rows && x.rows == y.rows)
-        if records([x], into: y, .product(rows: x.rows, from: x.columns, to: y.columns)) { return }
+            x.columns == weight.columns && column + weight.rows <= y.columns && x.rows == y.rows)
+        if records([x], into: y, .product(rows: x.rows, from: x.columns, to: weight.rows)) {
+            return
+        }
         if compute == .w8a8, case .int8(let bytes, let scale) = weight.storage,
             weight.columns <= largestExactSum
         {
-            multiplyInt8(x, bytes, scale: scale, bias: bias, then: epilogue, into: y)
+            multiplyInt8(
+                x, bytes, scale: scale, bias: bias, then: epilogue, into: y,
+                channels: column..<column + weight.rows)
             return
         }
         let tiles = Tiles(tokens: x.rows, channels: weight.rows)
@@ -88,16 +94,15 @@ extension ForwardContext {
             let (tokens, channels) = tiles[task]
             let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let panel = scratch[worker]
+            let target = y.row(start) + column + first
             weight.pack(channels, into: panel, scratch: panel + packed)
             PanelProduct.multiply(
                 x.row(start), stride: x.columns, tokens: tokens.count, columns: x.columns,
                 panel: panel, rows: channels.count,
-                bias: bias.map { UnsafePointer($0.pointer + first) },
-                into: y.row(start) + first, stride: y.columns,
-                soon: tiles.channels(after: task).map(weight.stored))
+                bias: bias.map { UnsafePointer($0.pointer + first) }, into: target,
+                stride: y.columns, soon: tiles.channels(after: task).map(weight.stored))
             epilogue.apply(
-                to: y.row(start) + first, rows: tokens.count, columns: channels.count,
-                stride: y.columns)
+                to: target, rows: tokens.count, columns: channels.count, stride: y.columns)
         }
     }
 }
@@ -108,10 +113,12 @@ extension ForwardContext {
     ///
     /// Integer sums are exact, so neither tiles nor instruction sets show in the result.
     ///
-    /// - Parameter bytes: int8 weights `[out, in]`.
+    /// - Parameters:
+    ///   - bytes: int8 weights `[out, in]`.
+    ///   - range: channels of `y` that are written, `out` of them.
     private func multiplyInt8(
         _ x: Matrix, _ bytes: ByteView, scale: FloatBuffer, bias: FloatBuffer?,
-        then epilogue: Epilogue, into y: Matrix
+        then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
     ) {
         let kernels = Kernels.best
         let (tokenBytes, panelBytes) = (
@@ -128,7 +135,7 @@ extension ForwardContext {
                 }
             }
         }
-        let tiles = Tiles(tokens: x.rows, channels: y.columns)
+        let tiles = Tiles(tokens: x.rows, channels: range.count)
         let scratch = scratch(floatsPerWorker: (panelBytes + 3) / 4)
         workers.run(tiles.count) { task, worker in
             let (tokens, channels) = tiles[task]
@@ -137,16 +144,16 @@ extension ForwardContext {
             let soon = tiles.channels(after: task).map {
                 bytes.slice($0.lowerBound * x.columns, $0.count * x.columns)
             }
+            let target = y.row(start) + range.lowerBound + first
             kernels.pack_i8(weights, channels.count, x.columns, scratch[worker])
             kernels.multiply_i8(
                 UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens.count, x.columns,
                 scratch[worker], channels.count,
                 tokenScale.pointer + start, scale.pointer + first,
-                bias.map { UnsafePointer($0.pointer + first) }, y.row(start) + first, y.columns,
+                bias.map { UnsafePointer($0.pointer + first) }, target, y.columns,
                 soon?.address, soon?.count ?? 0)
             epilogue.apply(
-                to: y.row(start) + first, rows: tokens.count, columns: channels.count,
-                stride: y.columns)
+                to: target, rows: tokens.count, columns: channels.count, stride: y.columns)
         }
     }
 }

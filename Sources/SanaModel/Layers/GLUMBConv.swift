@@ -5,7 +5,7 @@ struct GLUMBConv {
     let convInverted: Linear
     let convDepth: DepthwiseConv3x3
     let convPoint: Linear
-    private let hiddenDim: Int
+    let hiddenDim: Int
 
     init(_ scope: WeightScope, dim: Int, hiddenDim: Int) throws {
         path = scope.path
@@ -20,23 +20,28 @@ struct GLUMBConv {
         _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {
         context.module(path, "GLUMBConv") {
-            let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
-            let gated: Matrix
-            if context.joinsPasses {
-                convInverted(x, then: .silu, into: inverted, grid.imageLayout, context)
-                gated = context.matrix("ff.depth", rows: x.rows, columns: hiddenDim)
-                convDepth.gated(inverted, into: gated, grid, context)
-            } else {
-                convInverted(x, into: inverted, grid.imageLayout, context)
-                context.silu(inverted)
-                let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
-                convDepth(inverted, into: depth, grid, context)
-                gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
-                context.gatedSilu(depth, into: gated)
-            }
-            convPoint(gated, into: y, grid.imageLayout, context)
+            branch(x, into: y, grid, context)
             return [Activation(y, grid.imageLayout)]
         }
+    }
+
+    /// The same as part of a module that goes on with `y`.
+    func branch(_ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
+        let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
+        let gated: Matrix
+        if context.joinsPasses {
+            convInverted(x, then: .silu, into: inverted, grid.imageLayout, context)
+            gated = context.matrix("ff.depth", rows: x.rows, columns: hiddenDim)
+            convDepth.gated(inverted, into: gated, grid, context)
+        } else {
+            convInverted(x, into: inverted, grid.imageLayout, context)
+            context.silu(inverted)
+            let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
+            convDepth(inverted, into: depth, grid, context)
+            gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
+            context.gatedSilu(depth, into: gated)
+        }
+        convPoint(gated, into: y, grid.imageLayout, context)
     }
 }
 
@@ -44,8 +49,8 @@ struct GLUMBConv {
 struct DepthwiseConv3x3 {
     let path: String
     /// `[9, C]`: taps row-major, channels innermost.
-    private let weight: FloatBuffer
-    private let bias: FloatBuffer
+    let weight: FloatBuffer
+    let bias: FloatBuffer
 
     init(_ scope: WeightScope, channels: Int) throws {
         path = scope.path

@@ -60,6 +60,7 @@ struct TokenGrid {
     var tokens: Int { batch * height * width }
     var tokenLayout: Activation.Layout { .tokens(batch: batch) }
     var imageLayout: Activation.Layout { .image(batch: batch, height: height, width: width) }
+    var pixelLayout: Activation.Layout { .pixels(batch: batch, height: height, width: width) }
 }
 
 /// diffusers' `get_2d_sincos_pos_embed`: the first half of the channels encodes the column, the

@@ -11,6 +11,8 @@ public struct Activation: Sendable {
         /// `[Σ lengths, channels]`, sequences one after the other without their padding; transformers:
         /// `[batch, padded, channels]`, of which positions past a sequence's length have no values.
         case sequences(lengths: [Int], padded: Int)
+        /// `[batch × height × width, channels]`; diffusers: `[batch, height, width, channels]`.
+        case pixels(batch: Int, height: Int, width: Int)
     }
 
     public let values: Matrix
@@ -27,6 +29,7 @@ public struct Activation: Sendable {
         case .vectors: [values.rows, values.columns]
         case .image(let batch, let height, let width): [batch, values.columns, height, width]
         case .sequences(let lengths, let padded): [lengths.count, padded, values.columns]
+        case .pixels(let batch, let height, let width): [batch, height, width, values.columns]
         }
     }
 
@@ -48,6 +51,8 @@ public struct Activation: Sendable {
             case .image(let batch, let height, let width):
                 .image(batch: batch / parts, height: height, width: width)
             case .sequences: layout
+            case .pixels(let batch, let height, let width):
+                .pixels(batch: batch / parts, height: height, width: width)
             }
         return Activation(values.rows(index * rows, rows), layout)
     }

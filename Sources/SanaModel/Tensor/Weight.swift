@@ -64,7 +64,7 @@ public struct Weight: Sendable {
 
     /// The rows `range` as fp32, `[range.count, columns]`: in place where stored so, else widened
     /// into `scratch`.
-    private func widened(
+    func widened(
         _ range: Range<Int>, scratch: UnsafeMutablePointer<Float>
     ) -> UnsafePointer<Float> {
         let (start, count) = (range.lowerBound * columns, range.count * columns)

@@ -1,0 +1,98 @@
+import CSanaKernels
+
+/// diffusers' `RMSNorm` with a bias, over the channels of each pixel.
+struct PixelRMSNorm {
+    let path: String
+    private let weight: FloatBuffer
+    private let bias: FloatBuffer
+    private let eps: Float = 1e-5
+
+    init(_ scope: WeightScope, dim: Int) throws {
+        path = scope.path
+        weight = try scope.parameter("weight", shape: [dim])
+        bias = try scope.parameter("bias", shape: [dim])
+    }
+
+    /// Writes the norm of a pixel, plus `residual` where there is one, to `y`.
+    func apply(
+        _ x: UnsafePointer<Float>, residual: UnsafePointer<Float>?,
+        into y: UnsafeMutablePointer<Float>
+    ) {
+        Kernels.best.rms_norm_add(
+            x, weight.pointer, bias.pointer, residual, y, weight.count, eps)
+    }
+}
+
+/// `nn.BatchNorm2d` at inference: running statistics and affine parameters are one factor and one
+/// summand, as in torch.
+struct BatchNorm2d {
+    let path: String
+    private let scale: FloatBuffer
+    private let shift: FloatBuffer
+
+    init(_ scope: WeightScope, dim: Int) throws {
+        path = scope.path
+        let weight = try scope.parameter("weight", shape: [dim])
+        let bias = try scope.parameter("bias", shape: [dim])
+        let mean = try scope.parameter("running_mean", shape: [dim])
+        let variance = try scope.parameter("running_var", shape: [dim])
+        scope.counter("num_batches_tracked")
+        // Placeholders are empty.
+        let count = [weight, bias, mean, variance].map(\.count).min() ?? 0
+        (scale, shift) = (FloatBuffer(count: count), FloatBuffer(count: count))
+        for channel in 0..<count {
+            let factor =
+                weight.pointer[channel] / (variance.pointer[channel] + 1e-5).squareRoot()
+            scale.pointer[channel] = factor
+            shift.pointer[channel] =
+                bias.pointer[channel] - mean.pointer[channel] * factor
+        }
+    }
+
+    func apply(_ pixel: UnsafeMutablePointer<Float>) {
+        Kernels.best.affine(pixel, scale.pointer, shift.pointer, scale.count)
+    }
+}
+
+/// The norm at the end of a branch of a DC-AE block.
+enum BlockNorm {
+    case rms(PixelRMSNorm)
+    case batch(BatchNorm2d)
+
+    init(_ scope: WeightScope, dim: Int, _ type: AutoencoderDCConfig.NormType) throws {
+        self =
+            switch type {
+            case .rms: .rms(try PixelRMSNorm(scope, dim: dim))
+            case .batch: .batch(try BatchNorm2d(scope, dim: dim))
+            }
+    }
+
+    /// Normalizes the pixel and adds `residual`.
+    func apply(_ pixel: UnsafeMutablePointer<Float>, residual: UnsafePointer<Float>, channels: Int)
+    {
+        switch self {
+        case .rms(let norm): norm.apply(pixel, residual: residual, into: pixel)
+        case .batch(let norm):
+            norm.apply(pixel)
+            Kernels.best.add(pixel, residual, channels)
+        }
+    }
+
+    /// Normalizes all pixels of a batch in place.
+    func callAsFunction(_ x: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
+        switch self {
+        case .rms(let norm):
+            context.module(norm.path, "RMSNorm") {
+                context.forEachPixel(x, grid) { _ in
+                    { pixel, _, _ in norm.apply(pixel, residual: nil, into: pixel) }
+                }
+                return [Activation(x, grid.pixelLayout)]
+            }
+        case .batch(let norm):
+            context.module(norm.path, "BatchNorm2d") {
+                context.forEachPixel(x, grid) { _ in { pixel, _, _ in norm.apply(pixel) } }
+                return [Activation(x, grid.imageLayout)]
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+import CSanaKernels
+
+/// `nn.Conv2d` with a 3×3 kernel and padding 1 on channels-last images, with what is done to the size
+/// of the image before or after it.
+struct Convolution3x3 {
+    enum Sampling {
+        case none
+        /// A stride of 2.
+        case halved
+        /// The image is interpolated to twice its size, each pixel four times, before.
+        case interpolated
+        /// Pixels are shuffled to twice the size after: four channels are one of four pixels.
+        case shuffled
+    }
+
+    let path: String
+    let sampling: Sampling
+    /// `[out, in · 9]`, of a shuffled one four channels for each of `outChannels`.
+    let weight: Weight
+    let bias: FloatBuffer?
+    let inChannels: Int
+    let outChannels: Int
+
+    init(
+        _ scope: WeightScope, in inChannels: Int, out outChannels: Int, sampling: Sampling = .none,
+        bias hasBias: Bool = true
+    ) throws {
+        path = scope.path
+        (self.sampling, self.inChannels, self.outChannels) = (sampling, inChannels, outChannels)
+        let rows = sampling == .shuffled ? 4 * outChannels : outChannels
+        weight = try scope.weight(shape: [rows, inChannels, 3, 3])
+        guard hasBias else {
+            bias = nil
+            return
+        }
+        let values = try scope.parameter("bias", shape: [rows])
+        // By output pixel, as the weights are packed.
+        bias = sampling == .shuffled ? values.transposed(columns: 4) : values
+    }
+
+    /// Height or width of what comes out for one of `size`.
+    func outputSize(_ size: Int) -> Int {
+        switch sampling {
+        case .none: size
+        case .halved: (size + 1) / 2
+        case .interpolated, .shuffled: 2 * size
+        }
+    }
+
+    /// Rows of output for each row, or columns for each column, that products make at once.
+    var scale: Int { sampling == .interpolated || sampling == .shuffled ? 2 : 1 }
+
+    /// Pixels from one product's window to the next one's.
+    var stride: Int { sampling == .halved ? 2 : 1 }
+
+    /// Operations as the module is defined, whatever is saved on the way.
+    func work(pixels: Int, from input: Int) -> ModuleGraph.Work {
+        ModuleGraph.Work(
+            operations: 2 * 9 * (sampling == .shuffled ? pixels / 4 : pixels) * inChannels
+                * weight.rows,
+            floats: input * inChannels + pixels * outChannels)
+    }
+
+    /// The products that make the output's pixels: one for all, or one for each pixel of a 2×2
+    /// square.
+    var phases: [ConvolutionPhase] {
+        let square = [(0, 0), (0, 1), (1, 0), (1, 1)]
+        switch sampling {
+        case .none, .halved: return [ConvolutionPhase(row: 0, column: 0)]
+        case .shuffled: return square.map { ConvolutionPhase(row: $0, column: $1) }
+        case .interpolated:
+            return square.map { row, column in
+                ConvolutionPhase(
+                    row: row, column: column, rowTaps: ConvolutionPhase.merged[row],
+                    columnTaps: ConvolutionPhase.merged[column])
+            }
+        }
+    }
+
+    /// Makes the activation.
+    ///
+    /// - Parameters:
+    ///   - x: `[batch · height · width, in]`.
+    ///   - y: the same of the output.
+    func callAsFunction(_ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
+        context.module(path, "Conv2d") {
+            context.convolve(x, self, into: y, grid)
+            // What diffusers has before it shuffles pixels does not come to be.
+            if sampling == .shuffled { return [] }
+            let layout = Activation.Layout.image(
+                batch: grid.batch, height: outputSize(grid.height), width: outputSize(grid.width))
+            return [Activation(y, layout)]
+        }
+    }
+}
+
+/// One of the products that a convolution is made of.
+struct ConvolutionPhase {
+    /// A row or column of the window, from the product's own one, and the kernel's taps that are
+    /// added up for it.
+    typealias Taps = (offset: Int, kernel: ClosedRange<Int>)
+
+    /// Taps of a 3×3 kernel on an image.
+    static let plain: [Taps] = [(-1, 0...0), (0, 1...1), (1, 2...2)]
+    /// Taps on an image that is interpolated to twice its size: for even and odd rows or columns.
+    static let merged: [[Taps]] = [
+        [(-1, 0...0), (0, 1...2)], [(0, 0...1), (1, 2...2)],
+    ]
+
+    /// Place of its pixels in the square that they fill.
+    let row: Int
+    let column: Int
+    var rowTaps = plain
+    var columnTaps = plain
+
+    var firstColumn: Int { columnTaps[0].offset }
+}
+
+/// Weights of a convolution as panels for products with runs of pixels, one for each phase and row of
+/// the window.
+final class PackedConvolution {
+    let convolution: Convolution3x3
+    let phases: [ConvolutionPhase]
+    /// Floats of memory that it takes.
+    let floats: Int
+    private let panelFloats: [Int]
+    private var memory: UnsafeMutablePointer<Float>?
+
+    init(_ convolution: Convolution3x3) {
+        self.convolution = convolution
+        phases = convolution.phases
+        panelFloats = phases.map { phase in
+            PanelProduct.floats(
+                rows: convolution.outChannels,
+                columns: phase.columnTaps.count * convolution.inChannels)
+        }
+        floats = zip(phases, panelFloats).reduce(0) { $0 + $1.0.rowTaps.count * $1.1 }
+    }
+
+    /// The panel of a phase's row of taps.
+    func panel(_ phase: Int, _ tap: Int) -> UnsafePointer<Float> {
+        let before = (0..<phase).reduce(0) { $0 + phases[$1].rowTaps.count * panelFloats[$1] }
+        guard let memory else { preconditionFailure("weights were not packed") }
+        return UnsafePointer(memory + before + tap * panelFloats[phase])
+    }
+
+    /// Writes the panels to `memory`, which has room for `floats`.
+    func pack(into memory: UnsafeMutablePointer<Float>, _ context: ForwardContext) {
+        self.memory = memory
+        let (channels, rows) = (convolution.inChannels, PanelProduct.packedRows)
+        let blocks = (convolution.outChannels + rows - 1) / rows
+        // What is stored of a row, its taps, and for each row of taps the rows of a block.
+        let scratch = context.scratch(floatsPerWorker: (4 * 9 + 9 * rows) * channels)
+        context.workers.run(phases.count * blocks) { task, worker in
+            let (phase, first) = (task / blocks, task % blocks * rows)
+            let count = min(rows, convolution.outChannels - first)
+            let taps = scratch[worker] + 4 * 9 * channels
+            for row in 0..<count {
+                arrange(first + row, phase, scratch[worker], into: taps, row: row)
+            }
+            let width = phases[phase].columnTaps.count * channels
+            for tap in phases[phase].rowTaps.indices {
+                PanelProduct.pack(
+                    taps + tap * rows * width, rows: count, columns: width, stride: width,
+                    into: UnsafeMutablePointer(mutating: panel(phase, tap)) + first * width)
+            }
+        }
+    }
+
+    /// Writes the weights of output channel `channel` to row `row` of each block of `rows`, taps by
+    /// columns and channels innermost.
+    private func arrange(
+        _ channel: Int, _ phase: Int, _ scratch: UnsafeMutablePointer<Float>,
+        into rows: UnsafeMutablePointer<Float>, row: Int
+    ) {
+        let (channels, shape) = (convolution.inChannels, phases[phase])
+        let index = convolution.sampling == .shuffled ? 4 * channel + phase : channel
+        let stored = convolution.weight.widened(index..<index + 1, scratch: scratch)
+        let taps = scratch + 9 * channels
+        Kernels.best.transpose(stored, channels, 9, 9, taps, channels)
+        let width = shape.columnTaps.count * channels
+        for (y, rowTap) in shape.rowTaps.enumerated() {
+            for (x, columnTap) in shape.columnTaps.enumerated() {
+                let target =
+                    rows + (y * PanelProduct.packedRows + row) * width + x * channels
+                var isFirst = true
+                for kernelRow in rowTap.kernel {
+                    for kernelColumn in columnTap.kernel {
+                        let tap = taps + (3 * kernelRow + kernelColumn) * channels
+                        if isFirst {
+                            target.update(from: tap, count: channels)
+                        } else {
+                            Kernels.best.add(target, tap, channels)
+                        }
+                        isFirst = false
+                    }
+                }
+            }
+        }
+    }
+}

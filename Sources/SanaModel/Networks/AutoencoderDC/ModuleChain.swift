@@ -1,0 +1,192 @@
+/// The modules of an encoder or decoder, in the order in which they run.
+struct ModuleChain: Sendable {
+    /// Modules in one `nn.Sequential`.
+    struct Stage: Sendable {
+        let path: String
+        let modules: [any ImageModule]
+    }
+
+    let first: any ImageModule
+    let stages: [Stage]
+    let last: [any ImageModule]
+    /// Whether the largest images come first, as in an encoder.
+    let beginsFine: Bool
+
+    private var modules: [any ImageModule] { [first] + stages.flatMap(\.modules) + last }
+
+    /// Height or width of what comes out for one of `size`; `nil` where a module does not take it.
+    func outputSize(_ size: Int) -> Int? {
+        var size = size
+        for module in modules {
+            guard module.takes(size), size < 1 << 32 else { return nil }
+            size = module.outputSize(size)
+        }
+        return size
+    }
+
+    /// One forward.
+    ///
+    /// - Parameter input: `[batch, channels, height, width]`, of a height and width that fit.
+    func callAsFunction(_ input: DenseTensor, _ context: ForwardContext) -> DenseTensor {
+        let (batch, height, width) = (input.shape[0], input.shape[2], input.shape[3])
+        let channels = modules.last?.outChannels ?? 0
+        let output = context.tensor(shape: [
+            batch, channels, outputSize(height) ?? 0, outputSize(width) ?? 0,
+        ])
+        if context.joinsPasses, context.probe == nil {
+            joined(input, into: output, context)
+        } else {
+            whole(input, into: output, context)
+        }
+        return output
+    }
+
+    /// Module by module.
+    private func whole(_ input: DenseTensor, into output: DenseTensor, _ context: ForwardContext) {
+        var x = first(read(input, context), context)
+        for stage in stages {
+            context.module(stage.path, "Sequential") {
+                for module in stage.modules { x = module(x, context) }
+                return context.joinsPasses ? [] : [x.activation]
+            }
+        }
+        for module in last { x = module(x, context) }
+        context.writePlanes(x.values, into: output, x.grid)
+    }
+
+    private func read(_ input: DenseTensor, _ context: ForwardContext) -> ImageBatch {
+        let grid = TokenGrid(batch: input.shape[0], height: input.shape[2], width: input.shape[3])
+        let x = context.images(slot: 0, grid, channels: input.shape[1])
+        context.readPlanes(input, into: x.values, grid)
+        return x
+    }
+}
+
+// MARK: Largest images row by row
+
+extension ModuleChain {
+    /// Floats of packed weights that a run of modules may keep.
+    private static let mostPackedFloats = 96 << 20
+    /// Pixels of its coarsest image that such a run makes at a time.
+    private static let pixelsTogether = 256
+
+    /// How many modules at the end with the largest images are made row by row, one from another.
+    private var fineCount: Int {
+        let ordered = beginsFine ? modules : modules.reversed()
+        var (count, floats) = (0, 0)
+        for module in ordered {
+            guard let module = module as? any RowModule else { break }
+            floats += module.packedFloats
+            guard floats <= Self.mostPackedFloats else { break }
+            count += 1
+        }
+        return count
+    }
+
+    private func joined(_ input: DenseTensor, into output: DenseTensor, _ context: ForwardContext) {
+        let (modules, fine) = (modules, fineCount)
+        let split = beginsFine ? fine : modules.count - fine
+        let head = beginsFine ? modules[..<split] : []
+        let middle = beginsFine ? modules[split...] : modules[..<split]
+        let tail = beginsFine ? [] : modules[split...]
+        if middle.isEmpty {
+            let rows = (beginsFine ? head : tail).compactMap { $0 as? any RowModule }
+            stream(rows, from: .planes(input), to: .planes(output), context)
+            return
+        }
+        var x: ImageBatch
+        if head.isEmpty {
+            x = read(input, context)
+        } else {
+            let grid = TokenGrid(
+                batch: input.shape[0], height: head.reduce(input.shape[2]) { $1.outputSize($0) },
+                width: head.reduce(input.shape[3]) { $1.outputSize($0) })
+            x = context.images(slot: 0, grid, channels: head.last?.outChannels ?? 0)
+            stream(
+                head.compactMap { $0 as? any RowModule }, from: .planes(input), to: .images(x),
+                context)
+        }
+        for module in middle { x = module(x, context) }
+        if tail.isEmpty {
+            context.writePlanes(x.values, into: output, x.grid)
+        } else {
+            stream(
+                tail.compactMap { $0 as? any RowModule }, from: .images(x), to: .planes(output),
+                context)
+        }
+    }
+
+    /// Where a run of modules has its images from, or puts them.
+    private enum End {
+        case planes(DenseTensor)
+        case images(ImageBatch)
+    }
+
+    /// Runs modules row by row, for each image of the batch.
+    private func stream(
+        _ modules: [any RowModule], from input: End, to output: End, _ context: ForwardContext
+    ) {
+        let batch: Int =
+            switch input {
+            case .planes(let tensor): tensor.shape[0]
+            case .images(let images): images.grid.batch
+            }
+        for image in 0..<batch {
+            let plan = RowPlan(context)
+            var x = source(input, image, plan, context)
+            for (index, module) in modules.enumerated() {
+                var target: ImageRows?
+                if index == modules.count - 1, case .images(let images) = output {
+                    target = images.rows(image)
+                }
+                x = module.rows(from: x, in: plan, into: target, context)
+            }
+            if case .planes(let tensor) = output {
+                let pixels = x
+                _ = plan.step(
+                    height: x.height, width: x.width, channels: 0, from: [.same(x)]
+                ) { _, range in
+                    guard let rows = pixels.rows else { return }
+                    context.writePlanes(
+                        rows, rows: range,
+                        into: tensor.values.pointer + image * (tensor.count / batch))
+                }
+            }
+            plan.run(pixels: Self.pixelsTogether)
+        }
+    }
+
+    private func source(
+        _ input: End, _ image: Int, _ plan: RowPlan, _ context: ForwardContext
+    ) -> RowStep {
+        switch input {
+        case .images(let images): return plan.source(images.rows(image))
+        case .planes(let tensor):
+            let (channels, height, width) = (tensor.shape[1], tensor.shape[2], tensor.shape[3])
+            return plan.step(height: height, width: width, channels: channels, from: []) {
+                step, range in
+                guard let rows = step.rows else { return }
+                context.readPlanes(
+                    tensor.values.pointer + image * channels * height * width, into: rows,
+                    rows: range)
+            }
+        }
+    }
+
+    /// Floats of a forward on so large images, not counting weights: those that are whole, twice the
+    /// largest, and some rows of all.
+    func floats(batch: Int, channels: Int, height: Int, width: Int) -> Double {
+        let fine = fineCount
+        var (height, width, whole, rows) = (height, width, 0.0, 0.0)
+        var total = Double(batch) * Double(channels) * Double(height) * Double(width)
+        for (index, module) in modules.enumerated() {
+            (height, width) = (module.outputSize(height), module.outputSize(width))
+            let row = Double(width) * Double(module.outChannels)
+            let isFine = beginsFine ? index < fine : index >= modules.count - fine
+            rows += isFine ? 32 * row : 0
+            whole = isFine ? whole : max(whole, row * Double(height) * Double(batch))
+            if index == modules.count - 1 { total += row * Double(height) * Double(batch) }
+        }
+        return total + 2 * whole + rows
+    }
+}

@@ -1,0 +1,102 @@
+import SanaTestSupport
+import Testing
+
+@testable import SanaModel
+
+/// Pictures large enough that rows pass through rings many times.
+struct AutoencoderDCStreamingTests {
+    static let configs = [
+        """
+        {"latent_channels": 4, "attention_head_dim": 8,
+         "encoder_block_types": ["ResBlock", "ResBlock", "EfficientViTBlock"],
+         "decoder_block_types": ["ResBlock", "ResBlock", "EfficientViTBlock"],
+         "encoder_block_out_channels": [8, 16, 32], "decoder_block_out_channels": [8, 16, 32],
+         "encoder_layers_per_block": [2, 1, 1], "decoder_layers_per_block": [1, 2, 1],
+         "encoder_qkv_multiscales": [[], [], [5]], "decoder_qkv_multiscales": [[], [], [3, 5]],
+         "downsample_block_type": "Conv", "upsample_block_type": "interpolate"}
+        """,
+        """
+        {"latent_channels": 4, "attention_head_dim": 8,
+         "encoder_block_out_channels": [8, 16, 32], "decoder_block_out_channels": [8, 16, 32],
+         "encoder_layers_per_block": [0, 1, 2], "decoder_layers_per_block": [0, 2, 1],
+         "encoder_qkv_multiscales": [[], [], []], "decoder_qkv_multiscales": [[], [], []],
+         "decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"]}
+        """,
+    ]
+
+    private func outputs(
+        _ network: any Network, _ input: DenseTensor, threads: Int = 2,
+        probe: (any LayerProbe)? = nil
+    ) throws -> DenseTensor {
+        let context = ForwardContext(workers: WorkerPool(threadCount: threads), probe: probe)
+        return try network.forward([network.inputSpecs[0].name: input], context)[0]
+    }
+
+    /// 300 columns: several segments a row, and several stripes a picture.
+    @Test(arguments: configs)
+    func bitsDependOnNeitherStripesNorThreads(_ json: String) throws {
+        let model = try RandomAutoencoder.make(RandomAutoencoder.config(json))
+        for (network, shape) in [
+            (model.decoder as any Network, [2, 4, 37, 75]), (model.encoder, [2, 3, 148, 300]),
+        ] {
+            let input = RandomAutoencoder.input(shape)
+            let whole = try outputs(network, input, probe: ReadingProbe())
+            #expect(whole.nonfiniteCount == 0)
+            for threads in [1, 2, 5] {
+                let rows = try outputs(network, input, threads: threads)
+                #expect(rows.bitPatterns == whole.bitPatterns, "\(network.outputs), \(threads)")
+            }
+        }
+    }
+
+    @Test(arguments: configs)
+    func imagesOfABatchAreTheirOwn(_ json: String) throws {
+        let model = try RandomAutoencoder.make(RandomAutoencoder.config(json))
+        let input = RandomAutoencoder.input([3, 4, 5, 6])
+        let all = try outputs(model.decoder, input)
+        for index in 0..<3 {
+            let one = try outputs(model.decoder, input.part(index, of: 3))
+            #expect(one.bitPatterns == all.part(index, of: 3).bitPatterns)
+        }
+    }
+
+    @Test("a probe that does not read hears of every block in order")
+    func probes() throws {
+        final class Listener: LayerProbe {
+            let readsActivations = false
+            var ended: [String] = []
+            func begin(_ path: String) {}
+            func end(_ path: String, _ outputs: [Activation]) { ended.append(path) }
+        }
+        let model = try RandomAutoencoder.make(RandomAutoencoder.config(Self.configs[0]))
+        let input = RandomAutoencoder.input([1, 4, 5, 6])
+        let listener = Listener()
+        let heard = try outputs(model.decoder, input, probe: listener)
+        let graph = try model.decoder.graph(["batch": 1, "height": 5, "width": 6])
+        #expect(listener.ended == graph.captured.map(\.name))
+        #expect(heard.bitPatterns == (try outputs(model.decoder, input)).bitPatterns)
+    }
+
+    @Test("inputs that do not fit are named")
+    func misfits() throws {
+        let model = try RandomAutoencoder.make(RandomAutoencoder.config(Self.configs[0]))
+        func rejects(_ network: any Network, _ shape: [Int]?) -> Bool {
+            let name = network.inputSpecs[0].name
+            let tensor = shape.map { DenseTensor(shapeOnly: $0) }
+            do throws(InputError) {
+                try network.check(tensor.map { [name: $0] } ?? [:])
+                return false
+            } catch { return error.input == name }
+        }
+        #expect(!rejects(model.decoder, [1, 4, 1, 1]))
+        #expect(rejects(model.decoder, nil))
+        #expect(rejects(model.decoder, [1, 3, 4, 4]))
+        #expect(rejects(model.decoder, [0, 4, 4, 4]))
+        #expect(rejects(model.decoder, [1, 4, 0, 4]))
+        #expect(rejects(model.decoder, [4, 4, 4]))
+        #expect(rejects(model.decoder, [1, 4, 1 << 20, 1 << 20]))
+        #expect(!rejects(model.encoder, [1, 3, 8, 12]))
+        #expect(rejects(model.encoder, [1, 3, 8, 10]))
+        #expect(rejects(model.encoder, [1, 3, 7, 12]))
+    }
+}
