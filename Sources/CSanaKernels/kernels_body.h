@@ -266,6 +266,7 @@ static void depthwise3x3_row(const float *above, const float *row, const float *
 
 #include "text_body.h"
 #include "images_body.h"
+#include "winograd_body.h"
 
 #include "comparisons_body.h"
 
@@ -309,6 +310,9 @@ static const sk_kernels SK_TABLE = {
     .mish = mish,
     .add_gathered = add_gathered,
     .depthwise_row = depthwise_row,
+    .winograd_input = winograd_input,
+    .winograd_output = winograd_output,
+    .winograd_weights = winograd_weights,
     .compare = compare,
     .difference_histogram = difference_histogram,
     .measure_rounding = measure_rounding,

@@ -143,6 +143,20 @@ typedef struct {
     void (*depthwise_row)(const float *const *lines, size_t kernel, size_t width, size_t channels,
                           const float *weight, float *y);
 
+    // 3x3 convolutions with padding 1 by squares of 2x2 output pixels.
+    /// Sixteen matrices of `squares` from `first` on, `plane` floats apart, [squares, channels] each,
+    /// to be multiplied with those of the weights. lines: the four rows [width, channels] from the one
+    /// above the squares on, NULL outside the image; zeros: `channels` of them.
+    void (*winograd_input)(const float *const *lines, size_t width, size_t channels, size_t first,
+                           size_t squares, const float *zeros, float *y, size_t plane);
+    /// The squares of such products plus bias, which may be NULL: pixels y_stride apart of two rows,
+    /// of which the second may be NULL, `columns` pixels of each.
+    void (*winograd_output)(const float *x, size_t plane, size_t squares, size_t channels,
+                            const float *bias, float *const *lines, size_t columns,
+                            size_t y_stride);
+    /// The sixteen weights of each channel, `plane` floats apart, from taps [9, channels].
+    void (*winograd_weights)(const float *taps, size_t channels, float *y, size_t plane);
+
     /// Adds the comparison of n elements to `sums`; runs of one tensor go in their order.
     void (*compare)(const float *actual, const float *reference, size_t n, sk_comparison *sums);
     /// Counts |a - r| in bins of 1/128 of an octave: bin b holds floats whose bits >> 16 are b.

@@ -8,8 +8,10 @@ private let taskPixels = 64
 /// Convolutions as products with runs of pixels: the taps of a row of the kernel lie next to each other
 /// in a channels-last image, so nothing is gathered but at the edges.
 extension ForwardContext {
-    /// Called for each pixel once all its channels are there: its values, its row and its column.
-    typealias PixelEpilogue = (UnsafeMutablePointer<Float>, Int, Int) -> Void
+    /// What is done to pixels of a row once all their channels are there.
+    typealias PixelEpilogue = (
+        _ pixels: UnsafeMutablePointer<Float>, _ row: Int, _ columns: Range<Int>
+    ) -> Void
 
     /// y = convolution of `x`, images of a batch.
     func convolve(_ x: Matrix, _ convolution: Convolution3x3, into y: Matrix, _ grid: TokenGrid) {
@@ -32,6 +34,10 @@ extension ForwardContext {
         _ x: ImageRows, _ packed: PackedConvolution, into y: ImageRows, rows: Range<Int>,
         then epilogue: PixelEpilogue? = nil
     ) {
+        if packed.isSquare {
+            convolveSquares(x, packed, into: y, rows: rows, then: epilogue)
+            return
+        }
         let scale = packed.convolution.scale
         let (lines, width) = (rows.count / scale, y.width / scale)
         let segments = (width + taskPixels - 1) / taskPixels
@@ -57,9 +63,8 @@ extension ForwardContext {
             guard let epilogue else { return }
             for line in lines.lowerBound * scale..<lines.upperBound * scale {
                 let row = rows.lowerBound + line
-                for column in pixels.lowerBound * scale..<pixels.upperBound * scale {
-                    epilogue(y[row] + column * y.channels, row, column)
-                }
+                let columns = pixels.lowerBound * scale..<pixels.upperBound * scale
+                epilogue(y[row] + columns.lowerBound * y.channels, row, columns)
             }
         }
     }

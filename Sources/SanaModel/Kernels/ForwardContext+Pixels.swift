@@ -5,27 +5,26 @@ private let pixelsPerTask = 64
 
 /// Passes over the pixels of images, each pixel on its own.
 extension ForwardContext {
-    /// Calls `body` for every pixel of the rows `rows`.
-    func forEachPixel(_ y: ImageRows, rows: Range<Int>, _ body: PixelEpilogue) {
+    /// Calls `body` for all pixels of the rows `rows`, a run at a time.
+    func forEachRun(_ y: ImageRows, rows: Range<Int>, _ body: PixelEpilogue) {
         let segments = max(1, (y.width + pixelsPerTask - 1) / pixelsPerTask)
         workers.run(rows.count * segments) { task, _ in
             let (row, part) = (rows.lowerBound + task / segments, task % segments)
-            for column in y.width * part / segments..<y.width * (part + 1) / segments {
-                body(y[row] + column * y.channels, row, column)
-            }
+            let columns = y.width * part / segments..<y.width * (part + 1) / segments
+            body(y[row] + columns.lowerBound * y.channels, row, columns)
         }
     }
 
-    /// Lets the function that `body` gives for each image of a batch change every pixel of `y`.
+    /// Lets the function that `body` gives for each image of a batch change the pixels of `y`.
     ///
     /// - Parameter reads: what it reads beside them.
-    func forEachPixel(
+    func forEachRun(
         _ y: Matrix, from reads: [Matrix] = [], _ grid: TokenGrid,
         _ body: (_ image: Int) -> PixelEpilogue
     ) {
         if records([y] + reads, into: y) { return }
         for image in 0..<grid.batch {
-            forEachPixel(
+            forEachRun(
                 ImageRows(y, image: image, height: grid.height, width: grid.width),
                 rows: 0..<grid.height, body(image))
         }
@@ -91,8 +90,19 @@ struct ChannelShortcut {
         index = (0..<channels * group).map { Int32(place($0)) }
     }
 
-    /// Adds to the channels of `pixel` those of the other image around `source`.
-    func add(_ source: UnsafePointer<Float>, to pixel: UnsafeMutablePointer<Float>) {
-        Kernels.best.add_gathered(pixel, source, index, group, index.count / group)
+    /// Adds to the channels of `count` pixels those of the other image around `source`, whose pixels
+    /// lie `step` apart.
+    func add(
+        _ source: UnsafePointer<Float>, step: Int = 0, to pixels: UnsafeMutablePointer<Float>,
+        count: Int = 1
+    ) {
+        let channels = index.count / group
+        index.withUnsafeBufferPointer { index in
+            for pixel in 0..<count {
+                Kernels.best.add_gathered(
+                    pixels + pixel * channels, source + pixel * step, index.baseAddress, group,
+                    channels)
+            }
+        }
     }
 }

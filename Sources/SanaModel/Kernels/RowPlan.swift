@@ -16,7 +16,7 @@ final class RowStep {
     let width: Int
     let channels: Int
     fileprivate let inputs: [Input]
-    /// Rows that are made together; the height is a multiple.
+    /// Rows that are made together; the last of them may be fewer.
     fileprivate let unit: Int
     fileprivate let make: (RowStep, Range<Int>) -> Void
     /// Rows made so far.

@@ -13,13 +13,16 @@ struct PixelRMSNorm {
         bias = try scope.parameter("bias", shape: [dim])
     }
 
-    /// Writes the norm of a pixel, plus `residual` where there is one, to `y`.
+    /// Writes the norms of `count` pixels, plus `residual` where there is one, to `y`.
     func apply(
-        _ x: UnsafePointer<Float>, residual: UnsafePointer<Float>?,
-        into y: UnsafeMutablePointer<Float>
+        _ x: UnsafePointer<Float>, residual: UnsafePointer<Float>? = nil,
+        into y: UnsafeMutablePointer<Float>, count: Int
     ) {
-        Kernels.best.rms_norm_add(
-            x, weight.pointer, bias.pointer, residual, y, weight.count, eps)
+        for start in stride(from: 0, to: count * weight.count, by: weight.count) {
+            Kernels.best.rms_norm_add(
+                x + start, weight.pointer, bias.pointer, residual.map { $0 + start }, y + start,
+                weight.count, eps)
+        }
     }
 }
 
@@ -49,8 +52,11 @@ struct BatchNorm2d {
         }
     }
 
-    func apply(_ pixel: UnsafeMutablePointer<Float>) {
-        Kernels.best.affine(pixel, scale.pointer, shift.pointer, scale.count)
+    func apply(_ pixels: UnsafeMutablePointer<Float>, count: Int) {
+        for pixel in 0..<count {
+            Kernels.best.affine(
+                pixels + pixel * scale.count, scale.pointer, shift.pointer, scale.count)
+        }
     }
 }
 
@@ -67,14 +73,16 @@ enum BlockNorm {
             }
     }
 
-    /// Normalizes the pixel and adds `residual`.
-    func apply(_ pixel: UnsafeMutablePointer<Float>, residual: UnsafePointer<Float>, channels: Int)
-    {
+    /// Normalizes `count` pixels and adds `residual`.
+    func apply(
+        _ pixels: UnsafeMutablePointer<Float>, residual: UnsafePointer<Float>, count: Int,
+        channels: Int
+    ) {
         switch self {
-        case .rms(let norm): norm.apply(pixel, residual: residual, into: pixel)
+        case .rms(let norm): norm.apply(pixels, residual: residual, into: pixels, count: count)
         case .batch(let norm):
-            norm.apply(pixel)
-            Kernels.best.add(pixel, residual, channels)
+            norm.apply(pixels, count: count)
+            Kernels.best.add(pixels, residual, count * channels)
         }
     }
 
@@ -83,14 +91,16 @@ enum BlockNorm {
         switch self {
         case .rms(let norm):
             context.module(norm.path, "RMSNorm") {
-                context.forEachPixel(x, grid) { _ in
-                    { pixel, _, _ in norm.apply(pixel, residual: nil, into: pixel) }
+                context.forEachRun(x, grid) { _ in
+                    { norm.apply($0, into: $0, count: $2.count) }
                 }
                 return [Activation(x, grid.pixelLayout)]
             }
         case .batch(let norm):
             context.module(norm.path, "BatchNorm2d") {
-                context.forEachPixel(x, grid) { _ in { pixel, _, _ in norm.apply(pixel) } }
+                context.forEachRun(x, grid) { _ in
+                    { pixels, _, columns in norm.apply(pixels, count: columns.count) }
+                }
                 return [Activation(x, grid.imageLayout)]
             }
         }

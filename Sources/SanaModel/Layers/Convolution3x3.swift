@@ -47,7 +47,7 @@ struct Convolution3x3 {
         }
     }
 
-    /// Rows of output for each row, or columns for each column, that products make at once.
+    /// Rows of output for each row, or columns for each column, that a phase's product makes.
     var scale: Int { sampling == .interpolated || sampling == .shuffled ? 2 : 1 }
 
     /// Pixels from one product's window to the next one's.
@@ -116,32 +116,51 @@ struct ConvolutionPhase {
     var firstColumn: Int { columnTaps[0].offset }
 }
 
-/// Weights of a convolution as panels for products with runs of pixels, one for each phase and row of
-/// the window.
+/// Weights of a convolution as panels for products: with runs of pixels, one for each phase and row of
+/// the window, or with squares, one for each of sixteen inputs.
 final class PackedConvolution {
     let convolution: Convolution3x3
     let phases: [ConvolutionPhase]
+    /// Whether it is made by squares of 2×2 pixels.
+    let isSquare: Bool
     /// Floats of memory that it takes.
     let floats: Int
-    private let panelFloats: [Int]
+    /// Columns of each panel, and floats before it.
+    private let panels: [(columns: Int, start: Int)]
     private var memory: UnsafeMutablePointer<Float>?
+
+    /// Channels from which on fewer multiplications are worth the sums around them.
+    private static let fewestSquareChannels = 32
 
     init(_ convolution: Convolution3x3) {
         self.convolution = convolution
+        let channels = convolution.inChannels
         phases = convolution.phases
-        panelFloats = phases.map { phase in
-            PanelProduct.floats(
-                rows: convolution.outChannels,
-                columns: phase.columnTaps.count * convolution.inChannels)
+        isSquare =
+            convolution.sampling == .none
+            && min(channels, convolution.outChannels) >= Self.fewestSquareChannels
+        let columns =
+            isSquare
+            ? [Int](repeating: channels, count: 16)
+            : phases.flatMap { phase in phase.rowTaps.map { _ in phase.columnTaps.count * channels }
+            }
+        var (panels, total) = ([(columns: Int, start: Int)](), 0)
+        for columns in columns {
+            panels.append((columns, total))
+            total += PanelProduct.floats(rows: convolution.outChannels, columns: columns)
         }
-        floats = zip(phases, panelFloats).reduce(0) { $0 + $1.0.rowTaps.count * $1.1 }
+        (self.panels, floats) = (panels, total)
     }
 
     /// The panel of a phase's row of taps.
     func panel(_ phase: Int, _ tap: Int) -> UnsafePointer<Float> {
-        let before = (0..<phase).reduce(0) { $0 + phases[$1].rowTaps.count * panelFloats[$1] }
+        panel(phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count })
+    }
+
+    /// The panel of one of the sixteen inputs of squares.
+    func panel(_ index: Int) -> UnsafePointer<Float> {
         guard let memory else { preconditionFailure("weights were not packed") }
-        return UnsafePointer(memory + before + tap * panelFloats[phase])
+        return UnsafePointer(memory + panels[index].start)
     }
 
     /// Writes the panels to `memory`, which has room for `floats`.
@@ -149,50 +168,59 @@ final class PackedConvolution {
         self.memory = memory
         let (channels, rows) = (convolution.inChannels, PanelProduct.packedRows)
         let blocks = (convolution.outChannels + rows - 1) / rows
-        // What is stored of a row, its taps, and for each row of taps the rows of a block.
-        let scratch = context.scratch(floatsPerWorker: (4 * 9 + 9 * rows) * channels)
-        context.workers.run(phases.count * blocks) { task, worker in
+        // What is stored of a row, its taps, and for each panel the rows of a block.
+        let stored = 2 * 9 * channels
+        let scratch = context.scratch(floatsPerWorker: stored + 16 * rows * channels)
+        context.workers.run((isSquare ? 1 : phases.count) * blocks) { task, worker in
             let (phase, first) = (task / blocks, task % blocks * rows)
             let count = min(rows, convolution.outChannels - first)
-            let taps = scratch[worker] + 4 * 9 * channels
+            let block = scratch[worker] + stored
             for row in 0..<count {
-                arrange(first + row, phase, scratch[worker], into: taps, row: row)
+                let taps = taps(of: first + row, phase, scratch[worker])
+                if isSquare {
+                    Kernels.best.winograd_weights(
+                        taps, channels, block + row * channels, rows * channels)
+                } else {
+                    arrange(taps, phase, into: block, row: row)
+                }
             }
-            let width = phases[phase].columnTaps.count * channels
-            for tap in phases[phase].rowTaps.indices {
+            let width = (isSquare ? 1 : phases[phase].columnTaps.count) * channels
+            for index in 0..<(isSquare ? 16 : phases[phase].rowTaps.count) {
+                let panel = isSquare ? panel(index) : panel(phase, index)
                 PanelProduct.pack(
-                    taps + tap * rows * width, rows: count, columns: width, stride: width,
-                    into: UnsafeMutablePointer(mutating: panel(phase, tap)) + first * width)
+                    block + index * rows * width, rows: count, columns: width, stride: width,
+                    into: UnsafeMutablePointer(mutating: panel) + first * width)
             }
         }
     }
 
-    /// Writes the weights of output channel `channel` to row `row` of each block of `rows`, taps by
-    /// columns and channels innermost.
-    private func arrange(
-        _ channel: Int, _ phase: Int, _ scratch: UnsafeMutablePointer<Float>,
-        into rows: UnsafeMutablePointer<Float>, row: Int
-    ) {
-        let (channels, shape) = (convolution.inChannels, phases[phase])
+    /// The weights of an output channel as `[9, channels]`.
+    private func taps(
+        of channel: Int, _ phase: Int, _ scratch: UnsafeMutablePointer<Float>
+    ) -> UnsafeMutablePointer<Float> {
+        let channels = convolution.inChannels
         let index = convolution.sampling == .shuffled ? 4 * channel + phase : channel
         let stored = convolution.weight.widened(index..<index + 1, scratch: scratch)
         let taps = scratch + 9 * channels
         Kernels.best.transpose(stored, channels, 9, 9, taps, channels)
+        return taps
+    }
+
+    /// Writes them to row `row` of the blocks of rows of taps, by columns, those of one pixel added up.
+    private func arrange(
+        _ taps: UnsafePointer<Float>, _ phase: Int, into block: UnsafeMutablePointer<Float>,
+        row: Int
+    ) {
+        let (channels, shape) = (convolution.inChannels, phases[phase])
         let width = shape.columnTaps.count * channels
         for (y, rowTap) in shape.rowTaps.enumerated() {
             for (x, columnTap) in shape.columnTaps.enumerated() {
-                let target =
-                    rows + (y * PanelProduct.packedRows + row) * width + x * channels
-                var isFirst = true
+                let target = block + (y * PanelProduct.packedRows + row) * width + x * channels
+                target.update(repeating: 0, count: channels)
                 for kernelRow in rowTap.kernel {
                     for kernelColumn in columnTap.kernel {
-                        let tap = taps + (3 * kernelRow + kernelColumn) * channels
-                        if isFirst {
-                            target.update(from: tap, count: channels)
-                        } else {
-                            Kernels.best.add(target, tap, channels)
-                        }
-                        isFirst = false
+                        Kernels.best.add(
+                            target, taps + (3 * kernelRow + kernelColumn) * channels, channels)
                     }
                 }
             }

@@ -41,7 +41,7 @@ struct DCDownBlock2d: RowModule {
                 let fine = context.matrix(
                     "hidden", rows: x.values.rows, columns: conv.outChannels)
                 conv(x.values, into: fine, x.grid, context)
-                context.forEachPixel(y.values, from: [fine], y.grid) { image in
+                context.forEachRun(y.values, from: [fine], y.grid) { image in
                     unshuffle(
                         ImageRows(fine, image: image, height: x.grid.height, width: x.grid.width))
                 }
@@ -49,7 +49,7 @@ struct DCDownBlock2d: RowModule {
                 conv(x.values, into: y.values, x.grid, context)
             }
             if hasShortcut {
-                context.forEachPixel(y.values, from: [x.values], y.grid) { shortcut(x.rows($0)) }
+                context.forEachRun(y.values, from: [x.values], y.grid) { shortcut(x.rows($0)) }
             }
             return [y.activation]
         }
@@ -71,9 +71,9 @@ struct DCDownBlock2d: RowModule {
             from: [.finer(fine)] + (hasShortcut ? [.finer(x)] : [])
         ) { step, range in
             guard let from = fine.rows, let to = step.rows else { return }
-            context.forEachPixel(to, rows: range, unshuffle(from))
+            context.forEachRun(to, rows: range, unshuffle(from))
             if hasShortcut, let x = x.rows {
-                context.forEachPixel(to, rows: range, shortcut(x))
+                context.forEachRun(to, rows: range, shortcut(x))
             }
         }
     }
@@ -81,17 +81,21 @@ struct DCDownBlock2d: RowModule {
     /// Writes the four pixels that become one.
     private func unshuffle(_ x: ImageRows) -> ForwardContext.PixelEpilogue {
         let gather = squares(of: x, group: 1)
-        return { pixel, row, column in
-            pixel.update(repeating: 0, count: outChannels)
-            gather.add(x[2 * row] + 2 * column * x.channels, to: pixel)
+        return { pixels, row, columns in
+            pixels.update(repeating: 0, count: columns.count * outChannels)
+            gather.add(
+                x[2 * row] + 2 * columns.lowerBound * x.channels, step: 2 * x.channels, to: pixels,
+                count: columns.count)
         }
     }
 
     /// Adds means of consecutive channels of the four pixels that become one.
     private func shortcut(_ x: ImageRows) -> ForwardContext.PixelEpilogue {
         let means = squares(of: x, group: 4 * inChannels / outChannels)
-        return { pixel, row, column in
-            means.add(x[2 * row] + 2 * column * x.channels, to: pixel)
+        return { pixels, row, columns in
+            means.add(
+                x[2 * row] + 2 * columns.lowerBound * x.channels, step: 2 * x.channels, to: pixels,
+                count: columns.count)
         }
     }
 

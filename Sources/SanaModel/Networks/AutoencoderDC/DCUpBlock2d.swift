@@ -31,7 +31,7 @@ struct DCUpBlock2d: RowModule {
             y = output(of: x, context)
             conv(x.values, into: y.values, x.grid, context)
             if hasShortcut {
-                context.forEachPixel(y.values, from: [x.values], y.grid) { shortcut(x.rows($0)) }
+                context.forEachRun(y.values, from: [x.values], y.grid) { shortcut(x.rows($0)) }
             }
             return [y.activation]
         }
@@ -53,8 +53,12 @@ struct DCUpBlock2d: RowModule {
         let squares = (0..<4).map { place in
             ChannelShortcut(channels: outChannels) { (4 * $0 + place) / repeats }
         }
-        return { pixel, row, column in
-            squares[row % 2 * 2 + column % 2].add(x[row / 2] + column / 2 * x.channels, to: pixel)
+        return { pixels, row, columns in
+            let source = x[row / 2]
+            for (index, column) in columns.enumerated() {
+                squares[row % 2 * 2 + column % 2].add(
+                    source + column / 2 * x.channels, to: pixels + index * outChannels)
+            }
         }
     }
 }

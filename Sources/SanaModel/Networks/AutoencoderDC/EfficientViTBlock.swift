@@ -67,17 +67,16 @@ struct ResidualGLUMBConv: RowModule {
                 from, weight: glumb.convDepth.weight, bias: glumb.convDepth.bias, into: to,
                 rows: range)
         }
-        let point = plan.product(
+        return plan.product(
             of: gated, channels: outChannels, with: [.same(x)], into: target, context
-        ) {
-            x, y in
+        ) { x, y in
             glumb.convPoint.apply(x, into: y, context)
-        } then: { pixel, row, column in
+        } then: { pixels, row, columns in
             guard let residual = x.rows else { return }
             norm.apply(
-                pixel, residual: residual[row] + column * outChannels, into: pixel)
+                pixels, residual: residual[row] + columns.lowerBound * outChannels, into: pixels,
+                count: columns.count)
         }
-        return point
     }
 }
 
@@ -106,7 +105,7 @@ extension RowPlan {
                         input.values, output.values.rows(first * to.width, input.values.rows))
                 }
             }
-            if let epilogue { context.forEachPixel(to, rows: range, epilogue) }
+            if let epilogue { context.forEachRun(to, rows: range, epilogue) }
         }
     }
 }

@@ -38,7 +38,7 @@ struct EndConvolution: RowModule {
         let y = output(of: x, context)
         conv(x.values, into: y.values, x.grid, context)
         if let shortcut {
-            context.forEachPixel(y.values, from: [x.values], y.grid) {
+            context.forEachRun(y.values, from: [x.values], y.grid) {
                 Self.epilogue(shortcut, x.rows($0))
             }
         }
@@ -57,7 +57,11 @@ struct EndConvolution: RowModule {
     private static func epilogue(
         _ shortcut: ChannelShortcut, _ x: ImageRows
     ) -> ForwardContext.PixelEpilogue {
-        { pixel, row, column in shortcut.add(x[row] + column * x.channels, to: pixel) }
+        { pixels, row, columns in
+            shortcut.add(
+                x[row] + columns.lowerBound * x.channels, step: x.channels, to: pixels,
+                count: columns.count)
+        }
     }
 }
 
@@ -84,17 +88,21 @@ struct DecoderNorm: RowModule {
                 return []
             }
             y = output(of: x, context)
-            context.forEachPixel(y.values, from: [x.values], y.grid) { image in
+            context.forEachRun(y.values, from: [x.values], y.grid) { image in
                 let x = x.rows(image)
-                return { pixel, row, column in
-                    norm.apply(x[row] + column * outChannels, residual: nil, into: pixel)
+                return { pixels, row, columns in
+                    norm.apply(
+                        x[row] + columns.lowerBound * outChannels, into: pixels,
+                        count: columns.count)
                 }
             }
             return [Activation(y.values, y.grid.pixelLayout)]
         }
         if !context.joinsPasses {
-            context.forEachPixel(y.values, y.grid) { _ in
-                { pixel, _, _ in activation.apply(pixel, channels: outChannels) }
+            context.forEachRun(y.values, y.grid) { _ in
+                { pixels, _, columns in
+                    activation.apply(pixels, count: columns.count * outChannels)
+                }
             }
         }
         return y
@@ -107,9 +115,11 @@ struct DecoderNorm: RowModule {
             height: x.height, width: x.width, channels: outChannels, into: target, from: [.same(x)]
         ) { step, range in
             guard let from = x.rows, let to = step.rows else { return }
-            context.forEachPixel(to, rows: range) { pixel, row, column in
-                norm.apply(from[row] + column * outChannels, residual: nil, into: pixel)
-                activation.apply(pixel, channels: outChannels)
+            context.forEachRun(to, rows: range) { pixels, row, columns in
+                norm.apply(
+                    from[row] + columns.lowerBound * outChannels, into: pixels,
+                    count: columns.count)
+                activation.apply(pixels, count: columns.count * outChannels)
             }
         }
     }

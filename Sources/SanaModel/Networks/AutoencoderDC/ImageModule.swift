@@ -93,12 +93,13 @@ extension AutoencoderDCConfig.ActivationFunction {
         }
     }
 
-    func apply(_ pixel: UnsafeMutablePointer<Float>, channels: Int) {
+    /// Changes `count` values.
+    func apply(_ x: UnsafeMutablePointer<Float>, count: Int) {
         switch self {
-        case .silu, .swish: Kernels.best.silu(pixel, channels)
-        case .mish: Kernels.best.mish(pixel, channels)
-        case .gelu: Kernels.best.gelu(pixel, channels)
-        case .relu: Kernels.best.relu(pixel, channels)
+        case .silu, .swish: Kernels.best.silu(x, count)
+        case .mish: Kernels.best.mish(x, count)
+        case .gelu: Kernels.best.gelu(x, count)
+        case .relu: Kernels.best.relu(x, count)
         case .identity: break
         }
     }

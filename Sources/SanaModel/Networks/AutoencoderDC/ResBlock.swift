@@ -33,9 +33,7 @@ struct ResBlock: RowModule {
             let hidden = context.matrix("hidden", rows: x.values.rows, columns: outChannels)
             conv1(x.values, into: hidden, x.grid, context)
             context.module(activationPath, activation.kind) {
-                context.forEachPixel(hidden, x.grid) { _ in
-                    { pixel, _, _ in activation.apply(pixel, channels: outChannels) }
-                }
+                context.forEachRun(hidden, x.grid) { _ in activate }
                 return [Activation(hidden, x.grid.imageLayout)]
             }
             conv2(hidden, into: y.values, x.grid, context)
@@ -49,16 +47,21 @@ struct ResBlock: RowModule {
     func rows(
         from x: RowStep, in plan: RowPlan, into target: ImageRows?, _ context: ForwardContext
     ) -> RowStep {
-        let hidden = plan.convolution(conv1, of: x) { _ in
-            { pixel, _, _ in activation.apply(pixel, channels: outChannels) }
-        }
+        let hidden = plan.convolution(conv1, of: x) { _ in activate }
         return plan.convolution(conv2, of: hidden, with: [.same(x)], into: target) { _ in
             guard let residual = x.rows else { return nil }
-            return { pixel, row, column in
+            return { pixels, row, columns in
                 norm.apply(
-                    pixel, residual: residual[row] + column * outChannels, channels: outChannels)
+                    pixels, residual: residual[row] + columns.lowerBound * outChannels,
+                    count: columns.count, channels: outChannels)
             }
         }
+    }
+
+    private func activate(
+        _ pixels: UnsafeMutablePointer<Float>, _ row: Int, _ columns: Range<Int>
+    ) {
+        activation.apply(pixels, count: columns.count * outChannels)
     }
 }
 
@@ -82,8 +85,8 @@ extension RowPlan {
             }
         return step(
             height: convolution.outputSize(x.height), width: convolution.outputSize(x.width),
-            channels: convolution.outChannels, unit: convolution.scale, into: target,
-            from: [input] + others
+            channels: convolution.outChannels, unit: packed.isSquare ? 2 : convolution.scale,
+            into: target, from: [input] + others
         ) { [context] step, range in
             guard let (from, to) = x.rows.flatMap({ from in step.rows.map { (from, $0) } }) else {
                 return

@@ -74,12 +74,14 @@ extension SanaMultiscaleLinearAttention {
             linear(x.values, into: part, grid.pixelLayout, context)
         }
         let qkv = context.matrix("qkv", rows: x.values.rows, columns: 3 * innerDim)
-        context.forEachPixel(qkv, from: parts, grid) { image in
-            let start = image * grid.height * grid.width
-            return { pixel, row, column in
-                for (index, part) in parts.enumerated() {
-                    (pixel + index * innerDim).update(
-                        from: part.row(start + row * grid.width + column), count: innerDim)
+        context.forEachRun(qkv, from: parts, grid) { image in
+            { pixels, row, columns in
+                for (index, column) in columns.enumerated() {
+                    let pixel = (image * grid.height + row) * grid.width + column
+                    for (place, part) in parts.enumerated() {
+                        (pixels + (3 * index + place) * innerDim).update(
+                            from: part.row(pixel), count: innerDim)
+                    }
                 }
             }
         }
@@ -167,9 +169,10 @@ extension SanaMultiscaleLinearAttention {
             of: attended, channels: outChannels, with: [.same(source)], into: y, context
         ) {
             toOut.apply($0, into: $1, context)
-        } then: { pixel, row, column in
+        } then: { pixels, row, columns in
             normOut.apply(
-                pixel, residual: x[row] + column * outChannels, channels: outChannels)
+                pixels, residual: x[row] + columns.lowerBound * outChannels, count: columns.count,
+                channels: outChannels)
         }
         plan.run()
     }

@@ -22,6 +22,13 @@ struct AutoencoderDCStreamingTests {
          "encoder_qkv_multiscales": [[], [], []], "decoder_qkv_multiscales": [[], [], []],
          "decoder_norm_types": ["batch_norm", "batch_norm", "rms_norm"]}
         """,
+        """
+        {"latent_channels": 4, "encoder_block_types": "ResBlock", "decoder_block_types": "ResBlock",
+         "encoder_block_out_channels": [40, 32], "decoder_block_out_channels": [40, 32],
+         "encoder_layers_per_block": [1, 2], "decoder_layers_per_block": [2, 1],
+         "encoder_qkv_multiscales": [[], []], "decoder_qkv_multiscales": [[], []],
+         "upsample_block_type": "interpolate"}
+        """,
     ]
 
     private func outputs(
