@@ -1,3 +1,4 @@
+import Foundation
 import SanaModel
 import Synchronization
 import Testing
@@ -34,6 +35,41 @@ struct WorkerPoolTests {
         #expect(total.value == 9000)
     }
 
+    /// The process's clock counts other running threads at ticks of 4 ms only: of equal pieces of work it
+    /// reads one as 0.1 ms and the next as 4.
+    @Test func cpuTimeOfShortWorkOnOtherThreadsIsRead() {
+        let pool = WorkerPool(threadCount: 2)
+        func spend(_ nanoseconds: Int) -> Int {
+            let start = pool.cpuNanoseconds
+            pool.run(2) { _, _ in
+                let end = threadNanoseconds() + nanoseconds
+                while threadNanoseconds() < end {}
+            }
+            return pool.cpuNanoseconds - start
+        }
+        _ = spend(1_000_000)
+        let readings = (0..<40).map { _ in spend(300_000) }.sorted()
+        #expect(readings[4] >= 580_000, "\(readings)")
+        #expect(readings[35] <= 800_000, "\(readings)")
+    }
+
+    /// Threads that wait for each other look for work a while, which is not the work.
+    @Test func lookingForWorkIsNotCounted() {
+        let pool = WorkerPool(threadCount: 9)
+        pool.run(9) { _, _ in }
+        let start = pool.cpuNanoseconds
+        // One thread works 0.2 ms; eight end at once, look for 0.05 ms each, and sleep.
+        for _ in 0..<50 {
+            pool.run(9) { index, _ in
+                let end = threadNanoseconds() + (index == 0 ? 200_000 : 0)
+                while threadNanoseconds() < end {}
+            }
+        }
+        let each = (pool.cpuNanoseconds - start) / 50
+        #expect(each >= 195_000, "\(each)")
+        #expect(each <= 400_000, "\(each)")
+    }
+
     @Test func mapKeepsOrderAndThrowsTheFirstError() throws {
         struct Failure: Error, Equatable { let index: Int }
         let pool = WorkerPool(threadCount: 3)
@@ -45,6 +81,13 @@ struct WorkerPoolTests {
             }
         }
     }
+}
+
+/// CPU time of the current thread.
+private func threadNanoseconds() -> Int {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
 }
 
 /// A counter that threads may share.
