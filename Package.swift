@@ -4,6 +4,9 @@ import PackageDescription
 /// C kernels are compiled at -O3 in every configuration: the test suite runs whole forwards.
 let kernelSettings: [CSetting] = [.unsafeFlags(["-O3", "-ffp-contract=off"])]
 
+/// The canary of the latency gate is frozen, and so are these: CanaryTests pin both.
+let canarySettings: [CSetting] = [.unsafeFlags(["-O2", "-ffp-contract=off"])]
+
 /// `make fuzz` builds with libFuzzer's coverage and the address sanitizer.
 let isFuzzing = Context.environment["SANA_FUZZ"] != nil
 let sanitizers = ["-sanitize=fuzzer,address"]
@@ -38,11 +41,13 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
+        .target(name: "CSanaCanary", cSettings: canarySettings),
         .target(name: "CSignalCleanup"),
         .target(
             name: "SanaModel",
             dependencies: [
-                "CSanaKernels", "COpenBLAS", .product(name: "Crypto", package: "swift-crypto"),
+                "CSanaCanary", "CSanaKernels", "COpenBLAS",
+                .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
         .target(

@@ -102,28 +102,38 @@ public struct TileCanary {
     }
 }
 
-/// Reads more memory than caches hold, with every worker: the slope of a roofline.
+/// Reads memory with every worker: the slope of a roofline.
 public struct MemoryCanary {
-    /// 256 MiB, in pieces that workers take in turn.
-    private static let pieces = 64
-    private static let pieceFloats = 1 << 20
+    /// More than caches hold.
+    public static let beyondCaches = 256 << 20
+    /// Bytes read in one measurement at least.
+    private static let leastRead = 64 << 20
+    private let pieces: Int
+    private let pieceFloats: Int
+    private let rounds: Int
     private let workers: WorkerPool
     private let memory: FloatBuffer
 
-    public init(workers: WorkerPool) {
+    /// - Parameter bytes: read again and again by the same threads, so that caches hold what fits.
+    public init(workers: WorkerPool, bytes: Int = beyondCaches) {
         self.workers = workers
-        memory = FloatBuffer(count: Self.pieces * Self.pieceFloats)
+        let bytes = min(max(bytes, 64 << 10), Self.beyondCaches)
+        pieces = max(workers.threadCount, min(64, bytes >> 22))
+        pieceFloats = bytes / 4 / pieces
+        rounds = max(1, Self.leastRead / bytes)
+        memory = FloatBuffer(count: pieces * pieceFloats)
         memory.pointer.update(repeating: 1, count: memory.count)
     }
 
     /// Billions of bytes read a second.
     public func measure() -> Double {
         let start = ContinuousClock.now
-        workers.run(Self.pieces) { piece, _ in
-            _ = cblas_sasum(
-                Int32(Self.pieceFloats), memory.pointer + piece * Self.pieceFloats, 1)
+        workers.run(pieces) { piece, _ in
+            for _ in 0..<rounds {
+                _ = cblas_sasum(Int32(pieceFloats), memory.pointer + piece * pieceFloats, 1)
+            }
         }
         let seconds = (ContinuousClock.now - start).inSeconds
-        return Double(4 * memory.count) / seconds / 1e9
+        return Double(4 * memory.count * rounds) / seconds / 1e9
     }
 }

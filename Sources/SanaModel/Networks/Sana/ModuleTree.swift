@@ -167,9 +167,7 @@ extension [ModuleInfo] {
 extension ModuleInfo {
     /// Whether no other module contains this one.
     public var isOutermost: Bool {
-        let parts = path.split(separator: ".")
-        let isListed = ["transformer_blocks", "controlnet_blocks"].contains(parts.first)
-        return parts.count == (isListed ? 2 : 1)
+        [.outer, .block].contains(ModuleLevel(path: path))
     }
 }
 
