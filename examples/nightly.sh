@@ -23,7 +23,7 @@ pictures=()
 if grep -q '^trajectories:' sana-tools.yaml; then pictures=(--pictures "$out/samples.png"); fi
 rm -f "$out/samples.png"
 step verify sana-tools verify --junit "$out/verify.xml" --summary "${pictures[@]}"
-step profile sana-tools profile --repeat 20
+step profile sana-tools profile
 picture=()
 if [ -s "$out/samples.png" ]; then picture=(--picture "$out/samples.png"); fi
 step report sana-tools history report --output "$out/report.html" "${picture[@]}" "${failed[@]}"

@@ -79,6 +79,53 @@ struct GateCommandTests {
         }
     }
 
+    private func repetitions(_ run: BuiltProgram.Outcome) -> Int? {
+        run.json?["repetitions"]?.array?.count
+    }
+
+    /// Two profiles of three repetitions can tell nothing, and so the second one is no pass.
+    @Test func slowProfileAfterOneOfFewRepetitionsIsInconclusive() throws {
+        let profile = [
+            "profile", "fixtures/tiny/plain", "--repeat", "3", "--db", "h.sqlite", "--gate",
+            "--format", "json",
+        ]
+        let first = try program.run(profile)
+        #expect(first.code == 3)
+        #expect(repetitions(first) == 3)
+        let second = try program.finish(
+            program.launch(profile, environment: ["SANA_SLOWDOWN": "total=0.4"]))
+        #expect(second.code == 3)
+        #expect(second.json?["gate"]?["verdict"]?.string == "inconclusive")
+        #expect((second.json?["gate"]?["doubts"]?.array?.count ?? 0) >= 2)
+    }
+
+    @Test func repetitionsAdaptUnlessTheirNumberIsGiven() throws {
+        let profile = ["profile", "fixtures/tiny/plain", "--no-record", "--format", "json"]
+        #expect(repetitions(try program.run(profile + ["--repeat", "2"])) == 2)
+        #expect((repetitions(try program.run(profile)) ?? 0) >= 20)
+        #expect(repetitions(try program.run(profile + ["--budget", "0.000001"])) == 5)
+        #expect(try program.run(profile + ["--budget", "0"]).code == 64)
+    }
+
+    @Test func buildsTakeTurns() throws {
+        let build = [
+            "profile", "fixtures/tiny/plain", "--format", "json", "--pairs", "2",
+            "--against-build",
+        ]
+        let same = try program.run(build + [program.binary.path])
+        #expect(same.code == 3, "\(same.talk)")
+        #expect(same.json?["pairs"]?.int == 2)
+        #expect(same.json?["against"]?.string == program.binary.path)
+        #expect((same.json?["layers"]?.array?.count ?? 0) > 1)
+        for wrong in ["/nonexistent", "/bin/true"] {
+            let run = try program.run(build + [wrong])
+            #expect(run.code == 64)
+            #expect(run.talk.contains(wrong))
+        }
+        #expect(try program.run(build + [program.binary.path, "--against", "x"]).code == 64)
+        #expect(try program.run(build + [program.binary.path, "--repeat", "3"]).code == 64)
+    }
+
     /// A writer that dies at any moment leaves whole runs and a database that opens.
     @Test func killedWritersLeaveWholeRuns() throws {
         #expect(try program.run(healthy).code == 0)

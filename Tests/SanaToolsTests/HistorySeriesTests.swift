@@ -50,18 +50,20 @@ struct HistorySeriesTests {
         }
     }
 
-    @Test("new weights stay in the series, another architecture or clock does not")
+    @Test("new weights stay in the series, another architecture, clock or canary does not")
     func latencySeries() throws {
         let store = try HistoryStore(path: folder("h"), creating: true)
         var other = record(digest: "d2")
         other.clock = "threads"
+        var otherCanary = other
+        otherCanary.canary = "another"
         for run in [
             record(), record(digest: "d2", layers: []), record(architecture: "arch2"),
-            record(threads: 1), record(dtype: "F16"), other,
+            record(threads: 1), record(dtype: "F16"), other, otherCanary,
         ] { try store.record(run) }
         let series = try store.allRuns().map(\.joined.seriesId)
         #expect(series[0] == series[1])
-        #expect(Set(series).count == 5)
+        #expect(Set(series).count == 6)
     }
 
     @Test("a model of the same name is compared whatever its weights and int8 rules")

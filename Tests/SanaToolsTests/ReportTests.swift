@@ -67,9 +67,45 @@ struct ReportTests {
             fields["total"]?.members?.map(\.key)
                 == ["median_ns", "p95_ns", "samples_ns", "gflops", "mad_ns", "interval_ns"])
         #expect(abs(profile.allocation.values.reduce(0, +) - 1) < 1e-9)
-        #expect(profile.repetitions.allSatisfy { $0.canaryGFLOPS > 0 && $0.cpuNanoseconds > 0 })
+        #expect(
+            profile.repetitions.allSatisfy {
+                $0.canaryGFLOPS > 0 && $0.cpuNanoseconds > 1 && $0.canaryCPUNanoseconds > 1
+            })
+        // One thread: CPU time is no more than wall time, and the canary's is not in it.
+        for pass in 0..<3 {
+            let repetition = profile.repetitions[pass]
+            #expect(Double(repetition.cpuNanoseconds) <= 1.05 * Double(repetition.nanoseconds))
+            let inside = blocks.reduce(0) { $0 + $1.cpu[pass] }
+            #expect(inside <= repetition.cpuNanoseconds)
+            #expect(2 * inside >= repetition.cpuNanoseconds)
+        }
+        #expect(fields["clock"]?.string == "threads")
+        #expect(fields["canary"]?.string?.count == 64)
         #expect(profile.loadSeconds > 0 && profile.storedBytes > 2_000_000)
         #expect(profile.peaks.readBandwidth > 0.1 && profile.peaks.int8GOPS > 0.1)
+    }
+
+    /// Peaks that were measured beside other processes are no roof.
+    @Test func roofBelowALayerIsWithheldWithTheReason() throws {
+        let workers = WorkerPool(threadCount: 1)
+        let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
+        let sizes = RunSizes(batch: 1, height: 8, width: 8, captionTokens: 12)
+        var profile = try Profile.run(
+            model, SyntheticInputs.make(sizes, for: model.config), .init(repetitions: 2),
+            workers: workers, progress: { _, _ in })
+        func peaks(_ rate: Double) -> Profile.Peaks {
+            .init(
+                sgemmGFLOPS: rate, multiplyAddGFLOPS: rate, int8MultiplyAddGOPS: rate,
+                tileGFLOPS: rate, int8GOPS: rate, readBandwidth: rate, cacheBandwidth: rate)
+        }
+        profile.peaks = peaks(1e6)
+        #expect(profile.roofDoubt == nil)
+        #expect(profile.layers.contains { profile.attainable($0) != nil })
+        profile.peaks = peaks(1e-3)
+        #expect(profile.roofDoubt?.contains("roofline withheld") == true)
+        #expect(profile.text(leaves: true).contains("roofline withheld"))
+        #expect(profile.layers.allSatisfy { profile.attainable($0) == nil })
+        #expect(profile.json["roof_withheld"]?.string == profile.roofDoubt)
     }
 
     @Test func syntheticSizesAreBounded() {

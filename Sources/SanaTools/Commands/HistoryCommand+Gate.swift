@@ -12,12 +12,12 @@ struct GateArguments: ParsableArguments {
     @Option(help: "Compare with so many runs of the same series before it.")
     var last = 10
 
-    @Option(help: "Slowdown of the forward that is a regression.")
+    @Option(help: "Slowdown of the forward that is a regression: 0.03 is 3 %.")
     var threshold = GateOptions().threshold
 
     @Option(
         help: ArgumentHelp(
-            "Slowdown of one layer that is a regression (default: 0.03; 0.025 in pairs and with --runs 3)."
+            "Slowdown of one block that is a regression (default: 0.03; 0.025 in pairs and with --runs 3)."
         ))
     var layerThreshold: Double?
 
@@ -28,7 +28,7 @@ struct GateArguments: ParsableArguments {
         if last < 1 { throw ValidationError("--last must be at least 1") }
         if !(1...100).contains(runs) { throw ValidationError("--runs must lie in 1...100") }
         for (name, value) in [
-            ("--threshold", threshold), ("--layer-threshold", layerThreshold ?? 0.03),
+            ("--threshold", threshold), ("--layer-threshold", layerThreshold ?? threshold),
         ] where !(value > 0 && value < 10) {
             throw ValidationError("\(name) must be a number above 0 and below 10: 0.02 is 2 %")
         }
@@ -37,9 +37,12 @@ struct GateArguments: ParsableArguments {
     func gate(_ store: HistoryStore) -> Gate {
         var gate = Gate(store: store, baseline: baseline.map { .named($0) } ?? .last(last))
         gate.candidates = runs
-        gate.options.threshold = threshold
-        gate.options.layerThreshold = layerThreshold
+        gate.options = options
         return gate
+    }
+
+    var options: GateOptions {
+        GateOptions(threshold: threshold, layerThreshold: layerThreshold)
     }
 }
 
@@ -64,11 +67,14 @@ extension HistoryCommand {
                 threads, compute mode, clock and size are a series, and so are verifications of one model name \
                 against one golden: new weights are compared with the old.
 
-                A slow host is not a slow model: a layer is compared as a part of its own forward, the forward \
-                against a fixed matrix product beside it, on processor time as well as on the clock; where the \
-                host was slower or busier than in the baseline, the answer is inconclusive. An error is a \
-                regression when it rises beyond rounding. Runs differ more than their repetitions do: from --runs 3 \
-                on, layers are judged by the medians of the runs, with a finer limit.
+                A slow host is not a slow model: the CPU time of the forward is compared with that of the canary, \
+                which runs between its blocks, and that of a layer with the rest of its forward. It is a regression \
+                above the limit: the threshold, or three standard deviations of the difference between runs, \
+                whichever is larger. Where the limit is above the threshold, or fewer than five runs tell how much \
+                runs differ, what is not a regression is inconclusive. A slow drift is found by adding up the \
+                distances of all runs from a reference that does not move: the ten runs from the newest pinned with \
+                'history baseline set' on, or the first ten of the series. An error is a regression when it rises \
+                beyond rounding.
 
                 Verifications are judged by their own verdict first: one that failed, is stale or could not be read \
                 fails the gate whatever else got faster or slower, and a model that is no longer verified makes it \

@@ -1,42 +1,52 @@
 import ArgumentParser
 import SanaModel
 
-/// `sana-tools profile --against`: two models in turns.
+/// `sana-tools profile --against`: two models, or two builds, in turns.
 struct AgainstArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Judge MODEL by this one, forwards of both taking turns; nothing is recorded.",
+            "Judge MODEL by this one, their forwards alternating in one process.",
             valueName: "model"), completion: .file())
     var against: String?
 
-    @Option(help: "Pairs of forwards with --against (default: 100).")
+    @Option(
+        help: ArgumentHelp(
+            "Judge this program by another build of it, their processes alternating; nothing is recorded.",
+            valueName: "program"), completion: .file())
+    var againstBuild: String?
+
+    @Option(
+        help:
+            "Pairs of forwards with --against (default: 100), of processes with --against-build (20)."
+    )
     var pairs: Int?
 
+    var isPaired: Bool { against != nil || againstBuild != nil }
+
     func validate() throws {
-        if pairs != nil, against == nil { throw ValidationError("--pairs needs --against") }
+        if pairs != nil, !isPaired {
+            throw ValidationError("--pairs needs --against or --against-build")
+        }
+        if against != nil, againstBuild != nil {
+            throw ValidationError("--against and --against-build exclude each other")
+        }
         if let pairs, !(1...2000).contains(pairs) {
-            throw ValidationError("--pairs must lie in 1...2000")
+            throw ValidationError("--pairs must be in 1...2000")
         }
     }
 }
 
 extension ProfileCommand {
     /// - Throws: the exit code of the verdict, unless it is a pass.
-    func compare(
-        _ path: String, against other: String, _ project: ProjectFile?, _ workers: WorkerPool
-    ) throws {
-        let opened = try modelOptions.open(path)
-        let theirs = try modelOptions.open(other)
-        let inputs = try inputs(opened, project)
-        var options = PairedProfile.Options(
-            warmup: max(1, warmup), numerics: numerics, compute: compute,
-            threshold: gateArguments.threshold)
-        if let pairs = pairing.pairs { options.pairs = pairs }
-        if let threshold = gateArguments.layerThreshold { options.blockThreshold = threshold }
+    func compare(_ path: String, _ project: ProjectFile?) throws {
         let progress = ProgressLine("profile")
-        let profile = try PairedProfile.run(
-            opened.load(workers: workers), against: theirs.load(workers: workers), inputs, options,
-            workers: workers, progress: { progress.update($0, of: $1) })
+        defer { progress.finish() }
+        let profile =
+            if let build = pairing.againstBuild {
+                try compare(path, withBuild: build, project, progress)
+            } else {
+                try compare(path, with: pairing.against ?? path, project, progress)
+            }
         progress.finish()
         let report = PairedReport(profile)
         try format.show(json: report.json, text: report.text, markdown: report.markdown)
@@ -47,12 +57,67 @@ extension ProfileCommand {
         }
     }
 
-    /// What makes no sense beside --against.
+    private func options(pairs: Int) -> PairedProfile.Options {
+        var options = PairedProfile.Options(
+            warmup: max(1, warmup), pairs: pairing.pairs ?? pairs, numerics: numerics,
+            compute: compute, threshold: gateArguments.threshold)
+        if let threshold = gateArguments.layerThreshold { options.blockThreshold = threshold }
+        return options
+    }
+
+    private func compare(
+        _ path: String, with other: String, _ project: ProjectFile?, _ progress: ProgressLine
+    ) throws -> PairedProfile {
+        let (workers, store) = (threads.makePool(), try history.open(project))
+        let opened = try modelOptions.open(path)
+        let theirs = try modelOptions.open(other)
+        let inputs = try inputs(opened, project)
+        let loaded = try opened.load(workers: workers)
+        let profile = try PairedProfile.run(
+            loaded, against: theirs.load(workers: workers), inputs, options(pairs: 100),
+            workers: workers, progress: { progress.update($0, of: $1) })
+        if let store, let record = profile.record {
+            try store.record(
+                .profile(record, loaded, inputs, workers, against: profile.baseline))
+        }
+        return profile
+    }
+
+    private func compare(
+        _ path: String, withBuild build: String, _ project: ProjectFile?, _ progress: ProgressLine
+    ) throws -> PairedProfile {
+        let sizes = RunSizes(try inputs(modelOptions.open(path), project))
+        var arguments = [path]
+        func add(_ flag: String, _ value: String?) {
+            if let value { arguments += ["--\(flag)", value] }
+        }
+        add("subfolder", modelOptions.subfolder)
+        add("variant", modelOptions.variant)
+        add("config", modelOptions.config)
+        if let reference {
+            add("reference", reference)
+        } else {
+            add("latent", "\(sizes.height)x\(sizes.width)")
+            add("batch", "\(sizes.batch)")
+            add("tokens", "\(sizes.captionTokens)")
+        }
+        add("numerics", numerics.rawValue)
+        add("compute", compute.rawValue)
+        add("threads", threads.threads.map { "\($0)" })
+        return try BuildComparison(other: build, arguments: arguments).run(
+            options(pairs: 20), sizes: sizes, progress: { progress.update($0, of: $1) })
+    }
+
+    /// What makes no sense with --against or --against-build.
     func validateAgainst() throws {
-        guard pairing.against != nil else { return }
-        if gate { throw ValidationError("--against judges by itself: leave out --gate") }
-        if trace != nil { throw ValidationError("--trace and --against exclude each other") }
-        if shard.shard != nil { throw ValidationError("--against takes one MODEL: no --shard") }
-        if models.count > 1 { throw ValidationError("--against takes one MODEL") }
+        guard pairing.isPaired else { return }
+        let option = pairing.against == nil ? "--against-build" : "--against"
+        if gate { throw ValidationError("\(option) gives a verdict itself: leave out --gate") }
+        if repetitions != nil {
+            throw ValidationError("\(option) takes --pairs in place of --repeat")
+        }
+        if trace != nil { throw ValidationError("--trace and \(option) exclude each other") }
+        if shard.shard != nil { throw ValidationError("\(option) takes one MODEL: no --shard") }
+        if models.count > 1 { throw ValidationError("\(option) takes one MODEL") }
     }
 }

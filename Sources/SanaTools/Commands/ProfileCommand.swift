@@ -8,10 +8,14 @@ struct ProfileCommand: TalkingCommand {
         commandName: "profile",
         abstract: "Time every layer of the forward.",
         discussion: """
-            Without MODEL, sana-tools.yaml names the model and the resolution. The rate of a fixed matrix \
-            product, taken between the forwards, tells a slow host from a slow model; with --gate it says whether \
-            the model got slower since the last runs, or since a baseline. With --against, forwards of two models \
-            take turns in one process, pair by pair: the surest answer on a machine whose speed wanders.
+            Without MODEL, sana-tools.yaml names the model and the resolution. A frozen piece of work, the canary, \
+            runs between the blocks of each forward, so that a slow host is told from a slow model; with --gate the \
+            run is compared with the last runs, or with a baseline. With --against, forwards of two models alternate \
+            in one process, and with --against-build processes of two builds do: the most precise answer on a host \
+            whose speed varies.
+
+            Without --repeat, forwards are repeated until a slowdown of --threshold would be found, or until \
+            --budget is spent.
 
             EXAMPLES
               sana-tools profile
@@ -20,10 +24,11 @@ struct ProfileCommand: TalkingCommand {
               sana-tools profile path/to/repo --reference golden.safetensors --trace forward.json
               sana-tools profile --gate --baseline release
               sana-tools profile new.safetensors.zst --against old.safetensors.zst --pairs 200
+              sana-tools profile path/to/repo --against-build ./sana-tools-1.0
               sana-tools profile a.safetensors.zst b.safetensors.zst c.safetensors.zst --shard 2/3
 
             EXIT CODES
-              0 good; with --gate or --against 1 regress, 3 inconclusive
+              0 good; with --gate, --against or --against-build 1 regress, 3 inconclusive
             """)
 
     @Argument(
@@ -56,10 +61,15 @@ struct ProfileCommand: TalkingCommand {
         completion: .file())
     var reference: String?
 
-    @Option(name: .customLong("repeat"), help: "Forwards that are timed.")
-    var repetitions = 5
+    @Option(
+        name: .customLong("repeat"),
+        help: "Number of timed runs (default: as many as the gate needs, see --budget).")
+    var repetitions: Int?
 
-    @Option(help: "Forwards before the first one that is timed.")
+    @Option(help: "Seconds of timed runs at most, where --repeat is not given.")
+    var budget = RepetitionPlan().budget
+
+    @Option(help: "Number of warm-up runs.")
     var warmup = 1
 
     @Option(help: NumericsHelp.text)
@@ -103,8 +113,11 @@ struct ProfileCommand: TalkingCommand {
         guard (1...4096).contains(batch ?? 1), (1...65536).contains(tokens ?? 1) else {
             throw ValidationError("--batch must lie in 1...4096 and --tokens in 1...65536")
         }
-        guard (1...1000).contains(repetitions), (0...1000).contains(warmup) else {
-            throw ValidationError("--repeat must lie in 1...1000 and --warmup in 0...1000")
+        guard (1...1000).contains(repetitions ?? 1), (0...1000).contains(warmup) else {
+            throw ValidationError("--repeat must be in 1...1000 and --warmup in 0...1000")
+        }
+        guard budget > 0, budget <= 86400 else {
+            throw ValidationError("--budget must be above 0 and at most 86400 seconds")
         }
     }
 
@@ -120,9 +133,7 @@ struct ProfileCommand: TalkingCommand {
                 "--trace takes one model, and there are \(paths.count)",
                 remedy: "name the one whose timeline to write")
         }
-        if let other = pairing.against {
-            return try compare(paths[0], against: other, project, threads.makePool())
-        }
+        if pairing.isPaired { return try compare(paths[0], project) }
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
         var (profiles, runs): ([Profile], [Int64]) = ([], [])
@@ -146,7 +157,9 @@ struct ProfileCommand: TalkingCommand {
         let inputs = try inputs(opened, project)
         let loaded = try opened.load(workers: workers)
         let options = Profile.Options(
-            warmup: warmup, repetitions: repetitions, numerics: numerics, compute: compute)
+            warmup: warmup, repetitions: repetitions,
+            plan: try plan(loaded, RunSizes(inputs), workers, store), numerics: numerics,
+            compute: compute)
         let progress = ProgressLine("profile")
         defer { progress.finish() }
         let profile = try Profile.run(
@@ -158,6 +171,34 @@ struct ProfileCommand: TalkingCommand {
             try file.commit()
         }
         return (profile, try store?.record(.profile(profile, loaded, inputs, workers)))
+    }
+
+    /// The gate's own limits, and the runs that it will compare with.
+    private func plan(
+        _ model: LoadedModel, _ sizes: RunSizes, _ workers: WorkerPool, _ store: HistoryStore?
+    ) throws -> RepetitionPlan {
+        var plan = RepetitionPlan(budget: budget)
+        plan.options = gateArguments.options
+        guard repetitions == nil, let store else { return plan }
+        let newest = try store.newestOfEachSeries().last { summary in
+            let run = summary.run
+            guard run.kind == RunRecord.Kind.profile.rawValue, run.reference == nil else {
+                return false
+            }
+            guard run.clock == Profile.clock, run.canary == HostCanary.identity else {
+                return false
+            }
+            guard run.architecture == model.architecture, summary.joined.dtype == model.dtype,
+                summary.joined.machine == Machine.current.fingerprint
+            else { return false }
+            guard RunSizes(run) == sizes, run.threads == workers.threadCount else { return false }
+            return run.numerics == numerics.rawValue && run.compute == model.compute(compute)
+        }
+        guard let series = newest?.joined.seriesId else { return plan }
+        plan.baseline = try store.runs(
+            ofSeries: series, areSound: true, limit: gateArguments.last
+        ).map(store.gateSamples)
+        return plan
     }
 
     /// A golden's inputs, or made ones of the size asked for.

@@ -26,6 +26,8 @@ struct Gate {
         /// Runs of the series just before it that are judged with it.
         var pooled: [RunSummary] = []
         var latency: LatencyGate.Result?
+        /// The cumulative sum of a profile's series; `nil` where it has too few runs.
+        var drift: DriftGate.Finding?
         var accuracy: [AccuracyGate.Finding] = []
         /// Layers that the run has and its baseline lacks, or the other way round.
         var unmatched: [String] = []
@@ -105,6 +107,9 @@ struct Gate {
                     : pooled.isEmpty
                         ? "no earlier run of its series passed on a golden of its own weights"
                         : "no run of its series before those judged"
+                if run.run.kind == RunRecord.Kind.profile.rawValue {
+                    result.change = .inconclusive
+                }
             }
             return result
         }
@@ -131,11 +136,19 @@ struct Gate {
 
     private func compareLatency(_ result: inout Judgement) throws {
         let candidates = try (result.pooled + [result.run]).map(store.gateSamples)
-        var options = options
-        options.isPooled = candidates.count >= GateOptions.fewestPooled
         let baseline = try result.baseline.map(store.gateSamples)
-        guard let latency = LatencyGate.compare(candidates, with: baseline, options) else {
-            result.reason = "one of them has no samples, or none of the host (an old version's)"
+        // A baseline of few runs does not tell how much runs differ; those before it do.
+        let neighbours =
+            baseline.count >= GateOptions.fewestRuns
+            ? []
+            : try store.runs(
+                ofSeries: result.run.joined.seriesId, before: result.pooled.first ?? result.run,
+                areSound: true, limit: 10
+            ).map(store.gateSamples)
+        let latency = LatencyGate.compare(
+            candidates, with: baseline, neighbours: neighbours, options)
+        guard let latency else {
+            result.reason = "one of them has no samples, or none of the canary (an old version's)"
             result.change = .inconclusive
             return
         }
@@ -143,6 +156,13 @@ struct Gate {
             candidates.flatMap { $0.layers.map(\.path) }, baseline.flatMap { $0.layers.map(\.path) }
         )
         (result.latency, result.change) = (latency, latency.verdict)
+        if case .runs = self.baseline { return }
+        let pinned =
+            if case .named = self.baseline {
+                result.baseline.last?.joined.id
+            } else { try store.pinnedRun(like: result.run) }
+        result.drift = DriftGate.judge(try store.nights(through: result.run), pinned: pinned)
+        if result.drift?.isAlarm == true { result.change = .fail }
     }
 
     private func compareAccuracy(_ result: inout Judgement) throws {

@@ -1,38 +1,40 @@
+import SanaModel
+
 /// What the gate takes for a regression.
 struct GateOptions: Sendable, Equatable {
-    /// Slowdown of the forward that is one: 0.02 is 2 %.
-    var threshold = 0.02
-    /// Slowdown of a block, or of a module outside the blocks, that is one; twice that for their parts,
-    /// which are too short to be timed as well. `nil`: 3 %, and 2.5 % where runs are pooled.
+    /// Slowdown of the forward that is one: 0.03 is 3 %.
+    var threshold = 0.03
+    /// Slowdown of a block that is one; twice that for modules outside the blocks and for parts of
+    /// blocks, which are too short to be timed as well. `nil`: 3 %, and 2.5 % where runs are pooled.
     var layerThreshold: Double?
-    /// Whether several runs are judged together: their medians differ less than those of single runs,
-    /// so layers have a finer limit and need no canary, which they are not measured against.
-    var isPooled = false
     /// Runs from which on they count as pooled.
     static let fewestPooled = 3
-    /// Probability of a false alarm in one comparison that is accepted, for all layers together.
-    var level = 0.001
+    /// Runs that it takes to know how much runs differ.
+    static let fewestRuns = 5
+    /// Repetitions that it takes to judge a run.
+    static let fewestRepetitions = 6
+    /// Probabilities of a false alarm that are accepted where nothing changed: of the forward (three
+    /// standard deviations), of all blocks together, and of all other modules together.
+    static let levels = (forward: 0.00135, blocks: 0.005, others: 0.002)
     /// Layers that take a smaller part of the forward are not judged.
     var smallestShare = 0.005
-    /// How much slower the canary may be than in the baseline for the host to count as the same.
+    /// How much slower the canary may be than in the baseline before it is reported.
     var canaryTolerance = 0.03
-    /// How much more of the processors others may take than in the baseline.
+    /// How much more of the CPUs others may take than in the baseline before it is reported.
     var loadTolerance = 0.05
+    /// Rise of wall time that is doubtful where CPU time did not rise and the host is as it was.
+    static let lostParallelism = 0.2
     /// Relative rise of an error that is one.
     var errorRise = 0.02
     /// Rise of a relative RMS error that rounding alone explains: 16 units of fp32.
     static let rounding = 16 * 0x1p-24
 
-    /// The ratio of medians above which a module is slower: over the threshold, and over so many times
-    /// the spread among the baseline's runs as kept false alarms below 1 % on recorded noise
-    /// (reports/gate.md). The forward has the largest factor, since only the canary takes the host out.
-    func limit(_ path: String, spread: Double) -> Double {
-        let (layerThreshold, layerFactor) =
-            isPooled ? (layerThreshold ?? 0.025, 2.5) : (layerThreshold ?? 0.03, 3)
-        let isPart = path.hasPrefix("transformer_blocks.") && path.count { $0 == "." } > 1
-        let (threshold, factor) =
-            path == Profile.totalPath
-            ? (threshold, 7.0) : isPart ? (2 * layerThreshold, 5) : (layerThreshold, layerFactor)
-        return 1 + max(threshold, factor * spread)
+    /// The slowdown of a module that is worth an alarm.
+    ///
+    /// - Parameter runs: number of runs that are judged together.
+    func threshold(_ path: String, runs: Int) -> Double {
+        if path == Profile.totalPath { return threshold }
+        let block = layerThreshold ?? (runs >= Self.fewestPooled ? 0.025 : 0.03)
+        return ModuleLevel(path: path) == .block ? block : 2 * block
     }
 }

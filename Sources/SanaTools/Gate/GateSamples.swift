@@ -1,23 +1,22 @@
+import Foundation
+
 /// The samples of one profile, as the gate compares them.
 struct GateSamples: Sendable, Equatable {
     /// Nanoseconds of one module, one of each kind for each repetition.
     struct Layer: Sendable, Equatable {
         let path: String
         var wall: [Double] = []
-        /// Processor time of all threads; empty for runs of old versions.
+        /// CPU time of all threads; empty for runs of old versions.
         var cpu: [Double] = []
     }
 
     /// What the host did at one repetition.
     struct Host: Sendable, Equatable {
         let canaryGFLOPS: Double
-        /// For a second of processor time.
+        /// For a second of CPU time.
         let canaryCPUGFLOPS: Double
-        /// Part of the processors that others took, where it is known.
+        /// Part of the CPUs that others took, where it is known.
         let otherLoad: Double?
-        /// CPU time of the canary and of the forward next to it; `nil` for runs of old versions.
-        var canaryCPUNanoseconds: Int?
-        var modelCPUNanoseconds: Int?
     }
 
     /// The whole forward.
@@ -26,76 +25,74 @@ struct GateSamples: Sendable, Equatable {
     let layers: [Layer]
     /// As many as `total` has samples; empty for runs of old versions.
     let host: [Host]
+    /// How CPU time was read, see `Profile.clock`; `nil` for runs of old versions.
+    var clock: String? = Profile.clock
 }
 
-/// A time of one module in all repetitions, and the same with the host taken out.
+/// A time of one module in several runs.
 struct GateSeries: Sendable {
-    var raw: [Double] = []
-    /// The forward: times the rate of the canary beside it. A layer: over the rest of its forward.
-    var adjusted: [Double] = []
-    /// Median of `adjusted` in each run.
-    var runMedians: [Double] = []
+    /// Nanoseconds of all repetitions.
+    private(set) var raw: [Double] = []
+    /// Logarithms by run with the host divided out. The forward: over the canary beside it. A layer:
+    /// over the rest of its forward.
+    private(set) var runs: [[Double]] = []
+    /// The same over the canary, whatever it is.
+    private(set) var absolute: [[Double]] = []
 
-    /// How much runs differ among themselves: the standard deviation of their medians over their mean;
-    /// 0 for fewer than three, which do not tell.
-    var spread: Double {
-        guard runMedians.count > 2 else { return 0 }
-        let mean = runMedians.reduce(0, +) / Double(runMedians.count)
-        let squares = runMedians.reduce(0) { $0 + ($1 - mean) * ($1 - mean) }
-        return (squares / Double(runMedians.count - 1)).squareRoot() / mean
+    fileprivate mutating func add(_ raw: [Double], _ logs: [Double], _ absolute: [Double]) {
+        self.raw += raw
+        runs.append(logs)
+        self.absolute.append(absolute)
     }
+
+    /// The ratio that is compared, of each run.
+    var runMedians: [Double] { runs.map { exp($0.median) } }
 }
 
-/// Samples of several runs, laid end to end.
+/// Samples of several runs.
 struct GatePool: Sendable {
-    /// By path, the forward included, by the clock and by processor time.
+    /// By path, the forward included.
     private(set) var wall: [String: GateSeries] = [:]
     private(set) var cpu: [String: GateSeries] = [:]
     /// Layers in execution order.
     let paths: [String]
-    /// Median canaries, by the clock and by processor time; `nil` for runs that have none.
+    /// Repetitions of the run that has fewest.
+    let repetitions: Int
+    /// Median rates of the canary; `nil` for runs that have none.
     let canary: Double?
     let canaryCPU: Double?
-    /// Median part of the processors that others took.
+    /// Median part of the CPUs that others took.
     let otherLoad: Double?
 
     init(_ runs: [GateSamples]) {
         var seen = Set<String>()
         paths = runs.flatMap { $0.layers.map(\.path) }.filter { seen.insert($0).inserted }
+        repetitions = runs.map(\.total.wall.count).min() ?? 0
         let host = runs.flatMap(\.host)
         canary = host.isEmpty ? nil : host.map(\.canaryGFLOPS).median
         canaryCPU = host.isEmpty ? nil : host.map(\.canaryCPUGFLOPS).median
         let loads = host.compactMap(\.otherLoad)
         otherLoad = loads.isEmpty ? nil : loads.median
-        for run in runs {
+        for run in runs where run.host.count == run.total.wall.count && !run.host.isEmpty {
             let (forward, host) = (run.total, run.host)
-            if host.count == forward.wall.count {
-                Self.add(
-                    forward.wall, zip(forward.wall, host).map { $0 * $1.canaryGFLOPS },
-                    to: &wall[forward.path])
-                Self.add(
-                    forward.cpu, zip(forward.cpu, host).map { $0 * $1.canaryCPUGFLOPS },
-                    to: &cpu[forward.path])
-            }
-            for layer in run.layers {
-                Self.add(layer.wall, Self.relative(layer.wall, forward.wall), to: &wall[layer.path])
-                Self.add(layer.cpu, Self.relative(layer.cpu, forward.cpu), to: &cpu[layer.path])
+            for layer in [forward] + run.layers {
+                Self.add(layer.wall, forward.wall, host.map(\.canaryGFLOPS), layer, &wall)
+                // The old clock cannot tell times as short as these.
+                guard run.clock != nil else { continue }
+                Self.add(layer.cpu, forward.cpu, host.map(\.canaryCPUGFLOPS), layer, &cpu)
             }
         }
     }
 
     private static func add(
-        _ raw: [Double], _ adjusted: [Double], to series: inout GateSeries?
+        _ times: [Double], _ forward: [Double], _ rates: [Double], _ layer: GateSamples.Layer,
+        _ series: inout [String: GateSeries]
     ) {
-        guard !raw.isEmpty, raw.count == adjusted.count else { return }
-        series = series ?? GateSeries()
-        series?.raw += raw
-        series?.adjusted += adjusted
-        series?.runMedians.append(adjusted.median)
-    }
-
-    /// A layer over the rest of each forward.
-    private static func relative(_ layer: [Double], _ forward: [Double]) -> [Double] {
-        zip(layer, forward).map { $0 / max($1 - $0, 1) }
+        guard times.count == forward.count, times.count == rates.count else { return }
+        let absolute = zip(times, rates).map { log(max($0, 1) * $1) }
+        let logs =
+            layer.path == Profile.totalPath
+            ? absolute : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
+        series[layer.path, default: GateSeries()].add(times, logs, absolute)
     }
 }

@@ -1,44 +1,38 @@
+import SanaModel
+
 /// Compares a profile with a baseline: a slow host is not a slow model.
 ///
-/// Two clocks are read. Processor time is blind to what others take of the processors, so it tells
-/// whether a model does more work on any host; the wall clock also tells of lost parallelism, on a
-/// quiet host. The forward is measured against the canary beside it, a layer against the rest of its
-/// own forward: what slows everything down slows neither. A regression takes the size of the effect,
-/// a rank test on the samples and the agreement of the host.
+/// The verdict is CPU time's, which is blind to what others take of the CPUs. The forward is measured
+/// against the canary between its own blocks, a layer against the rest of its own forward: what slows
+/// everything down slows neither. A module is slower where its ratio is above the limit: the threshold,
+/// or three standard deviations of the difference between runs, whichever is larger. It passes only
+/// where a slowdown of the threshold would have been found.
 enum LatencyGate {
     /// One comparison on one clock.
     struct Effect: Sendable, Equatable {
         /// Medians in nanoseconds.
         let baseline: Double
         let candidate: Double
-        /// candidate / baseline, the host taken out.
-        let ratio: Double
-        let pValue: Double
-        /// The smallest one that so many samples can have.
-        let leastPValue: Double
-        /// See `GateSeries.spread`, of the baseline.
-        let spread: Double
-        private let samples: [[Double]]
+        let comparison: RunComparison
 
-        /// - Parameter byRuns: compare medians of the runs' medians, not of all samples.
-        init(_ candidate: GateSeries, _ baseline: GateSeries, byRuns: Bool = false) {
-            self.baseline = baseline.raw.median
-            self.candidate = candidate.raw.median
-            ratio =
-                byRuns
-                ? candidate.runMedians.median / baseline.runMedians.median
-                : candidate.adjusted.median / baseline.adjusted.median
-            samples = [candidate.adjusted, baseline.adjusted]
-            spread = baseline.spread
-            let test = MannWhitney(larger: candidate.adjusted, smaller: baseline.adjusted)
-            (pValue, leastPValue) = (test.pValue, test.leastPValue)
-        }
-
-        /// Holds `ratio` with a confidence of 95 %.
-        var interval: Interval? { Bootstrap.ratioOfMedians(samples[0], to: samples[1]) }
-
+        /// candidate / baseline, the host divided out.
+        var ratio: Double { comparison.ratio }
+        var pValue: Double { comparison.pValue }
+        /// Holds `ratio` with a confidence of 95 %, the spread between runs included.
+        var interval: Interval { comparison.interval }
         /// candidate / baseline as they were measured.
         var rawRatio: Double { candidate / baseline }
+
+        fileprivate init?(
+            _ path: String, _ new: [String: GateSeries], _ old: [String: GateSeries],
+            _ spread: [String: GateSeries]
+        ) {
+            guard let mine = new[path], let before = old[path],
+                let comparison = RunComparison(mine.runs, before.runs, spread: spread[path]?.runs)
+            else { return nil }
+            (baseline, candidate) = (before.raw.median, mine.raw.median)
+            self.comparison = comparison
+        }
     }
 
     /// One module, or the forward.
@@ -47,165 +41,164 @@ enum LatencyGate {
         let wall: Effect
         /// `nil` for runs of old versions.
         let cpu: Effect?
+        /// CPU time over the canary, candidate / baseline: of a layer too.
+        let absolute: Double?
         /// Part of the candidate's forward.
         let share: Double
+        /// Slowdown that is one.
+        var threshold = 0.0
+        /// Slowdown above which it is a regression: at least `threshold`.
+        var limit = 0.0
         /// `.fail` is a regression.
-        var verdict = Verdict.pass
+        var verdict = Verdict.inconclusive
 
-        /// The clock that the verdict goes by.
+        /// The clock that is shown first.
         var decisive: Effect { cpu ?? wall }
+        var isTotal: Bool { path == Profile.totalPath }
+        /// Whether it stands for itself in a run's verdict; other modules are contained in one that
+        /// does, and are there to say where the time went.
+        var decides: Bool { isTotal || ModuleLevel(path: path) == .block }
     }
 
     struct Result: Sendable {
         var total: Finding
         /// In execution order.
         var layers: [Finding]
-        /// Why the host cannot be trusted; empty where it can.
-        let doubts: [String]
+        /// What disturbed the comparison, and why nothing can be told.
+        var doubts: [String]
         /// Median canaries, GFLOP/s.
         let canary: (baseline: Double?, candidate: Double?)
 
         var findings: [Finding] { [total] + layers }
-        var verdict: Verdict { findings.map(\.verdict).max() ?? .pass }
+        var verdict: Verdict {
+            findings.map { $0.decides || $0.verdict == .fail ? $0.verdict : .pass }.max()
+                ?? .inconclusive
+        }
     }
 
     /// `nil` where the two have no forward in common.
     ///
-    /// - Parameter candidates: the run to judge, or several of one model to judge together.
+    /// - Parameters:
+    ///   - candidates: the run to judge, or several of one model to judge together.
+    ///   - neighbours: runs of the same series that tell how much runs differ, where the baseline has
+    ///     too few.
     static func compare(
-        _ candidates: [GateSamples], with baseline: [GateSamples], _ options: GateOptions
+        _ candidates: [GateSamples], with baseline: [GateSamples],
+        neighbours: [GateSamples] = [], _ options: GateOptions
     ) -> Result? {
         let (new, old) = (GatePool(candidates), GatePool(baseline))
-        guard var total = finding(Profile.totalPath, new, old, forward: nil) else { return nil }
-        let canaryDoubts = canaryDoubts(new, old, options)
-        let loadDoubts = loadDoubts(new, old, options)
-        let doubts = canaryDoubts + loadDoubts
-        total.verdict = verdict(
-            total, isDoubtful: !doubts.isEmpty,
-            isSlower: {
-                $0.pValue <= options.level
-                    && $0.ratio > options.limit(Profile.totalPath, spread: $0.spread)
-            })
-        let isSlowByTheClock =
-            total.wall.rawRatio > 1 + options.threshold
-            && MannWhitney(
-                larger: new.wall[total.path]?.raw ?? [], smaller: old.wall[total.path]?.raw ?? []
-            ).pValue <= options.level
-        if total.verdict == .pass, isSlowByTheClock, !doubts.isEmpty {
-            total.verdict = .inconclusive
+        let spreading =
+            baseline.count < GateOptions.fewestRuns && neighbours.count > baseline.count
+            ? neighbours : baseline
+        let spread = GatePool(spreading)
+        func find(_ path: String, forward: Double?) -> Finding? {
+            finding(path, new, old, spread, forward: forward)
         }
-        let (layers, sampleDoubts) = compareLayers(
-            new, old, total.wall.candidate, options,
-            !(options.isPooled ? loadDoubts : doubts).isEmpty)
-        return Result(
-            total: total, layers: layers, doubts: doubts + sampleDoubts,
+        guard let total = find(Profile.totalPath, forward: nil) else { return nil }
+        let layers = new.paths.filter { ModuleLevel(path: $0) != .inner }
+            .compactMap { find($0, forward: total.wall.candidate) }
+            .filter { $0.share >= options.smallestShare }
+        var result = Result(
+            total: total, layers: layers, doubts: hostDoubts(new, old, options),
             canary: (old.canary, new.canary))
-    }
-
-    private static func compareLayers(
-        _ new: GatePool, _ old: GatePool, _ forward: Double, _ options: GateOptions,
-        _ isDoubtful: Bool
-    ) -> (layers: [Finding], doubts: [String]) {
-        var layers = new.paths.filter(isJudged).compactMap {
-            finding($0, new, old, forward: forward, byRuns: options.isPooled)
+        let scarcity = scarcity(new, spreading.count, total)
+        judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
+        if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {
+            result.doubts.append(doubt)
+            if result.total.verdict == .pass { result.total.verdict = .inconclusive }
         }
-        .filter { $0.share >= options.smallestShare }
-        let pValues = layers.flatMap { [$0.wall.pValue] + [$0.cpu?.pValue].compactMap { $0 } }
-        let cutoff = Holm.cutoff(pValues, level: options.level)
-        var undecided: [String] = []
-        for index in layers.indices {
-            let layer = layers[index]
-            func verdict(upTo limit: Double, isDoubtful: Bool) -> Verdict {
-                Self.verdict(
-                    layer, isDoubtful: isDoubtful,
-                    isSlower: {
-                        $0.pValue <= limit
-                            && $0.ratio > options.limit(layer.path, spread: $0.spread)
-                    })
-            }
-            layers[index].verdict = verdict(upTo: cutoff, isDoubtful: isDoubtful)
-            // What could not be significant among so many tests must not pass for the same.
-            if layers[index].verdict == .pass,
-                layer.decisive.leastPValue > options.level / Double(pValues.count),
-                verdict(upTo: options.level, isDoubtful: true) != .pass
-            {
-                layers[index].verdict = .inconclusive
-                undecided.append(layer.path)
-            }
-        }
-        guard let first = undecided.first, let samples = new.wall[first]?.raw.count else {
-            return (layers, [])
-        }
-        let others = undecided.count > 1 ? " and \(undecided.count - 1) more" : ""
-        return (
-            layers,
-            [
-                "\(first)\(others) took longer, which \(samples) repetitions are too few to be sure of: "
-                    + "profile with a larger --repeat"
-            ]
-        )
+        result.doubts = scarcity + result.doubts
+        return result
     }
-
-    /// Modules of the first levels, blocks and their parts: a single product is too short to judge.
-    private static func isJudged(_ path: String) -> Bool {
-        path.split(separator: ".").count <= (path.hasPrefix("transformer_blocks.") ? 3 : 1)
-    }
-
-    /// Regress where processor time says so and the clock does not deny it, or the clock alone by much,
-    /// on a host that is as it was.
-    private static func verdict(
-        _ finding: Finding, isDoubtful: Bool, isSlower: (Effect) -> Bool
-    ) -> Verdict {
-        let isSlow: Bool
-        if let cpu = finding.cpu {
-            let lostThreads = finding.wall.ratio > 1 + clockAlone && isSlower(finding.wall)
-            isSlow = isSlower(cpu) && finding.wall.ratio > 1 || lostThreads
-        } else {
-            isSlow = isSlower(finding.wall)
-        }
-        guard isSlow else { return .pass }
-        return isDoubtful ? .inconclusive : .fail
-    }
-
-    /// Slowdown that the clock must show where processor time shows none.
-    private static let clockAlone = 0.2
 
     private static func finding(
-        _ path: String, _ new: GatePool, _ old: GatePool, forward: Double?, byRuns: Bool = false
+        _ path: String, _ new: GatePool, _ old: GatePool, _ spread: GatePool, forward: Double?
     ) -> Finding? {
-        guard let mine = new.wall[path], let before = old.wall[path] else { return nil }
-        var cpu: Effect?
-        if let mine = new.cpu[path], let before = old.cpu[path] {
-            cpu = Effect(mine, before, byRuns: byRuns)
+        guard let wall = Effect(path, new.wall, old.wall, spread.wall) else { return nil }
+        var absolute: Double?
+        if let mine = new.cpu[path]?.absolute, let before = old.cpu[path]?.absolute {
+            absolute = RunComparison(mine, before)?.ratio
         }
         return Finding(
-            path: path, wall: Effect(mine, before, byRuns: byRuns), cpu: cpu,
-            share: forward.map { mine.raw.median / $0 } ?? 1)
+            path: path, wall: wall, cpu: Effect(path, new.cpu, old.cpu, spread.cpu),
+            absolute: absolute, share: forward.map { wall.candidate / $0 } ?? 1)
     }
 
-    /// Ways in which the host was slower than the baseline's.
-    private static func canaryDoubts(
+    private static func judge(
+        _ result: inout Result, runs: Int, isScarce: Bool, _ options: GateOptions
+    ) {
+        let blocks = result.layers.count(where: \.decides)
+        let others = result.layers.count - blocks
+        func judge(_ finding: inout Finding) {
+            let level =
+                finding.isTotal
+                ? GateOptions.levels.forward
+                : finding.decides
+                    ? min(GateOptions.levels.forward, GateOptions.levels.blocks / Double(blocks))
+                    : min(GateOptions.levels.forward, GateOptions.levels.others / Double(others))
+            finding.threshold = options.threshold(finding.path, runs: runs)
+            guard let cpu = finding.cpu else { return }
+            finding.limit = max(finding.threshold, cpu.comparison.reach(level: level))
+            // Where another module got faster, all others take more of the rest.
+            let isItself = finding.isTotal || (finding.absolute ?? 0) > 1 + finding.threshold / 2
+            if isScarce {
+                finding.verdict = .inconclusive
+            } else if cpu.ratio > 1 + finding.limit, isItself {
+                finding.verdict = .fail
+            } else {
+                finding.verdict = finding.limit > finding.threshold ? .inconclusive : .pass
+            }
+        }
+        judge(&result.total)
+        for index in result.layers.indices { judge(&result.layers[index]) }
+    }
+
+    /// Why so few measurements can tell nothing; empty where they can.
+    private static func scarcity(_ new: GatePool, _ runs: Int, _ total: Finding) -> [String] {
+        var result: [String] = []
+        if total.cpu == nil {
+            result.append("CPU time was not read with the threads' clocks: profile again")
+        }
+        if runs < GateOptions.fewestRuns {
+            result.append(
+                "\(runs) runs do not show how much runs differ: record at least "
+                    + "\(GateOptions.fewestRuns)")
+        }
+        if new.repetitions < GateOptions.fewestRepetitions {
+            result.append(
+                "\(new.repetitions) repetitions are too few: profile with --repeat "
+                    + "\(GateOptions.fewestRepetitions) or more, or without --repeat")
+        }
+        return result
+    }
+
+    /// More wall time with the same CPU time, on a host that is as it was.
+    private static func lostParallelism(_ total: Finding) -> String? {
+        guard let cpu = total.cpu, total.verdict != .fail,
+            total.wall.ratio > 1 + GateOptions.lostParallelism, total.wall.pValue < 0.001
+        else { return nil }
+        return
+            "wall time rose by \(Format.percent(total.wall.ratio - 1)) against the canary, CPU time "
+            + "by \(Format.percent(max(0, cpu.ratio - 1))): threads wait for each other, or for the host"
+    }
+
+    /// Ways in which the host was slower or busier; they silence no verdict.
+    private static func hostDoubts(
         _ new: GatePool, _ old: GatePool, _ options: GateOptions
     ) -> [String] {
-        guard let now = new.canaryCPU, let before = old.canaryCPU,
+        var result: [String] = []
+        if let now = new.canaryCPU, let before = old.canaryCPU,
             now < before * (1 - options.canaryTolerance)
-        else { return [] }
-        return [
-            "the host's canary ran at \(Format.decimal(now, digits: 1)) GFLOP per processor "
-                + "second, \(Format.percent(1 - now / before)) below the baseline's"
-        ]
-    }
-
-    /// Ways in which it was busier.
-    private static func loadDoubts(
-        _ new: GatePool, _ old: GatePool, _ options: GateOptions
-    ) -> [String] {
-        guard new.canaryCPU != nil, old.canaryCPU != nil, let load = new.otherLoad,
-            load > (old.otherLoad ?? 0) + options.loadTolerance
-        else { return [] }
-        return [
-            "other processes took \(Format.percent(load)) of the processors, "
-                + "\(Format.percent(old.otherLoad ?? 0)) in the baseline"
-        ]
+        {
+            result.append(
+                "the host was slower: its canary ran at \(Format.decimal(now, digits: 1)) GFLOP per "
+                    + "CPU second, \(Format.percent(1 - now / before)) below the baseline's")
+        }
+        if let load = new.otherLoad, load > (old.otherLoad ?? 0) + options.loadTolerance {
+            result.append(
+                "the host was busier: other processes took \(Format.percent(load)) of the CPUs, "
+                    + "\(Format.percent(old.otherLoad ?? 0)) in the baseline")
+        }
+        return result
     }
 }

@@ -32,49 +32,70 @@ enum PairedGate {
         let cpu: Effect
         var verdict = Verdict.pass
 
-        /// The clock that tells more of it.
-        var decisive: Effect { wall.pValue < cpu.pValue ? wall : cpu }
+        /// The clock that verdicts go by.
+        var decisive: Effect { cpu }
     }
 
     struct Result: Sendable {
         /// The forward, then the blocks in execution order.
         let findings: [Finding]
-        /// Why nothing, or no regression, can be told; empty where it can.
+        /// Why nothing can be told, and what disturbed it; empty where nothing did.
         let doubts: [String]
         let verdict: Verdict
     }
 
+    /// The verdict is CPU time's, at any load: what others take of the CPUs is not in it.
     static func judge(_ profile: PairedProfile) -> Result {
         let options = profile.options
         var findings = [finding(profile.total, in: nil)].compactMap { $0 }
         findings += profile.blocks.compactMap { finding($0, in: profile.total) }
-        let pValues = findings.flatMap { [$0.wall.pValue, $0.cpu.pValue] }
+        let pValues = findings.map(\.cpu.pValue)
         let cutoff = Holm.cutoff(pValues, level: options.level)
         let fewest = Wilcoxon.fewestPairs(level: options.level / Double(max(1, pValues.count)))
+        let isScarce = profile.total.pairs.count < fewest
         var doubts: [String] = []
-        if profile.total.pairs.count < fewest {
+        if isScarce {
             doubts.append(
-                "\(profile.total.pairs.count) pairs cannot tell: --pairs must be at least \(fewest)"
+                "\(profile.total.pairs.count) pairs are too few: --pairs must be at least \(fewest)"
             )
-        }
-        let isScarce = !doubts.isEmpty
-        if let load = profile.otherLoad, load > options.loadTolerance {
-            doubts.append(
-                "other processes took \(Format.percent(load)) of the processors: repeat it on a "
-                    + "quieter machine")
         }
         for index in findings.indices {
             let isTotal = findings[index].path == Profile.totalPath
-            let limit = 1 + (isTotal ? options.threshold : options.blockThreshold)
-            let isSlow = [findings[index].cpu, findings[index].wall].contains {
-                $0.ratio > limit && $0.pValue <= cutoff
-            }
-            if isSlow { findings[index].verdict = doubts.isEmpty ? .fail : .inconclusive }
-            if isScarce { findings[index].verdict = .inconclusive }
+            findings[index].verdict = verdict(
+                findings[index].cpu,
+                threshold: isTotal ? options.threshold : options.blockThreshold,
+                cutoff: cutoff, isScarce: isScarce)
+        }
+        if let doubt = lostParallelism(&findings, options) { doubts.append(doubt) }
+        if let load = profile.otherLoad, load > options.loadTolerance {
+            doubts.append("other processes took \(Format.percent(load)) of the CPUs")
         }
         return Result(
             findings: findings, doubts: doubts,
             verdict: findings.map(\.verdict).max() ?? .inconclusive)
+    }
+
+    /// A pass takes an interval that ends below the threshold: what it holds could be the truth.
+    private static func verdict(
+        _ effect: Effect, threshold: Double, cutoff: Double, isScarce: Bool
+    ) -> Verdict {
+        if isScarce { return .inconclusive }
+        if effect.ratio > 1 + threshold, effect.pValue <= cutoff { return .fail }
+        guard let interval = effect.interval else { return .inconclusive }
+        return interval.high > 1 + threshold ? .inconclusive : .pass
+    }
+
+    /// More wall time with the same CPU time on a quiet host, which makes the forward inconclusive.
+    private static func lostParallelism(
+        _ findings: inout [Finding], _ options: PairedProfile.Options
+    ) -> String? {
+        guard let total = findings.first, total.path == Profile.totalPath, total.verdict == .pass,
+            total.wall.ratio > 1 + GateOptions.lostParallelism, total.wall.pValue <= options.level
+        else { return nil }
+        findings[0].verdict = .inconclusive
+        return
+            "wall time rose by \(Format.percent(total.wall.ratio - 1)) with the same CPU time: threads "
+            + "wait for each other, or for the host"
     }
 
     private static func finding(

@@ -48,7 +48,7 @@ extension HistoryStore {
                         runId: runID, repetition: index, canaryGflops: item.canaryGFLOPS,
                         canaryCpuGflops: item.canaryCPUGFLOPS, otherLoad: item.otherLoad,
                         canaryCpuNs: item.canaryCPUNanoseconds,
-                        modelCpuNs: item.modelCPUNanoseconds)
+                        modelCpuNs: item.cpuNanoseconds)
                     try row.insert(db)
                 }
                 return runID
@@ -143,7 +143,7 @@ extension RunRow {
             verdict: record.verdict?.rawValue, seconds: record.seconds, cause: record.cause,
             loadSeconds: record.profile?.loadSeconds, storedBytes: record.storedBytes,
             int8Gops: record.profile?.peaks.int8GOPS,
-            readBandwidth: record.profile?.peaks.readBandwidth,
+            readBandwidth: record.profile?.peaks.roofBandwidth,
             probeOverhead: record.profile?.probeOverhead,
             warnings: record.profile?.warnings.joined(separator: "\n"),
             problems: record.problems.isEmpty

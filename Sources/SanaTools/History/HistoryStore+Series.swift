@@ -103,8 +103,42 @@ extension HistoryStore {
                 try RepetitionRow
                 .filter(Column("run_id") == run.joined.id).order(Column("repetition"))
                 .fetchAll(db)
-            return try GateSamples(layers, host)
+            return try GateSamples(
+                layers, host,
+                clock: run.run.clock == Series.processClock ? nil : run.run.clock)
         }
+    }
+
+    /// The forwards of a series against the canary, oldest first, up to `run`.
+    func nights(through run: RunSummary) throws -> [DriftGate.Night] {
+        let rows = try reading {
+            try Row.fetchAll(
+                $0,
+                sql: """
+                    SELECT run_id, model_cpu_ns, canary_cpu_ns FROM repetition
+                    JOIN run ON run.id = run_id
+                    WHERE series_id = ? AND (started_at, run.id) <= (?, ?)
+                        AND model_cpu_ns > 0 AND canary_cpu_ns > 0
+                    ORDER BY started_at, run.id, repetition
+                    """, arguments: [run.joined.seriesId, run.run.startedAt, run.joined.id])
+        }
+        var nights: [(run: Int64, logarithms: [Double])] = []
+        for row in rows {
+            let (id, model, canary): (Int64, Double, Double) = (row[0], row[1], row[2])
+            if nights.last?.run != id { nights.append((id, [])) }
+            nights[nights.count - 1].logarithms.append(log(model / canary))
+        }
+        return nights.map { .init(run: $0.run, logarithm: $0.logarithms.median) }
+    }
+
+    /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none is.
+    func pinnedRun(like run: RunSummary) throws -> Int64? {
+        try summaries(
+            """
+            WHERE run.series_id = ? AND run.id IN (SELECT run_id FROM baseline)
+            ORDER BY run.started_at DESC, run.id DESC LIMIT 1
+            """, [run.joined.seriesId]
+        ).first?.joined.id
     }
 
     /// The arithmetic of the layers of a profile, by path.
@@ -146,7 +180,9 @@ private struct SampleRow: HistoryColumns {
 }
 
 extension GateSamples {
-    fileprivate init(_ rows: [SampleRow], _ host: [RepetitionRow]) throws {
+    fileprivate init(
+        _ rows: [SampleRow], _ host: [RepetitionRow], clock: String?
+    ) throws {
         let layers = try rows.map(Layer.init)
         self.init(
             total: layers.first { $0.path == Profile.totalPath } ?? Layer(path: Profile.totalPath),
@@ -154,9 +190,8 @@ extension GateSamples {
             host: host.map {
                 Host(
                     canaryGFLOPS: $0.canaryGflops, canaryCPUGFLOPS: $0.canaryCpuGflops,
-                    otherLoad: $0.otherLoad, canaryCPUNanoseconds: $0.canaryCpuNs,
-                    modelCPUNanoseconds: $0.modelCpuNs)
-            })
+                    otherLoad: $0.otherLoad)
+            }, clock: clock)
     }
 }
 

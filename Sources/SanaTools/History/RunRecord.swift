@@ -120,13 +120,15 @@ struct RunRecord: Sendable {
     /// Stands for what only a model that can be read tells.
     static let unknown = "unknown"
 
+    /// - Parameter other: model whose forwards took turns with it; such runs are a series of their own.
     static func profile(
-        _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool
+        _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool,
+        against other: String? = nil
     ) -> RunRecord {
         var record = RunRecord(
             kind: .profile, startedAt: result.startedAt, model: result.model,
             modelDigest: model.sourceDigest,
-            dtype: model.dtype,
+            dtype: model.dtype, reference: other,
             compute: result.compute, numerics: result.numerics.rawValue, sizes: RunSizes(inputs),
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
             seconds: result.seconds,
@@ -145,7 +147,7 @@ struct RunRecord: Sendable {
         record.peakRSSBytes = result.peakRSSBytes
         (record.profile, record.storedBytes) = (result, result.storedBytes)
         record.architecture = model.architecture
-        (record.clock, record.canary) = (result.clock, result.canary)
+        (record.clock, record.canary) = (Profile.clock, HostCanary.identity)
         return record
     }
 }
@@ -162,6 +164,12 @@ struct RunSizes: Sendable, Equatable {
     init(batch: Int, height: Int, width: Int, captionTokens: Int) {
         (self.batch, self.height, self.width, self.captionTokens) =
             (batch, height, width, captionTokens)
+    }
+
+    init(_ run: RunRow) {
+        self.init(
+            batch: run.batch, height: run.height, width: run.width,
+            captionTokens: run.captionTokens)
     }
 
     init(_ inputs: SanaInputs) {

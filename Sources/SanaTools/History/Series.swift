@@ -60,10 +60,9 @@ struct Series: HistoryRow, Hashable {
             kind: run.kind, architecture: run.architecture ?? model.digest,
             modelPath: run.modelPath, dtype: model.dtype, reference: run.reference,
             machine: machine, threads: run.threads, compute: run.compute, numerics: run.numerics,
-            clock: run.clock,
-            sizes: RunSizes(
-                batch: run.batch, height: run.height, width: run.width,
-                captionTokens: run.captionTokens))
+            // Times are compared with the canary's, so another canary is another clock.
+            clock: run.clock + (run.canary.map { " " + $0 } ?? ""),
+            sizes: RunSizes(run))
     }
 
     /// What a model is called whatever its revision: `org/name` in the Hugging Face cache, else the last

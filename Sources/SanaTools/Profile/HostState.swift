@@ -4,9 +4,9 @@ import SanaModel
 /// What the host has done so far, as counters whose differences tell what disturbs a measurement.
 struct HostState: Sendable {
     let instant: ContinuousClock.Instant
-    /// Processor time of this process.
+    /// CPU time of this process, to the scheduler's tick.
     let ownNanoseconds: Int
-    /// Processor time of everything, hypervisor included; `nil` where the system does not tell.
+    /// CPU time of everything, hypervisor included; `nil` where the system does not tell.
     let busyNanoseconds: Int?
     /// Part of that which the hypervisor gave to other machines.
     let stolenNanoseconds: Int
@@ -44,8 +44,8 @@ struct HostState: Sendable {
             swappedPages: swappedPages - earlier.swappedPages)
     }
 
-    /// Nanoseconds that all threads of this process have run.
-    static var ownProcessorTime: Int {
+    /// Nanoseconds that all threads of this process have run, other running ones to the last tick.
+    private static var ownProcessorTime: Int {
         var time = timespec()
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
         return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
@@ -81,22 +81,22 @@ extension HostState.Load {
         var result: [String] = []
         let loads = repetitions.compactMap(\.otherLoad)
         if let load = loads.isEmpty ? otherShare : loads.median, load > Self.tolerableLoad {
-            result.append("other processes took \(Format.percent(load)) of the processors")
+            result.append("other processes took \(Format.percent(load)) of the CPUs")
         }
         if stolenShare > 0.01 {
             result.append(
-                "the hypervisor gave \(Format.percent(stolenShare)) of the processors to others")
+                "the hypervisor gave \(Format.percent(stolenShare)) of the CPUs to others")
         }
         let canaries = repetitions.map(\.canaryGFLOPS)
         if let low = canaries.min(), let high = canaries.max(), low < 0.85 * high {
             result.append(
-                "the speed of the machine wandered: its SGEMM canary ran at "
+                "the speed of the machine varied: its canary ran at "
                     + "\(Format.decimal(low, digits: 0))–\(Format.decimal(high, digits: 0)) GFLOP/s"
             )
         }
         let processors = WorkerPool.processorCount
         if threads > processors {
-            result.append("\(threads) threads share \(processors) processors")
+            result.append("\(threads) threads share \(processors) CPUs")
         }
         if let governor = Self.governor, governor != "performance" {
             result.append("frequency scaling is on: governor \(governor.printable)")

@@ -3,7 +3,7 @@ import SanaModel
 
 /// Two models on the same inputs in one process, whose forwards take turns.
 ///
-/// A host whose speed wanders wanders for both: a pair of forwards is compared before it has gone
+/// A host whose speed varies does so for both: a pair of forwards is compared before it has gone
 /// far, and turns are in the order ABBA, so that a steady drift cancels out.
 struct PairedProfile: Sendable {
     struct Options: Sendable {
@@ -16,7 +16,7 @@ struct PairedProfile: Sendable {
         var blockThreshold = 0.025
         /// Probability of a false alarm that is accepted, for everything that is judged together.
         var level = 0.001
-        /// Part of the processors that others may take.
+        /// Part of the CPUs that others may take before it is reported.
         var loadTolerance = 0.15
     }
 
@@ -28,7 +28,7 @@ struct PairedProfile: Sendable {
 
     struct Times: Sendable, Equatable {
         let wall: Double
-        /// Processor time of all threads.
+        /// CPU time of all threads.
         let cpu: Double
     }
 
@@ -47,95 +47,72 @@ struct PairedProfile: Sendable {
     let blocks: [Samples]
     /// Blocks that one of them lacks.
     let unmatched: [String]
-    /// Part of the processors that others took meanwhile, where the system tells.
+    /// Part of the CPUs that others took meanwhile, where the system tells.
     let otherLoad: Double?
     let options: Options
+
+    /// What a pair is made of, in words.
+    var unit = "forwards"
+    /// What the history keeps of the candidate: a profile whose forwards took turns with the baseline's.
+    /// `nil` where the forwards ran in other processes.
+    var record: Profile?
 
     /// - Throws: `InputError` when the inputs do not fit both models.
     static func run(
         _ candidate: LoadedModel, against baseline: LoadedModel, _ inputs: SanaInputs,
         _ options: Options, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> PairedProfile {
-        let (mine, theirs) = (BlockProbe(), BlockProbe())
-        #if SLOWDOWN
-            let probes = [Slowdown.around(mine, workers), theirs]
-        #else
-            let probes: [any LayerProbe] = [mine, theirs]
-        #endif
-        let contexts = probes.map { probe in
-            ForwardContext(
-                workers: workers, numerics: options.numerics, compute: options.compute, probe: probe
-            )
-        }
+        let (startedAt, start, sizes) = (Date(), ContinuousClock.now, RunSizes(inputs))
+        let profileOptions = Profile.Options(
+            numerics: options.numerics, compute: options.compute)
+        let mine = ForwardTimer(candidate, sizes, profileOptions, workers)
+        let theirs = ForwardTimer(baseline, sizes, profileOptions, workers, isSlowed: false)
         var before = HostState.now
         for pair in 0..<options.warmup + options.pairs {
             progress(pair, options.warmup + options.pairs)
             if pair == options.warmup {
-                (mine.forwards, theirs.forwards) = ([], [])
+                mine.startRecording()
+                theirs.startRecording()
                 before = HostState.now
             }
-            for turn in 0..<2 {
-                if (pair + turn) % 2 == 0 {
-                    try mine.time { _ = try candidate.network.forward(inputs, contexts[0]) }
-                } else {
-                    try theirs.time { _ = try baseline.network.forward(inputs, contexts[1]) }
-                }
-            }
+            for turn in 0..<2 { try (((pair + turn) % 2 == 0) ? mine : theirs).time(inputs) }
         }
-        let load = HostState.now.since(before).otherShare
-        let known = [mine, theirs].map { Set($0.forwards.first?.map(\.path) ?? []) }
-        let paths = (mine.forwards.first ?? []).map(\.path).filter(known[1].contains)
-        let all = paths.map { path in
-            Samples(
-                path: path,
-                pairs: zip(mine.times(path), theirs.times(path)).map(Pair.init))
+        let load = HostState.now.since(before)
+        let (new, old) = (mine.gateSamples, theirs.gateSamples)
+        var result = PairedProfile(
+            candidate: candidate.label, baseline: baseline.label, sizes: sizes,
+            threads: workers.threadCount, total: Samples(new.total, old.total),
+            blocks: blocks(new, old), unmatched: unmatched(new, old),
+            otherLoad: load.otherShare, options: options)
+        result.record = mine.profile(
+            candidate, profileOptions, warnings: load, startedAt: startedAt, since: start)
+        return result
+    }
+
+    /// Blocks that both have, in execution order.
+    static func blocks(_ new: GateSamples, _ old: GateSamples) -> [Samples] {
+        new.blocks.compactMap { block in
+            old.blocks.first { $0.path == block.path }.map { Samples(block, $0) }
         }
-        return PairedProfile(
-            candidate: candidate.label, baseline: baseline.label, sizes: RunSizes(inputs),
-            threads: workers.threadCount,
-            total: all.first { $0.path == Profile.totalPath } ?? Samples(path: Profile.totalPath),
-            blocks: all.filter { $0.path != Profile.totalPath },
-            unmatched: known[0].symmetricDifference(known[1]).sorted(), otherLoad: load,
-            options: options)
+    }
+
+    /// Blocks that one of them lacks.
+    static func unmatched(_ new: GateSamples, _ old: GateSamples) -> [String] {
+        Set(new.blocks.map(\.path)).symmetricDifference(old.blocks.map(\.path)).sorted()
     }
 }
 
-/// Times forwards and their blocks, and nothing below.
-private final class BlockProbe: LayerProbe {
-    let readsActivations = false
-    var forwards: [[(path: String, times: PairedProfile.Times)]] = []
-    private var start: (wall: ContinuousClock.Instant, cpu: Int)?
-
-    /// Runs one forward.
-    func time(_ forward: () throws -> Void) rethrows {
-        forwards.append([])
-        let start = (wall: ContinuousClock.now, cpu: HostState.ownProcessorTime)
-        try forward()
-        forwards[forwards.count - 1].append((Profile.totalPath, Self.since(start)))
+extension PairedProfile.Samples {
+    init(_ candidate: GateSamples.Layer, _ baseline: GateSamples.Layer) {
+        func times(_ layer: GateSamples.Layer) -> [PairedProfile.Times] {
+            zip(layer.wall, layer.cpu).map(PairedProfile.Times.init)
+        }
+        self.init(
+            path: candidate.path,
+            pairs: zip(times(candidate), times(baseline)).map(PairedProfile.Pair.init))
     }
+}
 
-    func times(_ path: String) -> [PairedProfile.Times] {
-        forwards.compactMap { spans in spans.first { $0.path == path }?.times }
-    }
-
-    func begin(_ path: String) {
-        if Self.isBlock(path) { start = (.now, HostState.ownProcessorTime) }
-    }
-
-    func end(_ path: String, _ outputs: [Activation]) {
-        guard let start, Self.isBlock(path) else { return }
-        forwards[forwards.count - 1].append((path, Self.since(start)))
-    }
-
-    private static func isBlock(_ path: String) -> Bool {
-        path.hasPrefix("transformer_blocks.") && path.utf8.count { $0 == UInt8(ascii: ".") } == 1
-    }
-
-    private static func since(
-        _ start: (wall: ContinuousClock.Instant, cpu: Int)
-    ) -> PairedProfile.Times {
-        .init(
-            wall: Double((ContinuousClock.now - start.wall).inNanoseconds),
-            cpu: Double(HostState.ownProcessorTime - start.cpu))
-    }
+extension GateSamples {
+    fileprivate var blocks: [Layer] { layers.filter { ModuleLevel(path: $0.path) == .block } }
 }

@@ -4,125 +4,162 @@ import SanaModel
 extension Profile {
     struct Options: Sendable {
         var warmup = 1
-        var repetitions = 5
+        /// Exactly so many timed forwards; `nil`: as `plan` says.
+        var repetitions: Int? = 5
+        var plan = RepetitionPlan()
         var numerics = Numerics.fp32
         /// How int8 weights meet activations.
         var compute = Compute.standard
     }
 
-    /// Part of a forward's time that goes to the canary before it.
-    private static let canaryShare = 0.05
-
-    /// Times `options.repetitions` forwards after a warm-up, with canaries before and after each.
+    /// Times forwards after a warm-up, the canary running between their blocks.
     ///
     /// - Throws: `InputError` when the inputs do not fit the model.
     static func run(
         _ model: LoadedModel, _ inputs: SanaInputs, _ options: Options, workers: WorkerPool,
-        probe: ProfileProbe = ProfileProbe(), progress: (Int, Int) -> Void
+        progress: (Int, Int) -> Void
     ) throws -> Profile {
-        let clock = ContinuousClock()
-        let (startedAt, start) = (Date(), clock.now)
+        let (startedAt, start) = (Date(), ContinuousClock.now)
         let before = HostState.now
-        var canary = CanarySeries(workers)
+        let timer = ForwardTimer(model, RunSizes(inputs), options, workers)
+        for _ in 0..<options.warmup { _ = try timer.time(inputs) }
+        timer.startRecording()
+        let timed = ContinuousClock.now
+        var isDone = false
+        while !isDone {
+            progress(timer.repetitions.count, options.repetitions ?? options.plan.fewest)
+            try timer.time(inputs)
+            isDone =
+                options.repetitions.map { timer.repetitions.count >= $0 }
+                ?? options.plan.isDone(timer, seconds: (ContinuousClock.now - timed).inSeconds)
+        }
+        return timer.profile(
+            model, options, warnings: HostState.now.since(before), startedAt: startedAt,
+            since: start)
+    }
+}
+
+/// Times forwards of one model, with the canary between their blocks.
+final class ForwardTimer {
+    let workers: WorkerPool
+    let sizes: RunSizes
+    private(set) var repetitions: [Profile.Repetition] = []
+    private let network: SanaNetwork
+    private let modules: [ModuleInfo]
+    private let probe: ProfileProbe
+    private let canary: HostCanary
+    private let context: ForwardContext
+    private var firstState = HostState.now
+    /// Seconds below which the load of one forward is not read: the system counts in ticks.
+    private static let shortestLoad = 0.1
+
+    /// - Parameter isSlowed: whether `SANA_SLOWDOWN` is heeded, in builds that know it.
+    init(
+        _ model: LoadedModel, _ sizes: RunSizes, _ options: Profile.Options,
+        _ workers: WorkerPool, isSlowed: Bool = true
+    ) {
+        (self.workers, self.sizes, network) = (workers, sizes, model.network)
+        modules = model.config.modules(
+            batch: sizes.batch, height: sizes.height, width: sizes.width,
+            captionTokens: sizes.captionTokens)
+        canary = HostCanary(
+            workers: workers, operations: modules.totalOperations,
+            slices: modules.count { ModuleLevel(path: $0.path) == .block })
+        probe = ProfileProbe(workers, canary: canary)
+        probe.isRecording = false
         #if SLOWDOWN
-            let watched = Slowdown.around(probe, workers)
+            let watched = isSlowed ? Slowdown.around(probe, workers) : probe
         #else
             let watched = probe
         #endif
-        let context = ForwardContext(
+        context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
-        var repetitions: [Repetition] = []
-        for pass in 0..<options.warmup + options.repetitions {
-            progress(pass, options.warmup + options.repetitions)
-            probe.isRecording = pass >= options.warmup
-            let ahead = canary.measure()
-            let (begin, host) = (clock.now, HostState.now)
-            let quantization = context.quantizationTime
-            _ = try model.network.forward(inputs, context)
-            let length = clock.now - begin
-            canary.fill(length.inSeconds * canaryShare)
-            let load = HostState.now.since(host)
-            let behind = canary.measure()
-            guard probe.isRecording else { continue }
-            repetitions.append(
-                Repetition(
-                    nanoseconds: length.inNanoseconds,
-                    quantizationShare: (context.quantizationTime - quantization) / length,
-                    canaryGFLOPS: (ahead.wall + behind.wall) / 2,
-                    canaryCPUGFLOPS: (ahead.cpu + behind.cpu) / 2,
-                    cpuNanoseconds: load.cpuNanoseconds, otherLoad: load.otherShare))
-        }
-        // The buffer that bandwidth is read from is no memory of the model's.
+    }
+
+    /// Forwards from now on count.
+    func startRecording() {
+        probe.isRecording = true
+        firstState = HostState.now
+    }
+
+    /// Runs one forward.
+    ///
+    /// - Throws: `InputError` when the inputs do not fit the model.
+    func time(_ inputs: SanaInputs) throws {
+        probe.startForward()
+        let (host, quantization) = (HostState.now, context.quantizationTime)
+        let (begin, cpu) = (ContinuousClock.now, workers.cpuNanoseconds)
+        _ = try network.forward(inputs, context)
+        let length = (ContinuousClock.now - begin).inNanoseconds - probe.canaryTime.wall
+        let spent = workers.cpuNanoseconds - cpu - probe.canaryTime.cpu
+        let state = HostState.now
+        if probe.canaryTime.slices == 0 { probe.runCanary() }
+        guard probe.isRecording else { return }
+        let load = state.since(host)
+        let time = probe.canaryTime
+        let gflop = canary.gflop * Double(time.slices)
+        repetitions.append(
+            Profile.Repetition(
+                nanoseconds: max(1, length),
+                quantizationShare: (context.quantizationTime - quantization).inSeconds * 1e9
+                    / Double(max(1, length)),
+                canaryGFLOPS: gflop / Double(max(1, time.wall)) * 1e9,
+                canaryCPUGFLOPS: gflop / Double(max(1, time.cpu)) * 1e9,
+                canaryCPUNanoseconds: max(1, time.cpu),
+                cpuNanoseconds: max(1, spent),
+                processNanoseconds: max(0, load.cpuNanoseconds - time.cpu),
+                otherLoad: load.seconds < Self.shortestLoad
+                    ? state.since(firstState).otherShare : load.otherShare))
+    }
+
+    /// What the gate would compare, so far.
+    var gateSamples: GateSamples {
+        let samples = probe.samples
+        return GateSamples(
+            total: .init(
+                path: Profile.totalPath, wall: repetitions.map { Double($0.nanoseconds) },
+                cpu: repetitions.map { Double($0.cpuNanoseconds) }),
+            layers: modules.compactMap { module in
+                samples[module.path].map {
+                    .init(
+                        path: module.path, wall: $0.wall.map(Double.init),
+                        cpu: $0.cpu.map(Double.init))
+                }
+            },
+            host: repetitions.map {
+                .init(
+                    canaryGFLOPS: $0.canaryGFLOPS, canaryCPUGFLOPS: $0.canaryCPUGFLOPS,
+                    otherLoad: $0.otherLoad)
+            })
+    }
+
+    /// All that was timed.
+    func profile(
+        _ model: LoadedModel, _ options: Profile.Options, warnings load: HostState.Load,
+        startedAt: Date, since start: ContinuousClock.Instant
+    ) -> Profile {
+        // The buffers that peaks are read from are no memory of the model's.
         let peakRSS = Machine.peakResidentBytes
-        let peaks = peaks(canary, workers)
-        let sizes = RunSizes(inputs)
-        let modules = model.config.modules(
-            batch: sizes.batch, height: sizes.height, width: sizes.width,
-            captionTokens: sizes.captionTokens)
         let total = Timing(samples: repetitions.map(\.nanoseconds))
         let samples = probe.samples
         let layers = modules.compactMap { module in
             samples[module.path].map { samples in
                 let own = Timing(samples: samples.wall)
-                return Layer(
+                return Profile.Layer(
                     module: module, timing: own, cpu: samples.cpu,
                     share: own.median / total.median,
                     bytes: module.activationBytes + model.weightBytes(below: module.path),
                     isInt8: options.compute == .w8a8 && model.isInt8(module.path))
             }
         }
+        let peaks = Profile.Peaks.measure(workers, workingSets: layers.map(\.bytes))
         return Profile(
             model: model.label, compute: model.compute(options.compute), numerics: options.numerics,
             sizes: sizes, threads: workers.threadCount, layers: layers, total: total,
             repetitions: repetitions, operations: modules.totalOperations, peaks: peaks,
             probeOverhead: probe.overhead(ofForward: total.median), peakRSSBytes: peakRSS,
             loadSeconds: model.loadSeconds, storedBytes: model.storedBytes,
-            warnings: HostState.now.since(before).warnings(
-                threads: workers.threadCount, repetitions),
-            startedAt: startedAt, seconds: (clock.now - start).inSeconds)
-    }
-
-    private static func peaks(_ canary: CanarySeries, _ workers: WorkerPool) -> Peaks {
-        let (int8, memory) = (Int8Canary(workers: workers), MemoryCanary(workers: workers))
-        let multiplyAdds = MultiplyAddCanary(workers: workers)
-        let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
-        let tile = TileCanary(workers: workers)
-        return Peaks(
-            sgemmGFLOPS: canary.best,
-            multiplyAddGFLOPS: (0..<3).map { _ in multiplyAdds.measure() }.max() ?? 0,
-            int8MultiplyAddGOPS: (0..<3).map { _ in int8MultiplyAdds.measure() }.max() ?? 0,
-            tileGFLOPS: (0..<3).map { _ in tile.measure() }.max() ?? 0,
-            int8GOPS: (0..<3).map { _ in int8.measure() }.max() ?? 0,
-            readBandwidth: (0..<3).map { _ in memory.measure() }.max() ?? 0)
-    }
-}
-
-/// The canary between forwards: long enough to see what the forward saw.
-private struct CanarySeries {
-    private let canary: SGEMMCanary
-    private var count = 1
-    private(set) var best = 0.0
-
-    init(_ workers: WorkerPool) {
-        canary = SGEMMCanary(workers: workers)
-        _ = canary.measure()
-        best = canary.measure()
-    }
-
-    /// Takes as many products from now on as fill about so much time.
-    mutating func fill(_ seconds: Double) {
-        count = min(16, max(1, Int(seconds * best / SGEMMCanary.gflop)))
-    }
-
-    /// The rates over all products of one place, by the clock and by processor time.
-    mutating func measure() -> (wall: Double, cpu: Double) {
-        let start = HostState.ownProcessorTime
-        let rates = (0..<count).map { _ in canary.measure() }
-        let cpu = Double(HostState.ownProcessorTime - start) / 1e9
-        best = max(best, rates.max() ?? 0)
-        return (
-            Double(count) / rates.reduce(0) { $0 + 1 / $1 },
-            Double(count) * SGEMMCanary.gflop / max(cpu, 1e-9)
-        )
+            warnings: load.warnings(threads: workers.threadCount, repetitions),
+            startedAt: startedAt, seconds: (ContinuousClock.now - start).inSeconds)
     }
 }

@@ -5,12 +5,15 @@ import SanaModel
 struct Profile: Sendable {
     /// Name under which the whole forward stands in the history.
     static let totalPath = "total"
+    /// How CPU time is read: the sum of the threads' own clocks. Runs of another clock are another
+    /// series.
+    static let clock = "threads"
 
     /// One module.
     struct Layer: Sendable {
         let module: ModuleInfo
         let timing: Timing
-        /// Processor time of all threads, in nanoseconds, one for each sample of `timing`.
+        /// CPU time of all threads, in nanoseconds, one for each sample of `timing`.
         let cpu: [Int]
         /// Part of the forward, by medians; a module contains its children.
         let share: Double
@@ -34,38 +37,19 @@ struct Profile: Sendable {
         let nanoseconds: Int
         /// Part of it that went to rounding activations to int8.
         let quantizationShare: Double
-        /// Rate of the SGEMM canary just before and after it.
+        /// Rate of the canary between its blocks.
         let canaryGFLOPS: Double
-        /// The same for a second of processor time: what other processes take does not count.
+        /// The same for a second of CPU time: what other processes take does not count.
         let canaryCPUGFLOPS: Double
-        /// Processor time that this process took.
+        /// CPU time of the canary on all threads.
+        let canaryCPUNanoseconds: Int
+        /// CPU time of the forward on all threads, without the canary's.
         let cpuNanoseconds: Int
-        /// Part of all processors that others took, 0...1; `nil` where the system does not tell.
+        /// The same by the process's clock, which counts threads that run to the last tick only, with
+        /// what threads spent on waiting for each other: the one that old builds read.
+        let processNanoseconds: Int
+        /// Part of all CPUs that others took, 0...1; `nil` where the system does not tell.
         let otherLoad: Double?
-        /// CPU time of the canary and of the forward next to it, where they are known.
-        var canaryCPUNanoseconds: Int?
-        var modelCPUNanoseconds: Int?
-    }
-
-    /// The best rates that this machine showed.
-    struct Peaks: Sendable, Equatable {
-        let sgemmGFLOPS: Double
-        /// Multiply-adds on registers, which no product of fp32 can beat.
-        let multiplyAddGFLOPS: Double
-        /// The same for int8.
-        let int8MultiplyAddGOPS: Double
-        /// A product of fp32 that waits for no memory.
-        let tileGFLOPS: Double
-        let int8GOPS: Double
-        /// Billions of bytes read a second.
-        let readBandwidth: Double
-
-        /// What a roofline allows for `operations` on `bytes`.
-        func attainable(operations: Int, bytes: Int, isInt8: Bool) -> Double {
-            min(
-                isInt8 ? int8MultiplyAddGOPS : multiplyAddGFLOPS,
-                Double(operations) / Double(max(bytes, 1)) * readBandwidth)
-        }
     }
 
     let model: String
@@ -79,7 +63,7 @@ struct Profile: Sendable {
     let repetitions: [Repetition]
     /// Operations of one forward.
     let operations: Int
-    let peaks: Peaks
+    var peaks: Peaks
     /// Time that the probes themselves took, as part of the forward.
     let probeOverhead: Double
     let peakRSSBytes: Int
@@ -91,22 +75,11 @@ struct Profile: Sendable {
     let warnings: [String]
     let startedAt: Date
     let seconds: Double
-    /// How CPU time was measured.
-    var clock = Series.processClock
-    /// Identifies the canary's kernel.
-    var canary: String?
 
     /// Rate of the whole forward.
     var gflops: Double { Double(operations) / total.median }
-    /// Rate of a fixed matrix product, the best measured between the forwards.
+    /// Rate of a fixed matrix product of the model's own kernels, the best of those measured.
     var canaryGFLOPS: Double { peaks.sgemmGFLOPS }
-
-    /// What the roofline allows for a layer; `nil` where it has no matrix products.
-    func attainable(_ layer: Layer) -> Double? {
-        guard layer.module.operations > 0 else { return nil }
-        return peaks.attainable(
-            operations: layer.module.operations, bytes: layer.bytes, isInt8: layer.isInt8)
-    }
 }
 
 extension Profile {

@@ -1,42 +1,75 @@
 import Foundation
 import SanaModel
 
-/// Takes the time of every module.
+/// Takes the time of every module, and runs the canary between blocks.
 ///
-/// The wall clock is a read of memory; processor time is a call of the system, which in a virtual
-/// machine takes a microsecond. So it is read for outermost modules, blocks and their parts alone,
-/// since the gate judges none of the many below, and once where one module begins as another ends.
+/// The wall clock is a read of memory; CPU time is a call of the system for every thread. So it is read
+/// for outer modules, blocks and their parts alone, since the gate judges none of the many below, and
+/// once where one module begins as another ends.
 final class ProfileProbe: LayerProbe {
     let readsActivations = false
     /// Whether passes are kept; a warm-up is not.
     var isRecording = true
+    private let workers: WorkerPool
+    private let canary: HostCanary?
+    /// What the canary has taken since `startForward`.
+    private(set) var canaryTime = CanaryTime()
     private var running: [(wall: Int, cpu: Int?)] = []
     /// An entry for every module that ended, so that the probe does next to nothing meanwhile.
     private var spans: [(path: String, nanoseconds: Int, cpu: Int?)] = []
-    /// Modules within modules whose processor time is read.
+    /// Modules within modules whose CPU time is read.
     private static let depthWithCPU = 2
-    /// The last reading of processor time, and when that was.
+    /// The last reading of CPU time, and when that was.
     private var latest = (wall: 0, cpu: 0)
     /// Nanoseconds after which it is read again.
     private static let freshness = 2000
     /// Readings while passes were kept.
     private var readings = 0
 
+    /// Nanoseconds that slices of the canary took.
+    struct CanaryTime: Sendable, Equatable {
+        var slices = 0
+        var wall = 0
+        /// CPU time of all threads.
+        var cpu = 0
+    }
+
+    /// - Parameter canary: runs after each block; its time is nobody's.
+    init(_ workers: WorkerPool, canary: HostCanary? = nil) {
+        (self.workers, self.canary) = (workers, canary)
+    }
+
+    /// Another forward begins.
+    func startForward() { canaryTime = CanaryTime() }
+
     func begin(_ path: String) {
         let wall = Self.now
-        running.append((wall, running.count < Self.depthWithCPU ? processorTime(at: wall) : nil))
+        running.append((wall, running.count < Self.depthWithCPU ? cpuTime(at: wall) : nil))
     }
 
     func end(_ path: String, _ outputs: [Activation]) {
         let wall = Self.now
         guard let start = running.popLast() else { return }
-        let cpu = start.cpu.map { processorTime(at: wall) - $0 }
+        // The time of threads that look for work is taken off when they stop, maybe after they were read.
+        let cpu = start.cpu.map { max(0, cpuTime(at: wall) - $0) }
         if isRecording { spans.append((path, wall - start.wall, cpu)) }
+        if running.isEmpty, ModuleLevel(path: path) == .block { runCanary() }
     }
 
-    private func processorTime(at wall: Int) -> Int {
+    /// Runs a slice of the canary, where there is one.
+    func runCanary() {
+        guard let canary else { return }
+        let start = (wall: Self.now, cpu: workers.cpuNanoseconds)
+        canary.run()
+        latest = (Self.now, workers.cpuNanoseconds)
+        canaryTime.slices += 1
+        canaryTime.wall += latest.wall - start.wall
+        canaryTime.cpu += latest.cpu - start.cpu
+    }
+
+    private func cpuTime(at wall: Int) -> Int {
         if wall - latest.wall > Self.freshness {
-            latest = (wall, HostState.ownProcessorTime)
+            latest = (wall, workers.cpuNanoseconds)
             if isRecording { readings += 1 }
         }
         return latest.cpu
@@ -49,8 +82,8 @@ final class ProfileProbe: LayerProbe {
         return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
     }
 
-    /// Nanoseconds of each recorded pass by module path, by the clock and of processor time, the
-    /// latter empty for modules deep inside.
+    /// Nanoseconds of each recorded pass by module path: wall time, and CPU time, the latter empty for
+    /// modules deep inside.
     var samples: [String: (wall: [Int], cpu: [Int])] {
         var result: [String: (wall: [Int], cpu: [Int])] = [:]
         for span in spans {
@@ -61,16 +94,16 @@ final class ProfileProbe: LayerProbe {
     }
 
     /// Part of a forward that its probes take: modules of a pass × measured time of a begin and an
-    /// end, and readings of processor time × that of one.
+    /// end, and readings of CPU time × that of one.
     func overhead(ofForward nanoseconds: Double) -> Double {
         let passes = spans.first.map { first in spans.count { $0.path == first.path } } ?? 1
-        let twin = ProfileProbe()
+        let twin = ProfileProbe(workers)
         for _ in 0..<Self.depthWithCPU { twin.begin("transformer_blocks.0") }
         let module = Self.cost {
             twin.begin("transformer_blocks.0.attn1.to_q")
             twin.end("transformer_blocks.0.attn1.to_q", [])
         }
-        let reading = Self.cost { twin.latest.cpu = HostState.ownProcessorTime }
+        let reading = Self.cost { twin.latest.cpu = workers.cpuNanoseconds }
         let total = Double(spans.count) * module + Double(readings) * reading
         return total / Double(max(passes, 1)) / nanoseconds
     }

@@ -4,17 +4,21 @@
 
     /// Makes modules really slower, so that what finds a slow model can be measured.
     ///
-    /// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work on the processors that
-    /// it uses, `total=0.03` the forward 3 %, at its end. Only debug builds, and those with
-    /// `-Xswiftc -DSLOWDOWN`, know it.
+    /// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work, `total=0.03` the whole
+    /// forward 3 %. The work is spread over everything that the module does: whenever a module inside
+    /// begins or ends, each thread takes that share more of what it took since the last time. Only
+    /// debug builds, and those with `-Xswiftc -DSLOWDOWN`, know it.
     final class Slowdown: LayerProbe {
         private let path: String
         private let share: Double
         private let inner: any LayerProbe
         private let workers: WorkerPool
+        /// Modules around the one that begins next, down to `path`; 0 outside it.
         private var depth = 0
-        /// Processor time of this thread and of all at the begin of the module.
-        private var started: (mine: Int, all: Int)?
+        /// CPU time of the pool and of this thread up to which the work is paid for.
+        private var paid = (all: 0, mine: 0)
+        /// Nanoseconds below which the debt waits.
+        private static let smallestDebt = 5000
 
         var readsActivations: Bool { inner.readsActivations }
 
@@ -33,33 +37,40 @@
         }
 
         func begin(_ path: String) {
+            if depth > 0 { pay(atLeast: Self.smallestDebt) }
             inner.begin(path)
-            depth += 1
-            if isTotal ? depth == 1 && started == nil : path == self.path {
-                started = (Self.threadTime, HostState.ownProcessorTime)
+            if depth > 0 {
+                depth += 1
+            } else if path == self.path || self.path == Profile.totalPath {
+                depth = 1
+                paid = reading
             }
         }
 
         func end(_ path: String, _ outputs: [Activation]) {
-            if path == (isTotal ? "proj_out" : self.path), let started {
-                let mine = Self.threadTime - started.mine
-                spin(mine, others: HostState.ownProcessorTime - started.all - mine)
-                self.started = nil
-            }
-            depth -= 1
+            if depth > 0 { pay(atLeast: depth == 1 ? 0 : Self.smallestDebt) }
             inner.end(path, outputs)
+            if depth > 0 {
+                depth -= 1
+                // What the inner probe runs after a block is not the model's.
+                if depth == 0 { paid = reading }
+            }
         }
 
-        private var isTotal: Bool { path == Profile.totalPath }
+        private var reading: (all: Int, mine: Int) { (workers.cpuNanoseconds, Self.threadTime) }
 
-        /// Takes `share` more of the processor time that the module took on each thread, whatever
+        /// Takes `share` more of the CPU time that each thread took since the last payment, whatever
         /// else runs on the machine.
-        private func spin(_ mine: Int, others: Int) {
-            let theirs = others / max(1, workers.threadCount - 1)
+        private func pay(atLeast least: Int) {
+            let now = reading
+            let (all, mine) = (now.all - paid.all, now.mine - paid.mine)
+            guard all > max(least, 0) else { return }
+            let theirs = max(0, all - mine) / max(1, workers.threadCount - 1)
             workers.run(workers.threadCount) { index, _ in
                 let end = Self.threadTime + Int(share * Double(index == 0 ? mine : theirs))
                 while Self.threadTime < end {}
             }
+            paid = reading
         }
 
         /// Nanoseconds that this thread has run.

@@ -19,6 +19,7 @@ extension Gate.Judgement {
                 "baseline": .double(latency?.canary.baseline),
                 "candidate": .double(latency?.canary.candidate),
             ]),
+            "drift": drift?.json ?? .null,
             "unmatched": .array(unmatched.map { .string($0) }),
             "layers": .array(
                 (latency?.findings ?? []).map(\.json) + accuracy.map(\.json)),
@@ -43,7 +44,8 @@ extension Gate.Judgement {
             + (runs.isEmpty ? ")" : " against \(runs))")
         return subject + ((failure ?? reason).map { ": \($0)" } ?? "") + summary
             + (run.run.allowed ? "\n  the golden of other weights was allowed" : "")
-            + (latency?.doubts ?? []).map { "\n  \($0)" }.joined()
+            + ((drift.flatMap(\.warning).map { [$0] } ?? []) + (latency?.doubts ?? []))
+            .map { "\n  \($0)" }.joined()
             + (unmatched.isEmpty
                 ? ""
                 : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))"
@@ -54,8 +56,11 @@ extension Gate.Judgement {
         if let latency {
             let total = latency.total
             return ": \(Format.nanoseconds(total.wall.candidate)) a forward, "
-                + "\(Format.change(total.wall.rawRatio)) by the clock, "
-                + "\(Format.change(total.decisive.ratio)) against the canary"
+                + "\(Format.change(total.wall.rawRatio)) wall time, "
+                + "\(Format.change(total.decisive.ratio)) CPU time against the canary (95 %: "
+                + "\(Format.change(total.decisive.interval.low)) to "
+                + "\(Format.change(total.decisive.interval.high)); limit "
+                + "\(Format.change(1 + total.limit)))"
         }
         guard reason == nil, !accuracy.isEmpty else { return "" }
         let rises = accuracy.count { $0.verdict == .fail }
@@ -77,6 +82,28 @@ extension Gate.Judgement {
     }
 }
 
+extension DriftGate.Finding {
+    fileprivate var json: JSONValue {
+        .fields([
+            "alarm": .bool(isAlarm), "sum": .double(sum), "limit": .double(Cusum.alarm),
+            "ratio": .double(ratio), "since": since.map { .int(Int($0)) } ?? .null,
+            "reference": .array(reference.map { .int(Int($0)) }),
+        ])
+    }
+
+    /// What an alarm says, and what to do where the slowdown is meant; `nil` where there is none.
+    fileprivate var warning: String? {
+        guard isAlarm, let first = reference.first, let last = reference.last, let since else {
+            return nil
+        }
+        return
+            "drift: \(Format.change(ratio)) CPU time since run \(since), against runs \(first) to "
+            + "\(last) (cumulative sum \(Format.decimal(sum, digits: 1)), limit "
+            + "\(Format.decimal(Cusum.alarm, digits: 0))); if it is meant, pin the newest run with "
+            + "'sana-tools history baseline set'"
+    }
+}
+
 extension Verdict {
     /// As the gate says it.
     var gateWord: String { self == .fail ? "regress" : rawValue }
@@ -93,17 +120,18 @@ extension LatencyGate {
     static func table(_ findings: [Finding]) -> TextTable {
         var table = TextTable([
             ("layer", .left), ("baseline", .right), ("now", .right), ("change", .right),
-            ("host taken out", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
+            ("normalized", .right), ("95 %", .left), ("limit", .right), ("p", .right),
+            ("verdict", .left),
         ])
         for finding in findings {
             table.append([
                 finding.path.printable, Format.nanoseconds(finding.wall.baseline),
                 Format.nanoseconds(finding.wall.candidate), Format.change(finding.wall.rawRatio),
                 Format.change(finding.decisive.ratio),
-                finding.decisive.interval.map {
-                    "\(Format.change($0.low)) to \(Format.change($0.high))"
-                } ?? "",
-                Format.scientific(finding.decisive.pValue), finding.verdict.gateWord,
+                "\(Format.change(finding.decisive.interval.low)) to "
+                    + Format.change(finding.decisive.interval.high),
+                Format.change(1 + finding.limit), Format.scientific(finding.decisive.pValue),
+                finding.verdict.gateWord,
             ])
         }
         return table
@@ -119,7 +147,8 @@ extension LatencyGate.Finding {
             "interval": .interval(wall.interval), "p_value": .double(wall.pValue),
             "cpu_ratio": .double(cpu?.rawRatio), "cpu_adjusted_ratio": .double(cpu?.ratio),
             "cpu_interval": .interval(cpu?.interval), "cpu_p_value": .double(cpu?.pValue),
-            "share": .double(share),
+            "share": .double(share), "threshold": .double(threshold), "limit": .double(limit),
+            "spread": .double(decisive.comparison.spread),
             "verdict": .string(verdict.gateWord),
         ])
     }

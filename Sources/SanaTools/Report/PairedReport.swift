@@ -31,11 +31,10 @@ struct PairedReport {
 
     private var heading: String {
         let total = result.findings.first.map {
-            ": \(Format.change($0.wall.ratio)) by the clock, \(Format.change($0.cpu.ratio)) of "
-                + "processor time"
+            ": \(Format.change($0.cpu.ratio)) CPU time, \(Format.change($0.wall.ratio)) wall time"
         }
         return "\(result.verdict.gateWord.uppercased()): \(profile.candidate.printable) against "
-            + "\(profile.baseline.printable), \(profile.total.pairs.count) pairs of forwards"
+            + "\(profile.baseline.printable), \(profile.total.pairs.count) pairs of \(profile.unit)"
             + (total ?? "") + result.doubts.map { "\n  \($0)" }.joined()
             + (profile.unmatched.isEmpty
                 ? ""
@@ -45,8 +44,8 @@ struct PairedReport {
 
     private var table: TextTable {
         var table = TextTable([
-            ("layer", .left), ("against", .right), ("now", .right), ("by the clock", .right),
-            ("processor time", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
+            ("layer", .left), ("against", .right), ("now", .right), ("wall time", .right),
+            ("CPU time", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
         ])
         for finding in result.findings {
             table.append([

@@ -7,6 +7,7 @@ extension Profile {
         .fields([
             "model": .string(model), "compute": .string(compute),
             "numerics": .string(numerics.rawValue), "threads": .int(threads),
+            "clock": .string(Self.clock), "canary": .string(HostCanary.identity),
             "batch": .int(sizes.batch), "height": .int(sizes.height), "width": .int(sizes.width),
             "caption_tokens": .int(sizes.captionTokens),
             "total": .fields([
@@ -21,7 +22,8 @@ extension Profile {
                 "tile_gflops": .double(peaks.tileGFLOPS),
                 "sgemm_gflops": .double(peaks.sgemmGFLOPS), "int8_gops": .double(peaks.int8GOPS),
                 "read_gbytes_per_second": .double(peaks.readBandwidth),
-            ]),
+                "cache_gbytes_per_second": .double(peaks.cacheBandwidth),
+            ]), "roof_withheld": .text(roofDoubt),
             "allocation": .object(
                 Work.allCases.map { .init($0.rawValue, .double(allocation[$0])) }),
             "probe_overhead": .double(probeOverhead),
@@ -32,6 +34,8 @@ extension Profile {
                         "canary_gflops": .double($0.canaryGFLOPS),
                         "canary_cpu_gflops": .double($0.canaryCPUGFLOPS),
                         "cpu_ns": .int($0.cpuNanoseconds),
+                        "canary_cpu_ns": .int($0.canaryCPUNanoseconds),
+                        "process_cpu_ns": .int($0.processNanoseconds),
                         "other_load": .double($0.otherLoad),
                     ])
                 }),
@@ -77,8 +81,9 @@ extension Profile {
             \(Format.decimal(peaks.int8MultiplyAddGOPS, digits: 1)) GOP/s), products \
             \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s (int8 \
             \(Format.decimal(peaks.int8GOPS, digits: 1)) GOP/s), read \
-            \(Format.decimal(peaks.readBandwidth, digits: 1)) GB/s
-            """ + warnings.map { "\nwarning: \($0)" }.joined()
+            \(Format.decimal(peaks.readBandwidth, digits: 1)) GB/s (cached \
+            \(Format.decimal(peaks.cacheBandwidth, digits: 1)) GB/s)
+            """ + (warnings + [roofDoubt].compactMap { $0 }).map { "\nwarning: \($0)" }.joined()
     }
 
     private var interval: String {
@@ -91,7 +96,7 @@ extension Profile {
         var table = TextTable([
             ("layer", .left), ("kind", .left), ("median", .right), ("p95", .right),
             ("MAD", .right), ("share", .right), ("GFLOP/s", .right), ("GB/s", .right),
-            ("of roof", .right),
+            ("% of roofline", .right),
         ])
         for layer in layers where leaves || layer.module.isSummary {
             let roof = attainable(layer).flatMap { roof in layer.gflops.map { $0 / roof } }
@@ -109,10 +114,9 @@ extension Profile {
 }
 
 extension ModuleInfo {
-    /// Whether the module stands in a table without leaves: top-level modules, blocks and their
+    /// Whether the module is in a table without leaves: top-level modules, blocks and their
     /// parts.
     var isSummary: Bool {
-        let depth = path.split(separator: ".").count
-        return path.hasPrefix("transformer_blocks") ? depth <= 3 : isOutermost
+        ModuleLevel(path: path) != .inner
     }
 }

@@ -11,6 +11,59 @@ struct StatisticsTests {
         #expect([Double]().median.isNaN && [3.0].quantile(0.9) == 3)
     }
 
+    /// scipy 1.17: `t.sf(t, df)` and `t.isf(p, df)`.
+    @Test func studentsTailsAndQuantiles() {
+        let tails: [(Double, Double, Double)] = [
+            (1, 1, 0.25000000000000006), (2.5, 4, 0.03338327240599407),
+            (3.7, 11.2, 0.0016993616661823633), (-1.2, 7, 0.8654140315863967), (0, 3, 0.5),
+        ]
+        for (t, freedom, tail) in tails {
+            #expect(abs(StudentT.upperTail(t, freedom) - tail) < 1e-12, "\(t), \(freedom)")
+        }
+        let quantiles: [(Double, Double, Double)] = [
+            (0.00135, 11, 3.8498926780143545), (0.025, 4, 2.7764451051977943),
+            (0.0001, 11.2, 5.411308252610554), (0.00135, 4, 6.62007155118839),
+        ]
+        for (tail, freedom, t) in quantiles {
+            #expect(
+                abs(StudentT.quantile(upperTail: tail, freedom) - t) < 1e-9, "\(tail), \(freedom)")
+        }
+    }
+
+    /// numpy: `2.2219 * factor * sorted(pdist(x))[h * (h - 1) // 2 - 1]`, `h = n // 2 + 1`.
+    @Test func qnIsARobustStandardDeviation() {
+        let values: [Double] = [3, 5.5, -1.2, 2.4, 4.1, 6.3, 1.1, 7, -2.2, 8]
+        func near(_ values: [Double], _ expected: Double) -> Bool {
+            RobustSpread.qn(values).map { abs($0 - expected) < 1e-9 } ?? false
+        }
+        #expect(near(values, 4.02518115942029))
+        #expect(near(Array(values[..<5]), 2.625397040000001))
+        #expect(near([1, 2], 0.8865381000000001))
+        #expect(near(Array(values[..<9]) + [1e9], 4.830217391304347))
+        #expect(near(values + [0.5], 3.7449766129032263))
+        #expect(RobustSpread.qn([1]) == nil)
+        // Of normal values it is the standard deviation, whatever their number.
+        var generator = NormalGenerator(seed: 7)
+        for count in [3, 5, 10, 20] {
+            let mean = (0..<4000).reduce(0.0) { sum, _ in
+                sum + (RobustSpread.qn((0..<count).map { _ in Double(generator.next()) }) ?? 0)
+            }
+            #expect(abs(mean / 4000 - 1) < 0.04, "\(count)")
+        }
+    }
+
+    @Test func smallShiftsAddUp() {
+        let quiet = Cusum((0..<200).map { $0 % 2 == 0 ? 1.0 : -1 })
+        #expect(!quiet.isAlarm)
+        #expect(quiet.start == nil)
+        let shifted = Cusum([0, 0, 0] + Array(repeating: 2, count: 11))
+        #expect(shifted.isAlarm)
+        #expect(shifted.start == 3)
+        #expect(!Cusum(Array(repeating: 2, count: 10)).isAlarm)
+        // One odd night is none.
+        #expect(!Cusum([0, 1000, 0, 0]).isAlarm)
+    }
+
     @Test func bootstrapIsTheSameInEveryRunAndHoldsTheMedian() throws {
         let values = (0..<25).map { Double($0 * 7 % 25) }
         let interval = try #require(Bootstrap.median(of: values))

@@ -22,8 +22,8 @@ extension Chart {
 
     /// Rate against arithmetic intensity, below what memory and arithmetic allow.
     ///
-    /// Nothing runs faster than the machine allows: a dot above the roof tells that the peaks were
-    /// measured while others used it, so such a roof is drawn broken and said to be too low.
+    /// Nothing runs faster than the machine allows: a dot above the roof shows that the peaks were
+    /// measured while others used it, so such a roof is withheld, with the reason.
     static func roofline(_ points: [RooflinePoint], _ roof: Roof) -> Chart? {
         guard !points.isEmpty, roof.peak > 0, roof.bandwidth > 0 else { return nil }
         let above = points.filter { $0.rate > roof.allows($0.intensity) * 1.02 }
@@ -38,15 +38,15 @@ extension Chart {
         var svg = SVG(width: 820, height: 310)
         svg.line([(70, 10), (70, 270), (800, 270)], "axis")
         let ridge = min(max(roof.peak / roof.bandwidth, low), high)
-        svg.line(
-            [low, ridge, high].map { (x.place($0), y.place(roof.allows($0))) },
-            above.isEmpty ? "lb" : "lb broken")
-        svg.label(
-            "\(Format.decimal(roof.peak, digits: 0)) GFLOP/s", 800, y.place(roof.allows(high)) - 6,
-            .end)
-        svg.label(
-            "\(Format.decimal(roof.bandwidth, digits: 1)) GB/s", x.place(ridge) - 14,
-            y.place(roof.allows(ridge)) + 2, .end, style: "dim")
+        if above.isEmpty {
+            svg.line([low, ridge, high].map { (x.place($0), y.place(roof.allows($0))) }, "lb")
+            svg.label(
+                "\(Format.decimal(roof.peak, digits: 0)) GFLOP/s", 800,
+                y.place(roof.allows(high)) - 6, .end)
+            svg.label(
+                "\(Format.decimal(roof.bandwidth, digits: 1)) GB/s", x.place(ridge) - 14,
+                y.place(roof.allows(ridge)) + 2, .end, style: "dim")
+        }
         for point in points {
             let isAbove = above.contains { $0.path == point.path }
             svg.dot(
@@ -60,20 +60,21 @@ extension Chart {
         let warning =
             above.isEmpty
             ? ""
-            : " The roof is not to be trusted: \(above.count) of \(points.count) layers lie above it, so its "
-                + "peaks were measured while others used the machine."
+            : " The roof is withheld: \(above.count) of \(points.count) layers ran faster than the measured "
+                + "peaks allow, so these were measured while others used the machine."
         return Chart(
             id: "roofline", title: "Roofline",
             note:
-                "A dot is a layer: GFLOP/s over operations a byte, below the best peaks that this "
-                + "machine has shown." + warning,
+                "A dot is a layer: GFLOP/s over operations a byte"
+                + (above.isEmpty ? ", below the best peaks that this machine has shown." : ".")
+                + warning,
             svg: svg.text(label: "Roofline of \(points.count) layers"),
             head: ["Layer", "Operations a byte", "GFLOP/s", "Roof"],
             rows: points.map {
                 [
                     $0.path.printable, Format.decimal($0.intensity, digits: 1),
                     Format.decimal($0.rate, digits: 1),
-                    Format.decimal(roof.allows($0.intensity), digits: 1),
+                    above.isEmpty ? Format.decimal(roof.allows($0.intensity), digits: 1) : "",
                 ]
             })
     }

@@ -1,0 +1,84 @@
+import SanaModel
+
+extension Profile {
+    /// The best rates that this machine showed.
+    struct Peaks: Sendable, Equatable {
+        let sgemmGFLOPS: Double
+        /// Multiply-adds on registers, which no product of fp32 can beat.
+        let multiplyAddGFLOPS: Double
+        /// The same for int8.
+        let int8MultiplyAddGOPS: Double
+        /// A product of fp32 that waits for no memory.
+        let tileGFLOPS: Double
+        let int8GOPS: Double
+        /// Billions of bytes read a second, from memory beyond the caches.
+        let readBandwidth: Double
+        /// The same from as few bytes as the smallest layers move, which caches may hold.
+        let cacheBandwidth: Double
+
+        /// The slope of the roofline.
+        var roofBandwidth: Double { max(readBandwidth, cacheBandwidth) }
+
+        /// What a roofline allows for `operations` on `bytes`.
+        func attainable(operations: Int, bytes: Int, isInt8: Bool) -> Double {
+            min(
+                isInt8 ? int8MultiplyAddGOPS : multiplyAddGFLOPS,
+                Double(operations) / Double(max(bytes, 1)) * roofBandwidth)
+        }
+
+        /// Takes turns, so that a host whose speed varies shows its best for all of them.
+        ///
+        /// - Parameter workingSets: bytes that layers move.
+        static func measure(_ workers: WorkerPool, workingSets: [Int]) -> Peaks {
+            let (sgemm, int8) = (SGEMMCanary(workers: workers), Int8Canary(workers: workers))
+            let multiplyAdds = MultiplyAddCanary(workers: workers)
+            let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
+            let (tile, memory) = (TileCanary(workers: workers), MemoryCanary(workers: workers))
+            let cache = MemoryCanary(workers: workers, bytes: workingSets.min() ?? 0)
+            let canaries: [() -> Double] = [
+                sgemm.measure, multiplyAdds.measure, int8MultiplyAdds.measure, tile.measure,
+                int8.measure, memory.measure, cache.measure,
+            ]
+            var best = canaries.map { _ in 0.0 }
+            for _ in 0..<4 {
+                for (index, measure) in canaries.enumerated() {
+                    best[index] = max(best[index], measure())
+                }
+            }
+            return Peaks(
+                sgemmGFLOPS: best[0], multiplyAddGFLOPS: best[1], int8MultiplyAddGOPS: best[2],
+                tileGFLOPS: best[3], int8GOPS: best[4], readBandwidth: best[5],
+                cacheBandwidth: best[6])
+        }
+    }
+
+    /// Part by which a layer may be above the roof, which clocks do not tell from it.
+    static let roofTolerance = 0.02
+
+    /// What the roofline allows for a layer; `nil` where it has no matrix products, and where the roof
+    /// is withheld.
+    func attainable(_ layer: Layer) -> Double? { layersAboveRoof.isEmpty ? roof(layer) : nil }
+
+    /// Layers that ran faster than the peaks allow, so that the peaks are too low.
+    var layersAboveRoof: [Layer] {
+        layers.filter { layer in
+            guard let roof = roof(layer), let rate = layer.gflops else { return false }
+            return rate > roof * (1 + Self.roofTolerance)
+        }
+    }
+
+    /// Why no roof is shown; `nil` where one is.
+    var roofDoubt: String? {
+        let above = layersAboveRoof
+        guard let first = above.first else { return nil }
+        return "roofline withheld: \(above.count) of \(layers.count) layers, such as "
+            + "\(first.module.path.printable), ran faster than the measured peaks allow; profile on an "
+            + "idle machine"
+    }
+
+    private func roof(_ layer: Layer) -> Double? {
+        guard layer.module.operations > 0 else { return nil }
+        return peaks.attainable(
+            operations: layer.module.operations, bytes: layer.bytes, isInt8: layer.isInt8)
+    }
+}
