@@ -100,6 +100,23 @@ struct GoldenSuspicionTests {
         }
     }
 
+    @Test("a shift of all keys, which changes nothing that follows, is still the layer's")
+    func shiftedKeys() throws {
+        let model = try DoctoredCheckpoint("tiny/bias-affine")
+        let name = "transformer_blocks.0.attn2.to_k.bias"
+        // Other signs, in little-endian F32.
+        let bytes = try model.bytes(name).enumerated().map { $0 % 4 == 3 ? $1 ^ 0x80 : $1 }
+        try model.patch(name, with: bytes)
+        let golden = try SafetensorsBuilder(
+            copying: Self.goldens + "tiny-bias-affine.safetensors")
+        for builder in [golden, try golden.withoutTensorHashes()] {
+            for isolated in [true, false] {
+                let result = try verify(builder, model.path, isolated: isolated)
+                #expect(result.attribution?.cause == "transformer_blocks.0.attn2.to_k")
+            }
+        }
+    }
+
     // MARK: With hashes
 
     /// The golden with the hash of every entry in its contract.

@@ -179,6 +179,32 @@ struct NightOutcomeTests {
         try expectGate("fail", "1 of 1 verification failed", code: 1)
     }
 
+    @Test("a profile of a model whose verification failed is not green")
+    func profileOfAFailedModel() throws {
+        try project()
+        try damage()
+        #expect(try program.run("verify").code == 1)
+        let profiled = try program.run("profile", "--repeat", "3", "--warmup", "0", "--gate")
+        #expect(profiled.code == 1)
+        #expect(profiled.output.hasSuffix("\nFAIL: 1 of 1 verification failed\n"))
+    }
+
+    @Test("a failure against one golden is not forgotten for a pass against another")
+    func failureOfAnotherGolden() throws {
+        try project()
+        #expect(try program.run("verify", "m", "--reference", golden).code == 0)
+        let strict = ["verify", "m", "--reference", "other.safetensors", "--tolerance", "1e-12"]
+        try folder.write("other.safetensors", fileBytes(Fixtures.path + "/../" + golden))
+        #expect(try program.run(strict).code == 1)
+        try DatabaseQueue(path: folder("h.sqlite")).write {
+            try $0.execute(sql: "UPDATE run SET started_at = '2026-01-02T03:04:05Z'")
+        }
+        #expect(try program.run("verify", "m", "--reference", golden).code == 0)
+        #expect(try program.run("history", "gate").code == 1)
+        #expect(try program.run(strict.dropLast(2) + ["--tolerance", "1e-3"]).code == 0)
+        #expect(try program.run("history", "gate").code == 0)
+    }
+
     @Test("steps that failed before are part of the answer")
     func failedSteps() throws {
         try project()

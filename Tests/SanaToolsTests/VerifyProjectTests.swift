@@ -221,6 +221,33 @@ struct VerifyProjectTests {
         #expect(folder.entries.contains("u.json"))
     }
 
+    @Test("calibration warns of weights that a golden cannot show")
+    func calibrationTellsWhatAGoldenCannotShow() throws {
+        let path = Fixtures.path + "/goldens/tiny-plain.safetensors"
+        let one = try SafetensorsBuilder(copying: path) { tensor, bytes in
+            guard tensor.name == "inputs.encoder_attention_mask" else {
+                return (tensor.name, tensor.shape, bytes)
+            }
+            // Every sample sees its first token only.
+            let tokens = tensor.shape[1]
+            let values = (0..<bytes.count / 4).map { Float($0 % tokens == 0 ? 1 : 0) }
+            return (tensor.name, tensor.shape, values.flatMap { littleEndianBytes($0.bitPattern) })
+        }
+        try folder.write("one.safetensors", one.file)
+        func warnings(_ model: String, _ golden: String) throws -> String {
+            let outcome = try verify(
+                model, "--reference", golden, "--calibrate", "t.json", "--no-record")
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            return outcome.talk
+        }
+        let blind = try warnings("fixtures/tiny/plain", "one.safetensors")
+        #expect(blind.contains("cannot show faults in transformer_blocks.0.attn2.to_"), "\(blind)")
+        #expect(blind.contains(" and 5 more: nothing changes"), "\(blind)")
+        let healthy = try warnings(
+            "fixtures/tiny/qknorm", "fixtures/goldens/tiny-qknorm.safetensors")
+        #expect(!healthy.contains("cannot show"), "\(healthy)")
+    }
+
     // MARK: Own errors
 
     @Test func missingEntryIsWhyThereIsNoColumnOfOwnErrors() throws {

@@ -11,6 +11,8 @@ struct NightOutcome: Sendable {
     let judgements: [Gate.Judgement]
     /// Models that were verified before and are not now.
     var unverified: [Unverified] = []
+    /// Whether it is of the whole history, not of runs that were named.
+    var isOfAll = false
     /// Steps of the night that failed before, as the caller names them.
     var failedSteps: [String] = []
 
@@ -59,6 +61,7 @@ struct NightOutcome: Sendable {
             open > 0 ? "\(open) of \(total) inconclusive" : nil,
         ].compactMap { $0 }
         guard parts.isEmpty else { return parts.joined(separator: ", ") }
+        guard verified > 0 || isOfAll else { return "Nothing got worse" }
         return verified > 0
             ? "Nothing got worse, \(verified) of \(Format.counted(verified, "verification")) passed"
             : "Nothing got worse; nothing was verified"
@@ -105,11 +108,11 @@ extension RunSummary {
 
     /// Whether this is a later verification of what `other` verified, so that the other's answer no
     /// longer counts. One that could not take place gives way to any that did.
-    fileprivate func supersedes(_ other: RunSummary) -> Bool {
+    fileprivate func supersedes(_ other: RunSummary, onAnyMachine: Bool = false) -> Bool {
         let (run, old) = (run, other.run)
         return isVerification && run.kind == old.kind && run.modelPath == old.modelPath
             && run.reference?.lastPathComponent == old.reference?.lastPathComponent
-            && run.machineId == old.machineId && run.numerics == old.numerics
+            && (onAnyMachine || run.machineId == old.machineId) && run.numerics == old.numerics
             && (run.compute == old.compute || old.compute == RunRecord.unknown)
             && (run.startedAt, joined.id) > (old.startedAt, other.joined.id)
     }
@@ -120,37 +123,54 @@ extension Gate {
     /// verified again.
     private static let memory: TimeInterval = 8 * 86400
 
-    /// What `ids` come to; without any, the newest run of every series of the last day, and the
-    /// newest verifications of the days before where no later ones are known.
+    /// What `ids` come to, with failed verifications of the models that they profiled; without any,
+    /// the newest run of every series of the last day, and the newest verifications of the days
+    /// before where no later ones are known.
     ///
     /// - Throws: `HistoryError`.
     func outcome(_ ids: [Int64] = []) throws -> NightOutcome {
-        guard ids.isEmpty else { return NightOutcome(judgements: try judge(ids)) }
+        guard ids.isEmpty else {
+            let runs = try ids.map(store.summary)
+            let profiled = Set(runs.filter { !$0.isVerification }.map(\.run.modelPath))
+            let known =
+                profiled.isEmpty
+                ? [] : try store.newestOfEachSeries().filter { profiled.contains($0.run.modelPath) }
+            let failed = known.filter { run in
+                run.failure != nil && !known.contains { $0.supersedes(run) }
+            }
+            return NightOutcome(judgements: try judge(ids + failed.map(\.joined.id)))
+        }
         let recent = try store.newestOfTheLastDay()
-        let verified = Set(recent.filter(\.isVerification).map(\.run.modelPath))
+        let ids = Set(recent.map(\.joined.id))
+        let old = try store.newestOfEachSeries().filter {
+            $0.isVerification && !ids.contains($0.joined.id)
+        }
         let active = Set(recent.map(\.run.modelPath))
         let limit = recent.map(\.run.startedAt).max()
             .flatMap { try? Date($0, strategy: .iso8601) }?.addingTimeInterval(-Self.memory)
-        let earlier = try store.newestOfEachSeries().filter { run in
-            guard run.isVerification, !verified.contains(run.run.modelPath) else { return false }
-            if active.contains(run.run.modelPath) { return true }
+        func isRemembered(_ run: RunSummary) -> Bool {
             guard let limit, let date = try? Date(run.run.startedAt, strategy: .iso8601) else {
                 return false
             }
-            return try date >= limit && (run.failure != nil || isRegular(run))
+            return date >= limit
         }
-        let failed = earlier.filter { $0.failure != nil }
-        let all = recent + failed
-        let chosen = all.filter { run in
-            !(all + earlier).contains { $0.supersedes(run) }
+        let failed = old.filter { run in
+            run.failure != nil && (active.contains(run.run.modelPath) || isRemembered(run))
+                && !(recent + old).contains { $0.supersedes(run, onAnyMachine: true) }
         }
-        let dates = Dictionary(earlier.map { ($0.run.modelPath, $0.run.startedAt) }) { max($0, $1) }
-        let failing = Set(chosen.filter { $0.failure != nil }.map(\.run.modelPath))
+        let answered = Set((recent.filter(\.isVerification) + failed).map(\.run.modelPath))
+        let missed = try old.filter { run in
+            guard run.failure == nil, !answered.contains(run.run.modelPath) else { return false }
+            if active.contains(run.run.modelPath) { return true }
+            return try isRemembered(run) && isRegular(run)
+        }
+        let chosen =
+            recent.filter { run in !recent.contains { $0.supersedes(run) } } + failed
+        let dates = Dictionary(missed.map { ($0.run.modelPath, $0.run.startedAt) }) { max($0, $1) }
         return NightOutcome(
             judgements: try judge(chosen.map(\.joined.id)),
-            unverified: dates.filter { !failing.contains($0.key) }.map {
-                .init(model: $0.key, date: $0.value)
-            }.sorted { $0.model < $1.model })
+            unverified: dates.map { .init(model: $0.key, date: $0.value) }
+                .sorted { $0.model < $1.model }, isOfAll: true)
     }
 
     /// Whether a model was verified on several days, so that a night without it is missed.

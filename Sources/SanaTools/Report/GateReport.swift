@@ -157,7 +157,7 @@ extension LatencyGate.Finding {
 extension AccuracyGate {
     static func table(_ findings: [Finding]) -> TextTable {
         var table = TextTable([
-            ("layer", .left), ("baseline", .right), ("now", .right), ("verdict", .left),
+            ("layer", .left), ("rel. RMS before", .right), ("now", .right), ("verdict", .left),
         ])
         for finding in findings {
             table.append([

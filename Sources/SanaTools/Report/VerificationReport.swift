@@ -123,15 +123,17 @@ extension Verification {
         guard failing.allSatisfy({ metric.value($0.comparison).isFinite }) else {
             return "would pass at no tolerance: values are not finite or the golden is zero"
         }
-        if let wouldPassAt { return "would pass at tolerance \(Format.roundedUp(wouldPassAt))" }
+        if let wouldPassAt {
+            return "would pass at tolerance \(Format.roundedUp(wouldPassAt)) \(metric.rawValue)"
+        }
         guard let layer = failing.max(by: { excess($0) < excess($1) }) else { return nil }
         let (value, own) = (metric.value(layer.comparison), Format.scientific(layer.tolerance))
         if failing.count == 1 {
             return "would pass if \(layer.path.printable) had a tolerance of "
-                + "\(Format.roundedUp(value)); its own is \(own)"
+                + "\(Format.roundedUp(value)) \(metric.rawValue); its own is \(own)"
         }
         return "\(Format.counted(failing.count, "layer")) fail; the furthest from its tolerance of "
-            + "\(own) is \(layer.path.printable) with \(Format.scientific(value))"
+            + "\(own) is \(layer.path.printable) with \(Format.scientific(value)) \(metric.rawValue)"
     }
 
     /// Why a layer, or an entry of the golden, is the cause.
@@ -245,10 +247,12 @@ extension Verification {
         if !layer.passes {
             let value = metric.value(layer.comparison)
             remarks.append("FAIL")
-            if value.isFinite { remarks.append("would pass at \(Format.roundedUp(value))") }
+            if value.isFinite {
+                remarks.append("would pass at \(Format.roundedUp(value)) \(metric.rawValue)")
+            }
         }
         if layer.tolerance != tolerance {
-            remarks.append("tolerance \(Format.scientific(layer.tolerance))")
+            remarks.append("tolerance \(Format.scientific(layer.tolerance)) \(metric.rawValue)")
         }
         if layer.comparison.nonfinite > 0 {
             remarks.append("\(Format.counted(layer.comparison.nonfinite, "value")) not finite")

@@ -61,7 +61,11 @@ extension Attribution {
         var layers = layers.filter { $0.goldenNonfinite == 0 }
         guard layers.contains(where: { !$0.passes }) else { return nil }
         let suspicion = GoldenSuspicion(layers, inputs, noise: noise)
-        let suspects = evidence.hasHashes ? [] : suspicion.entries
+        // A layer with a tensor that is known to differ has a reason of its own to be off.
+        let changed = Set(
+            evidence.tensors.flatMap { inputs.owners(of: $0, among: layers.map(\.path)) })
+        let suspects =
+            evidence.hasHashes ? [] : suspicion.entries.filter { !changed.contains($0) }
         if !suspects.isEmpty {
             layers = layers.filter { !suspicion.isTainted($0, by: suspects) }
             guard layers.contains(where: { !$0.passes }) else {
