@@ -42,9 +42,6 @@ public struct PromptTokens: Sendable, Equatable {
         selected = [0] + (length - maxSequenceLength + 1..<length)
     }
 
-    /// Whether a kept position has a token; padding has none.
-    public var selectedMask: [Bool] { selected.map { $0 < ids.count } }
-
     /// Ids with padding.
     public func padded(with id: Int) -> [Int] {
         ids + Array(repeating: id, count: length - ids.count)

@@ -187,6 +187,8 @@ struct Gemma2Tests {
         let golden = try Gemma2Golden("plain")
         let (model, ids) = (try golden.model(), golden.texts[0])
         let cache = Gemma2Cache(ids: Array(ids.prefix(4)) + [50, 51])
+        _ = try model.forward([9, 9, 9], cache: cache, context())
+        #expect(cache.count == 0)
         _ = try model.forward(ids, cache: cache, context())
         #expect(cache.count == 4)
     }

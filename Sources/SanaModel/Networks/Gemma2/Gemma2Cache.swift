@@ -1,7 +1,7 @@
 /// Keys, values and results of the tokens that many texts begin with, such as an instruction before
 /// every prompt: they are computed once.
 ///
-/// The first text fills it. One forward at a time, always of the same model.
+/// The first text that begins so fills it. One forward at a time, always of the same model.
 public final class Gemma2Cache {
     /// Of one layer, a row for each token.
     struct Layer {
@@ -9,7 +9,7 @@ public final class Gemma2Cache {
         let values: Matrix
     }
 
-    /// The tokens to keep, fewer where the first text began with fewer of them.
+    /// The tokens to keep, fewer where the text that filled it began with fewer of them.
     private var ids: [Int]
     private(set) var layers: [Layer] = []
     /// Hidden states after the last norm; `nil` until filled.
@@ -44,6 +44,8 @@ public final class Gemma2Cache {
     func finish(_ text: [Int], states: Matrix, capsScores: Bool) {
         guard self.states == nil else { return }
         let count = shared(with: text)
+        // A text that begins otherwise leaves the cache to the next one.
+        guard count > 0 else { return }
         ids = Array(ids.prefix(count))
         (self.states, self.capsScores) = (states.copied(rows: count), capsScores)
     }

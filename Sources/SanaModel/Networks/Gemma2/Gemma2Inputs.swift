@@ -81,7 +81,9 @@ struct Gemma2Inputs {
         let heads = config.numAttentionHeads + 3 * config.numKeyValueHeads
         let channels = 3 * config.hiddenSize + 2 * config.intermediateSize
         let floats =
-            tokens * Double(channels + 2 * heads * config.headDim) + 1024 * Double(padded)
+            tokens * Double(channels + 2 * heads * config.headDim)
+            // Keys, values and scores of a block of queries, for up to 64 workers.
+            + 64 * Double(padded) * Double(2 * config.headDim + TokenSequence.block)
             + Double(texts.count) * Double(padded) * Double(config.hiddenSize)
         let memory = SanaInputs.physicalMemoryByteCount
         guard 4 * floats <= Double(memory) else {
