@@ -82,7 +82,7 @@ public final class PromptEncoder {
 
     /// - Throws: `PromptError`; `InputError` where the tokenizer has ids that the model has not.
     public func encode(
-        _ prompts: [String], _ options: PromptOptions = PromptOptions(), _ context: ForwardContext
+        _ prompts: [String], _ options: PromptOptions, _ context: ForwardContext
     ) throws -> PromptEmbeds {
         guard !prompts.isEmpty else { throw PromptError("there is no prompt") }
         let tokens = try prompts.map { try Self.tokens($0, options, tokenizer) }
@@ -106,7 +106,7 @@ public final class PromptEncoder {
     ///
     /// - Throws: as `encode`.
     public func encodeNegative(
-        _ negatives: [String], prompts: Int, _ options: PromptOptions = PromptOptions(),
+        _ negatives: [String], prompts: Int, _ options: PromptOptions,
         _ context: ForwardContext
     ) throws -> PromptEmbeds {
         guard negatives.count == 1 || negatives.count == prompts else {

@@ -50,6 +50,9 @@ public struct Weight: Sendable {
         if values != UnsafePointer(target) { target.update(from: values, count: columns) }
     }
 
+    /// Gives back the memory of a mapped file's pages, see `ByteView.releasePages`.
+    func releasePages() { stored(0..<rows).releasePages() }
+
     /// The stored bytes of the rows `range`.
     func stored(_ range: Range<Int>) -> ByteView {
         let bytes =

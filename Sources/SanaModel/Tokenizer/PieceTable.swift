@@ -91,10 +91,22 @@ struct PieceTable: Sendable {
         hasher.combine(bytes: piece)
         var slot = hasher.finalize() & (slots.count - 1)
         while slots[slot] >= 0 {
-            if Self.piece(ranges[Int(slots[slot])], bytes).elementsEqual(piece) { break }
+            if Self.isEqual(Self.piece(ranges[Int(slots[slot])], bytes), piece) { break }
             slot = (slot + 1) & (slots.count - 1)
         }
         return slot
+    }
+}
+
+extension PieceTable {
+    /// Neither is empty.
+    private static func isEqual(
+        _ one: UnsafeRawBufferPointer, _ other: UnsafeRawBufferPointer
+    ) -> Bool {
+        guard one.count == other.count, let a = one.baseAddress, let b = other.baseAddress else {
+            return false
+        }
+        return memcmp(a, b, one.count) == 0
     }
 }
 
@@ -109,3 +121,11 @@ struct TokenizerDefect: Error {
     let reason: String
     init(_ reason: String) { self.reason = reason }
 }
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
