@@ -43,6 +43,7 @@ let package = Package(
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
         .target(name: "CSignalCleanup"),
+        .target(name: "CSQLiteGuard"),
         .target(
             name: "SanaModel",
             dependencies: [
@@ -60,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaQuant", "SanaModel", "CSignalCleanup",
+                "SanaQuant", "SanaModel", "CSignalCleanup", "CSQLiteGuard",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),

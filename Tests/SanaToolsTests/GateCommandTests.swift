@@ -135,8 +135,8 @@ struct GateCommandTests {
         #expect(layers > 10)
         for attempt in 0..<12 {
             let process = try program.launch(healthy)
-            // The database grows a log when the run is written; later attempts wait longer for it.
-            let log = folder("h.sqlite-wal")
+            // A journal grows while the run is written; later attempts wait longer for it.
+            let log = folder("h.sqlite-journal")
             let end = Date().addingTimeInterval(5)
             while process.isRunning, Date() < end {
                 let size = (try? FileManager.default.attributesOfItem(atPath: log)[.size]) as? Int

@@ -47,7 +47,7 @@ struct HistoryStoreTests {
         #expect(layers[0].samples == 3 && layers[0].medianNs == 20)
         #expect(layers[1].relativePower == 0.1 && layers[1].verdict == "fail")
         #expect(try store.gateSamples(run).layers.map(\.wall) == [[30, 10, 20]])
-        #expect(try values("PRAGMA journal_mode") == ["wal"])
+        #expect(try values("PRAGMA journal_mode") == ["delete"])
         #expect(try values("SELECT DISTINCT model FROM layer_result") == ["a"])
     }
 

@@ -11,14 +11,18 @@ enum HistoryError: DiagnosticError {
     case absent(String)
     case noSuchBaseline(String, String)
 
-    init(_ error: DatabaseError, _ path: String) {
+    init(_ error: DatabaseError, _ path: String, isWriting: Bool) {
         let reason = error.message ?? "SQLite error \(error.resultCode.rawValue)"
         self =
             switch error.resultCode {
-            case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_ERROR, .SQLITE_CONSTRAINT:
+            case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_ERROR, .SQLITE_CONSTRAINT, .SQLITE_TOOBIG,
+                .SQLITE_MISMATCH:
                 .notDatabase(path, reason: reason)
+            case .SQLITE_INTERRUPT:
+                .notDatabase(path, reason: "reading it takes too long for its size")
             case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
-                .cannotWrite(path, reason: reason)
+                isWriting
+                    ? .cannotWrite(path, reason: reason) : .failed(path, reason: reason)
             default: .failed(path, reason: reason)
             }
     }

@@ -23,27 +23,25 @@ extension HistoryStore {
     ///
     /// - Throws: `HistoryError.noSuchRun`.
     func setBaseline(_ name: String, to ids: [Int64], at date: Date = Date()) throws {
-        try translatingErrors {
-            try queue.write { db in
-                for id in ids {
-                    let new = try RunSummary.fetchOne(
-                        db, sql: RunSummary.sql + " WHERE run.id = ?", arguments: [id])
-                    guard let new else { throw HistoryError.noSuchRun(path, id) }
-                    let old = try RunSummary.fetchAll(
-                        db,
-                        sql: RunSummary.sql
-                            + " WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?)",
-                        arguments: [name])
-                    for run in old where run.joined.seriesId == new.joined.seriesId {
-                        try BaselineRow
-                            .filter(
-                                Column("name") == name && Column("run_id") == run.joined.id
-                            ).deleteAll(db)
-                    }
-                    var row = BaselineRow(
-                        name: name, runId: id, setAt: date.formatted(.iso8601))
-                    try row.insert(db)
+        try writing { db in
+            for id in ids {
+                let new = try RunSummary.fetchOne(
+                    db, sql: RunSummary.sql + " WHERE run.id = ?", arguments: [id])
+                guard let new else { throw HistoryError.noSuchRun(path, id) }
+                let old = try RunSummary.fetchAll(
+                    db,
+                    sql: RunSummary.sql
+                        + " WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?)",
+                    arguments: [name])
+                for run in old where run.joined.seriesId == new.joined.seriesId {
+                    try BaselineRow
+                        .filter(
+                            Column("name") == name && Column("run_id") == run.joined.id
+                        ).deleteAll(db)
                 }
+                var row = BaselineRow(
+                    name: name, runId: id, setAt: date.formatted(.iso8601))
+                try row.insert(db)
             }
         }
     }
@@ -52,11 +50,9 @@ extension HistoryStore {
     ///
     /// - Throws: `HistoryError.noSuchBaseline`.
     func removeBaseline(_ name: String) throws {
-        try translatingErrors {
-            try queue.write { db in
-                let count = try BaselineRow.filter(Column("name") == name).deleteAll(db)
-                if count == 0 { throw HistoryError.noSuchBaseline(path, name) }
-            }
+        try writing { db in
+            let count = try BaselineRow.filter(Column("name") == name).deleteAll(db)
+            if count == 0 { throw HistoryError.noSuchBaseline(path, name) }
         }
     }
 
@@ -65,24 +61,24 @@ extension HistoryStore {
     ///
     /// - Returns: the number of runs that went.
     func prune(keeping keep: Int) throws -> Int {
-        try translatingErrors {
-            let count = try queue.write { db in
-                try db.execute(
-                    sql: """
-                        DELETE FROM run WHERE id IN (
-                            SELECT id FROM (
-                                SELECT id, ROW_NUMBER() OVER (
-                                    PARTITION BY series_id ORDER BY started_at DESC, id DESC) AS place
-                                FROM run)
-                            WHERE place > ?)
-                        AND id NOT IN (SELECT run_id FROM baseline)
-                        """, arguments: [keep])
-                let count = db.changesCount
-                try LayerSet.removeUnused(db)
-                return count
-            }
-            if count > 0 { try queue.vacuum() }
+        let count = try writing { db in
+            try db.execute(
+                sql: """
+                    DELETE FROM run WHERE id IN (
+                        SELECT id FROM (
+                            SELECT id, ROW_NUMBER() OVER (
+                                PARTITION BY series_id ORDER BY started_at DESC, id DESC) AS place
+                            FROM run)
+                        WHERE place > ?)
+                    AND id NOT IN (SELECT run_id FROM baseline)
+                    """, arguments: [keep])
+            let count = db.changesCount
+            try LayerSet.removeUnused(db)
             return count
         }
+        if count > 0 {
+            try translatingErrors { try queue.writeWithoutTransaction(HistoryFile.vacuum) }
+        }
+        return count
     }
 }

@@ -8,15 +8,14 @@ extension HistoryStore {
     func export(
         _ runs: [Int64], _ body: ([(name: String, value: JSONValue)]) throws -> Void
     ) throws {
-        try translatingErrors {
-            try queue.read { db in
-                let places = runs.map { _ in "?" }.joined(separator: ",")
+        try reading { db in
+            let all = try runs.isEmpty ? Int64.fetchAll(db, sql: "SELECT id FROM run") : runs
+            for run in all.sorted() {
                 let cursor = try Row.fetchCursor(
-                    db,
-                    sql: "SELECT * FROM layer_result"
-                        + (runs.isEmpty ? "" : " WHERE run_id IN (\(places))")
-                        + " ORDER BY run_id, path", arguments: StatementArguments(runs))
+                    db, sql: "SELECT * FROM layer_result WHERE run_id = ? ORDER BY path",
+                    arguments: [run])
                 while let row = try cursor.next() {
+                    try row.requireFinite()
                     try body(row.map { ($0, JSONValue($1)) })
                 }
             }

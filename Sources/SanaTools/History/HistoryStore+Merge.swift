@@ -11,21 +11,18 @@ extension HistoryStore {
 
     /// Adds the runs of another history that this one lacks, all of them or none.
     ///
-    /// A run is known by its UUID, so merging twice, or in any order, gives the same runs. An older
-    /// schema is brought up to date in memory; the other file is only read.
+    /// A run is known by its UUID, so merging twice, or in any order, gives the same runs. The other file is
+    /// only read: its rows must pass the checks of our own tables first.
     ///
     /// - Throws: the errors of opening a history.
     func merge(
         _ other: String, progress: (_ completed: Int, _ total: Int) -> Void = { _, _ in }
     ) throws -> Merged {
-        let source = try HistoryStore(path: other, creating: false)
-        return try source.translatingErrors {
-            try source.queue.read { theirs in
-                try translatingErrors {
-                    try queue.write { ours in
-                        try HistoryMerge(source: source, theirs: theirs, ours: ours).run(progress)
-                    }
-                }
+        // Read to the end before our database is locked.
+        let source = try HistoryStore(copying: other)
+        return try source.reading { theirs in
+            try writing { ours in
+                try HistoryMerge(source: source, theirs: theirs, ours: ours).run(progress)
             }
         }
     }
@@ -54,7 +51,7 @@ private struct HistoryMerge {
                 try copy(run, layers)
             } catch let error as DatabaseError where error.resultCode == .SQLITE_CONSTRAINT {
                 // What our schema does not take is theirs.
-                throw HistoryError(error, source.path)
+                throw HistoryError(error, source.path, isWriting: false)
             }
             added += 1
         }
@@ -101,6 +98,7 @@ private struct HistoryMerge {
                 return row
             }, ours)
         let latencies = try read { try LatencyRow.filter(mine).fetchAll(theirs) }.map {
+            try $0.check()
             var row = $0
             row.layerId = try layer(row.layerId)
             return row

@@ -9,50 +9,48 @@ extension HistoryStore {
     /// - Throws: `HistoryError`.
     @discardableResult
     func record(_ record: RunRecord) throws -> Int64 {
-        try translatingErrors {
-            try queue.write { db in
-                let machine = Machine.current
-                let machineID = try Self.machine(machine, db)
-                let model = ModelRow(
-                    digest: record.modelDigest, dtype: record.dtype,
-                    name: record.model.lastPathComponent)
-                let modelID = try Self.find(model.request, orInsert: model, db)
-                var layers: [Int64] = []
-                for layer in record.layers {
-                    layers.append(
-                        try Self.find(
-                            LayerRow.filter(Column("path") == layer.path),
-                            orInsert: LayerRow(path: layer.path), db))
-                }
-                let named = Array(zip(layers, record.layers))
-                let latencies = try named.filter { !$1.samples.isEmpty }.map {
-                    try LatencyRow(runId: 0, layerId: $0, wall: $1.samples, cpu: $1.cpu)
-                }
-                var run = RunRow(record, machine: machineID, model: modelID)
-                run.errorSet = try AccuracyRow.set(
-                    named.compactMap { id, layer in
-                        layer.accuracy.map { AccuracyRow($0, layer: id) }
-                    }, db)
-                run.workSet = try LayerWorkRow.set(
-                    named.compactMap { id, layer in
-                        layer.work.map {
-                            LayerWorkRow(
-                                setId: 0, layerId: id, kind: $0.kind, operations: $0.operations,
-                                bytes: $0.bytes)
-                        }
-                    }, db)
-                let runID = try Self.insert(
-                    &run, model: model, machine: machine.fingerprint, latencies, db)
-                for (index, item) in (record.profile?.repetitions ?? []).enumerated() {
-                    var row = RepetitionRow(
-                        runId: runID, repetition: index, canaryGflops: item.canaryGFLOPS,
-                        canaryCpuGflops: item.canaryCPUGFLOPS, otherLoad: item.otherLoad,
-                        canaryCpuNs: item.canaryCPUNanoseconds,
-                        modelCpuNs: item.cpuNanoseconds)
-                    try row.insert(db)
-                }
-                return runID
+        try writing { db in
+            let machine = Machine.current
+            let machineID = try Self.machine(machine, db)
+            let model = ModelRow(
+                digest: record.modelDigest, dtype: record.dtype,
+                name: record.model.lastPathComponent)
+            let modelID = try Self.find(model.request, orInsert: model, db)
+            var layers: [Int64] = []
+            for layer in record.layers {
+                layers.append(
+                    try Self.find(
+                        LayerRow.filter(Column("path") == layer.path),
+                        orInsert: LayerRow(path: layer.path), db))
             }
+            let named = Array(zip(layers, record.layers))
+            let latencies = try named.filter { !$1.samples.isEmpty }.map {
+                try LatencyRow(runId: 0, layerId: $0, wall: $1.samples, cpu: $1.cpu)
+            }
+            var run = RunRow(record, machine: machineID, model: modelID)
+            run.errorSet = try AccuracyRow.set(
+                named.compactMap { id, layer in
+                    layer.accuracy.map { AccuracyRow($0, layer: id) }
+                }, db)
+            run.workSet = try LayerWorkRow.set(
+                named.compactMap { id, layer in
+                    layer.work.map {
+                        LayerWorkRow(
+                            setId: 0, layerId: id, kind: $0.kind, operations: $0.operations,
+                            bytes: $0.bytes)
+                    }
+                }, db)
+            let runID = try Self.insert(
+                &run, model: model, machine: machine.fingerprint, latencies, db)
+            for (index, item) in (record.profile?.repetitions ?? []).enumerated() {
+                var row = RepetitionRow(
+                    runId: runID, repetition: index, canaryGflops: item.canaryGFLOPS,
+                    canaryCpuGflops: item.canaryCPUGFLOPS, otherLoad: item.otherLoad,
+                    canaryCpuNs: item.canaryCPUNanoseconds,
+                    modelCpuNs: item.cpuNanoseconds)
+                try row.insert(db)
+            }
+            return runID
         }
     }
 

@@ -4,17 +4,18 @@ import SanaModel
 
 /// The SQLite database of all runs.
 ///
-/// Write-ahead logging and a busy timeout let several processes write; each run is one transaction,
-/// so a run that dies leaves nothing.
+/// A busy timeout lets several processes write; each run is one transaction, so a run that dies leaves
+/// nothing. Reading writes no file, whoever the database is of and wherever it is.
 struct HistoryStore: Sendable {
     let path: String
     let queue: DatabaseQueue
+    private let isWritable: Bool
 
     /// Opens the database, making it and its folder when asked to.
     ///
     /// - Throws: `HistoryError`, `FileError`.
     init(path: String, creating: Bool) throws {
-        self.path = path
+        (self.path, isWritable) = (path, creating)
         if creating {
             do {
                 try FileManager.default.createFolder(path.parentFolder)
@@ -26,38 +27,18 @@ struct HistoryStore: Sendable {
         }
         // A folder, pipe or device is told as such; SQLite would wait for a pipe.
         if path.pathExists { _ = try ByteView(mapping: path) }
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(30)
-        configuration.foreignKeysEnabled = true
-        configuration.readonly = !creating
-        if creating { configuration.journalMode = .wal }
-        do {
-            let file = try DatabaseQueue(path: path, configuration: configuration)
-            let isCurrent = try file.read { db in
-                let version = try Schema.version(db)
-                if version == .newer { throw HistoryError.newerSchema(path) }
-                // Never write into, or read from, a database that is somebody else's.
-                let tables = try String.fetchAll(
-                    db, sql: "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'")
-                let isNew = creating && tables.isEmpty
-                guard version != .foreign, isNew || version != .known(0) else {
-                    throw HistoryError.notDatabase(path, reason: "it is no history of sana-tools")
-                }
-                return version == .known(Schema.migrations.count)
-            }
-            if creating { try file.writeWithoutTransaction { try Schema.migrate($0) } }
-            queue = creating || isCurrent ? file : try Self.migratedCopy(file)
-        } catch let error as DatabaseError {
-            throw HistoryError(error, path)
+        queue = try Self.translating(path, isWriting: creating) {
+            try creating ? HistoryFile.writable(path) : HistoryFile.readable(path)
         }
     }
 
-    /// The content of a file of an older schema that is only to be read, brought up to date in memory.
-    private static func migratedCopy(_ file: DatabaseQueue) throws -> DatabaseQueue {
-        let copy = try DatabaseQueue()
-        try file.backup(to: copy)
-        try copy.writeWithoutTransaction { try Schema.migrate($0) }
-        return copy
+    /// A checked copy of all rows of a file that is only read, see `HistoryFile.staged`.
+    ///
+    /// - Throws: `HistoryError`, `FileError`.
+    init(copying path: String) throws {
+        (self.path, isWritable) = (path, false)
+        _ = try ByteView(mapping: path)
+        queue = try Self.translating(path, isWriting: false) { try HistoryFile.staged(path) }
     }
 
     /// The newest runs, newest first.
@@ -93,13 +74,31 @@ struct HistoryStore: Sendable {
         try translatingErrors { try queue.read(body) }
     }
 
+    /// Runs `body` in a transaction.
+    func writing<Result>(_ body: (Database) throws -> Result) throws -> Result {
+        guard isWritable else {
+            throw HistoryError.cannotWrite(path, reason: "it was opened to be read")
+        }
+        return try translatingErrors { try queue.write(body) }
+    }
+
     func translatingErrors<Result>(_ body: () throws -> Result) throws -> Result {
+        try Self.translating(path, isWriting: isWritable, body)
+    }
+
+    private static func translating<Result>(
+        _ path: String, isWriting: Bool, _ body: () throws -> Result
+    ) throws -> Result {
         do {
             return try body()
         } catch let error as DatabaseError {
-            throw HistoryError(error, path)
+            throw HistoryError(error, path, isWriting: isWriting)
         } catch let error as any DiagnosticError {
             throw error
+        } catch let failure as SchemaCheck.Failure {
+            throw HistoryError.notDatabase(path, reason: failure.reason)
+        } catch is SchemaCheck.IsNewer {
+            throw HistoryError.newerSchema(path)
         } catch {
             // A row whose values are not of the schema's types.
             throw HistoryError.notDatabase(path, reason: "\(error)".printable)

@@ -2,12 +2,29 @@ import Foundation
 import GRDB
 
 /// What a query gives: columns in snake case, properties in camel case.
-protocol HistoryColumns: Codable, FetchableRecord, Sendable {}
+protocol HistoryColumns: Codable, FetchableRecord, Sendable {
+    var quantities: [Double?] { get }
+}
 
 extension HistoryColumns {
     static var databaseColumnDecodingStrategy: DatabaseColumnDecodingStrategy {
         .convertFromSnakeCase
     }
+}
+
+extension HistoryColumns {
+    /// Infinities, which no writer of ours leaves, would break what is computed and drawn of them.
+    init(row: Row) throws {
+        try row.requireFinite()
+        self = try FetchableRecordDecoder().decode(Self.self, from: row)
+        guard quantities.allSatisfy({ $0 ?? 0 >= 0 }) else {
+            throw DatabaseError(
+                resultCode: .SQLITE_CONSTRAINT, message: "a quantity is negative")
+        }
+    }
+
+    /// Values that cannot be negative.
+    var quantities: [Double?] { [] }
 }
 
 /// A row of a table.
@@ -112,6 +129,15 @@ struct RunRow: NumberedRow {
     static let isSoundSQL =
         "(run.verdict IS NULL OR run.verdict = 'pass') AND run.problems IS NULL AND NOT run.allowed"
 
+    var quantities: [Double?] {
+        [
+            canaryGflops, tolerance, seconds, loadSeconds, int8Gops, readBandwidth, peakGflops,
+            outputRelativeRms, outputRelativePower, totalMedianNs, Double(peakRssBytes),
+            storedBytes.map(Double.init), Double(threads), Double(batch), Double(height),
+            Double(width), Double(captionTokens),
+        ]
+    }
+
     /// The lines of `problems`.
     var problemLines: [String] { problems?.split(separator: "\n").map(String.init) ?? [] }
 }
@@ -128,6 +154,13 @@ struct RepetitionRow: HistoryRow {
     /// CPU time of the canary and of the forward next to it; `nil` in runs of old versions.
     let canaryCpuNs: Int?
     let modelCpuNs: Int?
+
+    var quantities: [Double?] {
+        [
+            canaryGflops, canaryCpuGflops, otherLoad, canaryCpuNs.map(Double.init),
+            modelCpuNs.map(Double.init),
+        ]
+    }
 }
 
 /// The arithmetic of one layer of a profile.
@@ -176,6 +209,16 @@ struct LatencyRow: HistoryRow {
         medianNs = wall.map(Double.init).median
         self.wall = try PackedSamples.encode(wall)
         self.cpu = cpu.count == wall.count ? try PackedSamples.encode(cpu) : nil
+    }
+
+    /// - Throws: `DatabaseError` where samples and what is said of them differ.
+    func check() throws {
+        let values = try PackedSamples.decode(wall, count: samples).map(Double.init)
+        if let cpu { _ = try PackedSamples.decode(cpu, count: samples) }
+        guard values.median == medianNs else {
+            throw DatabaseError(
+                resultCode: .SQLITE_CONSTRAINT, message: "a median is not that of its samples")
+        }
     }
 }
 

@@ -49,4 +49,11 @@ struct LayerResult: HistoryColumns {
     let inheritedRelativeRms: Double?
     let tolerance: Double?
     let verdict: String?
+
+    var quantities: [Double?] {
+        [
+            medianNs, relativeRms, relativePower, maxAbs, ownRelativeRms, inheritedRelativeRms,
+            tolerance,
+        ]
+    }
 }

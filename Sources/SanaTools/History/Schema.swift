@@ -16,6 +16,9 @@ enum Schema {
         Migration(name: "5 series and packed samples", migrate: addSeries),
     ]
 
+    static let migrationTable = "grdb_migrations"
+    static let viewName = "layer_result"
+
     /// What the table of migrations says.
     enum Version: Equatable {
         /// So many migrations took place; 0 in a new database.
@@ -27,7 +30,7 @@ enum Schema {
     }
 
     static func version(_ db: Database) throws -> Version {
-        guard try db.tableExists("grdb_migrations") else { return .known(0) }
+        guard try db.tableExists(migrationTable) else { return .known(0) }
         let done = try Set(String.fetchAll(db, sql: "SELECT identifier FROM grdb_migrations"))
         let names = migrations.map(\.name)
         if done.count > names.count, done.isSuperset(of: names) { return .newer }
