@@ -66,8 +66,8 @@ struct HistoryHostileTests {
             _ = try store.work(of: run)
         }
         try store.export([]) { _ in }
-        let judgements = try Gate(store: store).judge()
-        _ = try ReportPage(store: store, judgements: judgements).html()
+        let outcome = try Gate(store: store).outcome()
+        _ = try ReportPage(store: store, outcome: outcome).html()
     }
 
     private static let endless = "WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"

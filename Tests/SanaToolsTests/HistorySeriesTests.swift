@@ -126,6 +126,19 @@ struct HistorySeriesTests {
             try store.runs(ofSeries: last.joined.seriesId, limit: 2).map(\.joined.id) == [4, 5])
     }
 
+    @Test("a judgement says since which run the weights have changed")
+    func changedWeights() throws {
+        let store = try HistoryStore(path: folder("h"), creating: true)
+        for digest in ["d", "d", "d2"] { try store.record(record(digest: digest)) }
+        let changed = try Gate(store: store).judge()
+        #expect(changed.count == 1)
+        #expect(changed[0].heading.contains("weights changed since run 2"))
+        #expect(changed[0].json["weights_changed_since"]?.int == 2)
+        let same = try Gate(store: store).judge([2])
+        #expect(!same[0].heading.contains("weights changed"))
+        #expect(same[0].json["weights_changed_since"]?.int == nil)
+    }
+
     @Test("equal errors and work are stored once, and go with the last run that has them")
     func sharedSets() throws {
         let store = try HistoryStore(path: folder("h"), creating: true)

@@ -13,6 +13,7 @@ extension Gate.Judgement {
             "reference": .text(run.run.reference),
             "baseline": .array(baseline.map { .int(Int($0.joined.id)) }),
             "pooled": .array(pooled.map { .int(Int($0.joined.id)) }),
+            "weights_changed_since": weightsChangedSince.map { .int(Int($0)) } ?? .null,
             "failure": .text(failure), "allowed": .bool(run.run.allowed),
             "reason": .text(reason), "doubts": .array((latency?.doubts ?? []).map { .string($0) }),
             "canary_gflops": .fields([
@@ -44,12 +45,18 @@ extension Gate.Judgement {
             + (runs.isEmpty ? ")" : " against \(runs))")
         return subject + ((failure ?? reason).map { ": \($0)" } ?? "") + summary
             + (run.run.allowed ? "\n  the golden of other weights was allowed" : "")
+            + (weightsChangedSince.map { "\n  weights changed since run \($0)" } ?? "")
             + ((drift.flatMap(\.warning).map { [$0] } ?? []) + (latency?.doubts ?? []))
             .map { "\n  \($0)" }.joined()
             + (unmatched.isEmpty
                 ? ""
                 : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))"
                     + (unmatched.count > 5 ? " and \(unmatched.count - 5) more" : ""))
+    }
+
+    /// The newest run of the baseline that had other weights; `nil` where all had the same.
+    private var weightsChangedSince: Int64? {
+        baseline.last { $0.joined.digest != run.joined.digest }?.joined.id
     }
 
     private var summary: String {
