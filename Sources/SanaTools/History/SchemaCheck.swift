@@ -67,7 +67,8 @@ struct SchemaCheck {
             try Self.require(table, columns, db)
             // Nothing executes it, but no table of ours has such text.
             if let text = texts[table], text != reference.texts[table], text.contains(";") {
-                throw Failure(reason: "the definition of table '\(table)' has more than one statement")
+                throw Failure(
+                    reason: "the definition of table '\(table)' has more than one statement")
             }
         }
         isOurs =
