@@ -95,6 +95,7 @@ public enum Converter {
                 replaceExisting: options.replaceExisting,
                 sources: source.files.map(\.diskPath) + source.adapters.map(\.path))
         }
+        if options.verifyWrite { try paths.forEach(OutputTargetError.checkReadable) }
         let outputs = try paths.map {
             try OutputFile($0, replaceExisting: options.replaceExisting)
         }

@@ -1,4 +1,3 @@
-import Dispatch
 import SanaModel
 import Synchronization
 
@@ -12,6 +11,9 @@ import Synchronization
 
 /// A file that appears under its name complete, or not at all.
 ///
+/// Where a pipe or a device stands under the name, it is written to; a link is never replaced nor
+/// written through, see `OutputTarget`.
+///
 /// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file
 /// rather than `O_TMPFILE`, because replacing takes a rename from a name and not every file system
 /// has nameless files. A file that is dropped without `commit()` is removed; for signals see
@@ -22,6 +24,8 @@ public final class OutputFile {
     public let path: String
     /// The path until `commit()`.
     public let temporaryPath: String
+    /// Whether this writes to a pipe or a device, which cannot be read back.
+    public let isStream: Bool
     private static let syncedByteCount = 64 << 20
     private let replacesExisting: Bool
     private var descriptor: Int32
@@ -35,9 +39,15 @@ public final class OutputFile {
     ///
     /// - Throws: `OutputExistsError`, or `FileError` (`create`).
     public init(_ path: String, replaceExisting: Bool) throws {
-        try Self.checkAbsent(path, replaceExisting: replaceExisting)
+        let target = try Self.check(path, replaceExisting: replaceExisting)
         self.path = path
         replacesExisting = replaceExisting
+        isStream = target != .file
+        guard target == .file else {
+            temporaryPath = path
+            descriptor = try target.open(path)
+            return
+        }
         temporaryPath = path.parentFolder.appendingPath(
             ".\(path.lastPathComponent).tmp-\(getpid())")
         Self.removeAbandoned(beside: path)
@@ -95,12 +105,18 @@ public final class OutputFile {
 
     /// Checks that `path` may be written.
     ///
-    /// - Throws: `OutputExistsError`, or `FileError` when a folder stands there.
+    /// - Throws: `OutputExistsError`, `OutputTargetError`, or `FileError` when a folder stands
+    ///   there.
     public static func checkAbsent(_ path: String, replaceExisting: Bool) throws {
+        _ = try check(path, replaceExisting: replaceExisting)
+    }
+
+    private static func check(_ path: String, replaceExisting: Bool) throws -> OutputTarget {
         var status = stat()
-        guard lstat(path, &status) == 0 else { return }
-        if path.isFolder { throw FileError(.create, path, code: EISDIR) }
-        guard replaceExisting else { throw OutputExistsError(path: path) }
+        guard lstat(path, &status) == 0 else { return .file }
+        let target = try OutputTarget(path)
+        guard target != .file || replaceExisting else { throw OutputExistsError(path: path) }
+        return target
     }
 
     /// Appends `bytes`.
@@ -116,6 +132,7 @@ public final class OutputFile {
             }
             rest = UnsafeRawBufferPointer(rebasing: rest[written...])
         }
+        if isStream { return }
         unsyncedByteCount += bytes.count
         if unsyncedByteCount >= Self.syncedByteCount { startSyncing() }
     }
@@ -125,6 +142,7 @@ public final class OutputFile {
 
     /// Has the disk take what was written, beside whatever else is done; `commit()` tells of errors.
     public func startSyncing() {
+        if isStream { return }
         unsyncedByteCount = 0
         disk.startSyncing(descriptor)
     }
@@ -133,6 +151,8 @@ public final class OutputFile {
     ///
     /// - Throws: `FileError`, `OutputExistsError`; nothing is left under a new name then.
     public func commit() throws {
+        if isStream { return }
+        disk.wait()
         disk.startSyncing(descriptor)
         let code = disk.wait()
         guard code == 0 else { throw FileError(.write, path, code: code) }
@@ -152,23 +172,58 @@ public final class OutputFile {
 }
 
 /// Has the disk take what was written to a file, on a thread of its own.
-private final class Disk: Sendable {
-    private let queue = DispatchQueue(label: "sana-tools.disk")
+///
+/// Without memory for a thread it is done at once; Dispatch would wait for ever for memory. One
+/// caller at a time.
+private final class Disk: @unchecked Sendable {
+    private var thread: pthread_t?
+    private let isBusy = Atomic<Bool>(false)
     /// The first error: the system reports it once.
     private let failure = Atomic<Int32>(0)
 
+    /// Does nothing while the disk is still busy with what was written before.
     func startSyncing(_ descriptor: Int32) {
-        queue.async {
-            guard fsync(descriptor) != 0, self.failure.load(ordering: .relaxed) == 0 else { return }
-            self.failure.store(errno, ordering: .relaxed)
-        }
+        guard !isBusy.load(ordering: .acquiring) else { return }
+        wait()
+        isBusy.store(true, ordering: .relaxed)
+        let task = Unmanaged.passRetained(SyncTask(disk: self, descriptor: descriptor))
+        var created = pthread_t()
+        let refusal = pthread_create(
+            &created, nil,
+            { argument in
+                guard let argument else { return nil }
+                Unmanaged<SyncTask>.fromOpaque(argument).takeRetainedValue().run()
+                return nil
+            }, task.toOpaque())
+        if refusal == 0 { thread = created } else { task.takeRetainedValue().run() }
     }
 
     /// Waits for the disk.
     ///
     /// - Returns: the error, or 0.
     @discardableResult
-    func wait() -> Int32 { queue.sync { failure.load(ordering: .relaxed) } }
+    func wait() -> Int32 {
+        if let thread { pthread_join(thread, nil) }
+        thread = nil
+        return failure.load(ordering: .relaxed)
+    }
+
+    fileprivate func sync(_ descriptor: Int32) {
+        if fsync(descriptor) != 0, failure.load(ordering: .relaxed) == 0 {
+            failure.store(errno, ordering: .relaxed)
+        }
+        isBusy.store(false, ordering: .releasing)
+    }
+}
+
+/// What the thread is handed.
+private final class SyncTask: Sendable {
+    private let disk: Disk
+    private let descriptor: Int32
+
+    init(disk: Disk, descriptor: Int32) { (self.disk, self.descriptor) = (disk, descriptor) }
+
+    func run() { disk.sync(descriptor) }
 }
 
 /// An output that exists already and may not be replaced.
