@@ -38,8 +38,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
-        .systemLibrary(
-            name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .target(name: "COpenBLAS", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
         .target(name: "CSignalCleanup"),
@@ -47,7 +46,7 @@ let package = Package(
         .target(
             name: "SanaModel",
             dependencies: [
-                "CSanaCanary", "CSanaKernels", "COpenBLAS",
+                "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),

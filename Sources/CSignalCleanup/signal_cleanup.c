@@ -2,8 +2,10 @@
 
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { SLOTS = 1024 };
@@ -50,13 +52,41 @@ static void interrupted(int number) {
     raise(number);
 }
 
+static _Noreturn void end(const char *message, int code) {
+    clean_up();
+    pid_t running = atomic_load(&child);
+    if (running > 0) kill(running, SIGTERM);
+    ssize_t written = write(STDERR_FILENO, message, strlen(message));
+    (void)written;
+    _exit(code);
+}
+
 static void input_cut_off(int number) {
     (void)number;
-    static const char message[] = "sana-tools: error: an input file was cut off while it was read\n";
-    clean_up();
-    ssize_t written = write(STDERR_FILENO, message, sizeof message - 1);
-    (void)written;
-    _exit(74);
+    end("sana-tools: error: an input file was cut off while it was read\n", 74);
+}
+
+static const char memory_is_short[] =
+    "sana-tools: error: not enough memory\n"
+    "  remedy: raise the limit on memory (ulimit -v), use fewer --threads, or another machine\n";
+
+/// Bytes that a process which goes on can always map.
+enum { LEAST_ROOM = 16 << 20 };
+
+static void stopped_itself(int number) {
+    void *probe = mmap(NULL, LEAST_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (probe == MAP_FAILED) end(memory_is_short, 74);
+    end(number == SIGSEGV
+            ? "sana-tools: internal error: memory was used that is not the program's (or could not be had)\n"
+            : "sana-tools: internal error: the program stopped itself: a check of its own failed, or memory could not "
+              "be had\n",
+        70);
+}
+
+_Noreturn void signal_cleanup_out_of_memory(long byte_count) {
+    char message[128];
+    snprintf(message, sizeof message, "sana-tools: error: not enough memory: %ld bytes were asked for\n", byte_count);
+    end(message, 74);
 }
 
 void signal_cleanup_install(void) {
@@ -70,4 +100,13 @@ void signal_cleanup_install(void) {
     }
     sigprocmask(SIG_UNBLOCK, &unblocked, NULL);
     signal(SIGBUS, input_cut_off);
+    if (getenv("SWIFT_BACKTRACE")) return;
+    // On a stack of its own, for one that is used up.
+    static char space[64 << 10];
+    stack_t stack = {.ss_sp = space, .ss_size = sizeof space};
+    sigaltstack(&stack, NULL);
+    struct sigaction action = {.sa_handler = stopped_itself, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    static const int traps[] = {SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGFPE};
+    for (size_t index = 0; index < sizeof traps / sizeof *traps; index++) sigaction(traps[index], &action, NULL);
 }

@@ -47,6 +47,19 @@ public struct BadDataError: DiagnosticError {
     public var description: String { "\(file.printable): \(reason)" }
 }
 
+/// Memory that the system does not give.
+public struct MemoryError: DiagnosticError {
+    public let description: String
+
+    /// - Parameter description: what there is not enough of, and for what.
+    public init(_ description: String) { self.description = description }
+
+    public var category: DiagnosticCategory { .inputOutput }
+    public var remedy: String? {
+        "raise the limit on memory (ulimit -v), use fewer --threads, or another machine"
+    }
+}
+
 /// A file operation that the operating system refused.
 public struct FileError: DiagnosticError {
     /// What was being done.

@@ -126,12 +126,11 @@ public struct KernelRates: Sendable {
     private static func blas(
         _ x: Matrix, _ weight: FloatBuffer, rows: Int, _ y: Matrix, threads: Int
     ) {
-        openblas_set_num_threads(Int32(threads))
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(x.rows), Int32(rows), Int32(x.columns),
-            1, x.pointer, Int32(x.columns), weight.pointer, Int32(x.columns), 0, y.pointer,
-            Int32(rows))
-        openblas_stop_threads()
+        blas_set_threads(Int32(threads))
+        blas_sgemm(
+            1, Int32(x.rows), Int32(rows), Int32(x.columns), 1, x.pointer, Int32(x.columns),
+            weight.pointer, Int32(x.columns), 0, y.pointer, Int32(rows))
+        blas_set_threads(1)
     }
 
     private static func passes(workers: WorkerPool, repetitions: Int) -> [Pass] {

@@ -21,6 +21,22 @@ public enum Arithmetic {
         return "\(Kernels.name), OpenBLAS \(blasCore)"
     }
 
+    /// Gets ready to multiply on as many threads as `workers` has.
+    ///
+    /// - Parameter needsBLAS: whether OpenBLAS will be called even where our own kernels multiply.
+    /// - Throws: `MemoryError`.
+    public static func prepare(for workers: WorkerPool, needsBLAS: Bool = false) throws(MemoryError)
+    {
+        guard needsBLAS || Kernels.best.multiplies_f32 == 0 else { return }
+        try prepareBLAS(callers: workers.threadCount)
+    }
+
+    /// Loads OpenBLAS for that many calls at a time.
+    static func prepareBLAS(callers: Int) throws(MemoryError) {
+        guard let problem = blas_prepare(Int32(clamping: callers)) else { return }
+        throw MemoryError(String(cString: problem))
+    }
+
     /// The processor that OpenBLAS takes this one for; `Prescott` where it knows none of it.
-    public static var blasCore: String { String(cString: openblas_get_corename()) }
+    public static var blasCore: String { String(cString: blas_core()) }
 }

@@ -130,7 +130,7 @@ public struct MemoryCanary {
         let start = ContinuousClock.now
         workers.run(pieces) { piece, _ in
             for _ in 0..<rounds {
-                _ = cblas_sasum(Int32(pieceFloats), memory.pointer + piece * pieceFloats, 1)
+                _ = blas_sasum(Int32(pieceFloats), memory.pointer + piece * pieceFloats)
             }
         }
         let seconds = (ContinuousClock.now - start).inSeconds

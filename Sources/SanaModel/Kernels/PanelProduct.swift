@@ -77,9 +77,9 @@ enum PanelProduct {
                 (y + token * outputStride).update(from: bias, count: rows)
             }
         }
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(rows), Int32(columns), 1,
-            x, Int32(stride), panel, Int32(columns), bias == nil ? 0 : 1, y, Int32(outputStride))
+        blas_sgemm(
+            1, Int32(tokens), Int32(rows), Int32(columns), 1, x, Int32(stride), panel,
+            Int32(columns), bias == nil ? 0 : 1, y, Int32(outputStride))
     }
 
     /// y = y + x · panelᵀ, as `multiply`.
@@ -93,8 +93,8 @@ enum PanelProduct {
                 x, stride, tokens, columns, panel, rows, y, outputStride)
             return
         }
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasTrans, Int32(tokens), Int32(rows), Int32(columns), 1,
-            x, Int32(stride), panel, Int32(columns), 1, y, Int32(outputStride))
+        blas_sgemm(
+            1, Int32(tokens), Int32(rows), Int32(columns), 1, x, Int32(stride), panel,
+            Int32(columns), 1, y, Int32(outputStride))
     }
 }

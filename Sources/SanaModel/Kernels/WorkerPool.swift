@@ -1,4 +1,3 @@
-import COpenBLAS
 import CSanaKernels
 import Synchronization
 
@@ -45,7 +44,6 @@ public final class WorkerPool: @unchecked Sendable {
         self.threadCount = max(1, threadCount)
         runs = (0..<self.threadCount).map { _ in WorkerRun() }
         looks = (0..<self.threadCount).map { _ in LookTime() }
-        Self.stopBLASThreads
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
         pthread_cond_init(done, nil)
@@ -105,9 +103,6 @@ public final class WorkerPool: @unchecked Sendable {
         wake.deallocate()
         done.deallocate()
     }
-
-    /// Workers are the only threads that work.
-    private static let stopBLASThreads: Void = openblas_stop_threads()
 
     /// Processors this process may use at a time.
     public static var processorCount: Int {

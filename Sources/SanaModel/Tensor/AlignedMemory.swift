@@ -1,3 +1,5 @@
+import CSignalCleanup
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -12,13 +14,13 @@ public enum AlignedMemory {
     private static let hugePageByteCount = 2 << 20
 
     /// Uninitialised memory. A megabyte or more is untouched until written, so a count that is too
-    /// large costs address space only.
+    /// large costs address space only. Ends the process with a message where there is none.
     public static func allocate(byteCount: Int) -> UnsafeMutableRawPointer {
         let isLarge = byteCount >= 2 * hugePageByteCount
         var address: UnsafeMutableRawPointer?
         guard posix_memalign(&address, isLarge ? hugePageByteCount : 64, max(byteCount, 1)) == 0,
             let address
-        else { fatalError("out of memory: \(byteCount) bytes") }
+        else { signal_cleanup_out_of_memory(byteCount) }
         #if os(Linux)
             if isLarge { madvise(address, byteCount, MADV_HUGEPAGE) }
         #endif

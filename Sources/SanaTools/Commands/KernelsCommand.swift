@@ -33,6 +33,7 @@ struct KernelsCommand: TalkingCommand {
 
     func run() throws {
         let workers = threads.makePool()
+        try Arithmetic.prepare(for: workers, needsBLAS: true)
         let progress = ProgressLine("kernels")
         defer { progress.finish() }
         let rates = KernelRates.measure(

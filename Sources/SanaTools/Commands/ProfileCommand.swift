@@ -136,6 +136,7 @@ struct ProfileCommand: TalkingCommand {
         if pairing.isPaired { return try compare(paths[0], project) }
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
+        try Arithmetic.prepare(for: workers, needsBLAS: true)
         var (profiles, runs): ([Profile], [Int64]) = ([], [])
         for (_, path) in mine {
             let profile = try profile(path, project, workers, store)

@@ -119,6 +119,7 @@ struct OpenedModel: Sendable {
     }
 
     private func loadWeights(workers: WorkerPool, checksHashes: Bool) throws -> LoadedModel {
+        try Arithmetic.prepare(for: workers)
         let tensors =
             manifest == nil ? try WeightsDigest.tensors(source, workers: workers) : []
         let digest = manifest?.weightsDigest ?? WeightsDigest.combine(tensors)

@@ -107,10 +107,10 @@ private struct Term {
 
     /// Adds the rows `range` of the product to as many rows of `output`.
     func add(to output: UnsafeMutablePointer<Float>, rows range: Range<Int>, columns: Int) {
-        cblas_sgemm(
-            CblasRowMajor, CblasNoTrans, CblasNoTrans, Int32(range.count), Int32(columns),
-            Int32(rank), scale, up.pointer + range.lowerBound * rank, Int32(rank), down.pointer,
-            Int32(columns), 1, output, Int32(columns))
+        blas_sgemm(
+            0, Int32(range.count), Int32(columns), Int32(rank), scale,
+            up.pointer + range.lowerBound * rank, Int32(rank), down.pointer, Int32(columns), 1,
+            output, Int32(columns))
     }
 }
 
@@ -120,6 +120,7 @@ extension Checkpoint {
     /// - Throws: `BadDataError` when an adapter does not fit.
     public func fusing(_ adapters: [LoraAdapter]) throws -> Checkpoint {
         guard !adapters.isEmpty else { return self }
+        try Arithmetic.prepareBLAS(callers: WorkerPool.processorCount)
         var fused = self
         fused.source = try FusedTensors(source, adding: adapters, file: path)
         fused.adapters += adapters

@@ -1,0 +1,41 @@
+import Foundation
+import SanaTestSupport
+import Testing
+
+/// Where memory is short a command ends, and says so: it neither waits for ever nor is ended by a
+/// signal.
+struct LittleMemoryTests {
+    private let program: BuiltProgram
+
+    init() throws { program = try BuiltProgram() }
+
+    private static let model = "fixtures/sana-digits"
+    private static let commands: [[String]] = [
+        ["inspect", model], ["inspect", model, "--stats"], ["digest", model],
+        ["convert", model, "--dtype", "int8", "--output", "x.safetensors.zst", "--force"],
+        [
+            "verify", model, "--reference", "fixtures/goldens/sana-digits-b1-t1.safetensors",
+            "--no-record",
+        ],
+        ["profile", model, "--repeat", "1", "--no-record"], ["diff", model, model],
+    ]
+
+    /// Kilobytes of address space. Below the least the program itself cannot be loaded.
+    @Test(arguments: [60, 90, 120, 140, 160, 180, 200, 230, 260, 300, 400, 600, 1000])
+    func everyCommandEnds(megabytes: Int) throws {
+        for command in Self.commands {
+            let limits = "ulimit -c 0; ulimit -v \(megabytes)000"
+            let process = try program.launch(
+                [
+                    "-c", "\(limits); exec timeout -s KILL 60 \"$0\" \"$@\"", program.binary.path,
+                ] + command, program: "/bin/bash")
+            let outcome = try program.finish(process)
+            // 127 is the loader's, which says which library it could not map.
+            #expect(
+                [0, 70, 74, 127].contains(outcome.code),
+                "\(megabytes) MB: \(command): \(outcome.code) \(outcome.talk.suffix(300))")
+            if outcome.code != 0 { #expect(!outcome.talk.isEmpty) }
+            if outcome.code == 74 { #expect(outcome.talk.contains("memory")) }
+        }
+    }
+}
