@@ -2,6 +2,7 @@ import ArgumentParser
 import CSignalCleanup
 import Foundation
 import SanaModel
+import SanaQuant
 
 /// `sana-tools capture`
 struct CaptureCommand: TalkingCommand {
@@ -124,9 +125,11 @@ struct CaptureCommand: TalkingCommand {
                 "\(model.printable) is not a folder",
                 remedy: "diffusers loads a repository or component folder")
         }
+        try OutputTargetError.checkReadable(output)
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-        process.arguments = [python, "-"] + arguments(folder: folder)
+        process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
+        process.environment = ChildProcess.environment
+        process.arguments = ["-I", "-c", Self.bootstrap] + arguments(folder: folder)
         let script = Pipe()
         process.standardInput = script
         defer { signal_cleanup_set_child(0) }
@@ -141,10 +144,6 @@ struct CaptureCommand: TalkingCommand {
         try? script.fileHandleForWriting.close()
         process.waitUntilExit()
         guard process.terminationReason == .exit, process.terminationStatus == 0 else {
-            if process.terminationStatus == 127 {
-                throw UsageError(
-                    "no interpreter '\(python.printable)'", remedy: "name one with --python")
-            }
             // Only the script's own codes have a meaning here; Python ends with 1 on any exception.
             let isDesigned =
                 process.terminationReason == .exit
@@ -163,10 +162,22 @@ struct CaptureCommand: TalkingCommand {
         }
     }
 
+    /// Runs the script from stdin. Isolated, Python looks for modules neither in the current folder,
+    /// which may be a stranger's, nor where the user has told it to: that is made up for.
+    private static let bootstrap = """
+        import os, site, sys
+        folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = [folder for folder in folders if os.path.isabs(folder)]
+        if sys.prefix == sys.base_prefix and not os.environ.get("PYTHONNOUSERSITE"):
+            site.addsitedir(site.getusersitepackages())
+        exec(compile(sys.stdin.buffer.read(), "capture.py", "exec"))
+        """
+
+    /// Names may begin with a dash, so each is joined to its option and the model comes last.
     private func arguments(folder: String) -> [String] {
-        var list = [folder, "--output", output]
+        var list = ["--output=\(output)"]
         func add(_ flag: String, _ value: String?) {
-            if let value { list += ["--\(flag)", value] }
+            if let value { list.append("--\(flag)=\(value)") }
         }
         add("variant", modelOptions.variant)
         add("inputs", inputs)
@@ -186,6 +197,6 @@ struct CaptureCommand: TalkingCommand {
         if trajectory { list.append("--trajectory") }
         if force { list.append("--force") }
         if talk.quiet { list.append("--quiet") }
-        return list
+        return list + ["--", folder]
     }
 }

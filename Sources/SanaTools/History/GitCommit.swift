@@ -26,11 +26,26 @@ enum GitCommit {
             git = resolved(String(target.dropFirst("gitdir: ".count)), from: folder)
         }
         guard let head = firstLine(git.appendingPath("HEAD")) else { return nil }
-        guard head.hasPrefix("ref: ") else { return head }
+        guard head.hasPrefix("ref: ") else { return hash(head) }
         let reference = String(head.dropFirst("ref: ".count))
+        // A stranger's repository must not have other files read.
+        guard reference.hasPrefix("refs/"), !reference.split(separator: "/").contains("..") else {
+            return nil
+        }
         let common =
             firstLine(git.appendingPath("commondir")).map { resolved($0, from: git) } ?? git
-        return firstLine(common.appendingPath(reference)) ?? packed(reference, in: common)
+        return (firstLine(common.appendingPath(reference)) ?? packed(reference, in: common))
+            .flatMap(hash)
+    }
+
+    /// The text, if it is a hash.
+    private static func hash(_ text: String) -> String? {
+        let isHash =
+            [40, 64].contains(text.utf8.count)
+            && text.utf8.allSatisfy {
+                (0x30...0x39).contains($0) || (0x61...0x66).contains($0)
+            }
+        return isHash ? text : nil
     }
 
     private static func packed(_ reference: String, in git: String) -> String? {
@@ -47,7 +62,11 @@ enum GitCommit {
         text(path)?.split(separator: "\n").first.map(String.init)
     }
 
+    /// A small regular file; no pipe is waited for.
     private static func text(_ path: String) -> String? {
-        try? String(contentsOfFile: path, encoding: .utf8)
+        guard let content = try? ByteView(mapping: path), content.count <= 16 << 20 else {
+            return nil
+        }
+        return content.withUnsafeBytes { String(validating: $0, as: UTF8.self) }
     }
 }

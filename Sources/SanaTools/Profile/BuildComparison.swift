@@ -77,6 +77,7 @@ struct BuildComparison {
     private func measure(_ binary: String) throws -> Turn {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: binary)
+        process.environment = ChildProcess.environment
         process.arguments =
             ["profile"] + arguments
             + [
