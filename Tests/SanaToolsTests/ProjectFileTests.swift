@@ -33,6 +33,19 @@ struct ProjectFileTests {
         #expect(project.resolution == 512)
     }
 
+    @Test func aliasesOfAliasesAreRefused() throws {
+        let levels = (1...9).map { level in
+            let list = [String](repeating: "*a\(level - 1)", count: 9).joined(separator: ", ")
+            return "a\(level): &a\(level) [\(list)]"
+        }
+        #expect(throws: BadDataError.self) {
+            try project("a0: &a0 x\n" + levels.joined(separator: "\n") + "\n? *a9\n: x\n")
+        }
+        let (folder, some) = try project("model: &m a\noutput: *m\n")
+        #expect(some.model == folder("a"))
+        #expect(some.output == folder("a"))
+    }
+
     @Test func isFoundInAParent() throws {
         let (folder, _) = try project("model: m")
         let found = try ProjectFile.find(from: folder("deep/er"))

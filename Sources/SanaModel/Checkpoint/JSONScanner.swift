@@ -15,12 +15,15 @@ public struct JSONError: Error, Equatable, CustomStringConvertible {
 public struct JSONScanner {
     /// Deepest nesting of arrays and objects.
     public static let maximumDepth = 64
+    /// Most values of a tree, which takes many times the memory of its text.
+    public static let maximumValueCount = 1 << 19
 
     private let bytes: UnsafeRawBufferPointer
     private let allowsNonFinite: Bool
     /// Byte that comes next.
     public private(set) var offset = 0
     private var depth = 0
+    private var valueCount = 0
 
     /// - Parameter bytes: UTF-8 text; must outlive the scanner.
     public init(_ bytes: UnsafeRawBufferPointer, allowsNonFinite: Bool = false) {
@@ -96,6 +99,10 @@ public struct JSONScanner {
     public mutating func value() throws(JSONError) -> JSONValue {
         skipWhitespace()
         guard let first = peek else { throw error("the text ends where a value should be") }
+        valueCount += 1
+        guard valueCount <= Self.maximumValueCount else {
+            throw error("more than \(Self.maximumValueCount) values")
+        }
         switch first {
         case UInt8(ascii: "{"):
             var members: [JSONValue.Member] = []
@@ -124,7 +131,9 @@ public struct JSONScanner {
         case UInt8(ascii: "{"):
             try object { scanner, _ throws(JSONError) in try scanner.skipValue() }
         case UInt8(ascii: "["): try array { scanner throws(JSONError) in try scanner.skipValue() }
-        default: _ = try value()
+        default:
+            _ = try value()
+            valueCount -= 1
         }
     }
 
@@ -143,10 +152,7 @@ public struct JSONScanner {
     public mutating func string() throws(JSONError) -> String {
         var text: [UInt8] = []
         try string(into: &text)
-        guard let string = String(validating: text, as: UTF8.self) else {
-            throw error("string is not UTF-8")
-        }
-        return string
+        return try checked(String(validating: text, as: UTF8.self))
     }
 
     /// Reads a string and appends its bytes to `text`, which the document may have spelled in any
@@ -201,7 +207,9 @@ public struct JSONScanner {
         case UInt8(ascii: "\""):
             var text: [UInt8] = []
             try string(into: &text)
-        default: _ = try value()
+        default:
+            _ = try value()
+            valueCount -= 1
         }
         return UnsafeRawBufferPointer(rebasing: bytes[start..<offset])
     }
@@ -210,6 +218,12 @@ public struct JSONScanner {
     public mutating func isNext(_ byte: UInt8) -> Bool {
         skipWhitespace()
         return peek == byte
+    }
+
+    private func checked(_ text: String?) throws(JSONError) -> String {
+        guard let text else { throw error("string is not UTF-8") }
+        guard text.isStreamSafe else { throw error("more than 30 marks on a letter, out of order") }
+        return text
     }
 
     // MARK: Pieces

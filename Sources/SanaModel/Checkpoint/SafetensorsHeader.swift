@@ -5,6 +5,10 @@
 public struct SafetensorsHeader: Sendable {
     /// Longest header accepted, as in the Rust reader.
     public static let maximumByteCount = 100_000_000
+    /// Most tensors, and most pairs of `__metadata__`: more than any model has.
+    public static let maximumTensorCount = 1 << 16
+    /// Longest name of a tensor, in bytes.
+    public static let maximumNameByteCount = 1024
     /// Bytes of the length field before the header.
     public static let lengthByteCount = 8
 
@@ -64,12 +68,21 @@ public struct SafetensorsHeader: Sendable {
             try scanner.object { scanner, name throws(JSONError) in
                 if name == "__metadata__" {
                     try scanner.object { scanner, key throws(JSONError) in
+                        guard metadata.count < Self.maximumTensorCount else {
+                            throw scanner.error("more than \(Self.maximumTensorCount) members")
+                        }
                         metadata.append((key, try scanner.string()))
                     }
                     return
                 }
-                let entry = try Entry(&scanner)
+                guard entries.count < Self.maximumTensorCount else {
+                    throw scanner.error("more than \(Self.maximumTensorCount) tensors")
+                }
                 do throws(SafetensorsError) {
+                    guard name.utf8.count <= Self.maximumNameByteCount else {
+                        throw SafetensorsError(file, .longName(tensor: name))
+                    }
+                    let entry = try Entry(&scanner, tensor: name, file: file)
                     entries.append(try entry.checked(name: name, file: file))
                 } catch {
                     broken = error
@@ -107,37 +120,47 @@ public struct SafetensorsHeader: Sendable {
         var dtype: String?
         var shape: [Int]?
         var offsets: [Int]?
-        var unknownKey: String?
 
-        init(_ scanner: inout JSONScanner) throws(JSONError) {
+        /// Most dimensions that torch gives a tensor.
+        private static let maximumRank = 64
+
+        init(
+            _ scanner: inout JSONScanner, tensor: String, file: String
+        ) throws(SafetensorsError) {
             var (dtype, unknown): (String?, String?)
             var (shape, offsets): ([Int]?, [Int]?)
             func integers(_ scanner: inout JSONScanner) throws(JSONError) -> [Int] {
                 var values: [Int] = []
                 try scanner.array { scanner throws(JSONError) in
+                    guard values.count < Self.maximumRank else {
+                        throw scanner.error("more than \(Self.maximumRank) numbers")
+                    }
                     values.append(try scanner.unsignedInteger())
                 }
                 return values
             }
-            try scanner.object { scanner, key throws(JSONError) in
-                switch key {
-                case "dtype": dtype = try scanner.string()
-                case "shape": shape = try integers(&scanner)
-                case "data_offsets": offsets = try integers(&scanner)
-                default:
-                    unknown = key
-                    _ = try scanner.value()
+            do throws(JSONError) {
+                try scanner.object { scanner, key throws(JSONError) in
+                    switch key {
+                    case "dtype": dtype = try scanner.string()
+                    case "shape": shape = try integers(&scanner)
+                    case "data_offsets": offsets = try integers(&scanner)
+                    default:
+                        unknown = key
+                        throw scanner.error("unknown key")
+                    }
                 }
+            } catch {
+                throw SafetensorsError(
+                    file,
+                    unknown.map { .unknownKey(tensor: tensor, key: $0) } ?? .invalidJSON(error))
             }
-            (self.dtype, self.shape, self.offsets, unknownKey) = (dtype, shape, offsets, unknown)
+            (self.dtype, self.shape, self.offsets) = (dtype, shape, offsets)
         }
 
         func checked(
             name: String, file: String
         ) throws(SafetensorsError) -> (TensorInfo, Int, Int) {
-            if let unknownKey {
-                throw SafetensorsError(file, .unknownKey(tensor: name, key: unknownKey))
-            }
             guard let dtype, let shape, let offsets else {
                 throw SafetensorsError(
                     file,
@@ -176,6 +199,7 @@ public struct SafetensorsError: DiagnosticError, Equatable {
         case headerPastEnd(headerByteCount: Int, fileByteCount: Int)
         case headerNotObject
         case invalidJSON(JSONError)
+        case longName(tensor: String)
         case missingKey(tensor: String, key: String)
         case unknownKey(tensor: String, key: String)
         case unknownDType(tensor: String, dtype: String)
@@ -218,6 +242,9 @@ public struct SafetensorsError: DiagnosticError, Equatable {
             "header of \(header) bytes does not fit the file of \(file) bytes"
         case .headerNotObject: "header does not start with '{'"
         case .invalidJSON(let error): "header is \(error)"
+        case .longName(let tensor):
+            "the name '\(tensor.printable)' of \(tensor.utf8.count) bytes is over the limit of "
+                + "\(SafetensorsHeader.maximumNameByteCount)"
         case .missingKey(let tensor, let key):
             "tensor '\(tensor.printable)' has no \"\(key)\""
         case .unknownKey(let tensor, let key):

@@ -28,6 +28,7 @@ public struct Archive: TensorSource {
     let file: ByteView
     let frames: [Frame]
     let decoders: FreeList<FrameDecoder>
+    private let cache: FrameCache
     /// Names of the tensors that are stored as byte planes.
     let split: Set<String>
     /// The frames of every tensor; empty without a seek table.
@@ -79,7 +80,10 @@ public struct Archive: TensorSource {
             )
         }
         let decoders = FreeList { try FrameDecoder() }
-        let headerBytes = try readHeader(file, index, decoders, isStrict: table != nil, path: path)
+        let cache = FrameCache()
+        let reader = FrameReader(
+            file: file, frames: index.frames, decoders: decoders, cache: cache)
+        let headerBytes = try readHeader(reader, index, isStrict: table != nil, path: path)
         let start = headerBytes.count
         let header = try headerBytes.withUnsafeBytes { bytes in
             try SafetensorsHeader(
@@ -91,7 +95,7 @@ public struct Archive: TensorSource {
             path: path, tensors: tensors, header: header, headerBytes: headerBytes,
             manifest: try index.manifest(in: file),
             contentByteCount: index.contentByteCount, file: file, frames: index.frames,
-            decoders: decoders, split: split,
+            decoders: decoders, cache: cache, split: split,
             indexByName: Dictionary(
                 uniqueKeysWithValues: header.tensors.enumerated().map { ($1.name, $0) }))
         guard table != nil || split.isEmpty else {
@@ -104,21 +108,20 @@ public struct Archive: TensorSource {
     private init(
         path: String, tensors: [TensorInfo], header: SafetensorsHeader, headerBytes: ByteView,
         manifest: Manifest?, contentByteCount: Int, file: ByteView, frames: [Frame],
-        decoders: FreeList<FrameDecoder>, split: Set<String>, indexByName: [String: Int]
+        decoders: FreeList<FrameDecoder>, cache: FrameCache, split: Set<String>,
+        indexByName: [String: Int]
     ) {
         (self.path, self.header, self.headerBytes) = (path, header, headerBytes)
         (self.tensors, self.split) = (tensors, split)
         (self.manifest, self.contentByteCount) = (manifest, contentByteCount)
-        (self.file, self.frames, self.decoders) = (file, frames, decoders)
+        (self.file, self.frames, self.decoders, self.cache) = (file, frames, decoders, cache)
         self.indexByName = indexByName
     }
 
     /// Decodes the safetensors header, which with a table fills the first frame exactly.
     private static func readHeader(
-        _ file: ByteView, _ index: FrameIndex, _ decoders: FreeList<FrameDecoder>, isStrict: Bool,
-        path: String
+        _ reader: FrameReader, _ index: FrameIndex, isStrict: Bool, path: String
     ) throws -> ByteView {
-        let reader = FrameReader(file: file, frames: index.frames, decoders: decoders)
         let lengthByteCount = SafetensorsHeader.lengthByteCount
         func headerByteCount(_ bytes: UnsafeRawBufferPointer) throws -> Int {
             lengthByteCount
@@ -235,11 +238,15 @@ public struct Archive: TensorSource {
         return start..<start + header.tensors[index].byteCount
     }
 
+    private var reader: FrameReader {
+        FrameReader(file: file, frames: frames, decoders: decoders, cache: cache)
+    }
+
     /// Decodes part of the content.
     private func read(_ range: Range<Int>) throws -> ByteView {
         try checkMemory(range.count)
         do {
-            return try FrameReader(file: file, frames: frames, decoders: decoders).read(range)
+            return try reader.read(range)
         } catch let rule as ArchiveError.Rule {
             throw ArchiveError(path, rule, tensors: tensors(in: rule))
         }
@@ -248,8 +255,7 @@ public struct Archive: TensorSource {
     /// Decodes one frame into exactly its content.
     func decode(_ index: Int, into target: UnsafeMutableRawBufferPointer) throws {
         do {
-            try FrameReader(file: file, frames: frames, decoders: decoders).decode(
-                index, into: target)
+            try reader.decode(index, into: target)
         } catch let rule as ArchiveError.Rule {
             throw ArchiveError(path, rule, tensors: tensors(in: rule))
         }
@@ -265,6 +271,9 @@ public struct Archive: TensorSource {
 
     /// A few bytes can unpack to far more than there is: refused before memory is asked for.
     private func checkMemory(_ count: Int) throws(ArchiveError) {
+        guard count <= ArchiveLimits.residentByteCount(stored: byteCount) else {
+            throw ArchiveError(path, .expands(byteCount: count, stored: byteCount))
+        }
         let present = Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE)))
         guard present <= 0 || count <= present else {
             throw ArchiveError(path, .tooLargeForMemory(byteCount: count, present: present))

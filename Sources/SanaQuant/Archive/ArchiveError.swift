@@ -19,6 +19,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case tableLength(UInt32)
         case compressedSum(described: UInt64, present: Int)
         case frameTooLarge(frame: Int, byteCount: UInt64)
+        case expands(byteCount: Int, stored: Int)
         case emptyFrame(Int)
         case contentTooLarge(UInt64)
         case headerFrame(described: Int, present: Int)
@@ -82,6 +83,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .frameTooLarge(let frame, let count):
             "frame \(frame) would unpack to \(count) bytes, over the limit of "
                 + "\(frame == 0 ? ArchiveLimits.headerFrameByteCount : ArchiveLimits.frameByteCount)"
+        case .expands(let count, let stored):
+            "\(stored) bytes would unpack to \(count), far more than weights do"
         case .emptyFrame(let frame): "frame \(frame) is empty; only a manifest at the end may be"
         case .contentTooLarge(let count):
             "would unpack to \(count) bytes, over the limit of \(ArchiveLimits.contentByteCount)"
@@ -111,7 +114,8 @@ public struct ArchiveError: DiagnosticError, Equatable {
         switch rule {
         case .foreign(let content): content.remedy
         case .unfinished: UnfinishedDownload.remedy
-        case .frameTooLarge: "unpack the file with `zstd -d` and give the .safetensors file"
+        case .frameTooLarge, .expands:
+            "unpack the file with `zstd -d` and give the .safetensors file"
         case .version, .profile: "update sana-tools"
         case .noManifest:
             "unpack into a .safetensors file; only an archive made by convert can be restored as a folder"

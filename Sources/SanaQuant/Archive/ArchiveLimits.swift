@@ -13,6 +13,13 @@ enum ArchiveLimits {
     static let manifestByteCount = 100_000_000
     /// Most bytes an archive may unpack to.
     static let contentByteCount = 256 << 30
+    /// Most bytes that `stored` ones may unpack to: values of a network do not become ten times
+    /// smaller, and a few bytes must not cost what a model does.
+    static func frameByteCount(stored: Int) -> Int { 10 * stored + (8 << 20) }
+    /// Most bytes of an archive that are held in memory at a time.
+    static func residentByteCount(stored: Int) -> Int { 10 * stored + (64 << 20) }
+    /// Most bytes of an archive that are decoded at all.
+    static func contentByteCount(stored: Int) -> Int { 10 * stored + (1 << 30) }
     /// Pieces a writer may cut tensors into; the upper end keeps every window within 8 MiB.
     static let chunkByteCounts = 8...(8 << 20)
 }

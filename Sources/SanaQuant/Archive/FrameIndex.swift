@@ -1,5 +1,6 @@
 import CZstd
 import SanaModel
+import Synchronization
 
 /// Where the frames of an archive lie, and its manifest's frame.
 struct FrameIndex {
@@ -33,6 +34,7 @@ struct FrameIndex {
             }
             offset += size
         }
+        try checkRatio(file)
     }
 
     /// Finds the frames of a `.zst` file without a table. One with a manifest had a table, which was
@@ -71,6 +73,19 @@ struct FrameIndex {
             offset += size
         }
         guard !frames.isEmpty else { throw .notArchive }
+        try checkRatio(file)
+    }
+
+    private func checkRatio(_ file: UnsafeRawBufferPointer) throws(ArchiveError.Rule) {
+        for frame in frames {
+            let limit = ArchiveLimits.frameByteCount(stored: frame.byteCount)
+            guard frame.contentByteCount <= limit else {
+                throw .expands(byteCount: frame.contentByteCount, stored: frame.byteCount)
+            }
+        }
+        guard contentByteCount <= ArchiveLimits.contentByteCount(stored: file.count) else {
+            throw .expands(byteCount: contentByteCount, stored: file.count)
+        }
     }
 
     private mutating func append(
@@ -151,6 +166,7 @@ struct FrameReader {
     let file: ByteView
     let frames: [Archive.Frame]
     let decoders: FreeList<FrameDecoder>
+    let cache: FrameCache
 
     /// Decodes one frame into `target`, which has exactly its size, and lets go of its pages: most
     /// readers take every frame once.
@@ -173,8 +189,18 @@ struct FrameReader {
 
     /// Decodes the frames that hold `range` of the content, which must lie inside it.
     func read(_ range: Range<Int>) throws -> ByteView {
-        try ByteView(count: range.count) { target in
-            var index = firstFrame(endingAfter: range.lowerBound)
+        let first = firstFrame(endingAfter: range.lowerBound)
+        if first < frames.count {
+            let frame = frames[first].contentOffset..<frames[first].contentEnd
+            // Many tensors may lie in a frame that no table cuts.
+            if frame != range, frame.lowerBound <= range.lowerBound,
+                range.upperBound <= frame.upperBound
+            {
+                return try whole(first).slice(range.lowerBound - frame.lowerBound, range.count)
+            }
+        }
+        return try ByteView(count: range.count) { target in
+            var index = first
             while index < frames.count, frames[index].contentOffset < range.upperBound {
                 let frame = frames[index]
                 let content = frame.contentOffset..<frame.contentEnd
@@ -185,14 +211,20 @@ struct FrameReader {
                 if common == content {
                     try decode(index, into: part)
                 } else {
-                    let whole = RawMemory(count: content.count)
-                    try decode(index, into: whole.bytes)
                     let skipped = common.lowerBound - content.lowerBound
-                    part.copyMemory(
-                        from: .init(rebasing: whole.bytes[skipped..<skipped + common.count]))
+                    try whole(index).slice(skipped, common.count).withUnsafeBytes {
+                        part.copyMemory(from: $0)
+                    }
                 }
                 index += 1
             }
+        }
+    }
+
+    /// The content of a frame, decoded once for all that lies in it.
+    private func whole(_ index: Int) throws -> ByteView {
+        try cache.frame(index) {
+            try ByteView(count: frames[index].contentByteCount) { try decode(index, into: $0) }
         }
     }
 
@@ -203,5 +235,20 @@ struct FrameReader {
             if frames[middle].contentEnd > offset { high = middle } else { low = middle + 1 }
         }
         return low
+    }
+}
+
+/// The frame that was decoded last, for those who need other parts of it.
+final class FrameCache: Sendable {
+    private let last = Mutex<(index: Int, content: ByteView)?>(nil)
+
+    /// The frame, from `decode` unless it is the last one. Others wait for it.
+    func frame(_ index: Int, decode: () throws -> ByteView) throws -> ByteView {
+        try last.withLock { last in
+            if let last, last.index == index { return last.content }
+            let content = try decode()
+            last = (index, content)
+            return content
+        }
     }
 }

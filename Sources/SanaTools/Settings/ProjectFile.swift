@@ -9,6 +9,9 @@ import Yams
 struct ProjectFile {
     static let name = "sana-tools.yaml"
 
+    /// Aliases of aliases multiply: of more a few lines could be made that take for ever to read.
+    private static let maximumAliasCount = 16
+
     /// Path of the file itself.
     let path: String
     /// The same for messages.
@@ -58,6 +61,10 @@ struct ProjectFile {
         }
         guard content.count <= 1 << 20 else { throw bad("over 1 MiB is no configuration") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+        guard text.isStreamSafe else { throw bad("more than 30 marks on a letter, out of order") }
+        guard text.matches(of: /(?:^|[\s\[{,])\*\w/).count <= Self.maximumAliasCount else {
+            throw bad("over \(Self.maximumAliasCount) aliases (*)", "write the values out")
+        }
         let node: Node?
         do { node = try Yams.compose(yaml: text) } catch {
             throw bad("invalid YAML: \(error)".printable)

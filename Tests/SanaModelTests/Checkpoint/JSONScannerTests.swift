@@ -2,6 +2,38 @@ import SanaModel
 import Testing
 
 struct JSONScannerTests {
+    /// A tree takes many times the memory of its text; what is passed over takes none.
+    @Test func treesAreBoundedAndWhatIsSkippedIsNot() {
+        let list = String(repeating: "[],0,", count: JSONScanner.maximumValueCount / 2)
+        #expect(throws: JSONError.self) { try JSONScanner.parse("[\(list)0]") }
+        let bytes = Array("[\(list)0]".utf8)
+        #expect(throws: Never.self) {
+            try bytes.withUnsafeBytes { bytes in
+                var scanner = JSONScanner(bytes)
+                try scanner.skipValue()
+                try scanner.end()
+            }
+        }
+    }
+
+    /// Comparing such texts takes time that grows with the square of their length.
+    @Test func refusesTextsThatTakeLongToCompare() throws {
+        func text(_ marks: Int) -> String {
+            "a"
+                + String(
+                    String.UnicodeScalarView(
+                        (0..<marks).map { $0 % 2 == 0 ? "\u{315}" : "\u{300}" }))
+        }
+        #expect(try JSONScanner.parse("\"\(text(30))\"") == .string(text(30)))
+        #expect(throws: JSONError.self) { try JSONScanner.parse("\"\(text(31))\"") }
+        // Those in order take no longer than others.
+        let ordered = "a" + String(repeating: "\u{301}", count: 500)
+        #expect(try JSONScanner.parse("\"\(ordered)\"") == .string(ordered))
+        let start = ContinuousClock.now
+        #expect(throws: JSONError.self) { try JSONScanner.parse("{\"\(text(20_000))\":0}") }
+        #expect(ContinuousClock.now - start < .seconds(1))
+    }
+
     @Test func readsEveryKindOfValueAndKeepsOrderAndDigits() throws {
         let text = #"{"b":[1,-2.50e+3,true,false,null],"a":{"x":"é\n\u0041\ud83d\ude00"}}"#
         let value = try JSONScanner.parse(text)

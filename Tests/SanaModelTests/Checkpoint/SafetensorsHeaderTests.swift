@@ -39,6 +39,47 @@ struct SafetensorsHeaderTests {
         #expect(rule(json, data: bytes) == nil)
     }
 
+    @Test func namesAndShapesLongerThanAnyModelHas() {
+        let name = String(repeating: "x", count: 1025)
+        #expect(
+            rule(#"{"\#(name)":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, data: 1)
+                == .longName(tensor: name))
+        let longest = String(name.dropLast())
+        #expect(
+            rule(#"{"\#(longest)":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, data: 1)
+                == nil)
+        func shape(_ rank: Int) -> String {
+            let ones = [String](repeating: "1", count: rank).joined(separator: ",")
+            return #"{"a":{"dtype":"U8","shape":[\#(ones)],"data_offsets":[0,1]}}"#
+        }
+        #expect(rule(shape(64), data: 1) == nil)
+        guard case .invalidJSON = rule(shape(65), data: 1) else {
+            Issue.record("a shape of 65 dimensions is read")
+            return
+        }
+    }
+
+    @Test func moreTensorsThanAnyModelHas() {
+        func header(_ count: Int) -> String {
+            let tensors = (0..<count).map {
+                #""\#($0)":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#
+            }
+            return "{" + tensors.joined(separator: ",") + "}"
+        }
+        let limit = SafetensorsHeader.maximumTensorCount
+        #expect(rule(header(limit)) == nil)
+        guard case .invalidJSON = rule(header(limit + 1)) else {
+            Issue.record("\(limit + 1) tensors are read")
+            return
+        }
+    }
+
+    /// What is not read is not kept: a tree of it took thirty times its text.
+    @Test func unknownKeyEndsTheReading() {
+        let json = #"{"a":{"dtype":"U8","x":[[0],[0"#
+        #expect(rule(json) == .unknownKey(tensor: "a", key: "x"))
+    }
+
     @Test func fileShorterThanTheLengthField() {
         #expect(rule(ByteView([1, 2, 3])) == .noHeader(fileByteCount: 3))
         #expect(rule(ByteView([])) == .foreign(.empty))

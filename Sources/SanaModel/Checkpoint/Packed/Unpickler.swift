@@ -106,6 +106,9 @@ struct Unpickler {
     private mutating func text(_ count: Int) throws {
         let text = String(decoding: try part(count), as: UTF8.self)
         guard text.utf8.count == count else { throw broken("a text is not UTF-8") }
+        guard text.isStreamSafe else {
+            throw refused("a text with more than 30 marks on a letter, out of order")
+        }
         stack.append(.string(text))
     }
 
