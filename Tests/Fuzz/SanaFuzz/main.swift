@@ -1,4 +1,4 @@
-// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip CORPUS… [-flag=value …]`.
+// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip|names CORPUS… [-flag=value …]`.
 // An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
 import CLibFuzzer
 import SanaModel
@@ -28,6 +28,23 @@ func readZip(_ content: ByteView) throws {
     _ = try Checkpoint(content: content, path: "fuzz.pth").config()
 }
 
+/// Takes the bytes for the name of a tensor and for a document of JSON: what is read shows nothing
+/// hidden and is the same when it is written and read again.
+func readNames(_ content: ByteView) throws {
+    let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    let shown = text.printable + text.printableLines.split(separator: "\n").joined()
+    precondition(!shown.unicodeScalars.contains(where: \.isHidden))
+    let key = JSONValue.string(text).text()
+    precondition(!key.unicodeScalars.contains(where: \.isHidden))
+    let header = Array("{\(key):{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}".utf8)
+    let length = (0..<8).map { UInt8(truncatingIfNeeded: header.count >> (8 * $0)) }
+    if let file = try? SafetensorsFile(content: ByteView(length + header + [0]), path: "fuzz") {
+        precondition(file.tensors.isEmpty || file.tensors[0].name.utf8.elementsEqual(text.utf8))
+    }
+    let document = try JSONFile.parse(content, path: "fuzz.json")
+    precondition(try JSONScanner.parse(document.text(indent: 2)) == document)
+}
+
 func attempt(
     _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
 ) -> Int32 {
@@ -51,6 +68,8 @@ case "archive":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readArchive) }
 case "zip":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readZip) }
+case "names":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readNames) }
 default:
-    fatalError("usage: sana-fuzz safetensors|archive|zip CORPUS… [-flag=value …]")
+    fatalError("usage: sana-fuzz safetensors|archive|zip|names CORPUS… [-flag=value …]")
 }

@@ -67,10 +67,39 @@ struct MutationCampaign {
         }
         for number in 0..<count {
             var mutator = Mutator(original, target.framing, seed: seed &+ UInt64(number) &* 7919)
-            try step(mutator.next(), number, &result)
+            if target.isNamed {
+                try rename(mutator.oddName(), number, &result)
+            } else if target.hasValues {
+                Self.removeLeavings(target, folder)
+                try write(original)
+                try DatabaseValues.change(folder(target.file), &mutator)
+                try step(fileBytes(folder(target.file)), number, &result)
+            } else {
+                try step(mutator.next(), number, &result)
+            }
         }
         try write(original)
         return result
+    }
+
+    /// Gives the folder another name for one command.
+    private func rename(_ odd: String, _ number: Int, _ result: inout Result) throws {
+        // What separates the arguments of the server, and what no name has.
+        let name = "n" + odd.filter { !"\t\n\r\n/\0".contains($0) }
+        guard name.utf8.count < 200, !folder(name).pathExists,
+            !name.unicodeScalars.contains(where: { "\t\n\r/\0".unicodeScalars.contains($0) })
+        else { return result.mutations += 1 }
+        let manager = FileManager.default
+        try manager.moveItem(atPath: folder("NAME"), toPath: folder(name))
+        defer { try? manager.moveItem(atPath: folder(name), toPath: folder("NAME")) }
+        var named = target
+        named.commands = target.commands.map { $0.map { $0.replacing("NAME", with: name) } }
+        try step(original, named, number, &result)
+    }
+
+    private func step(_ bytes: [UInt8], _ number: Int, _ result: inout Result) throws {
+        try write(bytes)
+        try step(bytes, target, number, &result)
     }
 
     private func write(_ bytes: [UInt8]) throws {
@@ -81,10 +110,11 @@ struct MutationCampaign {
         for name in target.leavings { try? FileManager.default.removeItem(atPath: folder(name)) }
     }
 
-    private func step(_ bytes: [UInt8], _ number: Int, _ result: inout Result) throws {
+    private func step(
+        _ bytes: [UInt8], _ target: MutationTarget, _ number: Int, _ result: inout Result
+    ) throws {
         let index = number % target.commands.count
         Self.removeLeavings(target, folder)
-        try write(bytes)
         let outcome = try server.run(
             target.commands[index],
             newBytes: allowance(max(bytes.count, original.count)) + target.fixedBytes)
@@ -99,7 +129,7 @@ struct MutationCampaign {
             if newResident > allowance(max(bytes.count, original.count)) {
                 result.overAllocations += 1
                 finding = "\(newResident) bytes resident"
-            } else if let fault = try fault(outcome, code, index) {
+            } else if let fault = try fault(outcome, code, target.commands[index]) {
                 result.otherFindings += 1
                 finding = fault
             }
@@ -127,16 +157,20 @@ struct MutationCampaign {
 
     /// What is wrong with how a command ended; `nil` when it is right.
     private func fault(
-        _ outcome: CommandServer.Outcome, _ code: Int32, _ index: Int
+        _ outcome: CommandServer.Outcome, _ code: Int32, _ command: [String]
     ) throws -> String? {
-        let command = target.commands[index]
         let isRefusal = code == 65 || code == 66 || target.codes.contains(code)
         guard isRefusal || [0, 1, 3].contains(code) else {
             return "exit code \(code): \(outcome.talk.prefix(400))"
         }
+        // Names drive no terminal.
+        let shown = outcome.talk + String(decoding: outcome.output, as: UTF8.self)
+        if let scalar = shown.unicodeScalars.first(where: { $0.isHidden && $0 != "\n" }) {
+            return "shows \(scalar.escape) as it is"
+        }
         let errors = outcome.talk.components(separatedBy: "sana-tools: error: ").count - 1
         if isRefusal {
-            guard errors == 1, outcome.talk.utf8.count < 6000,
+            guard errors == 1 || target.namesSeveral && errors > 0, outcome.talk.utf8.count < 6000,
                 outcome.talk.utf8.allSatisfy({ $0 < 0x7F && $0 >= 0x20 || $0 == 10 || $0 > 0x7F })
             else {
                 return "exit code \(code) with \(errors) errors: \(outcome.talk.prefix(400))"
@@ -145,7 +179,8 @@ struct MutationCampaign {
             where outcome.talk.contains(noise) { return "\(noise) in \(outcome.talk.prefix(400))" }
             // What is absent is told by its own name; weights that do not fit by that of their folder.
             let names = [(target.file as NSString).lastPathComponent, "error: m: "]
-            guard code != 65 || names.contains(where: outcome.talk.contains) else {
+            guard code != 65 || target.isNamed || names.contains(where: outcome.talk.contains)
+            else {
                 return "does not name the file: \(outcome.talk.prefix(400))"
             }
             return nil

@@ -33,17 +33,19 @@ struct MutationReport {
 
             Each mutation has one to three defects: flipped bits, other bytes, cut ends, inserted, doubled, zeroed and
             removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, header lengths that
-            are wrong by little or by much. Half of them fall into the first and last 4 KiB, where structure is; in `.pth` and
+            are wrong by little or by much, and odd text in names and values: letters that join others to one Character, marks,
+            text that is equal to people and other bytes, terminal escapes, markup, paths, bytes that are no UTF-8. The folder of
+            "file names" is whole and has such names itself; the database of "history values" is whole and has wrong values. Half of them fall into the first and last 4 KiB, where structure is; in `.pth` and
             `.dduf` most change the records of the zip file, an opcode of the pickle or its argument, or another small entry. Each
             broken file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a
             process of its own.
 
             * **crash**: a signal. RLIMIT_DATA is what the process has before the command plus 10 × the file plus 64 MiB,
-              so that more private memory, touched or not, would be one (LoRA: 256 MiB more, for OpenBLAS).
+              so that more private memory, touched or not, would be one (LoRA: 512 MiB more, for OpenBLAS).
             * **hang**: 2 s of processor time, or 60 s on the clock.
             * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB over that of `--version`.
             * **other**: an exit code other than 0, 1 (a check failed), 3 (a check decides nothing), 65, 66, or 64 for
-              `sana-tools.yaml` and rules; a refusal without exactly one message, or with 65 and without the file's name; JSON that is none;
+              `sana-tools.yaml` and rules; a refusal without exactly one message, or with 65 and without the file's name; JSON that is none; a hidden character on stdout or stderr;
               an unpacked archive that is not what was packed; a `digest` of a zip file that finds no damage and other weights.
 
             | file | bytes | mutations | exit codes | crashes | hangs | memory | other | slowest | peak new memory |

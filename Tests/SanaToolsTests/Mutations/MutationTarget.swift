@@ -1,5 +1,4 @@
 import Foundation
-import GRDB
 import SanaModel
 import SanaTestSupport
 import Testing
@@ -11,7 +10,7 @@ struct MutationTarget: Sendable {
     let file: String
     var framing = Mutator.Framing.none
     /// Taken in turn, one a mutation; each must end well on the file as it is.
-    let commands: [[String]]
+    var commands: [[String]]
     /// Exit codes beyond 0, 1, 3, 65 and 66 that are right: 64 where a file is part of the request.
     var codes: Set<Int32> = []
     /// Files that commands leave, removed before each run.
@@ -22,6 +21,12 @@ struct MutationTarget: Sendable {
     /// Whether a checksum covers every byte, so that a run that ends well must have found a file of
     /// the same content; the name of the output to compare.
     var mustRestore: String?
+    /// Whether the file names several models, each of which may have a message of its own.
+    var namesSeveral = false
+    /// Whether the file stays whole and its folder is given odd names, `NAME` in commands.
+    var isNamed = false
+    /// Whether the file is a database whose values change, and not its bytes.
+    var hasValues = false
     /// Files that were found to be taken wrongly once; each is read by every command.
     var known: [[UInt8]] = []
 
@@ -33,10 +38,11 @@ struct MutationTarget: Sendable {
         ("trajectory", trajectory), ("SCM trajectory", sprintTrajectory), ("LoRA", lora),
         ("adapter_config.json", adapterConfig), ("sana-tools.yaml", projectFile), ("rules", rules),
         ("tolerances", tolerances), ("history", history),
+        ("history values", historyValues), ("file names", fileNames),
     ]
 
-    private static let json = ["--format", "json"]
-    private static let one = ["--threads", "1"] + json
+    static let json = ["--format", "json"]
+    static let one = ["--threads", "1"] + json
 
     private static func safetensors(_ program: BuiltProgram) throws -> MutationTarget {
         try copy("tiny/qknorm", to: "m", in: program)
@@ -240,7 +246,7 @@ struct MutationTarget: Sendable {
         return MutationTarget(
             name: "LoRA", file: "l.safetensors", framing: .safetensors,
             commands: [fusing("l.safetensors")], leavings: ["x.safetensors.zst"],
-            fixedBytes: 256 << 20)
+            fixedBytes: 512 << 20)
     }
 
     private static func adapterConfig(_ program: BuiltProgram) throws -> MutationTarget {
@@ -248,7 +254,7 @@ struct MutationTarget: Sendable {
         return MutationTarget(
             name: "adapter_config.json", file: "l/adapter_config.json",
             commands: [fusing("l/adapter_model.safetensors")], leavings: ["x.safetensors.zst"],
-            fixedBytes: 256 << 20)
+            fixedBytes: 512 << 20)
     }
 
     private static func fusing(_ lora: String) -> [String] {
@@ -279,11 +285,14 @@ struct MutationTarget: Sendable {
                   - "proj_out.weight=fp32"
 
                 """.utf8))
+        // The archives that it promises.
+        let made = try program.run("convert", "--quiet")
+        try #require(made.code == 0, "\(made.talk)")
         return MutationTarget(
             name: "sana-tools.yaml", file: "sana-tools.yaml",
             commands: [
                 ["convert", "--dry-run"] + one, ["verify", "--no-record"] + one,
-            ], codes: [64], leavings: ["archives", "h.sqlite"],
+            ], codes: [64], leavings: ["h.sqlite"], namesSeveral: true,
             known: [
                 ("references", "fixtures/"), ("references", "."), ("references", "none"),
                 ("trajectories", "[fixtures/tiny, '*']"), ("model", "''"), ("model", "fixtures"),
@@ -332,40 +341,7 @@ struct MutationTarget: Sendable {
             commands: [verify + ["--tolerances", "t.json"] + one])
     }
 
-    private static func history(_ program: BuiltProgram) throws -> MutationTarget {
-        for _ in 0..<3 {
-            for command in [
-                [
-                    "verify", "fixtures/tiny/qknorm", "--reference",
-                    "fixtures/goldens/tiny-qknorm.safetensors",
-                ],
-                ["profile", "fixtures/tiny/qknorm", "--latent", "2x2", "--repeat", "2"],
-            ] {
-                let made = try program.run(command + ["--db", "h.sqlite"])
-                try #require(made.code == 0, "\(made.talk)")
-            }
-        }
-        // Everything into the one file.
-        try DatabaseQueue(path: program.folder("h.sqlite")).writeWithoutTransaction { db in
-            _ = try String.fetchAll(db, sql: "PRAGMA journal_mode = DELETE")
-        }
-        let db = ["--db", "h.sqlite"]
-        return MutationTarget(
-            name: "history", file: "h.sqlite",
-            commands: [
-                ["history", "list"] + db + json, ["history", "show"] + db + json,
-                ["history", "gate"] + db + json, ["history", "export", "--as", "jsonl"] + db,
-                ["history", "merge", "h.sqlite", "--db", "x.sqlite"],
-                ["history", "report", "--output", "x.html"] + db,
-                ["history", "baseline", "set", "name"] + db,
-            ],
-            leavings: [
-                "h.sqlite-wal", "h.sqlite-shm", "h.sqlite-journal", "x.sqlite", "x.sqlite-wal",
-                "x.sqlite-shm", "x.html",
-            ])
-    }
-
-    private static func copy(_ fixture: String, to name: String, in program: BuiltProgram) throws {
+    static func copy(_ fixture: String, to name: String, in program: BuiltProgram) throws {
         try FileManager.default.copyItem(
             atPath: Fixtures.path + "/" + fixture, toPath: program.folder(name))
     }

@@ -34,7 +34,7 @@ struct Mutator {
         let count = min(
             Int.random(in: 1...choice(Self.lengths), using: &random),
             bytes.count - place)
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<14, using: &random) {
         case 0: bytes[place] ^= 1 << UInt8.random(in: 0..<8, using: &random)
         case 1: bytes[place] = anyByte()
         case 2: bytes.removeSubrange(place...)
@@ -44,6 +44,7 @@ struct Mutator {
         case 6: bytes.removeSubrange(place..<place + count)
         case 7, 8, 9: changeNumber(in: &bytes, near: place)
         case 10: writeInteger(&bytes, place)
+        case 11, 12: changeText(in: &bytes, near: place)
         default: breakHeader(of: &bytes)
         }
     }
@@ -85,6 +86,35 @@ struct Mutator {
             setHeaderByteCount(
                 of: &bytes, Self.headerByteCount(bytes) + number.count - (last - first))
         }
+    }
+
+    /// Puts odd text into a text between quotes, or where none is, anywhere.
+    private mutating func changeText(in bytes: inout [UInt8], near place: Int) {
+        let end =
+            framing == .safetensors
+            ? min(bytes.count, 8 + Self.headerByteCount(bytes)) : bytes.count
+        let start = place < end ? place : Int.random(in: 0..<max(1, end), using: &random)
+        let quote = start < end ? bytes[start..<end].firstIndex(of: UInt8(ascii: "\"")) : nil
+        let text = oddText()
+        bytes.insert(contentsOf: text, at: quote.map { $0 + 1 } ?? min(start, bytes.count))
+        if framing == .safetensors, start >= 8 {
+            setHeaderByteCount(of: &bytes, Self.headerByteCount(bytes) + text.count)
+        }
+    }
+
+    private mutating func oddText() -> [UInt8] {
+        let length = choice([1, 1, 2, 20, 400])
+        switch Int.random(in: 0..<6, using: &random) {
+        case 0: return choice(OddText.brokenUTF8)
+        case 1: return Array(choice(OddText.escapes).utf8)
+        case 2: return Array(String(repeating: choice(OddText.pieces), count: length).utf8)
+        default: return Array(choice(OddText.pieces).utf8)
+        }
+    }
+
+    /// A name of one to four odd pieces.
+    mutating func oddName() -> String {
+        (0..<Int.random(in: 1...4, using: &random)).map { _ in choice(OddText.pieces) }.joined()
     }
 
     /// Replaces a little-endian integer by one at the edge of its range.
