@@ -5,11 +5,15 @@
 /// have become, not from what was computed for them.
 public struct AutoencoderTiling: Sendable, Equatable {
     /// Height and width of a tile, and from one tile to the next, in pixels of the picture.
-    public var sampleMin: (height: Int, width: Int)
-    public var sampleStride: (height: Int, width: Int)
+    public let sampleMin: (height: Int, width: Int)
+    public let sampleStride: (height: Int, width: Int)
 
     /// diffusers' defaults.
-    public init() { (sampleMin, sampleStride) = ((512, 512), (448, 448)) }
+    ///
+    /// - Throws: `InputError` when a latent of `config` stands for more pixels than a tile has.
+    public init(for config: AutoencoderDCConfig) throws(InputError) {
+        try self.init(sampleMin: (512, 512), sampleStride: (448, 448), for: config)
+    }
 
     /// - Throws: `InputError` when tiles of `config` would be empty or not advance.
     public init(
@@ -79,8 +83,9 @@ public struct AutoencoderTiling: Sendable, Equatable {
         _ step: (height: Int, width: Int)
     ) -> [[DenseTensor]] {
         let (height, width) = (tensor.shape[2], tensor.shape[3])
-        return stride(from: 0, to: height, by: step.height).map { y in
-            stride(from: 0, to: width, by: step.width).map { x in
+        // A step is at least one, whatever model the tiles were made for.
+        return stride(from: 0, to: height, by: max(step.height, 1)).map { y in
+            stride(from: 0, to: width, by: max(step.width, 1)).map { x in
                 tensor.window(y, x, min(size.height, height - y), min(size.width, width - x))
             }
         }

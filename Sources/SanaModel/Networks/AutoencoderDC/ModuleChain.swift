@@ -182,6 +182,8 @@ extension ModuleChain {
         for (index, module) in modules.enumerated() {
             (height, width) = (module.outputSize(height), module.outputSize(width))
             let row = Double(width) * Double(module.outChannels)
+            // Shortcuts find channels of two rows by 32-bit numbers.
+            if 2 * row >= 0x1p31 { return .infinity }
             let isFine = beginsFine ? index < fine : index >= modules.count - fine
             rows += isFine ? 32 * row : 0
             whole = isFine ? whole : max(whole, row * Double(height) * Double(batch))

@@ -102,8 +102,24 @@ struct AutoencoderDCStreamingTests {
         #expect(rejects(model.decoder, [1, 4, 0, 4]))
         #expect(rejects(model.decoder, [4, 4, 4]))
         #expect(rejects(model.decoder, [1, 4, 1 << 20, 1 << 20]))
+        #expect(rejects(model.decoder, [1, 4, 1, 1 << 25]))
         #expect(!rejects(model.encoder, [1, 3, 8, 12]))
         #expect(rejects(model.encoder, [1, 3, 8, 10]))
         #expect(rejects(model.encoder, [1, 3, 7, 12]))
+    }
+
+    @Test("tiles that no latent fits are refused")
+    func tiles() throws {
+        let config = try RandomAutoencoder.config(Self.configs[0])
+        #expect(throws: Never.self) { try AutoencoderTiling(for: config) }
+        var coarse = config
+        coarse.encoder = [AutoencoderDCConfig.Stage](repeating: config.encoder[0], count: 11)
+        #expect(throws: InputError.self) { try AutoencoderTiling(for: coarse) }
+        for (size, stride) in [(3, 3), (16, 3), (8, 16), (16, 0), (-8, -8)] {
+            #expect(throws: InputError.self) {
+                try AutoencoderTiling(
+                    sampleMin: (size, size), sampleStride: (stride, stride), for: config)
+            }
+        }
     }
 }
