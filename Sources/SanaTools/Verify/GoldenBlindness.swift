@@ -34,7 +34,7 @@ enum GoldenBlindness {
             return zip(outputs, reference).allSatisfy { output, expected in
                 let sums = ErrorSums(output, with: expected.values)
                 return sums.nonfinite == 0
-                    && sums.squaredDifference <= 1e-11 * sums.squaredReference
+                    && sums.squaredDifference <= 1e-13 * sums.squaredReference
             }
         }
     }

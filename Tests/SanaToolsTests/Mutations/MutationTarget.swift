@@ -13,6 +13,8 @@ struct MutationTarget: Sendable {
     var commands: [[String]]
     /// Exit codes beyond 0, 1, 3, 65 and 66 that are right: 64 where a file is part of the request.
     var codes: Set<Int32> = []
+    /// Exit codes of commands on the file as it is.
+    var wholeCodes: [Int32?] = [0, 1, 3]
     /// Files that commands leave, removed before each run.
     var leavings: [String] = []
     /// Private memory that these commands need whatever the file: OpenBLAS takes a buffer with its first large
