@@ -107,9 +107,6 @@ struct Gate {
                     : pooled.isEmpty
                         ? "no earlier run of its series passed on a golden of its own weights"
                         : "no run of its series before those judged"
-                if run.run.kind == RunRecord.Kind.profile.rawValue {
-                    result.change = .inconclusive
-                }
             }
             return result
         }
