@@ -85,7 +85,6 @@ struct NightOutcomeTests {
     func failedVerification() throws {
         try project()
         #expect(try program.run("verify").code == 0)
-        try profile()
         try expectGate("pass", "Nothing got worse, 1 of 1 verification passed", code: 0)
         try damage()
         let verified = try program.run("verify", "--gate")

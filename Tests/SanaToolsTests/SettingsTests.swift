@@ -28,22 +28,24 @@ struct SettingsTests {
 
     @Test func commitIsFoundWhereverGitKeepsIt() throws {
         let folder = try TemporaryFolder()
+        let (a, b) = (String(repeating: "a", count: 40), String(repeating: "b", count: 40))
+        let (c, d) = (String(repeating: "c", count: 40), String(repeating: "d", count: 64))
         func write(_ path: String, _ text: String) throws {
             try FileManager.default.createFolder(folder(path).parentFolder)
             try folder.write(path, Array(text.utf8))
         }
         try write("repo/.git/HEAD", "ref: refs/heads/main\n")
         #expect(GitCommit.checkedOut(from: folder("repo/deep")) == nil)
-        try write("repo/.git/packed-refs", "# pack-refs\naaaa refs/heads/main\nbbbb refs/heads/x\n")
-        #expect(GitCommit.checkedOut(from: folder("repo/deep")) == "aaaa")
-        try write("repo/.git/refs/heads/main", "cccc\n")
-        #expect(GitCommit.checkedOut(from: folder("repo")) == "cccc")
+        try write("repo/.git/packed-refs", "# pack-refs\n\(a) refs/heads/main\n\(b) refs/heads/x\n")
+        #expect(GitCommit.checkedOut(from: folder("repo/deep")) == a)
+        try write("repo/.git/refs/heads/main", "\(c)\n")
+        #expect(GitCommit.checkedOut(from: folder("repo")) == c)
         // A worktree: its own HEAD, the references of the main one.
         try write("tree/.git", "gitdir: ../repo/.git/worktrees/tree\n")
         try write("repo/.git/worktrees/tree/HEAD", "ref: refs/heads/main\n")
         try write("repo/.git/worktrees/tree/commondir", "../..\n")
-        #expect(GitCommit.checkedOut(from: folder("tree/src")) == "cccc")
-        try write("repo/.git/HEAD", "dddd\n")
-        #expect(GitCommit.checkedOut(from: folder("repo")) == "dddd")
+        #expect(GitCommit.checkedOut(from: folder("tree/src")) == c)
+        try write("repo/.git/HEAD", "\(d)\n")
+        #expect(GitCommit.checkedOut(from: folder("repo")) == d)
     }
 }

@@ -34,7 +34,7 @@ import Testing
         }
         let pieces = file.tensors.reduce(0) { $0 + ($1.byteCount + 31) / 32 }
         #expect(parts.frames.count == 1 + pieces + 1)
-        #expect(file.header.metadata.map(\.key) == ["format"])
+        #expect(file.header.metadata.map(\.key) == ["format", ContentLayout.keptTypesKey])
     }
 
     @Test func manifestIsSortedJSONWithoutWhiteSpace() throws {
