@@ -30,31 +30,75 @@ struct ModuleGraphTests {
     ]
 
     static func graph(_ config: SanaConfig, batch: Int = 2) throws -> ModuleGraph {
-        try SanaNetwork.unbound(config).network.graph(
+        try SanaNetwork.unbound(config).network.network.graph(
             ["batch": batch, "height": 6, "width": 8, "caption_tokens": 5])
     }
 
-    @Test("work and traffic of every module are those of its products", arguments: configs)
-    func work(_ config: SanaConfig) throws {
-        let graph = try Self.graph(config)
-        let listed = config.modules(batch: 2, height: 6, width: 8, captionTokens: 5)
-        for module in listed {
-            let recorded = try #require(graph[module.path], "\(module.path)")
-            #expect(recorded.kind == module.kind, "\(module.path)")
-            #expect(recorded.work.operations == module.operations, "\(module.path)")
-            #expect(recorded.activationBytes == module.activationBytes, "\(module.path)")
-            #expect(recorded.isOutermost == module.isOutermost, "\(module.path)")
-        }
-        #expect(graph.operations == listed.totalOperations)
+    @Test("work of the modules is that of their products, and adds up to the forward's")
+    func work() throws {
+        let graph = try Self.graph(Self.small)
+        // Batch 2, 6 x 8 tokens, 5 caption tokens, width 16.
+        let (tokens, captions, dim) = (96, 10, 16)
+        #expect(graph["proj_out"]?.work == .product(rows: tokens, from: dim, to: 6))
+        #expect(graph["caption_projection.linear_1"]?.work.operations == 2 * captions * 5 * dim)
+        let attention = try #require(graph["transformer_blocks.0.attn1"])
+        #expect(attention.work.operations == 8 * tokens * dim * dim + 4 * tokens * dim * 9)
+        let cross = try #require(graph["transformer_blocks.0.attn2"])
+        #expect(
+            cross.work.operations
+                == 4 * (tokens + captions) * dim * 12 + 4 * tokens * 5 * 12)
+        let feedForward = try #require(graph["transformer_blocks.0.ff"])
+        #expect(
+            feedForward.work.operations
+                == 2 * tokens * (dim * 80 + 9 * 80 + 40 * dim))
+        let block = try #require(graph["transformer_blocks.0"])
+        #expect(
+            block.work.operations
+                == [attention, cross, feedForward].reduce(0) { $0 + $1.work.operations })
+        #expect(
+            graph.operations
+                == graph.modules.filter { $0.parent == nil }.reduce(0) { $0 + $1.work.operations })
+        #expect(graph["caption_norm"]?.activationBytes == 8 * captions * dim)
     }
 
     @Test("goldens hold the default set of the reference format", arguments: configs)
     func captured(_ config: SanaConfig) throws {
+        let isControlNet = config.modelClass == .controlNet
         let graph = try Self.graph(config)
-        #expect(graph.captured.map(\.name) == config.defaultActivations)
-        let shapes = config.defaultShapes(batch: 2, height: 6, width: 8, captionTokens: 5)
-        #expect(graph.captured.map(\.shape) == shapes.map(\.shape))
-        #expect(graph.results.map(\.name) == config.outputs)
+        let blocks = (0..<config.numLayers).flatMap { index in
+            [".attn1", ".attn2", ".ff", ""].map { "transformer_blocks.\(index)\($0)" }
+        }
+        let stem =
+            isControlNet ? ["patch_embed.0", "patch_embed.1", "input_block"] : ["patch_embed"]
+        let head =
+            isControlNet
+            ? (0..<config.numLayers).map { "controlnet_blocks.\($0)" } : ["norm_out", "proj_out"]
+        #expect(
+            graph.captured.map(\.name)
+                == stem + ["time_embed.0", "time_embed.1", "caption_projection", "caption_norm"]
+                + blocks + head)
+        let tokens = 48 / (config.patchSize * config.patchSize)
+        #expect(graph.output("time_embed.0")?.shape == [2, 96])
+        #expect(graph.output("transformer_blocks.0")?.shape == [2, tokens, 16])
+        #expect(
+            graph.output("transformer_blocks.0.ff")?.shape
+                == [2, 16, 6 / config.patchSize, 8 / config.patchSize])
+        #expect(
+            graph.results.map(\.name)
+                == (isControlNet
+                    ? (0..<3).map { "controlnet_block_samples.\($0)" } : ["sample"]))
+    }
+
+    @Test("the first modules compute from inputs of the network alone")
+    func networkInputs() throws {
+        let graph = try Self.graph(Self.configs[1])
+        #expect(graph.networkInputs(of: "patch_embed") == ["inputs.hidden_states"])
+        #expect(graph.networkInputs(of: "caption_projection") == ["inputs.encoder_hidden_states"])
+        #expect(
+            Set(graph.networkInputs(of: "time_embed.0")) == ["inputs.timestep", "inputs.guidance"])
+        #expect(graph.networkInputs(of: "norm_out") == [])
+        let control = try Self.graph(Self.configs[2])
+        #expect(control.networkInputs(of: "patch_embed.1") == ["inputs.controlnet_cond"])
     }
 
     @Test("a module's inputs are what it reads")
@@ -74,7 +118,7 @@ struct ModuleGraphTests {
 
     @Test("sizes that no memory holds are refused before anything is made")
     func hugeSizes() throws {
-        let network = try SanaNetwork.unbound(Self.small).network
+        let network = try SanaNetwork.unbound(Self.small).network.network
         #expect(throws: InputError.self) {
             try network.graph([
                 "batch": .max, "height": .max, "width": 2, "caption_tokens": 2,

@@ -40,11 +40,8 @@ struct ExecutionTraceTests {
             }
         }
         let paths = Set(phase("X").compactMap { $0["name"]?.string })
-        #expect(
-            paths.isSuperset(
-                of: config.modules(
-                    batch: 1, height: 64, width: 64, captionTokens: 12
-                ).map(\.path)))
+        let graph = try config.graph(batch: 1, height: 64, width: 64, captionTokens: 12)
+        #expect(paths.isSuperset(of: graph.measured.map(\.path)))
 
         for event in phase("C") {
             let values = try #require(event["args"]?.members)

@@ -44,7 +44,7 @@ struct ReportTests {
             workers: workers, progress: { _, _ in })
         #expect(profile.total.samples.count == 3)
         #expect(profile.layers.allSatisfy { $0.timing.samples.count == 3 })
-        let modules = config.modules(batch: 1, height: 8, width: 8, captionTokens: 12)
+        let modules = try config.graph(batch: 1, height: 8, width: 8, captionTokens: 12).measured
         #expect(profile.layers.map(\.module.path) == modules.map(\.path))
         let blocks = profile.layers.filter { $0.module.kind == "SanaTransformerBlock" }
         #expect(blocks.count == 4 && blocks.allSatisfy { $0.share > 0 })

@@ -8,6 +8,10 @@ public struct WeightScope {
     public let path: String
     /// What names in the checkpoint have before `path`.
     private let prefix: String
+    /// What weights at this place and below are for, and where they belong, unless a layer says
+    /// otherwise.
+    private let role: TensorRole
+    private let part: TensorPart
     private let binding: Binding
 
     /// The root of `source`.
@@ -16,19 +20,22 @@ public struct WeightScope {
     ///   - label: the file or folder, for messages.
     ///   - readsValues: `false` compares names, types and shapes alone and yields placeholders.
     public init(_ source: any TensorSource, label: String, readsValues: Bool = true) {
-        (path, prefix) = ("", "")
+        (path, prefix, role, part) = ("", "", .other, .other)
         binding = Binding(source: source, label: label, readsValues: readsValues)
     }
 
     /// The root of no checkpoint: everything is a placeholder of the shape asked for, and nothing is
     /// missing. A network of such weights is for recording, not for computing.
     init(unbound label: String) {
-        (path, prefix) = ("", "")
+        (path, prefix, role, part) = ("", "", .other, .other)
         binding = Binding(source: nil, label: label, readsValues: false)
     }
 
-    private init(path: String, prefix: String, binding: Binding) {
+    private init(
+        _ path: String, prefix: String, _ role: TensorRole, _ part: TensorPart, _ binding: Binding
+    ) {
         (self.path, self.prefix, self.binding) = (path, prefix, binding)
+        (self.role, self.part) = (role, part)
     }
 
     /// Whether the checkpoint has a tensor of this name here.
@@ -38,7 +45,8 @@ public struct WeightScope {
 
     /// The child `name` as a root: what is below it has module paths without it.
     public func rooted(at name: String) -> WeightScope {
-        WeightScope(path: "", prefix: prefix + self[name].path + ".", binding: binding)
+        WeightScope(
+            "", prefix: prefix + self[name].path + ".", role, part, binding)
     }
 
     /// Accepts a tensor that the network does not use.
@@ -47,17 +55,33 @@ public struct WeightScope {
     /// The child module `name`.
     public subscript(name: String) -> WeightScope {
         WeightScope(
-            path: path.isEmpty ? name : path + "." + name, prefix: prefix, binding: binding)
+            path.isEmpty ? name : path + "." + name, prefix: prefix, role, part, binding)
     }
+
+    /// This place, whose weights have a role and belong to a part.
+    public func holding(_ role: TensorRole, _ part: TensorPart) -> WeightScope {
+        WeightScope(path, prefix: prefix, role, part, binding)
+    }
+
+    /// The tensors that have been asked for, in that order.
+    var expected: ExpectedTensors { ExpectedTensors(binding.expected) }
 
     /// The child module of a list.
     public subscript(index: Int) -> WeightScope { self[String(index)] }
 
     /// A parameter as fp32 values.
     ///
-    /// - Parameter shape: what the configuration calls for; the tensor must have just that.
+    /// - Parameters:
+    ///   - shape: what the configuration calls for; the tensor must have just that.
+    ///   - role: by default that of the place.
+    ///   - part: by default that of the place.
+    ///   - module: path of the module that computes with it; by default this place.
     /// - Throws: errors of the source while reading values.
-    public func parameter(_ name: String, shape: [Int]) throws -> FloatBuffer {
+    public func parameter(
+        _ name: String, shape: [Int], role: TensorRole? = nil, part: TensorPart? = nil,
+        usedBy module: String? = nil
+    ) throws -> FloatBuffer {
+        expect(name, shape: shape, role ?? self.role, part ?? self.part, module ?? path)
         guard let tensor = claim(name, shape: shape, types: [.f32, .f16, .bf16]),
             binding.readsValues,
             let values = try binding.source?.bytes(of: tensor).widened(from: tensor.dtype)
@@ -78,6 +102,7 @@ public struct WeightScope {
     ///   convolution whose kernel is flattened into the input channels.
     public func weight(shape: [Int]) throws -> Weight {
         let (rows, columns) = (shape[0], shape.dropFirst().reduce(1, *))
+        expect("weight", shape: shape, role, part, path)
         let placeholder = Weight(
             storage: .float32(ByteView([])), rows: rows, columns: columns)
         guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
@@ -118,6 +143,14 @@ public struct WeightScope {
         }
     }
 
+    private func expect(
+        _ name: String, shape: [Int], _ role: TensorRole, _ part: TensorPart, _ module: String
+    ) {
+        binding.expected.append(
+            ExpectedTensor(
+                name: self[name].path, shape: shape, role: role, part: part, module: module))
+    }
+
     private func claim(_ name: String, shape: [Int], types: [DType]) -> TensorInfo? {
         let name = prefix + self[name].path
         binding.claimed.insert(name)
@@ -140,6 +173,7 @@ public struct WeightScope {
         let label: String
         let readsValues: Bool
         var claimed = Set<String>()
+        var expected: [ExpectedTensor] = []
         var missing: [BindingError.Missing] = []
         var mismatched: [BindingError.Mismatch] = []
 

@@ -127,7 +127,7 @@ extension ForwardContext {
 
     /// Cosines, then sines of value · frequency, one row for each value.
     func sinusoids(of values: DenseTensor, frequencies: [Float], into y: Matrix) {
-        if records([], into: y) { return }
+        if records([values.row], into: y) { return }
         for row in 0..<y.rows {
             for (index, frequency) in frequencies.enumerated() {
                 let angle = values.values.pointer[row] * frequency

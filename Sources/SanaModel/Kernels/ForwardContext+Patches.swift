@@ -5,7 +5,7 @@ extension ForwardContext {
     func gatherPatches(
         _ latent: DenseTensor, patchSize: Int, _ grid: TokenGrid, into patches: Matrix
     ) {
-        if records([], into: patches) { return }
+        if records([latent.row], into: patches) { return }
         let (channels, height, width) = (latent.shape[1], latent.shape[2], latent.shape[3])
         workers.run(grid.batch * grid.height) { task, _ in
             let (image, y) = (task / grid.height, task % grid.height)
@@ -27,7 +27,7 @@ extension ForwardContext {
     func scatterPatches(
         _ tokens: Matrix, patchSize: Int, _ grid: TokenGrid, into output: DenseTensor
     ) {
-        if records([tokens], into: Matrix(output.values, rows: 1, columns: output.count)) { return }
+        if records([tokens], into: output.row) { return }
         let channels = output.shape[1]
         let (height, width) = (grid.height * patchSize, grid.width * patchSize)
         workers.run(grid.batch * grid.height) { task, _ in

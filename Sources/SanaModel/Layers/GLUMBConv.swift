@@ -10,10 +10,14 @@ struct GLUMBConv {
     init(_ scope: WeightScope, dim: Int, hiddenDim: Int) throws {
         path = scope.path
         self.hiddenDim = hiddenDim
-        convInverted = try Linear(convolution: scope["conv_inverted"], in: dim, out: 2 * hiddenDim)
-        convDepth = try DepthwiseConv3x3(scope["conv_depth"], channels: 2 * hiddenDim)
+        convInverted = try Linear(
+            convolution: scope["conv_inverted"].holding(.pointwiseConvolution, .convInverted),
+            in: dim, out: 2 * hiddenDim)
+        convDepth = try DepthwiseConv3x3(
+            scope["conv_depth"].holding(.depthwiseConvolution, .convDepth), channels: 2 * hiddenDim)
         convPoint = try Linear(
-            convolution: scope["conv_point"], in: hiddenDim, out: dim, bias: false)
+            convolution: scope["conv_point"].holding(.pointwiseConvolution, .convPoint),
+            in: hiddenDim, out: dim, bias: false)
     }
 
     func callAsFunction(
@@ -45,6 +49,12 @@ struct GLUMBConv {
     }
 }
 
+extension TensorPart {
+    static let convInverted = TensorPart("conv_inverted")
+    static let convDepth = TensorPart("conv_depth")
+    static let convPoint = TensorPart("conv_point")
+}
+
 /// `nn.Conv2d(C, C, 3, padding=1, groups=C)` on channels-last images.
 struct DepthwiseConv3x3 {
     let path: String
@@ -55,7 +65,7 @@ struct DepthwiseConv3x3 {
     init(_ scope: WeightScope, channels: Int) throws {
         path = scope.path
         weight = try scope.parameter("weight", shape: [channels, 1, 3, 3]).transposed(columns: 9)
-        bias = try scope.parameter("bias", shape: [channels])
+        bias = try scope.parameter("bias", shape: [channels], role: .bias)
     }
 
     func callAsFunction(

@@ -24,7 +24,7 @@ struct Linear {
         path = scope.path
         kind = shape.count > 2 ? "Conv2d" : "Linear"
         weight = try scope.weight(shape: shape)
-        bias = hasBias ? try scope.parameter("bias", shape: [shape[0]]) : nil
+        bias = hasBias ? try scope.parameter("bias", shape: [shape[0]], role: .bias) : nil
     }
 
     func callAsFunction(

@@ -8,8 +8,14 @@ struct LayerNorm {
     init(_ scope: WeightScope, dim: Int, eps: Float, elementwiseAffine: Bool = false) throws {
         path = scope.path
         self.eps = eps
-        weight = elementwiseAffine ? try scope.parameter("weight", shape: [dim]) : nil
-        bias = elementwiseAffine ? try scope.parameter("bias", shape: [dim]) : nil
+        weight =
+            elementwiseAffine
+            ? try scope.parameter(
+                "weight", shape: [dim], role: .norm, part: .tablesAndNorms) : nil
+        bias =
+            elementwiseAffine
+            ? try scope.parameter(
+                "bias", shape: [dim], role: .bias, part: .tablesAndNorms) : nil
     }
 
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
@@ -29,7 +35,8 @@ struct RMSNorm {
     init(_ scope: WeightScope, dim: Int, eps: Float = 1e-5) throws {
         path = scope.path
         self.eps = eps
-        weight = try scope.parameter("weight", shape: [dim])
+        weight = try scope.parameter(
+            "weight", shape: [dim], role: .norm, part: .tablesAndNorms)
     }
 
     func callAsFunction(_ x: Matrix, batch: Int, _ context: ForwardContext) {

@@ -27,6 +27,11 @@ final class GraphRecorder {
     /// Keeps identities from being used twice.
     private var buffers: [FloatBuffer] = []
 
+    /// Names a tensor that the forward is given.
+    func input(_ name: String, _ tensor: DenseTensor) {
+        keep(tensor.values, [ModuleGraph.inputPrefix + name])
+    }
+
     func begin(_ path: String, _ kind: String) {
         if !frames.isEmpty { frames[frames.count - 1].isComposite = true }
         time += 1
@@ -51,7 +56,7 @@ final class GraphRecorder {
         modules[frame.index] = ModuleGraph.Module(
             path: frame.path, kind: frame.kind, parent: frames.last?.path,
             isComposite: frame.isComposite, work: frame.work, outputs: named,
-            inputs: frame.inputs)
+            inputs: frame.inputs.filter { !ModuleGraph.isNetworkInput($0) })
     }
 
     /// A pass over buffers.

@@ -40,7 +40,7 @@ public struct ModuleGraph: Sendable, Equatable {
         /// In diffusers' layout.
         public let shape: [Int]
         /// Outputs that its values were computed from, inside the module or outside of it, without
-        /// passing through a further module's output.
+        /// passing through a further module's output; inputs of the network as `inputs.NAME`.
         public let sources: [String]
     }
 
@@ -58,7 +58,14 @@ public struct ModuleGraph: Sendable, Equatable {
         public let outputs: [Output]
         /// Outputs of other modules that it reads: those that were there before it began.
         public let inputs: [String]
+
+        public var operations: Int { work.operations }
     }
+
+    /// What inputs of the network are called among sources.
+    public static let inputPrefix = "inputs."
+
+    static func isNetworkInput(_ name: String) -> Bool { name.hasPrefix(inputPrefix) }
 
     /// In execution order, parents before children.
     public let modules: [Module]
@@ -93,9 +100,34 @@ public struct ModuleGraph: Sendable, Equatable {
         owner(of: name)?.outputs.first { $0.name == name }
     }
 
+    /// Inputs of the network that an output is computed from inside its own module, as
+    /// `inputs.NAME`, the nearest first.
+    public func networkInputs(of output: String) -> [String] {
+        guard let module = owner(of: output) else { return [] }
+        var (found, seen, open) = ([String](), Set<String>(), [output])
+        while !open.isEmpty {
+            let name = open.removeFirst()
+            guard seen.insert(name).inserted else { continue }
+            if Self.isNetworkInput(name) {
+                found.append(name)
+            } else if let inner = owner(of: name),
+                inner.path == module.path || inner.path.hasPrefix(module.path + ".")
+            {
+                open += self.output(name)?.sources ?? []
+            }
+        }
+        return found
+    }
+
     /// Operations of a whole forward.
     public var operations: Int {
         modules.filter(\.isOutermost).reduce(0) { $0 + $1.work.operations }
+    }
+
+    /// Modules with products of their own or inside them, and those that goldens hold: what a profile
+    /// shows.
+    public var measured: [Module] {
+        modules.filter { $0.work.operations > 0 || isCaptured($0) }
     }
 
     /// Outputs that every golden holds, in the order in which a forward completes them.

@@ -92,6 +92,7 @@ extension Network {
     /// - Throws: `InputError` when the sizes do not fit the network or this machine.
     public func graph(_ sizes: NetworkSizes) throws(InputError) -> ModuleGraph {
         var inputs: NamedTensors = [:]
+        let recorder = GraphRecorder()
         for spec in inputSpecs where spec.filling != .absent {
             guard let shape = spec.shape(sizes) else {
                 throw InputError(spec.name, nil, "sizes \(sizeNames.joined(separator: ", "))")
@@ -99,9 +100,10 @@ extension Network {
             guard DType.f32.byteCount(shape: shape) != nil else {
                 throw InputError(spec.name, shape, "sizes that memory can hold")
             }
-            inputs[spec.name] = DenseTensor(shapeOnly: shape)
+            let tensor = DenseTensor(shapeOnly: shape)
+            recorder.input(spec.name, tensor)
+            inputs[spec.name] = tensor
         }
-        let recorder = GraphRecorder()
         let results = try forward(inputs, ForwardContext(recording: recorder))
         return recorder.graph(zip(outputs, results).map { ($0, $1) })
     }

@@ -19,6 +19,9 @@ public struct DenseTensor: Sendable {
         self.init(shape: shape, values: FloatBuffer(shapeOnly: shape.reduce(1, *)))
     }
 
+    /// All values as one row.
+    var row: Matrix { Matrix(values, rows: 1, columns: count) }
+
     public var count: Int { shape.reduce(1, *) }
 
     /// How many of the values are infinite or NaN.

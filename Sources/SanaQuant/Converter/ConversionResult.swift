@@ -16,25 +16,33 @@ public struct ConversionSource: Sendable {
     var blamed: String {
         ([label] + adapters.map(\.path)).joined(separator: " with ")
     }
-    /// Whether names mean what they mean in a Sana transformer; otherwise all floats are alike.
-    let isSanaTransformer: Bool
+    /// The tensors of its network; `nil` where that is not known and all floats are alike.
+    let expected: ExpectedTensors?
 
-    /// A Sana transformer.
-    public init(_ checkpoint: Checkpoint) {
+    /// A network with its configuration.
+    ///
+    /// - Throws: `BadDataError` when the configuration is not one.
+    public init(_ checkpoint: Checkpoint) throws {
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
-        (config, isSanaTransformer) = (checkpoint.configJSON, true)
+        config = checkpoint.configJSON
+        expected = try SanaConfig(
+            json: checkpoint.configJSON, file: checkpoint.path
+        ).expectedTensors
         adapters = checkpoint.adapters
     }
 
     /// A file of any other component.
     public init(_ file: SafetensorsFile) {
         (label, tensors, files) = (file.path, file, [StoredFile(file)])
-        (config, isSanaTransformer, adapters) = (nil, false, [])
+        (config, expected, adapters) = (nil, nil, [])
     }
 
-    /// The built-in rules: int8 is for Sana's own projections only.
+    /// The built-in rules: int8 is for tensors of a known role only.
     func rules(for target: ConversionTarget) -> [ConversionRule] {
-        isSanaTransformer || target != .int8 ? ConversionRule.builtIn(for: target) : []
+        guard let expected else {
+            return target == .int8 ? [] : ConversionRule.builtIn(for: target, .none)
+        }
+        return ConversionRule.builtIn(for: target, expected)
     }
 }
 

@@ -181,8 +181,9 @@ public enum Converter {
                 try survey { Codec.nonFiniteCount(in: $1, $0.dtype, $2) }.filter { $0.1 > 0 },
                 uniquingKeysWith: max) : [:]
         return try ConversionPlan(
-            tensors, target: options.target, rules: userRules + rules, nonFinite: nonFinite,
-            fp16Inexact: inexact, mayBeEmpty: !source.isSanaTransformer, file: source.label)
+            tensors, source.expected ?? .none, target: options.target, rules: userRules + rules,
+            nonFinite: nonFinite,
+            fp16Inexact: inexact, mayBeEmpty: source.expected == nil, file: source.label)
     }
 
     private static func check(_ options: Options, _ source: ConversionSource) throws {

@@ -5,6 +5,7 @@ public struct ConversionPlan: Sendable, Equatable {
     /// What becomes of one tensor, and why.
     public struct Decision: Sendable, Equatable {
         public let tensor: TensorInfo
+        public let role: TensorRole
         public let conversion: TensorConversion
         /// Text of the rule that decided.
         public let reason: String
@@ -34,6 +35,7 @@ public struct ConversionPlan: Sendable, Equatable {
     /// Applies the rules to every tensor.
     ///
     /// - Parameters:
+    ///   - expected: the tensors of the network.
     ///   - rules: by default the target's own; tensors that none matches are kept.
     ///   - nonFinite: values that are NaN or infinite, of the tensors that may hold some. These
     ///     tensors are kept as they are, whatever the rules say.
@@ -44,7 +46,8 @@ public struct ConversionPlan: Sendable, Equatable {
     /// - Throws: `ConversionError` when the source is int8 and the target is not, when two tensors
     ///   would get the same name, or when the plan leaves nothing in the type asked for.
     public init(
-        _ tensors: [TensorInfo], target: ConversionTarget, rules: [ConversionRule]? = nil,
+        _ tensors: [TensorInfo], _ expected: ExpectedTensors, target: ConversionTarget,
+        rules: [ConversionRule]? = nil,
         nonFinite: [String: Int] = [:], fp16Inexact: [String: Int] = [:],
         mayBeEmpty: Bool = false, file: String
     ) throws(ConversionError) {
@@ -53,7 +56,7 @@ public struct ConversionPlan: Sendable, Equatable {
                 ConversionRule(.keep, reason: "holds \(count) values that are NaN or infinite") {
                     $0.name == name
                 }
-            } + (rules ?? ConversionRule.builtIn(for: target))
+            } + (rules ?? ConversionRule.builtIn(for: target, expected))
         let names = Set(tensors.map(\.name))
         var decisions: [Decision] = []
         for tensor in tensors {
@@ -77,7 +80,7 @@ public struct ConversionPlan: Sendable, Equatable {
             }
             decisions.append(
                 Decision(
-                    tensor: tensor, conversion: conversion,
+                    tensor: tensor, role: expected.role(of: tensor), conversion: conversion,
                     reason: rule?.reason ?? "no rule matches", userRule: rule?.userRule,
                     nonFiniteCount: nonFinite[tensor.name] ?? 0,
                     fp16InexactCount: rule?.keepsExact ?? false || outputs[0].dtype == .f16

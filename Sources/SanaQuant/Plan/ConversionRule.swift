@@ -59,9 +59,13 @@ public struct ConversionRule {
 
     /// The rules for `target`. The last one matches every tensor.
     ///
-    /// int8 takes the projections of attention and the 1×1 convolutions of the feed-forward, which
-    /// together hold nine tenths of a Sana transformer.
-    public static func builtIn(for target: ConversionTarget) -> [ConversionRule] {
+    /// int8 takes the tensors whose role says so: in a Sana transformer the projections of attention
+    /// and the 1×1 convolutions of the feed-forward, which together hold nine tenths of it.
+    ///
+    /// - Parameter expected: the tensors of the network, which int8 asks for their roles.
+    public static func builtIn(
+        for target: ConversionTarget, _ expected: ExpectedTensors
+    ) -> [ConversionRule] {
         let dtype = target.dtype
         var rules = [
             ConversionRule(.keep, reason: "already \(dtype.rawValue)") { $0.dtype == dtype },
@@ -73,11 +77,14 @@ public struct ConversionRule {
         }
         rules.append(
             ConversionRule(.int8PerChannel, reason: "one scale per output channel") {
-                TensorRole(of: $0).isQuantizable
+                expected.role(of: $0).reasonToKeep == nil
             })
-        for role in TensorRole.allCases {
-            guard let reason = role.reasonToKeep else { continue }
-            rules.append(ConversionRule(.keep, reason: reason) { TensorRole(of: $0) == role })
+        var reasons: [String] = []
+        for role in expected.all.map(\.role) + [.scale, .other] {
+            guard let reason = role.reasonToKeep, !reasons.contains(reason) else { continue }
+            reasons.append(reason)
+            rules.append(
+                ConversionRule(.keep, reason: reason) { expected.role(of: $0) == role })
         }
         return rules
     }

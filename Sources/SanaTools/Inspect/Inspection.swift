@@ -42,6 +42,8 @@ struct Inspection: Sendable {
     /// `nil` where the configuration is absent or wrong.
     let config: SanaConfig?
     let tensors: [TensorInfo]
+    /// The tensors that the configuration calls for; none where it is absent or wrong.
+    let expected: ExpectedTensors
     /// Architecture of the released models that have these shapes; `nil` for any other.
     let family: ReleasedConfiguration.Family?
     /// Released models of that architecture with the values that no shape shows, such as the size
@@ -58,10 +60,10 @@ struct Inspection: Sendable {
 
     var hasErrors: Bool { problems.contains { $0.severity == .error } }
 
-    static func groups(_ tensors: [TensorInfo]) -> [Group] {
+    static func groups(_ tensors: [TensorInfo], _ expected: ExpectedTensors) -> [Group] {
         var groups: [Group] = []
         for tensor in tensors {
-            let role = TensorRole(of: tensor)
+            let role = expected.role(of: tensor)
             let index =
                 groups.firstIndex { $0.role == role && $0.dtype == tensor.dtype }
                 ?? {
@@ -73,6 +75,6 @@ struct Inspection: Sendable {
             groups[index].parameters += tensor.elementCount
             groups[index].bytes += tensor.byteCount
         }
-        return groups.sorted { ($0.bytes, $0.role.rawValue) > ($1.bytes, $1.role.rawValue) }
+        return groups.sorted { ($0.bytes, $0.role.name) > ($1.bytes, $1.role.name) }
     }
 }

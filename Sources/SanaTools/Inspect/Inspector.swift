@@ -6,6 +6,8 @@ import SanaQuant
 struct Inspector {
     private let options: Inspection.Options
     private var problems: [Problem] = []
+    /// The tensors that the configuration calls for.
+    private var expected: ExpectedTensors { config?.expectedTensors ?? .none }
     private var components: [RepositoryLint.Component] = []
     private var files: [Inspection.File] = []
     private var variants: [String] = []
@@ -45,7 +47,7 @@ struct Inspector {
         var values: ValueScan?
         if options.statistics {
             let scan = try ValueScan.run(inspector.source, workers: workers, progress: progress)
-            inspector.problems += scan.problems
+            inspector.problems += scan.problems(inspector.expected)
             values = scan
         }
         return try inspector.result(label ?? path, values, workers)
@@ -263,15 +265,16 @@ struct Inspector {
                 digest = try WeightsDigest.compute(source, workers: workers)
             }
         }
-        let facts = ShapeFacts(source)
+        let (facts, expected) = (ShapeFacts(source), expected)
         let released =
             config.map { facts.released(like: $0, json: configJSON ?? .null) } ?? facts.released
         return Inspection(
             label: label, components: components, files: files, variants: variants,
             variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,
+            expected: expected,
             family: facts.family, released: released.map(\.repository),
-            groups: Inspection.groups(source.tensors),
-            parts: PartBytes.make(source.tensors, file: label), values: values,
+            groups: Inspection.groups(source.tensors, expected),
+            parts: PartBytes.make(source.tensors, expected, file: label), values: values,
             problems: problems, digest: digest, layout: layout)
     }
 }

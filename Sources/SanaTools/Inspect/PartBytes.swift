@@ -1,45 +1,6 @@
 import SanaModel
 import SanaQuant
 
-/// The part of the transformer that a tensor belongs to, weight, bias and scale alike.
-enum TensorPart: String, Sendable, CaseIterable {
-    case attn1
-    case attn2
-    case convInverted = "conv_inverted"
-    case convDepth = "conv_depth"
-    case convPoint = "conv_point"
-    case embeddings
-    case tablesAndNorms = "tables_norms"
-    case output
-    /// `input_block` and `controlnet_blocks`.
-    case controlNet = "controlnet"
-    case other
-
-    init(_ tensor: TensorInfo) {
-        let path = tensor.name.split(separator: ".", omittingEmptySubsequences: false)
-        self =
-            switch path.first {
-            case "patch_embed", "time_embed", "caption_projection": .embeddings
-            case "proj_out": .output
-            case "input_block", "controlnet_blocks": .controlNet
-            case "caption_norm", "norm_out", "scale_shift_table": .tablesAndNorms
-            case "transformer_blocks" where path.count > 3 || path.last == "scale_shift_table":
-                Self.ofBlock(path.dropFirst(2))
-            default: .other
-            }
-    }
-
-    private static func ofBlock(_ path: ArraySlice<Substring>) -> TensorPart {
-        let module = path.joined(separator: ".")
-        if module == "scale_shift_table" || module.contains("norm") { return .tablesAndNorms }
-        for (prefix, part): (String, TensorPart) in [
-            ("attn1.", .attn1), ("attn2.", .attn2), ("ff.conv_inverted.", .convInverted),
-            ("ff.conv_depth.", .convDepth), ("ff.conv_point.", .convPoint),
-        ] where module.hasPrefix(prefix) { return part }
-        return .other
-    }
-}
-
 /// How int8 may be laid out.
 enum Int8Scheme: String, Sendable, CaseIterable {
     /// `convert --dtype int8` with its own rules, which is the SDNQ layout that diffusers loads; w8a16
@@ -49,8 +10,8 @@ enum Int8Scheme: String, Sendable, CaseIterable {
     /// torchao, quanto and GGUF do.
     case linearOnly = "linear_only"
 
-    fileprivate var rules: [ConversionRule] {
-        let builtIn = ConversionRule.builtIn(for: .int8)
+    fileprivate func rules(_ expected: ExpectedTensors) -> [ConversionRule] {
+        let builtIn = ConversionRule.builtIn(for: .int8, expected)
         switch self {
         case .convert: return builtIn
         case .linearOnly:
@@ -75,27 +36,38 @@ struct PartBytes: Sendable {
     /// Empty where the weights are int8 already.
     var forecasts: [Int8Scheme: Forecast] = [:]
 
-    /// The parts that hold anything, in the order of a forward.
-    static func make(_ tensors: [TensorInfo], file: String) -> [PartBytes] {
+    /// The parts that hold anything.
+    static func make(
+        _ tensors: [TensorInfo], _ expected: ExpectedTensors, file: String
+    ) -> [PartBytes] {
         var parts: [TensorPart: PartBytes] = [:]
         for tensor in tensors {
-            let part = TensorPart(tensor)
+            let part = expected.part(of: tensor)
             parts[part, default: PartBytes(part: part)].add(tensor)
         }
         for scheme in Int8Scheme.allCases where !tensors.contains(where: { $0.dtype == .i8 }) {
             guard
                 let plan = try? ConversionPlan(
-                    tensors, target: .int8, rules: scheme.rules, mayBeEmpty: true, file: file)
+                    tensors, expected, target: .int8, rules: scheme.rules(expected),
+                    mayBeEmpty: true, file: file)
             else { continue }
             for decision in plan.decisions {
-                let part = TensorPart(decision.tensor)
+                let part = expected.part(of: decision.tensor)
                 var forecast = parts[part]?.forecasts[scheme] ?? Forecast()
                 forecast.bytes += decision.bytesAfter
                 if decision.conversion == .keep { forecast.floatBytes += decision.bytesAfter }
                 parts[part]?.forecasts[scheme] = forecast
             }
         }
-        return TensorPart.allCases.compactMap { parts[$0] }
+        // The parts of blocks, which hold most, before the rest.
+        let outer: [TensorPart] = [.embeddings, .tablesAndNorms, .output, .other]
+        var order: [TensorPart] = []
+        for part in expected.all.map(\.part)
+        where !outer.contains(part) && !order.contains(part) {
+            order.append(part)
+        }
+        order += outer
+        return order.compactMap { parts[$0] }
     }
 
     private mutating func add(_ tensor: TensorInfo) {

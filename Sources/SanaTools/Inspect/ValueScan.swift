@@ -84,9 +84,11 @@ struct ValueScan: Sendable {
     }
 
     /// What the values say against the tensors.
-    var problems: [Problem] { entries.flatMap(Self.problems) }
+    func problems(_ expected: ExpectedTensors) -> [Problem] {
+        entries.flatMap { Self.problems($0, expected.part(of: $0.tensor)) }
+    }
 
-    private static func problems(_ entry: Entry) -> [Problem] {
+    private static func problems(_ entry: Entry, _ part: TensorPart) -> [Problem] {
         let (tensor, values) = (entry.tensor, entry.values)
         func of(_ count: Int) -> String { "\(count) of \(values.count) values" }
         var problems: [Problem] = []
@@ -109,7 +111,6 @@ struct ValueScan: Sendable {
                 "\(of(values.overFP16Count)) overflow fp16's 65504, the largest is "
                     + "\(values.absoluteMaximum)")
         }
-        let part = TensorPart(tensor)
         if values.zeroCount == values.count, values.count > 1, tensor.shape.count > 1,
             part != .tablesAndNorms, part != .other
         {

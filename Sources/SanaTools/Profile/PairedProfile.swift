@@ -65,8 +65,8 @@ struct PairedProfile: Sendable {
         let (startedAt, start, sizes) = (Date(), ContinuousClock.now, RunSizes(inputs))
         let profileOptions = Profile.Options(
             numerics: options.numerics, compute: options.compute)
-        let mine = ForwardTimer(candidate, sizes, profileOptions, workers)
-        let theirs = ForwardTimer(baseline, sizes, profileOptions, workers, isSlowed: false)
+        let mine = try ForwardTimer(candidate, sizes, profileOptions, workers)
+        let theirs = try ForwardTimer(baseline, sizes, profileOptions, workers, isSlowed: false)
         var before = HostState.now
         for pair in 0..<options.warmup + options.pairs {
             progress(pair, options.warmup + options.pairs)

@@ -21,7 +21,7 @@ extension Profile {
     ) throws -> Profile {
         let (startedAt, start) = (Date(), ContinuousClock.now)
         let before = HostState.now
-        let timer = ForwardTimer(model, RunSizes(inputs), options, workers)
+        let timer = try ForwardTimer(model, RunSizes(inputs), options, workers)
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
@@ -45,7 +45,9 @@ final class ForwardTimer {
     let sizes: RunSizes
     private(set) var repetitions: [Profile.Repetition] = []
     private let network: SanaNetwork
-    private let modules: [ModuleInfo]
+    private let modules: [ModuleGraph.Module]
+    /// Of a whole forward.
+    private let operations: Int
     private let probe: ProfileProbe
     private let canary: HostCanary
     private let context: ForwardContext
@@ -57,13 +59,15 @@ final class ForwardTimer {
     init(
         _ model: LoadedModel, _ sizes: RunSizes, _ options: Profile.Options,
         _ workers: WorkerPool, isSlowed: Bool = true
-    ) {
+    ) throws {
         (self.workers, self.sizes, network) = (workers, sizes, model.network)
-        modules = model.config.modules(
+        let graph = try model.config.graph(
             batch: sizes.batch, height: sizes.height, width: sizes.width,
             captionTokens: sizes.captionTokens)
+        operations = graph.operations
+        modules = graph.measured
         canary = HostCanary(
-            workers: workers, operations: modules.totalOperations,
+            workers: workers, operations: graph.operations,
             slices: modules.count { ModuleLevel(path: $0.path) == .block })
         probe = ProfileProbe(workers, canary: canary)
         probe.isRecording = false
@@ -156,7 +160,7 @@ final class ForwardTimer {
         return Profile(
             model: model.label, compute: model.compute(options.compute), numerics: options.numerics,
             sizes: sizes, threads: workers.threadCount, layers: layers, total: total,
-            repetitions: repetitions, operations: modules.totalOperations, peaks: peaks,
+            repetitions: repetitions, operations: operations, peaks: peaks,
             probeOverhead: probe.overhead(ofForward: total.median), peakRSSBytes: peakRSS,
             loadSeconds: model.loadSeconds, storedBytes: model.storedBytes,
             warnings: load.warnings(threads: workers.threadCount, repetitions),

@@ -11,7 +11,7 @@ struct Profile: Sendable {
 
     /// One module.
     struct Layer: Sendable {
-        let module: ModuleInfo
+        let module: ModuleGraph.Module
         let timing: Timing
         /// CPU time of all threads, in nanoseconds, one for each sample of `timing`.
         let cpu: [Int]
@@ -123,7 +123,7 @@ extension Profile {
     }
 }
 
-extension ModuleInfo {
+extension ModuleGraph.Module {
     /// What a module does beside its children.
     fileprivate var work: Profile.Work {
         switch kind {

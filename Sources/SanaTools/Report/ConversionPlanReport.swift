@@ -28,7 +28,7 @@ extension ConversionPlan {
         var groups: [(key: [String], decisions: [Decision])] = []
         for decision in decisions {
             let key = [
-                TensorRole(of: decision.tensor).rawValue, decision.tensor.dtype.rawValue,
+                decision.role.name, decision.tensor.dtype.rawValue,
                 decision.outputs[0].dtype.rawValue, decision.reason,
             ]
             if let index = groups.firstIndex(where: { $0.key == key }) {
@@ -65,7 +65,7 @@ extension ConversionPlan.Decision {
     var explanation: String {
         """
         \(tensor.name.printable), \(tensor.dtype.rawValue) \(tensor.shape), \
-        \(TensorRole(of: tensor).rawValue)
+        \(role.name)
           becomes \(outputs.map { "\($0.dtype.rawValue) \($0.name.printable)" }.joined(separator: " and ")), \
         \(Format.bytes(bytesBefore)) → \(Format.bytes(bytesAfter)) before compression
           decided by \(userRule == nil ? "built-in rule: \(reason)" : reason)\

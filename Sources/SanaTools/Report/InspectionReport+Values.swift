@@ -7,7 +7,7 @@ extension [PartBytes] {
             map { part in
                 .object(
                     [
-                        .init("part", .string(part.part.rawValue)),
+                        .init("part", .string(part.part.name)),
                         .init("tensors", .int(part.tensors)),
                         .init("parameters", .int(part.parameters)),
                         .init("bytes", .int(part.bytes)),
@@ -59,7 +59,7 @@ extension [PartBytes] {
 extension PartBytes {
     fileprivate func row(isForecast: Bool, name: String? = nil) -> [String] {
         [
-            name ?? part.rawValue, "\(tensors)", Format.count(parameters), Format.bytes(bytes),
+            name ?? part.name, "\(tensors)", Format.count(parameters), Format.bytes(bytes),
         ]
             + (isForecast
                 ? Int8Scheme.allCases.flatMap { scheme in

@@ -25,7 +25,7 @@ extension Inspection {
             "roles": .array(
                 groups.map {
                     .fields([
-                        "role": .string($0.role.rawValue), "dtype": .string($0.dtype.rawValue),
+                        "role": .string($0.role.name), "dtype": .string($0.dtype.rawValue),
                         "tensors": .int($0.tensors), "parameters": .int($0.parameters),
                         "bytes": .int($0.bytes),
                     ])
@@ -36,7 +36,7 @@ extension Inspection {
                     .fields([
                         "name": .string($0.name), "dtype": .string($0.dtype.rawValue),
                         "shape": .array($0.shape.map { .int($0) }), "bytes": .int($0.byteCount),
-                        "role": .string(TensorRole(of: $0).rawValue),
+                        "role": .string(expected.role(of: $0).name),
                     ])
                 }),
             "problems": .array(
@@ -103,7 +103,7 @@ extension Inspection {
         ])
         for group in groups {
             roles.append([
-                group.role.rawValue, group.dtype.rawValue, "\(group.tensors)",
+                group.role.name, group.dtype.rawValue, "\(group.tensors)",
                 Format.count(group.parameters), Format.bytes(group.bytes),
             ])
         }

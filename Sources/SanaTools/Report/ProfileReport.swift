@@ -113,7 +113,7 @@ extension Profile {
     }
 }
 
-extension ModuleInfo {
+extension ModuleGraph.Module {
     /// Whether the module is in a table without leaves: top-level modules, blocks and their
     /// parts.
     var isSummary: Bool {

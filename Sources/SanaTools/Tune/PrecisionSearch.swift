@@ -48,7 +48,7 @@ struct PrecisionSearch {
     ///
     /// - Throws: what running the model throws.
     func rank() throws -> [Candidate] {
-        let builtIn = Set(Self.builtIn(model.source.tensors))
+        let builtIn = Set(Self.builtIn(model))
         let weights = model.source.tensors.compactMap { tensor in
             QuantizedSource.savedBytes(tensor).flatMap { $0 > 0 ? (tensor.name, $0) : nil }
         }
@@ -65,9 +65,9 @@ struct PrecisionSearch {
     }
 
     /// Weights that `convert --dtype int8` takes by itself.
-    private static func builtIn(_ tensors: [TensorInfo]) -> [String] {
-        let rules = ConversionRule.builtIn(for: .int8)
-        return tensors.filter { tensor in
+    private static func builtIn(_ model: OpenedModel) -> [String] {
+        let rules = ConversionRule.builtIn(for: .int8, model.config.expectedTensors)
+        return model.source.tensors.filter { tensor in
             rules.first { $0.matches(tensor) }?.conversion == .int8PerChannel
         }.map(\.name)
     }
@@ -87,7 +87,7 @@ struct PrecisionSearch {
                     reason: "the golden's inputs do not fit the model: \(error.description)",
                     remedy: "give goldens of this model alone")
             }
-            return try zip(model.config.outputs, outputs).map { name, output in
+            return try zip(network.outputs, outputs).map { name, output in
                 let name = Golden.outputPrefix + name
                 guard golden.shape(name) == output.shape,
                     let reference = try golden.values(name)
@@ -229,10 +229,9 @@ struct PrecisionSearch {
     /// same but for the first and the last block.
     func baselines(_ candidates: [Candidate]) throws -> [(name: String, choice: Choice)] {
         let builtIn = candidates.filter(\.isBuiltIn).map(\.name)
-        let last = "transformer_blocks.\(model.config.numLayers - 1)."
-        let inner = builtIn.filter {
-            !$0.hasPrefix("transformer_blocks.0.") && !$0.hasPrefix(last)
-        }
+        let blocks = model.config.structure.modules.filter { $0.isOutermost && $0.isBlock }
+        let ends = [blocks.first, blocks.last].compactMap { $0 }.map { $0.path + "." }
+        let inner = builtIn.filter { name in !ends.contains { name.hasPrefix($0) } }
         return [
             ("convert --dtype int8", try measure(Set(builtIn), candidates)),
             ("but for the first and last block", try measure(Set(inner), candidates)),

@@ -84,7 +84,7 @@ extension Attribution {
         }
         var result: Attribution
         if layers.contains(where: { $0.isolated != nil }) {
-            result = byOwnError(layers, firstFailure: failure, isEarly: isEarly) { layer in
+            result = byOwnError(layers, firstFailure: failure, isEarly: isEarly, inputs) { layer in
                 let own = tolerances.ownLimit(of: layer.path).map { max($0, .leastNormalMagnitude) }
                 return (layer.isolated?.local ?? 0) / (own ?? limit(layer))
             }
@@ -155,8 +155,8 @@ extension Attribution {
         let late = layers[(failure + 1)...].filter { !$0.passes }
             .map { ($0, jump($0, inputs.insides(of: $0.path))) }
         let worst = worst(early, unless: late) ?? layers[failure]
-        let cause = modulatedBlock(around: worst.path, layers) ?? worst
-        let others = layers.filter { !$0.passes && !isRelated($0.path, cause.path) }
+        let cause = modulatedBlock(around: worst.path, layers, inputs) ?? worst
+        let others = layers.filter { !$0.passes && !inputs.isRelated($0.path, cause.path) }
             .map { ($0.path, jump($0, inputs.insides(of: $0.path))) }
             .filter { $0.1 > Self.largestGain }.sorted { $0.1 > $1.1 }.map(\.0)
         return Attribution(cause: cause.path, basis: .jump, others: others)
@@ -165,29 +165,23 @@ extension Attribution {
     /// The block around a part of a self-attention all of whose projections fail although the norm
     /// before them passes: what the block makes of that norm is wrong.
     private static func modulatedBlock(
-        around path: String, _ layers: [Verification.Layer]
+        around path: String, _ layers: [Verification.Layer], _ inputs: LayerInputs
     ) -> Verification.Layer? {
-        guard let end = path.range(of: ".attn1.")?.lowerBound else { return nil }
-        let block = String(path[..<end])
-        func passes(_ part: String) -> Bool? {
-            layers.first { $0.path == block + part }?.passes
-        }
-        let projections = ["to_q", "to_k", "to_v"].map { passes(".attn1." + $0) }
-        guard passes(".norm1") == true, projections.allSatisfy({ $0 == false }) else { return nil }
+        guard let (block, twins) = inputs.twins(of: path) else { return nil }
+        func passes(_ path: String) -> Bool? { layers.first { $0.path == path }?.passes }
+        let norms = inputs.norms(before: path)
+        guard !norms.isEmpty, norms.allSatisfy({ passes($0) == true }),
+            twins.allSatisfy({ passes($0) == false })
+        else { return nil }
         return layers.first { $0.path == block }
-    }
-
-    /// Whether one of two modules contains the other, or they are outputs of one.
-    static func isRelated(_ one: String, _ other: String) -> Bool {
-        one == other || one.hasPrefix(other + ".") || other.hasPrefix(one + ".")
-            || LayerInputs.isOneModule(one, other)
     }
 
     // MARK: Own errors
 
     private static func byOwnError(
         _ layers: [Verification.Layer], firstFailure: Int,
-        isEarly: (Verification.Layer) -> Bool, ratio: (Verification.Layer) -> Double
+        isEarly: (Verification.Layer) -> Bool, _ inputs: LayerInputs,
+        ratio: (Verification.Layer) -> Double
     ) -> Attribution {
         let measured = layers.map { ($0, ratio($0)) }
         // What runs after the first failure counts where it is out of tolerance by itself.
@@ -199,7 +193,7 @@ extension Attribution {
         }
         if let outermost = around.min(by: { $0.path.utf8.count < $1.path.utf8.count }) {
             cause = outermost
-        } else if let block = commonInput(of: cause, layers, ratio) {
+        } else if let block = commonInput(of: cause, layers, inputs, ratio) {
             cause = block
         }
         return Attribution(
@@ -212,18 +206,12 @@ extension Attribution {
     /// is: three projections do not fail at once.
     private static func commonInput(
         of cause: Verification.Layer, _ layers: [Verification.Layer],
-        _ ratio: (Verification.Layer) -> Double
+        _ inputs: LayerInputs, _ ratio: (Verification.Layer) -> Double
     ) -> Verification.Layer? {
-        let names = ["to_q", "to_k", "to_v"]
-        guard let name = names.first(where: { cause.path.hasSuffix(".attn1.\($0)") }) else {
-            return nil
-        }
-        let attention = cause.path.dropLast(name.count)
-        let projections = layers.filter { layer in
-            names.contains { layer.path == attention + $0 } && ratio(layer) > 1
-        }
-        guard projections.count == names.count else { return nil }
-        return layers.first { $0.path == attention.dropLast(".attn1.".count) }
+        guard let (block, twins) = inputs.twins(of: cause.path) else { return nil }
+        let failing = layers.filter { twins.contains($0.path) && ratio($0) > 1 }
+        guard failing.count == twins.count else { return nil }
+        return layers.first { $0.path == block }
     }
 
     // MARK: Tensors
@@ -250,20 +238,20 @@ extension Attribution {
             let explaining = paths.filter { path in
                 owners[path] != nil
                     && (failing.contains(path) || upstream.contains(path)
-                        || Self.isRelated(path, firstFailure))
+                        || inputs.isRelated(path, firstFailure))
             }
             // The one whose errors were blamed on what is inside it, else the first.
-            let owner = explaining.first { Self.isRelated($0, cause) } ?? explaining.first
+            let owner = explaining.first { inputs.isRelated($0, cause) } ?? explaining.first
             guard let owner else { return }
             cause = owner
         }
         self.tensors = owners[cause] ?? []
         let known = paths.filter { owners[$0] != nil && $0 != cause }
         others =
-            known.filter { !LayerInputs.isOneModule($0, cause) }
+            known.filter { !inputs.isOneModule($0, cause) }
             + others.filter { other in
                 other != cause && !known.contains(other)
-                    && !([cause] + known).contains { Self.isRelated(other, $0) }
+                    && !([cause] + known).contains { inputs.isRelated(other, $0) }
             }
     }
 }

@@ -67,7 +67,7 @@ extension Verification {
             return result
         }
         if let error = probe.error { throw error }
-        let compared = try zip(model.config.outputs, outputs).map { name, output in
+        let compared = try zip(model.network.outputs, outputs).map { name, output in
             try probe.output(Golden.outputPrefix + name, output)
         }
         result.output = compared.last ?? nil
@@ -118,17 +118,17 @@ extension Isolation {
             return options.isolated == true
                 ? .failure(Refusal(text: error.description)) : .success(nil)
         }
-        let operations = config.modules(
-            batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1]
-        ).totalOperations
+        guard
+            let graph = try? config.graph(
+                batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
+        else { return .success(nil) }
+        let operations = graph.operations * isolation.runs
         guard options.isolated == true || operations <= Verification.Options.isolatedOperations
         else { return .success(nil) }
-        let shapes = config.defaultShapes(
-            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
-        if let lacking = shapes.first(where: {
-            golden.shape(Golden.activationPrefix + $0.path) != $0.shape
+        if let lacking = graph.captured.first(where: {
+            golden.shape(Golden.activationPrefix + $0.name) != $0.shape
         }) {
-            return .failure(Refusal(text: "the golden has no usable \(lacking.path)"))
+            return .failure(Refusal(text: "the golden has no usable \(lacking.name)"))
         }
         return .success(isolation)
     }

@@ -147,7 +147,8 @@ final class VerifyProbe: LayerProbe {
 
     /// Entries that are missing, extra, misshapen, not finite or out of order.
     func problems(_ config: SanaConfig) -> [Verification.Problem] {
-        let expected = config.defaultActivations
+        let graph = config.structure
+        let expected = graph.captured.map(\.name)
         let stored = Set(golden.activationNames)
         let listed = golden.listed.map(\.name)
         var reported = Set<String>()
@@ -159,7 +160,7 @@ final class VerifyProbe: LayerProbe {
         let unlisted = golden.activationNames.filter { made.contains($0) && !contract.contains($0) }
         let extra =
             golden.activationNames.filter { !made.contains($0) }
-            + golden.outputNames.filter { !config.outputs.contains($0) }
+            + golden.outputNames.filter { name in !graph.results.contains { $0.name == name } }
         return missing.map { .missing($0) }
             + extra.map {
                 .init(
@@ -213,13 +214,8 @@ struct Isolation: Sendable, Equatable {
 
     /// - Parameter captured: names of the golden's activations.
     init(captured: [String], _ config: SanaConfig) {
-        let several = config.modulesWithSeveralOutputs
-        modules = Set(
-            captured.map { name in
-                let isNumbered = name.hasSuffix(".0") || name.hasSuffix(".1")
-                let module = String(name.dropLast(2))
-                return isNumbered && several.contains(module) ? module : name
-            })
+        let graph = config.structure
+        modules = Set(captured.map { graph.owner(of: $0)?.path ?? $0 })
         let modules = modules
         runs = 2 + (modules.map { Self.level(of: $0, modules) }.max() ?? 0)
     }

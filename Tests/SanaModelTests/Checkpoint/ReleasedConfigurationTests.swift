@@ -46,14 +46,15 @@ struct ReleasedConfigurationTests {
         #expect(item.family.isControlNet == item.config.isControlNet)
         // diffusers' own count, on its meta device.
         #expect(try Self.shapes(item.config).parameterCount == item.parameterCount)
-        let modules = item.config.modules(batch: 1, height: 32, width: 32, captionTokens: 300)
+        let graph = try item.config.graph(batch: 1, height: 32, width: 32, captionTokens: 300)
+        let modules = graph.modules
         let names = Set(try Self.shapes(item.config).tensors.map(\.name))
         for module in modules where module.kind == "Linear" || module.kind == "Conv2d" {
             #expect(names.contains(module.path + ".weight"), "\(module.path)")
         }
         #expect(modules.count { $0.kind == "SanaTransformerBlock" } == item.config.numLayers)
         #expect(
-            item.config.defaultShapes(batch: 1, height: 2, width: 2, captionTokens: 3).count
+            graph.captured.count
                 == 7 + (item.family.isControlNet ? 5 : 4) * item.config.numLayers)
     }
 

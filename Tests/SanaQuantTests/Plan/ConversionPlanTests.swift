@@ -36,7 +36,7 @@ import Testing
         let plan = try ConversionPlan(
             try quantized.map { try tensor($0.0, .bf16, $0.1) }
                 + kept.map { try tensor($0.0, .bf16, $0.1) },
-            target: .int8, file: "model")
+            expected, target: .int8, file: "model")
         for decision in plan.decisions.prefix(quantized.count) {
             #expect(decision.conversion == .int8PerChannel, "\(decision.tensor.name)")
         }
@@ -52,7 +52,7 @@ import Testing
             [
                 try tensor("transformer_blocks.0.attn1.to_q.weight", .bf16, [5, 8]),
                 try tensor("transformer_blocks.0.ff.conv_point.weight", .f32, [6, 8, 1, 1]),
-            ], target: .int8, file: "model")
+            ], expected, target: .int8, file: "model")
         #expect(plan.decisions[0].outputs.map(\.shape) == [[5, 8], [5, 1]])
         #expect(plan.decisions[0].outputs.map(\.dtype) == [.i8, .f32])
         #expect(plan.decisions[1].outputs[1].name == "transformer_blocks.0.ff.conv_point.scale")
@@ -66,16 +66,17 @@ import Testing
             [
                 try tensor("a", .bf16, [3]), try tensor("b", .f32, [3]), try tensor("c", .f16, [3]),
                 try tensor("d", .i64, [3]),
-            ], target: .fp16, file: "model")
+            ], expected, target: .fp16, file: "model")
         #expect(plan.decisions.map(\.conversion) == [.cast(.f16), .cast(.f16), .keep, .keep])
     }
 
     @Test func firstMatchingRuleWins() throws {
         let rules =
             [ConversionRule(.keep, reason: "mine") { $0.name == "a" }]
-            + ConversionRule.builtIn(for: .fp16)
+            + ConversionRule.builtIn(for: .fp16, .none)
         let plan = try ConversionPlan(
-            [try tensor("a", .bf16, [3]), try tensor("b", .bf16, [3])], target: .fp16, rules: rules,
+            [try tensor("a", .bf16, [3]), try tensor("b", .bf16, [3])], expected, target: .fp16,
+            rules: rules,
             file: "model")
         #expect(plan.decisions.map(\.conversion) == [.keep, .cast(.f16)])
         #expect(plan.decisions[0].reason == "mine")
@@ -84,10 +85,10 @@ import Testing
     @Test func planThatConvertsNothingIsRefused() throws {
         let tensors = [try tensor("vae.conv.weight", .bf16, [3, 3])]
         #expect(throws: ConversionError("model", .nothingToConvert(.int8))) {
-            try ConversionPlan(tensors, target: .int8, file: "model")
+            try ConversionPlan(tensors, expected, target: .int8, file: "model")
         }
         #expect(throws: ConversionError("model", .nothingToConvert(.fp16))) {
-            try ConversionPlan([], target: .fp16, file: "model")
+            try ConversionPlan([], expected, target: .fp16, file: "model")
         }
     }
 
@@ -96,12 +97,12 @@ import Testing
             try tensor("transformer_blocks.0.attn1.to_q.weight", .i8, [4, 4]),
             try tensor("transformer_blocks.0.attn1.to_q.scale", .f32, [4, 1]),
         ]
-        let plan = try ConversionPlan(tensors, target: .int8, file: "model")
+        let plan = try ConversionPlan(tensors, expected, target: .int8, file: "model")
         #expect(plan.decisions.allSatisfy { $0.conversion == .keep })
         #expect(
             throws: ConversionError(
                 "model", .sourceIsQuantized(tensor: tensors[0].name, target: .fp16))
-        ) { try ConversionPlan(tensors, target: .fp16, file: "model") }
+        ) { try ConversionPlan(tensors, expected, target: .fp16, file: "model") }
     }
 
     @Test func scaleWhoseNameIsTakenIsRefused() throws {
@@ -114,6 +115,6 @@ import Testing
                 "model",
                 .nameTaken(
                     tensor: tensors[0].name, name: "transformer_blocks.0.attn1.to_q.scale"))
-        ) { try ConversionPlan(tensors, target: .int8, file: "model") }
+        ) { try ConversionPlan(tensors, expected, target: .int8, file: "model") }
     }
 }

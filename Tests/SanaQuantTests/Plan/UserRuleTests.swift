@@ -19,9 +19,9 @@ import Testing
     private func plan(_ target: ConversionTarget, _ rules: [String]) throws -> ConversionPlan {
         let tensors = try tensors()
         return try ConversionPlan(
-            tensors, target: target,
+            tensors, expected, target: target,
             rules: UserRule.conversionRules(rules.map { try UserRule($0) }, for: tensors)
-                + ConversionRule.builtIn(for: target), file: "model")
+                + ConversionRule.builtIn(for: target, expected), file: "model")
     }
 
     private func problem(_ body: () throws -> Void) -> RuleError? {

@@ -60,10 +60,50 @@ extension SanaNetwork {
 }
 
 extension SanaNetwork {
-    /// A network of a configuration without weights, for what shapes alone tell.
+    /// A network of a configuration without weights, for what shapes alone tell, and the tensors
+    /// that it calls for.
     ///
-    /// - Throws: `BindingError` never, as nothing is bound.
-    public static func unbound(_ config: SanaConfig) throws -> SanaNetwork {
-        try SanaNetwork(config, WeightScope(unbound: ""))
+    /// - Throws: nothing that a configuration can cause, as nothing is read.
+    public static func unbound(
+        _ config: SanaConfig
+    ) throws -> (network: SanaNetwork, tensors: ExpectedTensors) {
+        let scope = WeightScope(unbound: "")
+        return (try SanaNetwork(config, scope), scope.expected)
     }
+}
+
+extension SanaConfig {
+    /// The tensors that a network of this configuration calls for.
+    public var expectedTensors: ExpectedTensors {
+        (try? SanaNetwork.unbound(self).tensors) ?? .none
+    }
+}
+
+extension SanaConfig {
+    /// The modules of a forward of these sizes.
+    ///
+    /// - Parameters:
+    ///   - height: rows of the latent.
+    ///   - width: columns of the latent.
+    /// - Throws: `InputError` when the sizes do not fit the network or this machine.
+    public func graph(
+        batch: Int, height: Int, width: Int, captionTokens: Int
+    ) throws -> ModuleGraph {
+        try SanaNetwork.unbound(self).network.network.graph([
+            "batch": batch, "height": height, "width": width, "caption_tokens": captionTokens,
+        ])
+    }
+}
+
+extension SanaConfig {
+    /// The modules of the smallest forward: what they read and hold does not depend on sizes.
+    public var structure: ModuleGraph {
+        let graph = try? graph(batch: 1, height: patchSize, width: patchSize, captionTokens: 1)
+        return graph ?? ModuleGraph(modules: [], completed: [], results: [])
+    }
+}
+
+extension SanaNetwork {
+    /// Names of what a forward returns, in order.
+    public var outputs: [String] { network.outputs }
 }

@@ -23,15 +23,16 @@ public struct SanaTransformer2DModel: Sendable {
     init(_ config: SanaConfig, _ scope: WeightScope) throws {
         let dim = config.innerDim
         self.config = config
+        let embeddings = scope.holding(.embedding, .embeddings)
 
         // 1. Patch Embedding
-        patchEmbed = try PatchEmbed(scope["patch_embed"], config)
+        patchEmbed = try PatchEmbed(embeddings["patch_embed"], config)
 
         // 2. Additional condition embeddings
         timeEmbed = try TimeEmbed(
-            scope["time_embed"], dim: dim, guidanceEmbeds: config.guidanceEmbeds)
+            embeddings["time_embed"], dim: dim, guidanceEmbeds: config.guidanceEmbeds)
         captionProjection = try CaptionProjection(
-            scope["caption_projection"], in: config.captionChannels, dim: dim)
+            embeddings["caption_projection"], in: config.captionChannels, dim: dim)
         captionNorm = try RMSNorm(scope["caption_norm"], dim: dim)
 
         // 3. Transformer blocks
@@ -40,10 +41,12 @@ public struct SanaTransformer2DModel: Sendable {
         }
 
         // 4. Output blocks
-        scaleShiftTable = try scope.parameter("scale_shift_table", shape: [2, dim])
+        scaleShiftTable = try scope.parameter(
+            "scale_shift_table", shape: [2, dim], role: .table, part: .tablesAndNorms,
+            usedBy: scope["norm_out"].path)
         normOut = try SanaModulatedNorm(scope["norm_out"], dim: dim)
         projOut = try Linear(
-            scope["proj_out"], in: dim,
+            scope["proj_out"].holding(.outputHead, .output), in: dim,
             out: config.patchSize * config.patchSize * config.outChannels)
 
         try scope.finish()

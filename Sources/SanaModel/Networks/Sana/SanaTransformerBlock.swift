@@ -16,18 +16,19 @@ struct SanaTransformerBlock {
 
         // 1. Self Attention
         norm1 = try LayerNorm(scope["norm1"], dim: dim, eps: config.normEps)
-        attn1 = try LinearAttention(scope["attn1"], config)
+        attn1 = try LinearAttention(scope["attn1"].holding(.attention, .attn1), config)
 
         // 2. Cross Attention
         norm2 = try LayerNorm(
             scope["norm2"], dim: dim, eps: config.normEps,
             elementwiseAffine: config.normElementwiseAffine)
-        attn2 = try CrossAttention(scope["attn2"], config)
+        attn2 = try CrossAttention(scope["attn2"].holding(.attention, .attn2), config)
 
         // 3. Feed-forward
         ff = try GLUMBConv(scope["ff"], dim: dim, hiddenDim: config.ffHiddenDim)
 
-        scaleShiftTable = try scope.parameter("scale_shift_table", shape: [6, dim])
+        scaleShiftTable = try scope.parameter(
+            "scale_shift_table", shape: [6, dim], role: .table, part: .tablesAndNorms)
     }
 
     /// - Parameters:
@@ -70,4 +71,9 @@ struct SanaTransformerBlock {
             return [Activation(hiddenStates, grid.tokenLayout)]
         }
     }
+}
+
+extension TensorPart {
+    static let attn1 = TensorPart("attn1")
+    static let attn2 = TensorPart("attn2")
 }

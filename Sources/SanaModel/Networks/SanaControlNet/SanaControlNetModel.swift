@@ -14,14 +14,15 @@ public struct SanaControlNetModel: Sendable {
     init(_ config: SanaConfig, _ scope: WeightScope) throws {
         let dim = config.innerDim
         self.config = config
+        let embeddings = scope.holding(.embedding, .embeddings)
 
         // 1. Patch Embedding
-        patchEmbed = try PatchEmbed(scope["patch_embed"], config)
+        patchEmbed = try PatchEmbed(embeddings["patch_embed"], config)
 
         // 2. Additional condition embeddings
-        timeEmbed = try TimeEmbed(scope["time_embed"], dim: dim, guidanceEmbeds: false)
+        timeEmbed = try TimeEmbed(embeddings["time_embed"], dim: dim, guidanceEmbeds: false)
         captionProjection = try CaptionProjection(
-            scope["caption_projection"], in: config.captionChannels, dim: dim)
+            embeddings["caption_projection"], in: config.captionChannels, dim: dim)
         captionNorm = try RMSNorm(scope["caption_norm"], dim: dim)
 
         // 3. Transformer blocks
@@ -30,6 +31,7 @@ public struct SanaControlNetModel: Sendable {
         }
 
         // controlnet_blocks
+        let scope = scope.holding(.controlNet, .controlNet)
         inputBlock = try Linear(scope["input_block"], in: dim, out: dim)
         controlnetBlocks = try (0..<config.numLayers).map {
             try Linear(scope["controlnet_blocks"][$0], in: dim, out: dim)
@@ -97,10 +99,21 @@ public struct SanaControlNetModel: Sendable {
             return residual
         }
         for sample in controlnetBlockSamples {
-            context.scale(
-                Matrix(sample.values, rows: 1, columns: sample.count),
-                by: inputs.conditioningScale)
+            context.scale(sample.row, by: inputs.conditioningScale)
         }
         return controlnetBlockSamples
     }
+}
+
+extension TensorRole {
+    /// `input_block` or one of `controlnet_blocks`.
+    static let controlNet = TensorRole(
+        "controlnet projection",
+        keep: "ControlNet projection: trained up from zero, its error passes into the transformer "
+            + "unattenuated, and it is a sixteenth of the weights")
+}
+
+extension TensorPart {
+    /// `input_block` and `controlnet_blocks`.
+    static let controlNet = TensorPart("controlnet")
 }
