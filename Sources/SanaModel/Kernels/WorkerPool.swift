@@ -44,6 +44,9 @@ public final class WorkerPool: @unchecked Sendable {
         self.threadCount = max(1, threadCount)
         runs = (0..<self.threadCount).map { _ in WorkerRun() }
         looks = (0..<self.threadCount).map { _ in LookTime() }
+        // Before threads race for it: in a forked child, Swift's lock around an initialiser spins when
+        // two threads meet there, since it knows them by the thread numbers of the parent.
+        _ = Kernels.best
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
         pthread_cond_init(done, nil)
