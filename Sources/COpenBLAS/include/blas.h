@@ -2,7 +2,7 @@
 #define BLAS_H
 
 /// OpenBLAS, loaded when something is first multiplied with it: its start maps libraries and memory that most
-/// commands never use, and where address space is short (`ulimit -v`) its allocator tries for ever.
+/// commands never use, and where address space is short (`ulimit -v`) its allocator retries without end.
 
 /// Loads OpenBLAS, without threads of its own, and takes its memory for `callers` threads at once.
 ///

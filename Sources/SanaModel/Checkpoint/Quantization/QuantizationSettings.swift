@@ -4,7 +4,7 @@
 /// for the keys of other methods.
 struct QuantizationSettings {
     private let json: JSONValue
-    /// `quant_method`, or the method that other keys tell of.
+    /// `quant_method`, or the method that other keys imply.
     let method: String
 
     init(_ json: JSONValue) {
