@@ -6,8 +6,9 @@
 //
 // An instruction set defines SK_VECTOR, the floats of a vector, SK_TILE_TOKENS, the tokens of a
 // tile, and may define SK_TRANSPOSE(source, stride, target, target_stride) for a square block of
-// SK_VECTOR rows and SK_WIDEN_PAIRS(source, stride, target, target_stride) for one of SK_VECTOR rows
-// of twice as many bf16 values.
+// SK_VECTOR rows, SK_WIDEN_PAIRS(source, stride, target, target_stride) for one of SK_VECTOR rows
+// of twice as many bf16 values. SK_WORD(address) broadcasts a word of two bf16 values, and
+// SK_ADD_PAIRS(sums, word, weights) adds to each sum two products, that of the upper halves first.
 
 #ifndef SK_VECTOR
 #define SK_VECTOR 4
@@ -44,10 +45,10 @@ static inline void fetch_share(fetched *memory) {
 
 static inline size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
 
-// Columns summed in one chain: equal shares of at most SUM_COLUMNS.
+// Columns summed in one chain: equal shares of at most SUM_COLUMNS, in whole pairs.
 static inline size_t chain_columns(size_t columns) {
     size_t chains = parts(columns, SUM_COLUMNS);
-    return chains ? parts(columns, chains) : 1;
+    return chains ? parts(parts(columns, chains), 2) * 2 : 2;
 }
 
 static inline size_t padded_rows(size_t rows) {
@@ -134,12 +135,20 @@ static void pack_columns_f32(const float *weights, size_t rows, size_t columns, 
     }
 }
 
+#ifndef SK_ADD_PAIRS
+#define SK_WORD(address) ((vector){0})
+#define SK_ADD_PAIRS(sums, word, weights) (sums)
+#endif
+
+// What tokens and panels are made of: fp32 values, or words of two bf16 values.
+enum { FLOATS, PAIRS };
+
 // y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
 // else base_stride apart. What the processor does not foresee is fetched meanwhile: the rows of y,
 // and the tokens of the next tile, a line for each column.
 static inline __attribute__((always_inline)) void
-tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vectors,
-         const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride) {
+tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int vectors,
+     const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride) {
     vector sums[SK_TILE_TOKENS][2];
     for (int t = 0; t < height; t++)
         for (int v = 0; v < vectors; v++) {
@@ -154,9 +163,12 @@ tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vector
         __builtin_prefetch(
             next + least(k % LINE, (size_t)height - 1) * x_stride + k / LINE * LINE, 0, 2);
         for (int t = 0; t < height; t++) {
-            vector value = x[(size_t)t * x_stride + k] - (vector){0};
+            const float *place = x + (size_t)t * x_stride + k;
+            vector value = kind == PAIRS ? SK_WORD(place) : *place - (vector){0};
             for (int v = 0; v < vectors; v++)
-                sums[t][v] = __builtin_elementwise_fma(value, weights[v], sums[t][v]);
+                sums[t][v] = kind == PAIRS
+                                 ? SK_ADD_PAIRS(sums[t][v], value, weights[v])
+                                 : __builtin_elementwise_fma(value, weights[v], sums[t][v]);
         }
     }
     for (int t = 0; t < height; t++)
@@ -169,34 +181,37 @@ tile_f32(const float *x, size_t x_stride, size_t columns, int height, int vector
 
 // Constant counts let the compiler keep the tile in registers: heights of 1, 2, 4 and the whole
 // tile cover every number of tokens.
-static void column_f32(const float *x, size_t x_stride, size_t columns, size_t tokens, int vectors,
-                       const float *panel, const float *base, size_t base_stride, float *y,
-                       size_t y_stride) {
-#define SK_TILE(height)                                                                     \
-    do {                                                                                    \
-        if (vectors == 2)                                                                   \
-            tile_f32(x, x_stride, columns, height, 2, panel, base, base_stride, y, y_stride); \
-        else                                                                                \
-            tile_f32(x, x_stride, columns, height, 1, panel, base, base_stride, y, y_stride); \
-        x += height * x_stride;                                                             \
-        y += height * y_stride;                                                             \
-        if (base) base += height * base_stride;                                             \
-        tokens -= height;                                                                   \
+static void column(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
+                   int vectors, const float *panel, const float *base, size_t base_stride, float *y,
+                   size_t y_stride) {
+#define SK_TILE_OF(kind, height, vectors) \
+    tile(kind, x, x_stride, columns, height, vectors, panel, base, base_stride, y, y_stride)
+#define SK_TILE(height)                                                           \
+    do {                                                                          \
+        if (kind == PAIRS)                                                        \
+            vectors == 2 ? SK_TILE_OF(PAIRS, height, 2) : SK_TILE_OF(PAIRS, height, 1);   \
+        else                                                                      \
+            vectors == 2 ? SK_TILE_OF(FLOATS, height, 2) : SK_TILE_OF(FLOATS, height, 1); \
+        x += height * x_stride;                                                   \
+        y += height * y_stride;                                                   \
+        if (base) base += height * base_stride;                                   \
+        tokens -= height;                                                         \
     } while (0)
     while (tokens >= SK_TILE_TOKENS) SK_TILE(SK_TILE_TOKENS);
     while (tokens >= 4) SK_TILE(4);
     if (tokens >= 2) SK_TILE(2);
     if (tokens) SK_TILE(1);
 #undef SK_TILE
+#undef SK_TILE_OF
 }
 
 // The block of a panel that is not full, by way of memory with room for whole vectors.
-static void narrow_f32(const float *x, size_t x_stride, size_t columns, size_t tokens, size_t rows,
-                       const float *panel, const float *base, size_t base_stride, float *y,
-                       size_t y_stride) {
+static void narrow(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
+                   size_t rows, const float *panel, const float *base, size_t base_stride, float *y,
+                   size_t y_stride) {
     float sums[SK_TILE_TOKENS * PANEL_ROWS];
-    column_f32(x, x_stride, columns, tokens, rows > SK_VECTOR ? 2 : 1, panel, NULL, 0, sums,
-               PANEL_ROWS);
+    column(kind, x, x_stride, columns, tokens, rows > SK_VECTOR ? 2 : 1, panel, NULL, 0, sums,
+           PANEL_ROWS);
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = sums[t * PANEL_ROWS + r];
@@ -204,12 +219,12 @@ static void narrow_f32(const float *x, size_t x_stride, size_t columns, size_t t
         }
 }
 
-// y = base + x * panel; base is NULL for 0, else its tokens lie base_stride apart.
-static inline void product_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
-                               const float *panel, size_t rows, const float *base,
-                               size_t base_stride, float *y, size_t y_stride, const void *soon,
-                               size_t soon_bytes) {
-    size_t chain = chain_columns(columns);
+// y = base + x * panel; base is NULL for 0, else its tokens lie base_stride apart. `chain` of the
+// columns, which are pairs where tokens are made of them, are summed at a time.
+static inline void product(int kind, const float *x, size_t x_stride, size_t tokens, size_t columns,
+                           size_t chain, const float *panel, size_t rows, const float *base,
+                           size_t base_stride, float *y, size_t y_stride, const void *soon,
+                           size_t soon_bytes) {
     fetched memory = fetched_by(
         parts(columns, chain) * parts(tokens, SK_TILE_TOKENS) * parts(rows, PANEL_ROWS), soon,
         soon_bytes);
@@ -231,11 +246,11 @@ static inline void product_f32(const float *x, size_t x_stride, size_t tokens, s
                     from_stride = base_stride;
                 }
                 if (rows - first >= PANEL_ROWS)
-                    column_f32(values, x_stride, count, height, 2, block, from, from_stride, target,
-                               y_stride);
+                    column(kind, values, x_stride, count, height, 2, block, from, from_stride,
+                           target, y_stride);
                 else
-                    narrow_f32(values, x_stride, count, height, rows - first, block, from,
-                               from_stride, target, y_stride);
+                    narrow(kind, values, x_stride, count, height, rows - first, block, from,
+                           from_stride, target, y_stride);
             }
         }
     }
@@ -244,12 +259,14 @@ static inline void product_f32(const float *x, size_t x_stride, size_t tokens, s
 static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
                          size_t y_stride, const void *soon, size_t soon_bytes) {
-    product_f32(x, x_stride, tokens, columns, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
+    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns), panel, rows, bias, 0, y,
+            y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                              const float *panel, size_t rows, float *y, size_t y_stride) {
-    product_f32(x, x_stride, tokens, columns, panel, rows, y, y_stride, y, y_stride, NULL, 0);
+    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns), panel, rows, y, y_stride,
+            y, y_stride, NULL, 0);
 }
 
 enum { CHAINS = 2 * SK_TILE_TOKENS, OPERATIONS = 2 * CHAINS * SK_VECTOR };

@@ -36,6 +36,7 @@ static inline void store16(void *target, size_t index, uint16_t bits) {
 }
 
 #include "float_products_body.h"
+#include "bf16_products_body.h"
 
 static inline float pairwise_sum(const float *lanes) {
     float sums[LANES];
@@ -327,6 +328,17 @@ static const sk_kernels SK_TABLE = {
     .multiply_add_f32 = multiply_add_f32,
     .multiply_adds = multiply_adds,
     .multiply_adds_each = OPERATIONS,
+    .rounds_to_pairs = SK_PAIRS,
+    .rounded_bytes = rounded_bytes,
+    .rounded_panel_bytes = rounded_panel_bytes,
+    .round_tokens = round_tokens,
+    .pack_rounded_f32 = pack_rounded_f32,
+    .pack_rounded_bf16 = pack_rounded_bf16,
+    .pack_rounded_columns = pack_rounded_columns,
+    .multiply_rounded = multiply_rounded,
+    .multiply_add_rounded = multiply_add_rounded,
+    .multiply_adds_bf16 = multiply_adds_bf16,
+    .multiply_adds_bf16_each = OPERATIONS_BF16,
     .multiply_adds_i8 = multiply_adds_i8,
     .multiply_adds_i8_each = OPERATIONS_I8,
     .quantize_token = quantize_token,

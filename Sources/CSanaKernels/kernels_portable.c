@@ -4,10 +4,26 @@
 
 const sk_kernels *sk_kernels_portable(void) { return &portable_kernels; }
 
-const sk_kernels *sk_kernels_best(void) {
-    const sk_kernels *avx512 = sk_kernels_avx512(), *avx2 = sk_kernels_avx2();
-    return avx512 ? avx512 : avx2 ? avx2 : &portable_kernels;
+const sk_kernels *sk_kernels_at(size_t index) {
+    const sk_kernels *sets[] = {sk_kernels_avx512bf16(), sk_kernels_avx512(), sk_kernels_avx2(),
+                                &portable_kernels};
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+        if (sets[i] && index-- == 0) return sets[i];
+    return NULL;
 }
+
+static const sk_kernels *chosen;
+
+int sk_kernels_choose(const char *name) {
+    for (size_t i = 0; sk_kernels_at(i); i++)
+        if (strcmp(sk_kernels_at(i)->name, name) == 0) {
+            chosen = sk_kernels_at(i);
+            return 1;
+        }
+    return 0;
+}
+
+const sk_kernels *sk_kernels_best(void) { return chosen ? chosen : sk_kernels_at(0); }
 
 size_t sk_histogram_bin(const uint32_t *bins, uint64_t rank) {
     uint64_t total = 0;

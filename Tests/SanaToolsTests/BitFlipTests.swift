@@ -14,7 +14,7 @@ struct BitFlipTests {
     }
 
     private func verify(
-        _ path: String, _ compute: Compute, isolated: Bool, _ tolerances: Tolerances = .init()
+        _ path: String, _ compute: ComputeMode, isolated: Bool, _ tolerances: Tolerances = .init()
     ) throws -> Verification {
         let workers = WorkerPool(threadCount: 2)
         var options = Verification.Options()
@@ -25,7 +25,7 @@ struct BitFlipTests {
     }
 
     /// What the healthy model needs, times 1.1, its own errors included.
-    private func calibrated(_ path: String, _ compute: Compute) throws -> Tolerances {
+    private func calibrated(_ path: String, _ compute: ComputeMode) throws -> Tolerances {
         let healthy = try verify(path, compute, isolated: true)
         var tolerances = Tolerances()
         let calibration = try #require(Calibration([healthy], margin: 1.1))
@@ -40,8 +40,8 @@ struct BitFlipTests {
     ]
 
     /// Flips at places of no choice: not all fail, and those that do must be blamed on their module.
-    @Test(arguments: [Compute.w8a16, .w8a8])
-    func flipsThatFailAreBlamedOnTheirModule(_ compute: Compute) throws {
+    @Test(arguments: [ComputeMode.fp32, .int8])
+    func flipsThatFailAreBlamedOnTheirModule(_ compute: ComputeMode) throws {
         var generator = SplitMix64(seed: 7)
         let model = try DoctoredCheckpoint.int8Digits()
         let tolerances = try calibrated(model.path, compute)
@@ -76,7 +76,7 @@ struct BitFlipTests {
         func digest() throws -> String {
             try OpenedModel.open(model.path).sourceDigest(workers: workers)
         }
-        let tolerances = try calibrated(model.path, .w8a16)
+        let tolerances = try calibrated(model.path, .fp32)
         let before = try digest()
         let name = Self.tensors[3] + ".weight"
         let bytes = try model.bytes(name)
@@ -87,7 +87,7 @@ struct BitFlipTests {
             })
         for (bit, passes) in [(UInt8(1), true), (1 << 7, false)] {
             try model.patch(name, element: element, with: [bytes[element] ^ bit])
-            let result = try verify(model.path, .w8a16, isolated: true, tolerances)
+            let result = try verify(model.path, .fp32, isolated: true, tolerances)
             #expect(result.passes == passes, "bit \(bit)")
             #expect(try digest() != before)
         }

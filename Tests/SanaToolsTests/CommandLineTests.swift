@@ -171,10 +171,11 @@ struct CommandLineTests {
         #expect(products.count == 6)
         for product in products {
             let rates = product["gflops"]?.members ?? []
-            #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8"])
+            #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8", "bf16_compute"])
             #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
             #expect((product["blas_gflops"]?.double ?? 0) > 0)
             #expect((product["peak_gflops"]?.double ?? 0) > 0)
+            #expect((product["bf16_peak_gflops"]?.double ?? 0) > 0)
             #expect((product["int8_peak_gops"]?.double ?? 0) > 0)
         }
         #expect((outcome.json?["passes"]?.array ?? []).count == 4)

@@ -95,7 +95,8 @@ struct ReportTests {
             workers: workers, progress: { _, _ in })
         func peaks(_ rate: Double) -> Profile.Peaks {
             .init(
-                sgemmGFLOPS: rate, multiplyAddGFLOPS: rate, int8MultiplyAddGOPS: rate,
+                sgemmGFLOPS: rate, multiplyAddGFLOPS: rate, bf16MultiplyAddGFLOPS: rate,
+                int8MultiplyAddGOPS: rate,
                 tileGFLOPS: rate, int8GOPS: rate, readBandwidth: rate, cacheBandwidth: rate)
         }
         profile.peaks = peaks(1e6)

@@ -18,7 +18,7 @@ struct TuningTests {
     private func search(_ goldens: [String]) throws -> PrecisionSearch {
         PrecisionSearch(
             model: try OpenedModel.open(Fixtures.digits),
-            references: try goldens.map { try Golden(path: $0) }, compute: .w8a16,
+            references: try goldens.map { try Golden(path: $0) }, compute: .fp32,
             numerics: .fp32, workers: WorkerPool(threadCount: 2))
     }
 

@@ -326,6 +326,35 @@ struct VerifyCommandTests {
         #expect(strict.code == 1 && strict.output.contains("whose rounding alone"))
     }
 
+    @Test func bf16IsJudgedByErrorPowerAndAlikeFromAllKernelsAndThreads() throws {
+        var layers: JSONValue?
+        let portable = ["--kernels", "portable"]
+        for more in [portable, ["--threads", "1"], ["--threads", "3"]] {
+            let outcome = try program.run(
+                ["verify", model, "--reference", golden, "--compute", "bf16", "--format", "json"]
+                    + more)
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            #expect(outcome.json?["compute"]?.string == "bf16")
+            #expect(outcome.json?["metric"]?.string == "relative_power")
+            layers = layers ?? outcome.json?["layers"]
+            #expect(layers != nil)
+            #expect(outcome.json?["layers"] == layers)
+        }
+        let exact = try verify(model, "--reference", golden, "--format", "json")
+        #expect(exact.json?["layers"] != layers)
+        let unknown = try verify(model, "--reference", golden, "--kernels", "mmx")
+        #expect(unknown.code == 64)
+        #expect(unknown.talk.contains("portable"))
+    }
+
+    @Test func oldNamesOfComputeModesAreUnderstood() throws {
+        for (old, new) in [("w8a16", "fp32"), ("w8a8", "int8")] {
+            #expect(ComputeMode(argument: old) == ComputeMode(argument: new))
+            #expect(ComputeMode(argument: new)?.oldName == old)
+        }
+        #expect(ComputeMode(argument: "int4") == nil)
+    }
+
     @Test func int8RunsInBothModesAndRecordsWhich() throws {
         #expect(
             try program.run(

@@ -47,7 +47,7 @@ typedef struct {
 } sk_rounding;
 
 typedef struct {
-    /// "portable", "avx2" or "avx512vnni".
+    /// "portable", "avx2", "avx512vnni" or "avx512bf16".
     const char *name;
     /// Whether multiply_f32 runs on vectors; where not, a BLAS is faster.
     int multiplies_f32;
@@ -195,11 +195,40 @@ typedef struct {
     void (*multiply_add_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
                              const float *panel, size_t rows, float *y, size_t y_stride);
 
+    // Products of values rounded to bf16 with fp32 sums, which are those of multiply_f32 on the
+    // rounded values. Values are rounded to nearest even, below 2^-56 to zero. How tokens and
+    // panels lie in memory is each instruction set's own affair, but an even number of columns
+    // takes as much of a token as it would alone, so windows of a row of pixels are tokens.
+    /// Whether they are faster than those of fp32.
+    int rounds_to_pairs;
+    /// Bytes of a token, and of a panel.
+    size_t (*rounded_bytes)(size_t columns);
+    size_t (*rounded_panel_bytes)(size_t rows, size_t columns);
+    /// Rounds tokens that lie `stride` floats apart; they become neighbours.
+    void (*round_tokens)(const float *x, size_t stride, size_t tokens, size_t columns,
+                         void *rounded);
+    /// As pack_f32, pack_bf16 and pack_columns_f32.
+    void (*pack_rounded_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
+                             void *panel);
+    void (*pack_rounded_bf16)(const void *weights, size_t rows, size_t columns, size_t stride,
+                              void *panel);
+    void (*pack_rounded_columns)(const float *weights, size_t rows, size_t columns, size_t stride,
+                                 void *panel);
+    /// As multiply_f32 and multiply_add_f32; x_stride counts bytes.
+    void (*multiply_rounded)(const void *x, size_t x_stride, size_t tokens, size_t columns,
+                             const void *panel, size_t rows, const float *bias, float *y,
+                             size_t y_stride, const void *soon, size_t soon_bytes);
+    void (*multiply_add_rounded)(const void *x, size_t x_stride, size_t tokens, size_t columns,
+                                 const void *panel, size_t rows, float *y, size_t y_stride);
+
     /// `n` times so many operations as multiply_adds_each, on registers alone: what no product can
     /// beat. The result only keeps them from being left out.
     float (*multiply_adds)(size_t n);
     size_t multiply_adds_each;
-    /// The same for the multiply-adds that multiply_i8 is made of.
+    /// The same for those that multiply_rounded is made of.
+    float (*multiply_adds_bf16)(size_t n);
+    size_t multiply_adds_bf16_each;
+    /// The same for those that multiply_i8 is made of.
     int32_t (*multiply_adds_i8)(size_t n);
     size_t multiply_adds_i8_each;
 
@@ -235,6 +264,19 @@ const sk_kernels *sk_kernels_avx2(void);
 /// AVX-512 with VNNI; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx512(void);
 
+/// The same with AVX512-BF16.
+const sk_kernels *sk_kernels_avx512bf16(void);
+
+/// The sets that this processor runs by number, the fastest first; NULL behind the last one.
+const sk_kernels *sk_kernels_at(size_t index);
+
+/// Makes the set of that name the best one. Returns 0 where this processor does not run it. Not while
+/// other threads compute.
+int sk_kernels_choose(const char *name);
+
+/// The set that was chosen, else the fastest.
+const sk_kernels *sk_kernels_best(void);
+
 /// Tells the processor that the thread waits for another one's write.
 static inline void sk_relax(void) {
 #if defined(__x86_64__)
@@ -243,9 +285,6 @@ static inline void sk_relax(void) {
     __asm__ volatile("yield");
 #endif
 }
-
-/// The fastest set this processor runs.
-const sk_kernels *sk_kernels_best(void);
 
 #ifdef __cplusplus
 }

@@ -24,9 +24,13 @@ extension ForwardContext {
         let sums = dim + 1
         // Rows a power of two apart would share a few lines of the cache.
         let length = tokens + 16
+        let products = floatProduct
         let sizes = [
-            sums * length, PanelProduct.floats(rows: dim, columns: tokens), sums * dim,
-            PanelProduct.floats(rows: sums, columns: dim),
+            sums * length, products.floats(rows: dim, columns: tokens), sums * dim,
+            products.floats(rows: sums, columns: dim),
+            max(
+                products.tokenFloats(sums, columns: tokens),
+                products.tokenFloats(tokens, columns: dim)),
         ]
         let scratch = scratch(floatsPerWorker: sizes.reduce(0, +))
         workers.run(batch * heads) { task, worker in
@@ -37,22 +41,25 @@ extension ForwardContext {
             let keyPanel = values + sizes[0]
             let scores = keyPanel + sizes[1]
             let scorePanel = scores + sizes[2]
+            let rounded = scorePanel + sizes[3]
             // values = V̂: v transposed, and a row of ones.
             Kernels.best.transpose(v, tokens, dim, width, values, length)
             (values + dim * length).update(repeating: 1, count: tokens)
             // scores[i, j] = Σ over tokens of V̂[i, n] · k[n, j].
-            PanelProduct.packColumns(k, rows: dim, columns: tokens, stride: width, into: keyPanel)
-            PanelProduct.multiply(
-                values, stride: length, tokens: sums, columns: tokens, panel: keyPanel, rows: dim,
-                into: scores, stride: dim)
-            // products[n, i] = Σ over channels of q[n, j] · scores[i, j], where V̂ was.
-            let products = values
-            PanelProduct.pack(scores, rows: sums, columns: dim, stride: dim, into: scorePanel)
-            PanelProduct.multiply(
-                q, stride: width, tokens: tokens, columns: dim, panel: scorePanel, rows: sums,
-                into: products, stride: sums)
+            products.packColumns(k, rows: dim, columns: tokens, stride: width, into: keyPanel)
+            products.multiply(
+                products.tokens(values, stride: length, count: sums, columns: tokens, in: rounded),
+                tokens: sums, columns: tokens, panel: keyPanel, rows: dim, into: scores,
+                stride: dim)
+            // outputs[n, i] = Σ over channels of q[n, j] · scores[i, j], where V̂ was.
+            let outputs = values
+            products.pack(scores, rows: sums, columns: dim, stride: dim, into: scorePanel)
+            products.multiply(
+                products.tokens(q, stride: width, count: tokens, columns: dim, in: rounded),
+                tokens: tokens, columns: dim, panel: scorePanel, rows: sums, into: outputs,
+                stride: sums)
             for token in 0..<tokens {
-                let product = products + token * sums
+                let product = outputs + token * sums
                 let target = out + token * output.columns
                 target.update(from: product, count: dim)
                 Kernels.best.divide(target, product[dim] + 1e-15, dim)
@@ -75,10 +82,12 @@ extension ForwardContext {
         if records([query, key, value] + [bias].compactMap { $0 }, into: output, work) { return }
         let blocks = (tokens + queryBlock - 1) / queryBlock
         let scale = Float(1 / Double(dim).squareRoot())
-        let keyFloats = PanelProduct.floats(rows: keys, columns: dim)
-        let valueFloats = PanelProduct.floats(rows: dim, columns: keys)
+        let products = floatProduct
+        let keyFloats = products.floats(rows: keys, columns: dim)
+        let valueFloats = products.floats(rows: dim, columns: keys)
+        let rounded = products.tokenFloats(queryRows, columns: max(keys, dim))
         let scratch = scratch(
-            floatsPerWorker: keyFloats + valueFloats + queryRows * keys)
+            floatsPerWorker: keyFloats + valueFloats + queryRows * keys + rounded)
         workers.run(batch * heads * blocks) { task, worker in
             let (image, head) = (task / blocks / heads, task / blocks % heads)
             let first = task % blocks * queryBlock
@@ -86,25 +95,31 @@ extension ForwardContext {
             let keyPanel = scratch[worker]
             let valuePanel = keyPanel + keyFloats
             let scores = valuePanel + valueFloats
-            PanelProduct.pack(
+            let rounded = scores + queryRows * keys
+            products.pack(
                 key.pointer + keyOffset, rows: keys, columns: dim, stride: width, into: keyPanel)
-            PanelProduct.packColumns(
+            products.packColumns(
                 value.pointer + keyOffset, rows: dim, columns: keys, stride: width,
                 into: valuePanel)
             let end = min(first + queryBlock, tokens)
             for start in stride(from: first, to: end, by: queryRows) {
                 let count = min(queryRows, end - start)
                 let offset = (image * tokens + start) * width + head * dim
-                PanelProduct.multiply(
-                    query.pointer + offset, stride: width, tokens: count, columns: dim,
-                    panel: keyPanel, rows: keys, into: scores, stride: keys)
+                products.multiply(
+                    products.tokens(
+                        query.pointer + offset, stride: width, count: count, columns: dim,
+                        in: rounded),
+                    tokens: count, columns: dim, panel: keyPanel, rows: keys, into: scores,
+                    stride: keys)
                 for row in 0..<count {
                     Kernels.best.softmax(
                         scores + row * keys, bias.map { UnsafePointer($0.row(image)) }, scale, keys)
                 }
-                PanelProduct.multiply(
-                    scores, stride: keys, tokens: count, columns: keys, panel: valuePanel,
-                    rows: dim, into: output.pointer + offset, stride: width)
+                products.multiply(
+                    products.tokens(
+                        scores, stride: keys, count: count, columns: keys, in: rounded),
+                    tokens: count, columns: keys, panel: valuePanel, rows: dim,
+                    into: output.pointer + offset, stride: width)
             }
         }
     }

@@ -52,8 +52,8 @@ extension ForwardContext {
         }
         let most = sequences.map(\.keyRows).max() ?? 0
         let panelFloats = [
-            PanelProduct.floats(rows: most, columns: dim),
-            PanelProduct.floats(rows: dim, columns: most),
+            PanelProduct.fp32.floats(rows: most, columns: dim),
+            PanelProduct.fp32.floats(rows: dim, columns: most),
         ]
         let scratch = scratch(
             floatsPerWorker: panelFloats.reduce(0, +) + TokenSequence.block * most)
@@ -63,10 +63,10 @@ extension ForwardContext {
             let keyPanel = scratch[worker]
             let valuePanel = keyPanel + panelFloats[0]
             let weights = valuePanel + panelFloats[1]
-            PanelProduct.pack(
+            PanelProduct.fp32.pack(
                 keys.row(sequence.keyRow) + head * dim, rows: end, columns: dim,
                 stride: keys.columns, into: keyPanel)
-            PanelProduct.packColumns(
+            PanelProduct.fp32.packColumns(
                 values.row(sequence.keyRow) + head * dim, rows: dim, columns: end,
                 stride: values.columns, into: valuePanel)
             let first = max(sequence.known, block * TokenSequence.block)

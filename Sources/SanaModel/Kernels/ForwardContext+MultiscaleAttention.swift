@@ -10,7 +10,7 @@ extension ForwardContext {
         let (heads, width) = (scales[0].channels / (3 * dim), scales[0].width)
         let length = width + 16
         let head = HeadRow(width: width, dim: dim)
-        let panel = PanelProduct.floats(rows: dim, columns: width)
+        let panel = PanelProduct.fp32.floats(rows: dim, columns: width)
         let scratch = scratch(floatsPerWorker: head.floats + (dim + 1) * length + panel)
         workers.run(scales.count * heads) { task, worker in
             let values = scratch[worker] + head.floats
@@ -22,7 +22,7 @@ extension ForwardContext {
                 Kernels.best.transpose(
                     pixels + 2 * dim, width, dim, 3 * dim, values, length)
                 (values + dim * length).update(repeating: 1, count: width)
-                PanelProduct.packColumns(
+                PanelProduct.fp32.packColumns(
                     pixels + dim, rows: dim, columns: width, stride: 3 * dim, into: keyPanel)
                 PanelProduct.multiplyAdd(
                     values, stride: length, tokens: dim + 1, columns: width, panel: keyPanel,
@@ -37,12 +37,12 @@ extension ForwardContext {
     ) {
         let (heads, width) = (scales[0].channels / (3 * dim), scales[0].width)
         let head = HeadRow(width: width, dim: dim)
-        let panel = PanelProduct.floats(rows: dim + 1, columns: dim)
+        let panel = PanelProduct.fp32.floats(rows: dim + 1, columns: dim)
         let scratch = scratch(floatsPerWorker: head.floats + panel + width * (dim + 1))
         workers.run(scales.count * heads) { task, worker in
             let sumPanel = scratch[worker] + head.floats
             let products = sumPanel + panel
-            PanelProduct.pack(
+            PanelProduct.fp32.pack(
                 sums.row(task * (dim + 1)), rows: dim + 1, columns: dim, stride: dim,
                 into: sumPanel)
             for row in rows {
@@ -67,8 +67,8 @@ extension ForwardContext {
         let heads = scales[0].channels / (3 * dim)
         let (width, pixels) = (y.width, y.width * y.height)
         let head = HeadRow(width: width, dim: dim)
-        let keyFloats = PanelProduct.floats(rows: pixels, columns: dim)
-        let valueFloats = PanelProduct.floats(rows: dim, columns: pixels)
+        let keyFloats = PanelProduct.fp32.floats(rows: pixels, columns: dim)
+        let valueFloats = PanelProduct.fp32.floats(rows: dim, columns: pixels)
         let scratch = scratch(
             floatsPerWorker: pixels * 3 * dim + keyFloats + valueFloats + pixels * pixels)
         workers.run(scales.count * heads) { task, worker in
@@ -81,9 +81,9 @@ extension ForwardContext {
             let keyPanel = copy + pixels * 3 * dim
             let valuePanel = keyPanel + keyFloats
             let scores = valuePanel + valueFloats
-            PanelProduct.pack(
+            PanelProduct.fp32.pack(
                 copy + dim, rows: pixels, columns: dim, stride: 3 * dim, into: keyPanel)
-            PanelProduct.packColumns(
+            PanelProduct.fp32.packColumns(
                 copy + 2 * dim, rows: dim, columns: pixels, stride: 3 * dim, into: valuePanel)
             PanelProduct.multiply(
                 copy, stride: 3 * dim, tokens: pixels, columns: dim, panel: keyPanel, rows: pixels,
@@ -122,7 +122,7 @@ extension ForwardContext {
     func multiplyGroups(
         _ x: ImageRows, panels: FloatBuffer, dim: Int, into y: ImageRows, rows: Range<Int>
     ) {
-        let (groups, floats) = (x.channels / dim, PanelProduct.floats(rows: dim, columns: dim))
+        let (groups, floats) = (x.channels / dim, PanelProduct.fp32.floats(rows: dim, columns: dim))
         workers.run(rows.count) { task, _ in
             let row = rows.lowerBound + task
             for group in 0..<groups {

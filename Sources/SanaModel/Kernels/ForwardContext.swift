@@ -6,16 +6,20 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
     case fp16Clip = "fp16-clip"
 }
 
-/// How int8 weights meet activations. Float weights always meet them in fp32.
-public enum Compute: String, Sendable, CaseIterable, Codable {
-    /// Weights are dequantized a panel at a time into fp32 products.
-    case w8a16
-    /// Activations are rounded to int8 with one scale a token; sums are exact in int32, and scales
-    /// and bias are applied in fp32.
-    case w8a8
+/// The element type of products, however weights are stored. Norms, softmax, activations and residuals
+/// are fp32 in all of them.
+public enum ComputeMode: String, Sendable, CaseIterable, Codable {
+    /// Weights are widened or dequantized a panel at a time.
+    case fp32
+    /// Weights and activations are rounded to bf16, attention's queries, keys, values and weights among
+    /// them; sums are fp32.
+    case bf16
+    /// Where weights are int8, activations are rounded to int8 with one scale a token; sums are exact
+    /// in int32, and scales and bias are applied in fp32. Other weights meet activations in fp32.
+    case int8
 
     /// What is used where nobody chooses.
-    public static let standard = Compute.w8a16
+    public static let standard = ComputeMode.fp32
 }
 
 /// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
@@ -27,13 +31,16 @@ public final class ForwardContext {
     public let workers: WorkerPool
     /// Arithmetic to mirror.
     public let numerics: Numerics
-    /// How int8 weights meet activations.
-    public let compute: Compute
+    /// The element type of products.
+    public let compute: ComputeMode
     /// Watches the forward; held strongly.
     public let probe: (any LayerProbe)?
 
     /// Writes down the modules of a forward on shapes, in which nothing is computed.
     let recorder: GraphRecorder?
+
+    /// Products of activations with weights that are no int8, and with each other.
+    var floatProduct: PanelProduct { compute == .bf16 ? .bf16 : .fp32 }
 
     /// Whether passes may be joined so that some activations are never materialized.
     var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
@@ -44,11 +51,11 @@ public final class ForwardContext {
     private var sharedInput: UnsafeMutablePointer<Float>?
     /// Whose rounded tokens are in memory.
     private var roundedInput: UnsafeMutablePointer<Float>?
-    /// Time spent on rounding activations to int8 so far.
+    /// Time spent on rounding activations to int8 or bf16 so far.
     public private(set) var quantizationTime = Duration.zero
 
     public init(
-        workers: WorkerPool, numerics: Numerics = .fp32, compute: Compute = .standard,
+        workers: WorkerPool, numerics: Numerics = .fp32, compute: ComputeMode = .standard,
         probe: (any LayerProbe)? = nil
     ) {
         (self.workers, self.numerics, self.compute) = (workers, numerics, compute)

@@ -21,9 +21,12 @@ public struct KernelRates: Sendable {
         public var blas = 0.0
         /// GFLOP/s of multiply-adds that touch no memory, on all threads: what nothing can beat.
         public var peak = 0.0
+        /// The same for products of bf16, which bounds `bf16_compute`.
+        public var bf16Peak = 0.0
         /// The same for int8, which bounds `w8a8`.
         public var int8Peak = 0.0
-        /// GFLOP/s by how the weight is stored and used: `fp32`, `bf16`, `fp16`, `w8a16`, `w8a8`.
+        /// GFLOP/s by how the weight is stored and used: `fp32`, `bf16`, `fp16`, `w8a16`, `w8a8`,
+        /// `bf16_compute`, which is bf16 weights in bf16 products.
         public var rates: [(name: String, rate: Double)] = []
     }
 
@@ -82,27 +85,17 @@ public struct KernelRates: Sendable {
                 kernels.quantize_i8(
                     float.pointer, 127, $0.assumingMemoryBound(to: Int8.self), float.count)
             }, scale: scale)
-        let ways: [(name: String, storage: Weight.Storage, compute: Compute)] = [
-            (
-                "fp32",
-                .float32(
-                    stored(4) { $0.copyMemory(from: float.pointer, byteCount: 4 * float.count) }),
-                .w8a16
-            ),
-            (
-                "bf16",
-                .bfloat16(stored(2) { kernels.narrow_bf16(float.pointer, $0, float.count) }),
-                .w8a16
-            ),
-            (
-                "fp16", .float16(stored(2) { kernels.narrow_f16(float.pointer, $0, float.count) }),
-                .w8a16
-            ),
-            ("w8a16", int8, .w8a16), ("w8a8", int8, .w8a8),
+        let float32 = Weight.Storage.float32(
+            stored(4) { $0.copyMemory(from: float.pointer, byteCount: 4 * float.count) })
+        let bfloat16 = Weight.Storage.bfloat16(
+            stored(2) { kernels.narrow_bf16(float.pointer, $0, float.count) })
+        let float16 = Weight.Storage.float16(
+            stored(2) { kernels.narrow_f16(float.pointer, $0, float.count) })
+        let ways: [(name: String, storage: Weight.Storage, compute: ComputeMode)] = [
+            ("fp32", float32, .fp32), ("bf16", bfloat16, .fp32), ("fp16", float16, .fp32),
+            ("w8a16", int8, .fp32), ("w8a8", int8, .int8), ("bf16_compute", bfloat16, .bf16),
         ]
-        let peaks = [
-            MultiplyAddCanary(workers: workers), MultiplyAddCanary(workers: workers, .int8),
-        ]
+        let peaks = ComputeMode.allCases.map { MultiplyAddCanary(workers: workers, $0) }
         let runs: [() -> Void] =
             peaks.map { peak in { peak.run() } } + [
                 { blas(x, float, rows: rows, y, threads: workers.threadCount) }
@@ -115,10 +108,12 @@ public struct KernelRates: Sendable {
         let operations = 2 * Double(tokens * columns * rows)
         let times = medianSeconds(runs, repetitions)
         var product = Product(name: shape.name, tokens: tokens, columns: columns, rows: rows)
-        product.peak = peaks[0].operations / times[0] / 1e9
-        product.int8Peak = peaks[1].operations / times[1] / 1e9
-        product.blas = operations / times[2] / 1e9
-        product.rates = zip(ways, times.dropFirst(3)).map { ($0.name, operations / $1 / 1e9) }
+        let peakRates = zip(peaks, times).map { $0.operations / $1 / 1e9 }
+        (product.peak, product.bf16Peak, product.int8Peak) = (
+            peakRates[0], peakRates[1], peakRates[2]
+        )
+        product.blas = operations / times[3] / 1e9
+        product.rates = zip(ways, times.dropFirst(4)).map { ($0.name, operations / $1 / 1e9) }
         return product
     }
 

@@ -3,10 +3,11 @@ import CSanaKernels
 
 /// The C kernels of this processor.
 ///
-/// `nonisolated(unsafe)`: the tables are constants of the C library.
+/// `nonisolated(unsafe)`: the tables are constants of the C library, and one is chosen before threads
+/// start.
 enum Kernels {
-    /// The fastest set that runs here; all sets give the same bits.
-    nonisolated(unsafe) static let best: sk_kernels = sk_kernels_best().pointee
+    /// The fastest set that runs here, or the one that was chosen; all sets give the same bits.
+    nonisolated(unsafe) fileprivate(set) static var best: sk_kernels = sk_kernels_best().pointee
 
     /// Name of the set, for records: `avx2` or `portable`.
     static var name: String { String(cString: best.name) }
@@ -19,6 +20,27 @@ public enum Arithmetic {
     public static var description: String {
         guard Kernels.best.multiplies_f32 == 0 else { return Kernels.name }
         return "\(Kernels.name), OpenBLAS \(blasCore)"
+    }
+
+    /// The sets of kernels that this processor runs, the fastest first.
+    public static var available: [String] {
+        var names: [String] = []
+        while let set = sk_kernels_at(names.count) {
+            names.append(String(cString: set.pointee.name))
+        }
+        return names
+    }
+
+    /// Whether products of bf16 are faster than those of fp32.
+    public static var hasFastBF16: Bool { Kernels.best.rounds_to_pairs != 0 }
+
+    /// Computes with the set called `name` from now on, before anything else does.
+    ///
+    /// - Returns: `false` where it is none of `available`.
+    public static func choose(_ name: String) -> Bool {
+        guard sk_kernels_choose(name) != 0 else { return false }
+        Kernels.best = sk_kernels_best().pointee
+        return true
     }
 
     /// Gets ready to multiply on as many threads as `workers` has.

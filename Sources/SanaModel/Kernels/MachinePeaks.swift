@@ -14,7 +14,7 @@ public struct Int8Canary {
         let scale = FloatBuffer(count: side)
         scale.pointer.update(repeating: 1, count: side)
         product = CanaryProduct(
-            .int8(bytes, scale: scale), ForwardContext(workers: workers, compute: .w8a8))
+            .int8(bytes, scale: scale), ForwardContext(workers: workers, compute: .int8))
     }
 
     /// Billions of operations a second of one product of 1024 × 1152 × 1152, rounding included.
@@ -23,15 +23,12 @@ public struct Int8Canary {
 
 /// Multiply-adds on registers, with every worker: the rate that no product can beat.
 public struct MultiplyAddCanary {
-    /// What is multiplied.
-    public enum Operands: Sendable { case fp32, int8 }
-
     /// About ten milliseconds.
     private static let rounds = 1_000_000
     private let workers: WorkerPool
-    private let operands: Operands
+    private let operands: ComputeMode
 
-    public init(workers: WorkerPool, _ operands: Operands = .fp32) {
+    public init(workers: WorkerPool, _ operands: ComputeMode = .fp32) {
         (self.workers, self.operands) = (workers, operands)
     }
 
@@ -47,6 +44,7 @@ public struct MultiplyAddCanary {
         let each =
             switch operands {
             case .fp32: Kernels.best.multiply_adds_each
+            case .bf16: Kernels.best.multiply_adds_bf16_each
             case .int8: Kernels.best.multiply_adds_i8_each
             }
         return Double(workers.threadCount * Self.rounds * each)
@@ -56,6 +54,7 @@ public struct MultiplyAddCanary {
         workers.run(workers.threadCount) { _, _ in
             switch operands {
             case .fp32: _ = Kernels.best.multiply_adds(Self.rounds)
+            case .bf16: _ = Kernels.best.multiply_adds_bf16(Self.rounds)
             case .int8: _ = Kernels.best.multiply_adds_i8(Self.rounds)
             }
         }
@@ -78,7 +77,7 @@ public struct TileCanary {
         let rows = PanelProduct.packedRows
         self.workers = workers
         x = Matrix(rows: tokens, columns: Self.columns)
-        panel = FloatBuffer(count: PanelProduct.floats(rows: rows, columns: Self.columns))
+        panel = FloatBuffer(count: PanelProduct.fp32.floats(rows: rows, columns: Self.columns))
         let tokens = tokens
         y = (0..<workers.threadCount).map { _ in Matrix(rows: tokens, columns: rows) }
         x.pointer.update(repeating: 1, count: x.count)

@@ -78,36 +78,72 @@ extension ForwardContext {
         if records([x], into: y, .product(rows: x.rows, from: x.columns, to: weight.rows)) {
             return
         }
-        if compute == .w8a8, case .int8(let bytes, let scale) = weight.storage,
+        let channels = column..<column + weight.rows
+        if compute == .int8, case .int8(let bytes, let scale) = weight.storage,
             weight.columns <= largestExactSum
         {
             multiplyInt8(
-                x, bytes, scale: scale, bias: bias, then: epilogue, into: y,
-                channels: column..<column + weight.rows)
+                x, bytes, scale: scale, bias: bias, then: epilogue, into: y, channels: channels)
             return
         }
-        let tiles = Tiles(tokens: x.rows, channels: weight.rows)
-        let packed = PanelProduct.floats(rows: panelRows, columns: weight.columns)
+        let product = floatProduct
+        let tokens =
+            product.isRounded
+            ? roundedTokens(x) : .init(start: x.pointer, stride: x.columns * 4)
+        multiply(tokens, weight, product, bias: bias, then: epilogue, into: y, channels: channels)
+    }
+
+    /// The same of tokens as `product` reads them, into the channels `range` of `y`.
+    private func multiply(
+        _ x: PanelProduct.Tokens, _ weight: Weight, _ product: PanelProduct, bias: FloatBuffer?,
+        then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
+    ) {
+        let tiles = Tiles(tokens: y.rows, channels: range.count)
+        let packed = product.floats(rows: panelRows, columns: weight.columns)
         let scratch = scratch(
             floatsPerWorker: packed + PanelProduct.packedRows * weight.columns)
         workers.run(tiles.count) { task, worker in
             let (tokens, channels) = tiles[task]
             let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let panel = scratch[worker]
-            let target = y.row(start) + column + first
-            weight.pack(channels, into: panel, scratch: panel + packed)
-            PanelProduct.multiply(
-                x.row(start), stride: x.columns, tokens: tokens.count, columns: x.columns,
-                panel: panel, rows: channels.count,
-                bias: bias.map { UnsafePointer($0.pointer + first) }, into: target,
-                stride: y.columns, soon: tiles.channels(after: task).map(weight.stored))
+            let target = y.row(start) + range.lowerBound + first
+            weight.pack(channels, for: product, into: panel, scratch: panel + packed)
+            product.multiply(
+                x.from(start), tokens: tokens.count, columns: weight.columns, panel: panel,
+                rows: channels.count, bias: bias.map { UnsafePointer($0.pointer + first) },
+                into: target, stride: y.columns,
+                soon: tiles.channels(after: task).map(weight.stored))
             epilogue.apply(
                 to: target, rows: tokens.count, columns: channels.count, stride: y.columns)
         }
     }
 }
 
+/// Tokens that are rounded before they are multiplied, once for all products that share them.
 extension ForwardContext {
+    private func rounded(
+        _ x: Matrix, tokenBytes: Int,
+        _ round: (_ rows: Range<Int>, _ target: UnsafeMutableRawPointer) -> Void
+    ) -> PanelProduct.Tokens {
+        let memory = matrix("rounded.tokens", rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
+        let start = UnsafeMutableRawPointer(memory.pointer)
+        roundOnce(x) {
+            workers.run((x.rows + 31) / 32) { task, _ in
+                let rows = task * 32..<min((task + 1) * 32, x.rows)
+                round(rows, start + rows.lowerBound * tokenBytes)
+            }
+        }
+        return .init(start: start, stride: tokenBytes)
+    }
+
+    /// To bf16.
+    private func roundedTokens(_ x: Matrix) -> PanelProduct.Tokens {
+        rounded(x, tokenBytes: Kernels.best.rounded_bytes(x.columns)) { rows, target in
+            Kernels.best.round_tokens(
+                x.row(rows.lowerBound), x.columns, rows.count, x.columns, target)
+        }
+    }
+
     /// y = (q_x · q_wᵀ) · scale of the token · scale of the row + bias, with `x` rounded to int8
     /// per token.
     ///
@@ -121,20 +157,15 @@ extension ForwardContext {
         then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
     ) {
         let kernels = Kernels.best
-        let (tokenBytes, panelBytes) = (
-            kernels.token_bytes(x.columns), kernels.panel_bytes(panelRows, x.columns)
-        )
-        let rounded = matrix("int8.tokens", rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
         let tokenScale = matrix("int8.scales", rows: 1, columns: x.rows)
-        roundOnce(x) {
-            workers.run((x.rows + 31) / 32) { task, _ in
-                for row in task * 32..<min((task + 1) * 32, x.rows) {
-                    tokenScale.pointer[row] = kernels.quantize_token(
-                        x.row(row), x.columns,
-                        UnsafeMutableRawPointer(rounded.pointer) + row * tokenBytes)
-                }
+        let rounded = rounded(x, tokenBytes: kernels.token_bytes(x.columns)) { rows, target in
+            for row in rows {
+                tokenScale.pointer[row] = kernels.quantize_token(
+                    x.row(row), x.columns,
+                    target + (row - rows.lowerBound) * kernels.token_bytes(x.columns))
             }
         }
+        let panelBytes = kernels.panel_bytes(panelRows, x.columns)
         let tiles = Tiles(tokens: x.rows, channels: range.count)
         let scratch = scratch(floatsPerWorker: (panelBytes + 3) / 4)
         workers.run(tiles.count) { task, worker in
@@ -147,7 +178,7 @@ extension ForwardContext {
             let target = y.row(start) + range.lowerBound + first
             kernels.pack_i8(weights, channels.count, x.columns, scratch[worker])
             kernels.multiply_i8(
-                UnsafeRawPointer(rounded.pointer) + start * tokenBytes, tokens.count, x.columns,
+                rounded.from(start).start, tokens.count, x.columns,
                 scratch[worker], channels.count,
                 tokenScale.pointer + start, scale.pointer + first,
                 bias.map { UnsafePointer($0.pointer + first) }, target, y.columns,

@@ -147,7 +147,7 @@ final class PackedConvolution {
         var (panels, total) = ([(columns: Int, start: Int)](), 0)
         for columns in columns {
             panels.append((columns, total))
-            total += PanelProduct.floats(rows: convolution.outChannels, columns: columns)
+            total += PanelProduct.fp32.floats(rows: convolution.outChannels, columns: columns)
         }
         (self.panels, floats) = (panels, total)
     }
@@ -187,7 +187,7 @@ final class PackedConvolution {
             let width = (isSquare ? 1 : phases[phase].columnTaps.count) * channels
             for index in 0..<(isSquare ? 16 : phases[phase].rowTaps.count) {
                 let panel = isSquare ? panel(index) : panel(phase, index)
-                PanelProduct.pack(
+                PanelProduct.fp32.pack(
                     block + index * rows * width, rows: count, columns: width, stride: width,
                     into: UnsafeMutablePointer(mutating: panel) + first * width)
             }

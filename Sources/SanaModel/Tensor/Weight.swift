@@ -20,27 +20,29 @@ public struct Weight: Sendable {
     /// Input channels.
     public let columns: Int
 
-    /// Packs the rows `range` for `PanelProduct`.
+    /// Packs the rows `range` for `product`.
     ///
     /// - Parameter scratch: room for `PanelProduct.packedRows` rows.
     func pack(
-        _ range: Range<Int>, into panel: UnsafeMutablePointer<Float>,
+        _ range: Range<Int>, for product: PanelProduct, into panel: UnsafeMutablePointer<Float>,
         scratch: UnsafeMutablePointer<Float>
     ) {
         if case .bfloat16(let bytes) = storage,
-            PanelProduct.pack(
+            product.pack(
                 bfloat16: bytes.address + range.lowerBound * columns * 2, rows: range.count,
                 columns: columns, into: panel)
         {
             return
         }
-        for first in stride(
-            from: range.lowerBound, to: range.upperBound, by: PanelProduct.packedRows)
+        let block = PanelProduct.packedRows
+        let blockFloats = product.floats(rows: block, columns: columns)
+        for (index, first) in stride(from: range.lowerBound, to: range.upperBound, by: block)
+            .enumerated()
         {
-            let rows = first..<min(first + PanelProduct.packedRows, range.upperBound)
-            PanelProduct.pack(
+            let rows = first..<min(first + block, range.upperBound)
+            product.pack(
                 widened(rows, scratch: scratch), rows: rows.count, columns: columns,
-                stride: columns, into: panel + (first - range.lowerBound) * columns)
+                stride: columns, into: panel + index * blockFloats)
         }
     }
 

@@ -102,7 +102,18 @@ struct ThreadsOption: ParsableArguments {
     )
     var threads: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Set of kernels to compute with, as 'sana-tools kernels' lists them (default: the fastest one). Results do not depend on it.",
+            valueName: "name"))
+    var kernels: String?
+
     func validate() throws {
+        if let kernels, !Arithmetic.available.contains(kernels) {
+            throw ValidationError(
+                "--kernels is one of \(Arithmetic.available.joined(separator: ", ")) on this processor"
+            )
+        }
         // OpenBLAS has buffers for 64 callers at once.
         if let threads, !(1...64).contains(threads) {
             throw ValidationError("--threads must lie in 1...64")
@@ -110,12 +121,32 @@ struct ThreadsOption: ParsableArguments {
     }
 
     func makePool() -> WorkerPool {
-        WorkerPool(threadCount: threads ?? min(64, WorkerPool.processorCount))
+        if let kernels { _ = Arithmetic.choose(kernels) }
+        return WorkerPool(threadCount: threads ?? min(64, WorkerPool.processorCount))
     }
 }
 
 extension Numerics: ExpressibleByArgument {}
-extension Compute: ExpressibleByArgument {}
+
+extension ComputeMode: ExpressibleByArgument {
+    /// Old names are understood, too: `w8a16` and `w8a8`.
+    public init?(argument: String) {
+        switch argument {
+        case "w8a16": self = .fp32
+        case "w8a8": self = .int8
+        default: self.init(rawValue: argument)
+        }
+    }
+
+    /// What old builds understand.
+    var oldName: String {
+        switch self {
+        case .fp32: "w8a16"
+        case .bf16: "bf16"
+        case .int8: "w8a8"
+        }
+    }
+}
 
 /// What `--numerics` says of itself.
 enum NumericsHelp {
@@ -127,7 +158,8 @@ enum NumericsHelp {
 enum ComputeHelp {
     static let text: ArgumentHelp =
         """
-        For int8 weights: w8a16 widens them, so that a check tells of the weights alone; w8a8 rounds activations to int8, \
-        too, which is faster and can cost more than a tolerance of 1e-3 by itself.
+        Type of products: fp32, so that a check tells of the weights alone; bf16 rounds weights and activations to bf16; \
+        int8 rounds the activations of int8 weights to int8. The last two are faster and can cost more than a tolerance \
+        of 1e-3 by themselves.
         """
 }

@@ -5,16 +5,19 @@ import SanaModel
 struct KernelsCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",
-        abstract: "Measure what this machine makes of Sana's matrix products and passes.",
+        abstract: "Measure Sana's matrix products and passes on this machine.",
         discussion: """
             Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
-            threads: fp32, 16-bit weights widened a few rows at a time, int8 weights dequantized (w8a16) and int8 products \
-            (w8a8). Peaks are multiply-adds on registers, which no product can beat; percentages are of the fp32 one, those of \
-            w8a8 of the int8 one. Needs no model.
+            threads: in fp32 with weights of fp32, bf16, fp16 and int8 (w8a16), in int8 (w8a8) and in bf16 (bf16_compute). \
+            Peaks are multiply-adds on registers, which no product can beat; percentages are of the peak of the product's \
+            type. The sets of kernels that this processor runs are listed, too; all of them give the same results, and \
+            --kernels takes one. Without AVX512-BF16, products in bf16 are those of fp32 on rounded values and no faster. \
+            Needs no model.
 
             EXAMPLES
               sana-tools kernels
               sana-tools kernels --threads 1 --format json
+              sana-tools kernels --kernels avx2
             """)
 
     @Option(
@@ -50,7 +53,10 @@ extension KernelRates {
     /// The interface that other programs read; field names are kept by tests.
     func json(threads: Int) -> JSONValue {
         .fields([
-            "kernels": .string(Arithmetic.description), "blas_core": .string(Arithmetic.blasCore),
+            "kernels": .string(Arithmetic.description),
+            "available": .array(Arithmetic.available.map { .string($0) }),
+            "bf16_is_faster": .bool(Arithmetic.hasFastBF16),
+            "blas_core": .string(Arithmetic.blasCore),
             "threads": .int(threads),
             "products": .array(
                 products.map { product in
@@ -58,6 +64,7 @@ extension KernelRates {
                         "name": .string(product.name), "tokens": .int(product.tokens),
                         "columns": .int(product.columns), "rows": .int(product.rows),
                         "peak_gflops": .double(product.peak),
+                        "bf16_peak_gflops": .double(product.bf16Peak),
                         "int8_peak_gops": .double(product.int8Peak),
                         "blas_gflops": .double(product.blas),
                         "gflops": .object(
@@ -71,12 +78,19 @@ extension KernelRates {
         ])
     }
 
+    private func peak(_ product: Product, _ way: String) -> Double {
+        switch way {
+        case "w8a8": product.int8Peak
+        case "bf16_compute": product.bf16Peak
+        default: product.peak
+        }
+    }
+
     fileprivate func show(_ style: ReportStyle) -> String {
         var table = TextTable(
             [
                 ("product", .left), ("shape", .left), ("peak GFLOP/s", .right),
-                ("int8 peak", .right),
-                ("BLAS", .right),
+                ("bf16 peak", .right), ("int8 peak", .right), ("BLAS", .right),
             ]
                 + (products.first?.rates ?? []).map { ($0.name, .right) })
         for product in products {
@@ -84,18 +98,22 @@ extension KernelRates {
                 [
                     product.name, "\(product.tokens) × \(product.columns) × \(product.rows)",
                     Format.decimal(product.peak, digits: 0),
+                    Format.decimal(product.bf16Peak, digits: 0),
                     Format.decimal(product.int8Peak, digits: 0),
                     "\(Format.decimal(product.blas, digits: 0)) (\(Format.percent(product.blas / product.peak)))",
                 ]
                     + product.rates.map { way in
-                        let peak = way.name == "w8a8" ? product.int8Peak : product.peak
+                        let peak = peak(product, way.name)
                         return
                             "\(Format.decimal(way.rate, digits: 0)) (\(Format.percent(way.rate / peak)))"
                     })
         }
         var memory = TextTable([("pass", .left), ("GB/s", .right)])
         for pass in passes { memory.append([pass.name, Format.decimal(pass.rate, digits: 1)]) }
-        let peers = "kernels \(Arithmetic.description), BLAS column OpenBLAS \(Arithmetic.blasCore)"
+        let peers =
+            "kernels \(Arithmetic.description) of \(Arithmetic.available.joined(separator: ", ")), BLAS column "
+            + "OpenBLAS \(Arithmetic.blasCore)"
+            + (Arithmetic.hasFastBF16 ? "" : "; products in bf16 run at the speed of fp32 here")
         return [style.show(peers), style.show(table), style.show(memory)].joined(separator: "\n\n")
     }
 }

@@ -102,8 +102,9 @@ extension ProfileCommand {
             add("tokens", "\(sizes.captionTokens)")
         }
         add("numerics", numerics.rawValue)
-        add("compute", compute.rawValue)
+        add("compute", compute.oldName)
         add("threads", threads.threads.map { "\($0)" })
+        add("kernels", threads.kernels)
         return try BuildComparison(other: build, arguments: arguments).run(
             options(pairs: 20), sizes: sizes, progress: { progress.update($0, of: $1) })
     }

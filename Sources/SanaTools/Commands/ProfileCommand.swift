@@ -76,7 +76,7 @@ struct ProfileCommand: TalkingCommand {
     var numerics = Numerics.fp32
 
     @Option(help: ComputeHelp.text)
-    var compute = Compute.standard
+    var compute = ComputeMode.standard
 
     @Flag(help: "Show every module, not only blocks and their parts.")
     var leaves = false

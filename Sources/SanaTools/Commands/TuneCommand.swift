@@ -40,7 +40,7 @@ struct TuneCommand: TalkingCommand {
     var numerics = Numerics.fp32
 
     @Option(help: ComputeHelp.text)
-    var compute = Compute.standard
+    var compute = ComputeMode.standard
 
     @Option(
         help: ArgumentHelp("Write the rules, one a line.", valueName: "file"), completion: .file())

@@ -13,7 +13,7 @@ struct VerifyCommand: TalkingCommand {
             other weights, fails with 66.
 
             The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights and the relative error \
-            power ‖a−r‖²/‖r‖² for int8 weights; --metric overrides. What fails is told with the layer that \
+            power ‖a−r‖²/‖r‖² for int8 weights and for --compute bf16; --metric overrides. What fails is told with the layer that \
             causes it: --isolated runs every layer on the golden's own input, too, and so tells its own error \
             from what it inherits.
 
@@ -68,7 +68,7 @@ struct VerifyCommand: TalkingCommand {
 
     @OptionGroup var tolerances: ToleranceOptions
 
-    @Option(help: "relative_rms or relative_power (default: by the type of the weights).")
+    @Option(help: "relative_rms or relative_power (default: by the type of weights and products).")
     var metric: Metric?
 
     @Option(
@@ -81,7 +81,7 @@ struct VerifyCommand: TalkingCommand {
     var numerics = Numerics.fp32
 
     @Option(help: ComputeHelp.text)
-    var compute = Compute.standard
+    var compute = ComputeMode.standard
 
     @Flag(
         inversion: .prefixedNo,

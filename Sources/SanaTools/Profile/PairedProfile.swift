@@ -10,7 +10,7 @@ struct PairedProfile: Sendable {
         var warmup = 2
         var pairs = 100
         var numerics = Numerics.fp32
-        var compute = Compute.standard
+        var compute = ComputeMode.standard
         /// Slowdown of the forward, and of a block, that is a regression.
         var threshold = 0.02
         var blockThreshold = 0.025

@@ -6,6 +6,8 @@ extension Profile {
         let sgemmGFLOPS: Double
         /// Multiply-adds on registers, which no product of fp32 can beat.
         let multiplyAddGFLOPS: Double
+        /// The same for bf16.
+        let bf16MultiplyAddGFLOPS: Double
         /// The same for int8.
         let int8MultiplyAddGOPS: Double
         /// A product of fp32 that waits for no memory.
@@ -20,10 +22,14 @@ extension Profile {
         var roofBandwidth: Double { max(readBandwidth, cacheBandwidth) }
 
         /// What a roofline allows for `operations` on `bytes`.
-        func attainable(operations: Int, bytes: Int, isInt8: Bool) -> Double {
-            min(
-                isInt8 ? int8MultiplyAddGOPS : multiplyAddGFLOPS,
-                Double(operations) / Double(max(bytes, 1)) * roofBandwidth)
+        func attainable(operations: Int, bytes: Int, _ compute: ComputeMode) -> Double {
+            let peak =
+                switch compute {
+                case .fp32: multiplyAddGFLOPS
+                case .bf16: bf16MultiplyAddGFLOPS
+                case .int8: int8MultiplyAddGOPS
+                }
+            return min(peak, Double(operations) / Double(max(bytes, 1)) * roofBandwidth)
         }
 
         /// Takes turns, so that a host whose speed varies shows its best for all of them.
@@ -32,12 +38,14 @@ extension Profile {
         static func measure(_ workers: WorkerPool, workingSets: [Int]) -> Peaks {
             let (sgemm, int8) = (SGEMMCanary(workers: workers), Int8Canary(workers: workers))
             let multiplyAdds = MultiplyAddCanary(workers: workers)
+            let bf16MultiplyAdds = MultiplyAddCanary(workers: workers, .bf16)
             let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
             let (tile, memory) = (TileCanary(workers: workers), MemoryCanary(workers: workers))
             let cache = MemoryCanary(workers: workers, bytes: workingSets.min() ?? 0)
             let canaries: [() -> Double] = [
-                sgemm.measure, multiplyAdds.measure, int8MultiplyAdds.measure, tile.measure,
-                int8.measure, memory.measure, cache.measure,
+                sgemm.measure, multiplyAdds.measure, bf16MultiplyAdds.measure,
+                int8MultiplyAdds.measure, tile.measure, int8.measure, memory.measure,
+                cache.measure,
             ]
             var best = canaries.map { _ in 0.0 }
             for _ in 0..<4 {
@@ -46,9 +54,9 @@ extension Profile {
                 }
             }
             return Peaks(
-                sgemmGFLOPS: best[0], multiplyAddGFLOPS: best[1], int8MultiplyAddGOPS: best[2],
-                tileGFLOPS: best[3], int8GOPS: best[4], readBandwidth: best[5],
-                cacheBandwidth: best[6])
+                sgemmGFLOPS: best[0], multiplyAddGFLOPS: best[1], bf16MultiplyAddGFLOPS: best[2],
+                int8MultiplyAddGOPS: best[3], tileGFLOPS: best[4], int8GOPS: best[5],
+                readBandwidth: best[6], cacheBandwidth: best[7])
         }
     }
 
@@ -79,6 +87,6 @@ extension Profile {
     private func roof(_ layer: Layer) -> Double? {
         guard layer.module.operations > 0 else { return nil }
         return peaks.attainable(
-            operations: layer.module.operations, bytes: layer.bytes, isInt8: layer.isInt8)
+            operations: layer.module.operations, bytes: layer.bytes, layer.compute)
     }
 }

@@ -8,8 +8,8 @@ extension Profile {
         var repetitions: Int? = 5
         var plan = RepetitionPlan()
         var numerics = Numerics.fp32
-        /// How int8 weights meet activations.
-        var compute = Compute.standard
+        /// The element type of products.
+        var compute = ComputeMode.standard
     }
 
     /// Times forwards after a warm-up, the canary running between their blocks.
@@ -153,7 +153,8 @@ final class ForwardTimer {
                     module: module, timing: own, cpu: samples.cpu,
                     share: own.median / total.median,
                     bytes: module.activationBytes + model.weightBytes(below: module.path),
-                    isInt8: options.compute == .w8a8 && model.isInt8(module.path))
+                    compute: options.compute == .int8 && !model.isInt8(module.path)
+                        ? .fp32 : options.compute)
             }
         }
         let peaks = Profile.Peaks.measure(workers, workingSets: layers.map(\.bytes))

@@ -19,8 +19,8 @@ struct Profile: Sendable {
         let share: Double
         /// Bytes of weights as stored, and of activations, that it must move at least.
         let bytes: Int
-        /// Whether its products are of int8 with int8.
-        let isInt8: Bool
+        /// The element type of its products.
+        let compute: ComputeMode
 
         /// Rate of the module's matrix products; `nil` where it has none.
         var gflops: Double? {

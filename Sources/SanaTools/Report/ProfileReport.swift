@@ -18,6 +18,7 @@ extension Profile {
             "load_seconds": .double(loadSeconds), "stored_bytes": .int(storedBytes),
             "peaks": .fields([
                 "multiply_add_gflops": .double(peaks.multiplyAddGFLOPS),
+                "bf16_multiply_add_gflops": .double(peaks.bf16MultiplyAddGFLOPS),
                 "int8_multiply_add_gops": .double(peaks.int8MultiplyAddGOPS),
                 "tile_gflops": .double(peaks.tileGFLOPS),
                 "sgemm_gflops": .double(peaks.sgemmGFLOPS), "int8_gops": .double(peaks.int8GOPS),
@@ -77,9 +78,11 @@ extension Profile {
             compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
             \(Format.bytes(peakRSSBytes)), loaded in \(Format.nanoseconds(loadSeconds * 1e9))
             time: \(works.joined(separator: ", ")); probes \(Format.percent(probeOverhead))
-            peaks: multiply-adds \(Format.decimal(peaks.multiplyAddGFLOPS, digits: 1)) GFLOP/s (int8 \
+            peaks: multiply-adds \(Format.decimal(peaks.multiplyAddGFLOPS, digits: 1)) GFLOP/s (bf16 \
+            \(Format.decimal(peaks.bf16MultiplyAddGFLOPS, digits: 1)), int8 \
             \(Format.decimal(peaks.int8MultiplyAddGOPS, digits: 1)) GOP/s), products \
-            \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s (int8 \
+            \(Format.decimal(peaks.sgemmGFLOPS, digits: 1)) GFLOP/s (bf16 \
+            \(Format.decimal(peaks.bf16MultiplyAddGFLOPS, digits: 1)), int8 \
             \(Format.decimal(peaks.int8GOPS, digits: 1)) GOP/s), read \
             \(Format.decimal(peaks.readBandwidth, digits: 1)) GB/s (cached \
             \(Format.decimal(peaks.cacheBandwidth, digits: 1)) GB/s)

@@ -208,8 +208,11 @@ struct LoadedModel: Sendable {
         return model
     }
 
-    /// How weights meet activations, for records: `fp32`, or for int8 weights what was chosen.
-    func compute(_ choice: Compute) -> String { isQuantized ? choice.rawValue : "fp32" }
+    /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`, which are
+    /// products in fp32, or `w8a8`. Series of old versions go on under these names.
+    func compute(_ choice: ComputeMode) -> String {
+        isQuantized || choice == .bf16 ? choice.oldName : "fp32"
+    }
 }
 
 /// Opening files that may be plain safetensors or archives.

@@ -30,7 +30,7 @@ struct PrecisionSearch {
 
     let model: OpenedModel
     let references: [Golden]
-    let compute: Compute
+    let compute: ComputeMode
     let numerics: Numerics
     let workers: WorkerPool
     /// Called with the forwards so far and about how many there will be.

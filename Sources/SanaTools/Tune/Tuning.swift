@@ -4,7 +4,7 @@ import SanaModel
 struct Tuning {
     let model: String
     let references: [String]
-    let compute: Compute
+    let compute: ComputeMode
     let tolerance: Double
     let bytesBefore: Int
     let candidates: [PrecisionSearch.Candidate]

@@ -9,7 +9,7 @@ extension Verification {
         var metric: Metric?
         var numerics = Numerics.fp32
         /// How int8 weights meet activations.
-        var compute = Compute.standard
+        var compute = ComputeMode.standard
         /// Accept a golden of other weights.
         var allowStale = false
         /// Whether layers also run on golden inputs; `nil`: where that is possible and takes no
@@ -31,7 +31,9 @@ extension Verification {
         _ model: LoadedModel, _ golden: Golden, _ options: Options, workers: WorkerPool
     ) throws -> Verification {
         let start = ContinuousClock.now
-        let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
+        let metric =
+            options.metric
+            ?? (model.isQuantized || options.compute == .bf16 ? .relativePower : .relativeRMS)
         var result = Verification(
             model: model.label, reference: golden.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),

@@ -79,7 +79,7 @@ struct Verification: Sendable {
     let metric: Metric
     /// The tolerance of layers that no rule and no calibration speaks about.
     let tolerance: Double
-    /// How weights met activations: `fp32`, or a `Compute` for int8 weights.
+    /// How weights met activations: see `LoadedModel.compute`.
     let compute: String
     let numerics: Numerics
     /// Digest of the weights that the model came from.

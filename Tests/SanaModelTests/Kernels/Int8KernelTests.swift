@@ -163,20 +163,20 @@ struct Int8KernelTests {
         let bias = FloatBuffer((0..<rows).map { Float($0) / 100 })
         let x = Matrix(rows: tokens, columns: columns)
         for index in 0..<x.count { x.pointer[index] = sin(Float(index)) }
-        func run(_ compute: Compute, threads: Int) -> [Float] {
+        func run(_ compute: ComputeMode, threads: Int) -> [Float] {
             let y = Matrix(rows: tokens, columns: rows)
             ForwardContext(workers: WorkerPool(threadCount: threads), compute: compute)
                 .multiply(x, weight, bias: bias, into: y)
             return y.values
         }
-        let integer = run(.w8a8, threads: 1)
-        #expect(integer == run(.w8a8, threads: 3))
-        let dequantized = run(.w8a16, threads: 2)
+        let integer = run(.int8, threads: 1)
+        #expect(integer == run(.int8, threads: 3))
+        let dequantized = run(.fp32, threads: 2)
         let error = zip(integer, dequantized).reduce(0) { $0 + pow(Double($1.0 - $1.1), 2) }
         let power = dequantized.reduce(0) { $0 + pow(Double($1), 2) }
         #expect(error > 0 && error / power < 1e-4)
         x.pointer[5 * columns + 1] = .nan
-        let broken = run(.w8a8, threads: 2)
+        let broken = run(.int8, threads: 2)
         for token in 0..<tokens {
             #expect(broken[token * rows].isNaN == (token == 5))
         }

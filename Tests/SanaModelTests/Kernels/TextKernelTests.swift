@@ -7,10 +7,6 @@ import Testing
 struct TextKernelTests {
     nonisolated(unsafe) private static let portable = sk_kernels_portable().pointee
 
-    private static var others: [sk_kernels] {
-        [sk_kernels_avx2(), sk_kernels_avx512()].compactMap { $0?.pointee }
-    }
-
     private func values(_ count: Int, seed: Int, special: Bool = false) -> [Float] {
         var state = UInt32(truncatingIfNeeded: 977 + seed * 7919 + count)
         return (0..<count).map { index in
@@ -47,7 +43,7 @@ struct TextKernelTests {
         arguments: [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 64, 257, 1152])
     func twins(_ n: Int) {
         let expected = results(Self.portable, n)
-        for other in Self.others {
+        for other in KernelTests.others {
             for (ours, theirs) in zip(results(other, n), expected) {
                 #expect(
                     zip(ours, theirs).allSatisfy {

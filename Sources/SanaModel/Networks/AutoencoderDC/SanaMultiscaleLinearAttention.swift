@@ -214,12 +214,12 @@ struct SanaMultiscaleAttentionProjection {
         projIn = try input.parameter("weight", shape: [channels, 1, kernel, kernel])
             .transposed(columns: kernel * kernel)
         let weight = try output.parameter("weight", shape: [channels, groupDim, 1, 1])
-        let floats = PanelProduct.floats(rows: groupDim, columns: groupDim)
+        let floats = PanelProduct.fp32.floats(rows: groupDim, columns: groupDim)
         // A placeholder is empty.
         let groups = weight.count / (groupDim * groupDim)
         projOut = FloatBuffer(count: groups * floats)
         for group in 0..<groups {
-            PanelProduct.pack(
+            PanelProduct.fp32.pack(
                 weight.pointer + group * groupDim * groupDim, rows: groupDim, columns: groupDim,
                 stride: groupDim, into: projOut.pointer + group * floats)
         }
