@@ -2,6 +2,8 @@
 # make test      set up everything and run the tests
 # make install   build and install the binary, shell completions and what manual pages there are below PREFIX
 # make lint      check the code's format
+# make docs      write docs/reference/cli from --help
+# make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
 # make manual    write the manual pages to .build/manual, from what --help is made of
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
@@ -18,7 +20,7 @@ ROUNDS ?= 3
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
-.PHONY: demo test install manual lint fuzz mutations bench interop setup build clean
+.PHONY: demo test install manual lint docs docs-test fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -88,6 +90,13 @@ manual: build
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+
+docs: build
+	python3 scripts/cli_reference.py --binary $(BINARY)
+
+docs-test: build
+	python3 scripts/cli_reference.py --binary $(BINARY) --check
+	python3 scripts/docs_test.py --binary $(BINARY)
 
 fuzz: setup
 	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz
