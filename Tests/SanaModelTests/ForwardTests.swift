@@ -8,7 +8,7 @@ struct ForwardTests {
     private func model(_ name: String) throws -> SanaTransformer2DModel {
         let checkpoint = try Checkpoint.open(Fixtures.path + "/" + name)
         return try SanaTransformer2DModel(
-            checkpoint.config(), source: checkpoint.source, label: name)
+            checkpoint.sanaConfig(), source: checkpoint.source, label: name)
     }
 
     private func ramp(_ shape: [Int], _ scale: Float = 0.01) -> DenseTensor {
@@ -107,7 +107,7 @@ struct ForwardTests {
 
     @Test func guidanceIsRequiredWhereItIsEmbedded() throws {
         let checkpoint = try Checkpoint.open(Fixtures.path + "/tiny/sprint")
-        let config = try checkpoint.config()
+        let config = try checkpoint.sanaConfig()
         let model = try SanaTransformer2DModel(config, source: checkpoint.source, label: "sprint")
         let inputs = SanaInputs(
             hiddenStates: ramp([1, config.inChannels, 4, 4]),
@@ -133,7 +133,7 @@ struct ForwardTests {
         try doctored.patch("transformer_blocks.0.attn1.to_out.0.bias", with: [0x74, 0x49])
         let checkpoint = try Checkpoint.open(doctored.path)
         let model = try SanaTransformer2DModel(
-            checkpoint.config(), source: checkpoint.source, label: "doctored")
+            checkpoint.sanaConfig(), source: checkpoint.source, label: "doctored")
         for (numerics, isBounded) in [(Numerics.fp32, false), (.fp16Clip, true)] {
             let probe = Largest()
             let context = ForwardContext(
@@ -175,7 +175,7 @@ struct ForwardTests {
             func end(_ path: String, _ outputs: [Activation]) { open -= 1 }
         }
         let checkpoint = try Checkpoint.open(Fixtures.path + "/" + name)
-        let config = try checkpoint.config()
+        let config = try checkpoint.sanaConfig()
         let model = try SanaTransformer2DModel(config, source: checkpoint.source, label: name)
         let probe = Paths()
         let inputs = SanaInputs(

@@ -30,7 +30,7 @@ struct ModuleGraphTests {
     ]
 
     static func graph(_ config: SanaConfig, batch: Int = 2) throws -> ModuleGraph {
-        try SanaNetwork.unbound(config).network.network.graph(
+        try config.unbound().network.network.graph(
             ["batch": batch, "height": 6, "width": 8, "caption_tokens": 5])
     }
 
@@ -118,7 +118,7 @@ struct ModuleGraphTests {
 
     @Test("sizes that no memory holds are refused before anything is made")
     func hugeSizes() throws {
-        let network = try SanaNetwork.unbound(Self.small).network.network
+        let network = try Self.small.unbound().network.network
         #expect(throws: InputError.self) {
             try network.graph([
                 "batch": .max, "height": .max, "width": 2, "caption_tokens": 2,

@@ -74,11 +74,11 @@ struct CommandLineTests {
         let workers = WorkerPool(threadCount: 2)
         let models = try [
             Fixtures.digits, folder("reports/archives/sana-digits-fp16.safetensors.zst"),
-        ].map { try OpenedModel.open($0).load(workers: workers).transformer }
+        ].map { try OpenedModel.open($0).load(workers: workers).network }
         for name in try Reference.expand([Fixtures.path + "/goldens/sana-digits-*"]) {
             let inputs = try Golden(path: name).inputs
             let bits = try models.map {
-                try $0.forward(inputs, ForwardContext(workers: workers)).values.values.map(
+                try $0.forward(inputs, ForwardContext(workers: workers))[0].values.values.map(
                     \.bitPattern)
             }
             #expect(bits[0] == bits[1] && bits[0].count >= 64)

@@ -61,7 +61,12 @@ struct ControlNetTests {
         #expect(residuals.count == 2)
         func error(_ residuals: [DenseTensor]) throws -> Double {
             var inputs = golden.inputs
-            inputs.controlnetBlockSamples = residuals
+            for name in inputs.keys where name.hasPrefix("controlnet_block_samples.") {
+                inputs[name] = nil
+            }
+            for (index, residual) in residuals.enumerated() {
+                inputs["controlnet_block_samples.\(index)"] = residual
+            }
             let sample = try models[1].forward(inputs, context)[0]
             let reference = try #require(try golden.values("outputs.sample"))
             return Comparison(ErrorSums(sample, with: reference), shape: sample.shape).relativeRMS
@@ -126,7 +131,9 @@ struct ControlNetTests {
         let transformer = try OpenedModel.open(Self.folder + "repository")
             .load(workers: workers).network
         let inputs = try Golden(path: Self.golden).inputs
-        func rejected(_ network: SanaNetwork, _ change: (inout SanaInputs) -> Void) -> String? {
+        func rejected(
+            _ network: any Network, _ change: (inout NamedTensors) -> Void
+        ) -> String? {
             var inputs = inputs
             change(&inputs)
             do { _ = try network.forward(inputs, ForwardContext(workers: workers)) } catch {
@@ -135,27 +142,30 @@ struct ControlNetTests {
             return nil
         }
         #expect(rejected(network) { _ in } == nil)
-        #expect(rejected(network) { $0.controlnetCond = nil } == "controlnet_cond")
+        #expect(rejected(network) { $0["controlnet_cond"] = nil } == "controlnet_cond")
         #expect(
-            rejected(network) { $0.controlnetCond = DenseTensor(shape: [2, 4, 3, 5]) }
+            rejected(network) { $0["controlnet_cond"] = DenseTensor(shape: [2, 4, 3, 5]) }
                 == "controlnet_cond")
         #expect(
             rejected(network) {
-                $0.controlnetBlockSamples = [DenseTensor(shape: [2, 12, 16])]
+                $0["controlnet_block_samples.0"] = DenseTensor(shape: [2, 12, 16])
             } == "controlnet_block_samples.0")
         #expect(
-            rejected(network) { $0.guidance = DenseTensor(shape: [2]) } == "guidance")
+            rejected(network) { $0["guidance"] = DenseTensor(shape: [2]) } == "guidance")
         #expect(rejected(transformer) { _ in } == "controlnet_cond")
-        #expect(rejected(transformer) { $0.controlnetCond = nil } == nil)
+        #expect(rejected(transformer) { $0["controlnet_cond"] = nil } == nil)
     }
 
     // MARK: Files
 
     @Test func foundInARepositoryAndAlone() throws {
         let repository = Self.folder + "repository"
-        #expect(try OpenedModel.open(repository).config.modelClass == .transformer)
-        #expect(try OpenedModel.open(repository, subfolder: "controlnet").config.isControlNet)
-        #expect(try OpenedModel.open(Self.own).config.isControlNet)
+        func name(_ model: OpenedModel) -> String { model.config.networkClass.name }
+        let controlNet = "SanaControlNetModel"
+        #expect(try name(OpenedModel.open(repository)) == "SanaTransformer2DModel")
+        #expect(
+            try name(OpenedModel.open(repository, subfolder: "controlnet")) == controlNet)
+        #expect(try name(OpenedModel.open(Self.own)) == controlNet)
         // Where there is no transformer, the ControlNet is meant.
         try FileManager.default.createDirectory(
             atPath: temporary("controlnet"), withIntermediateDirectories: false)
@@ -165,7 +175,7 @@ struct ControlNetTests {
         try temporary.write(
             "model_index.json",
             Array(#"{"controlnet": ["diffusers", "SanaControlNetModel"]}"#.utf8))
-        #expect(try OpenedModel.open(temporary.path).config.isControlNet)
+        #expect(try name(OpenedModel.open(temporary.path)) == controlNet)
         for (path, subfolder) in [
             (repository, "controlnet"), (Self.own, nil), (temporary.path, nil),
             (Self.folder + "switches", nil),
@@ -173,7 +183,7 @@ struct ControlNetTests {
             let inspection = try Inspector.run(
                 path, options: .init(subfolder: subfolder), workers: workers)
             #expect(inspection.problems.isEmpty, "\(path): \(inspection.problems)")
-            #expect(inspection.config?.isControlNet == true)
+            #expect(inspection.config?.networkClass.name == controlNet)
             let part = try #require(inspection.parts.first { $0.part.name == "controlnet" })
             #expect(part.tensors == 6 && part.parameters == 3 * (16 * 16 + 16))
         }

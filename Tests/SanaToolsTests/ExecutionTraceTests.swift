@@ -9,9 +9,9 @@ struct ExecutionTraceTests {
     @Test func traceKeepsTheRulesOfTheFormat() throws {
         let workers = WorkerPool(threadCount: 2)
         let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
-        let config = model.config
-        let inputs = try SyntheticInputs.make(
-            RunSizes(batch: 1, height: 64, width: 64, captionTokens: 12), for: config)
+        let sizes = model.network.sizes(
+            SizeRequest(batch: 1, height: 64, width: 64, tokens: 12))
+        let inputs = try SyntheticInputs.make(sizes, for: model.network)
         let trace = try ExecutionTrace.record(model, inputs, .init(), workers: workers)
         let json = try JSONScanner.parse(trace.json.text())
         let events = try #require(json["traceEvents"]?.array)
@@ -40,7 +40,7 @@ struct ExecutionTraceTests {
             }
         }
         let paths = Set(phase("X").compactMap { $0["name"]?.string })
-        let graph = try config.graph(batch: 1, height: 64, width: 64, captionTokens: 12)
+        let graph = try model.network.graph(sizes)
         #expect(paths.isSuperset(of: graph.measured.map(\.path)))
 
         for event in phase("C") {

@@ -38,7 +38,7 @@ struct OriginalCommandTests {
             Checkpoint.open(program.folder("out")),
             Checkpoint.open(Fixtures.path + "/tiny/sprint")
         )
-        #expect(try ours.config() == theirs.config())
+        #expect(try ours.sanaConfig() == theirs.sanaConfig())
         #expect(ours.configJSON["_class_name"]?.string == "SanaTransformer2DModel")
         let workers = WorkerPool(threadCount: 2)
         #expect(

@@ -65,10 +65,11 @@ struct ParityTests {
         let inputs = try Self.cases.map {
             try Golden(path: Fixtures.path + "/goldens/" + $0.golden).inputs
         }
-        #expect(Set(inputs.map { $0.encoderAttentionMask?.shape.count }) == [nil, 2, 3])
-        #expect(inputs.contains { !$0.controlnetBlockSamples.isEmpty })
-        #expect(inputs.contains { $0.hiddenStates.shape[2] != $0.hiddenStates.shape[3] })
-        #expect(Set(inputs.map { $0.hiddenStates.shape[0] }).isSuperset(of: [1, 2]))
+        #expect(Set(inputs.map { $0["encoder_attention_mask"]?.shape.count }) == [nil, 2, 3])
+        #expect(inputs.contains { $0["controlnet_block_samples.0"] != nil })
+        let latents = try inputs.map { try #require($0["hidden_states"]).shape }
+        #expect(latents.contains { $0[2] != $0[3] })
+        #expect(Set(latents.map { $0[0] }).isSuperset(of: [1, 2]))
     }
 
     /// A probe that reads keeps passes apart; without one they are joined.

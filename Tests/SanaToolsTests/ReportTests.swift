@@ -37,14 +37,14 @@ struct ReportTests {
     @Test func profileSumsUp() throws {
         let workers = WorkerPool(threadCount: 1)
         let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
-        let sizes = RunSizes(batch: 1, height: 8, width: 8, captionTokens: 12)
-        let config = model.config
+        let sizes = Self.sizes(1, 8, 8, 12)
         let profile = try Profile.run(
-            model, SyntheticInputs.make(sizes, for: config), .init(warmup: 1, repetitions: 3),
+            model, SyntheticInputs.make(sizes, for: model.network),
+            .init(warmup: 1, repetitions: 3),
             workers: workers, progress: { _, _ in })
         #expect(profile.total.samples.count == 3)
         #expect(profile.layers.allSatisfy { $0.timing.samples.count == 3 })
-        let modules = try config.graph(batch: 1, height: 8, width: 8, captionTokens: 12).measured
+        let modules = try model.network.graph(sizes).measured
         #expect(profile.layers.map(\.module.path) == modules.map(\.path))
         let blocks = profile.layers.filter { $0.module.kind == "SanaTransformerBlock" }
         #expect(blocks.count == 4 && blocks.allSatisfy { $0.share > 0 })
@@ -89,9 +89,9 @@ struct ReportTests {
     @Test func roofBelowALayerIsWithheldWithTheReason() throws {
         let workers = WorkerPool(threadCount: 1)
         let model = try OpenedModel.open(Fixtures.digits).load(workers: workers)
-        let sizes = RunSizes(batch: 1, height: 8, width: 8, captionTokens: 12)
+        let sizes = Self.sizes(1, 8, 8, 12)
         var profile = try Profile.run(
-            model, SyntheticInputs.make(sizes, for: model.config), .init(repetitions: 2),
+            model, SyntheticInputs.make(sizes, for: model.network), .init(repetitions: 2),
             workers: workers, progress: { _, _ in })
         func peaks(_ rate: Double) -> Profile.Peaks {
             .init(
@@ -109,15 +109,21 @@ struct ReportTests {
         #expect(profile.json["roof_withheld"]?.string == profile.roofDoubt)
     }
 
-    @Test func syntheticSizesAreBounded() {
-        let config = SanaConfig()
+    private static func sizes(
+        _ batch: Int, _ height: Int, _ width: Int, _ tokens: Int
+    ) -> NetworkSizes {
+        ["batch": batch, "height": height, "width": width, "caption_tokens": tokens]
+    }
+
+    @Test func syntheticSizesAreBounded() throws {
+        let network = try SanaConfig().unbound().network.network
         for sizes in [
-            RunSizes(batch: 0, height: 8, width: 8, captionTokens: 3),
-            RunSizes(batch: 1 << 40, height: 4096, width: 4096, captionTokens: 3),
-            RunSizes(batch: 1, height: 8, width: 8, captionTokens: 1 << 30),
-            RunSizes(batch: 1_000_000, height: 1, width: 1, captionTokens: 65536),
+            Self.sizes(0, 8, 8, 3),
+            Self.sizes(1 << 40, 4096, 4096, 3),
+            Self.sizes(1, 8, 8, 1 << 30),
+            Self.sizes(1_000_000, 1, 1, 65536),
         ] {
-            #expect(throws: UsageError.self) { try SyntheticInputs.make(sizes, for: config) }
+            #expect(throws: UsageError.self) { try SyntheticInputs.make(sizes, for: network) }
         }
     }
 }

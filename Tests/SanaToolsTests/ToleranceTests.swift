@@ -103,7 +103,7 @@ struct ToleranceTests {
                 path: folder.write("t.json", Array(text.utf8)))
             let config = try OpenedModel.open(Fixtures.digits).config
             return Attribution.find(
-                layers, LayerInputs(config, captured: layers.map(\.path)), metric: .relativeRMS,
+                layers, try LayerInputs(config, captured: layers.map(\.path)), metric: .relativeRMS,
                 tolerances: tolerances, noise: 1e-6)?.cause
         }
         #expect(try cause(#","own":{"\#(early)":0.011,"\#(late)":0.0044}"#) == late)
@@ -117,6 +117,7 @@ struct ToleranceTests {
             "transformer_blocks.0.attn1", "transformer_blocks.1", "transformer_blocks.3.ff",
         ]
         let config = try OpenedModel.open(Fixtures.digits).config
+        let inputs = try LayerInputs(config, captured: paths)
         func cause(_ last: Double, _ tolerances: Tolerances = .init()) -> Attribution? {
             let layers = zip(paths, [1e-4, 1e-4, last]).map { path, own in
                 let (total, limit) = (Float(2e-3), path == paths[1] ? 1e-3 : 1e-2)
@@ -128,7 +129,7 @@ struct ToleranceTests {
                     isolated: .init(own: own, local: own, inherited: 2e-3, gain: nil))
             }
             return .find(
-                layers, LayerInputs(config, captured: paths), metric: .relativeRMS,
+                layers, inputs, metric: .relativeRMS,
                 tolerances: tolerances, noise: 1e-6)
         }
         #expect(cause(7e-3)?.cause == paths[1])
@@ -145,7 +146,7 @@ struct ToleranceTests {
 
     @Test func outputsOfOneModuleAreNotInsideEachOther() throws {
         let captured = ["time_embed.0", "time_embed.1", "time_embed.emb", "time_embed.linear"]
-        let inputs = LayerInputs(try OpenedModel.open(Fixtures.digits).config, captured: captured)
+        let inputs = try LayerInputs(OpenedModel.open(Fixtures.digits).config, captured: captured)
         #expect(inputs.insides(of: "time_embed.0") == ["time_embed.emb", "time_embed.linear"])
         #expect(inputs.insides(of: "time_embed.1") == ["time_embed.emb", "time_embed.linear"])
         #expect(inputs.insides(of: "time_embed.emb") == [])

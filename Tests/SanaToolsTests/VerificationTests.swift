@@ -240,7 +240,7 @@ struct VerificationTests {
             let path = try doctored { tensor, bytes in
                 tensor.name == "inputs.\(name)" ? nil : (tensor.name, tensor.shape, bytes)
             }
-            #expect { try Golden(path: path) } throws: {
+            #expect { try verify(path) } throws: {
                 ($0 as? BadDataError)?.reason == "inputs.\(name) is absent"
             }
         }
@@ -305,7 +305,7 @@ struct VerificationTests {
 
     @Test func fileThatIsNoGoldenIsBadData() throws {
         let changes: [(inout [String: String]) -> Void] = [
-            { $0["format"] = nil }, { $0["version"] = "2" }, { $0["contract"] = nil },
+            { $0["format"] = nil }, { $0["version"] = "3" }, { $0["contract"] = nil },
             { $0["contract"] = "{}" }, { $0["contract"] = "{\"weights\":" },
         ]
         for change in changes {
@@ -317,7 +317,7 @@ struct VerificationTests {
         let path = try doctored { tensor, bytes in
             tensor.name == "inputs.timestep" ? nil : (tensor.name, tensor.shape, bytes)
         }
-        #expect(throws: BadDataError.self) { try Golden(path: path) }
+        #expect(throws: BadDataError.self) { try verify(path) }
         #expect(throws: BadDataError.self) {
             try Golden(path: model + "/diffusion_pytorch_model.safetensors")
         }

@@ -189,7 +189,10 @@ extension Checkpoint {
                 file: path, reason: "holds no folder '\(folder.printable)'",
                 remedy: "name one of its components with --subfolder")
         }
-        let weights = try WeightFiles.choose(variant: variant, among: names, folder: label)
+        let document = try? pipeline.document(folder + "/config.json")
+        let weights = try WeightFiles.choose(
+            variant: variant, among: names, folder: label,
+            stem: NetworkClass.stem(beside: document))
         let configPath = config ?? label.appendingPath("config.json")
         let json =
             try config.map { try JSONFile.read($0) } ?? pipeline.document(folder + "/config.json")

@@ -1,4 +1,4 @@
-/// A Sana transformer or ControlNet as it lies on disk: its configuration and its weights.
+/// A network of a Sana pipeline as it lies on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
     /// Whose names the stored tensors have.
     public enum Layout: String, Sendable {
@@ -44,7 +44,10 @@ public struct Checkpoint: Sendable {
         let folder = try componentFolder(path, subfolder: subfolder)
         let index = path.appendingPath(Self.indexName)
         let weights = try WeightFiles.choose(
-            variant: variant, in: folder, foundBy: folder == path || subfolder != nil ? nil : index)
+            variant: variant, in: folder,
+            stem: NetworkClass.stem(
+                beside: try? JSONFile.read(config ?? folder.appendingPath("config.json"))),
+            foundBy: folder == path || subfolder != nil ? nil : index)
         return try Checkpoint(folder: folder, weights: weights, config: config)
     }
 
@@ -84,19 +87,15 @@ public struct Checkpoint: Sendable {
 
     /// The component of a `model_index.json` that is a Sana transformer, else a ControlNet.
     static func transformerName(in index: JSONValue, file: String) throws -> String {
-        func names(of modelClass: SanaConfig.ModelClass) -> [String] {
-            (index.members ?? []).filter {
-                $0.value.array?.last?.string == modelClass.rawValue
-                    && ShardSet.isBareFileName($0.key)
-            }.map(\.key)
+        let components = (index.members ?? []).compactMap { member in
+            member.value.array?.last?.string.map { (name: member.key, className: $0) }
         }
-        let transformers = names(of: .transformer)
         guard
-            let name = transformers.first(where: { $0 == "transformer" }) ?? transformers.first
-                ?? names(of: .controlNet).first
+            let name = NetworkClass.mainComponent(
+                components.filter { ShardSet.isBareFileName($0.name) })
         else {
             throw BadDataError(
-                file: file, reason: "no component is a \(SanaConfig.className)",
+                file: file, reason: "no component is a \(NetworkClass.all[0].name)",
                 remedy: "choose a component with --subfolder")
         }
         return name
@@ -138,8 +137,8 @@ public struct Checkpoint: Sendable {
     /// The model's configuration.
     ///
     /// - Throws: `BadDataError`, also where the shapes of the tensors contradict it.
-    public func config() throws -> SanaConfig {
-        try SanaConfig(json: configJSON, file: configPath, shapes: ShapeFacts(source))
+    public func config() throws -> any NetworkConfiguration {
+        try NetworkClass.configuration(configJSON, file: configPath, source: source)
     }
 }
 

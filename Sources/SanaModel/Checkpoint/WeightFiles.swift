@@ -1,7 +1,8 @@
 /// Which files of a component folder hold its weights.
 ///
 /// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
-/// `diffusion_pytorch_model[.VARIANT].safetensors`, and for shards an index:
+/// `diffusion_pytorch_model[.VARIANT].safetensors`, transformers' `model[.VARIANT].safetensors`, and
+/// for shards an index:
 /// `….safetensors.index[.VARIANT].json`, formerly `….safetensors[.VARIANT].index.json`, and by
 /// other tools `…[.VARIANT].safetensors.index.json`. The shards themselves are named by the index.
 public struct WeightFiles: Sendable, Equatable {
@@ -14,16 +15,21 @@ public struct WeightFiles: Sendable, Equatable {
 
     /// File name that diffusers gives a model's weights, without variant and extension.
     public static let stem = "diffusion_pytorch_model"
-    /// File name of the index of its shards.
-    public static let indexName = stem + ".safetensors.index.json"
+    /// What transformers calls them.
+    public static let transformersStem = "model"
+
+    /// File name of the index of shards of that stem.
+    public static func indexName(_ stem: String) -> String { stem + ".safetensors.index.json" }
 
     /// All sets of weights among the file names of a folder, plain names first.
     ///
     /// - Throws: `BadDataError` when a single file and an index claim the same variant.
-    public static func candidates(in names: [String], folder: String) throws -> [WeightFiles] {
+    public static func candidates(
+        in names: [String], folder: String, stem: String = stem
+    ) throws -> [WeightFiles] {
         var found: [String: WeightFiles] = [:]
         for name in names {
-            guard let variant = variant(of: name) else { continue }
+            guard let variant = variant(of: name, stem) else { continue }
             if let other = found[variant], other.name != name {
                 throw BadDataError(
                     file: folder,
@@ -40,25 +46,28 @@ public struct WeightFiles: Sendable, Equatable {
     /// - Parameter index: the `model_index.json` by which the folder was found.
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(
-        variant: String?, in folder: String, foundBy index: String? = nil
+        variant: String?, in folder: String, stem: String = stem, foundBy index: String? = nil
     ) throws -> WeightFiles {
         try choose(
-            variant: variant, among: folder.folderEntries(), folder: folder, foundBy: index)
+            variant: variant, among: folder.folderEntries(), folder: folder, stem: stem,
+            foundBy: index)
     }
 
     /// The same among the file names of a folder that may lie inside a file.
     static func choose(
-        variant: String?, among names: [String], folder: String, foundBy index: String? = nil
+        variant: String?, among names: [String], folder: String, stem: String = stem,
+        foundBy index: String? = nil
     ) throws -> WeightFiles {
         // Files of other variants that contradict each other do not matter to the one asked for.
         if let variant,
             let match = try candidates(
-                in: names.filter { Self.variant(of: $0) == variant }, folder: folder
+                in: names.filter { Self.variant(of: $0, stem) == variant }, folder: folder,
+                stem: stem
             ).first
         {
             return match
         }
-        let all = try candidates(in: names, folder: folder)
+        let all = try candidates(in: names, folder: folder, stem: stem)
         let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
         if let variant {
             throw BadDataError(
@@ -90,10 +99,10 @@ public struct WeightFiles: Sendable, Equatable {
         return gguf.map { ", only \($0.printable), and GGUF quantization is not supported" } ?? ""
     }
 
-    /// Whether a file of this name holds weights without a variant: a single file, an index, or a
-    /// shard.
-    public static func isPlainWeights(_ name: String) -> Bool {
-        if variant(of: name) == "" { return true }
+    /// Whether a file of this name holds weights of that stem without a variant: a single file, an
+    /// index, or a shard.
+    public static func isPlainWeights(_ name: String, stem: String) -> Bool {
+        if variant(of: name, stem) == "" { return true }
         let parts = name.dropFirst(stem.count).split(
             separator: "-", omittingEmptySubsequences: false)
         return name.hasPrefix(stem + "-") && parts.count == 4 && parts[2] == "of"
@@ -103,7 +112,7 @@ public struct WeightFiles: Sendable, Equatable {
 
     /// The variant in a file name, empty for the plain name; `nil` when the name is not one of
     /// weights.
-    private static func variant(of name: String) -> String? {
+    private static func variant(of name: String, _ stem: String) -> String? {
         guard name.hasPrefix(stem) else { return nil }
         let rest = name.dropFirst(stem.count)
         func dotted(_ part: Substring) -> String? {

@@ -9,8 +9,8 @@ struct PixelRMSNorm {
 
     init(_ scope: WeightScope, dim: Int) throws {
         path = scope.path
-        weight = try scope.parameter("weight", shape: [dim])
-        bias = try scope.parameter("bias", shape: [dim])
+        weight = try scope.parameter("weight", shape: [dim], role: .norm, part: .norms)
+        bias = try scope.parameter("bias", shape: [dim], role: .norm, part: .norms)
     }
 
     /// Writes the norms of `count` pixels, plus `residual` where there is one, to `y`.
@@ -35,10 +35,10 @@ struct BatchNorm2d {
 
     init(_ scope: WeightScope, dim: Int) throws {
         path = scope.path
-        let weight = try scope.parameter("weight", shape: [dim])
-        let bias = try scope.parameter("bias", shape: [dim])
-        let mean = try scope.parameter("running_mean", shape: [dim])
-        let variance = try scope.parameter("running_var", shape: [dim])
+        let weight = try scope.parameter("weight", shape: [dim], role: .norm, part: .norms)
+        let bias = try scope.parameter("bias", shape: [dim], role: .norm, part: .norms)
+        let mean = try scope.parameter("running_mean", shape: [dim], role: .norm, part: .norms)
+        let variance = try scope.parameter("running_var", shape: [dim], role: .norm, part: .norms)
         scope.counter("num_batches_tracked")
         // Placeholders are empty.
         let count = [weight, bias, mean, variance].map(\.count).min() ?? 0

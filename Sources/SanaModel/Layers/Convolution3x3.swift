@@ -33,7 +33,7 @@ struct Convolution3x3 {
             bias = nil
             return
         }
-        let values = try scope.parameter("bias", shape: [rows])
+        let values = try scope.parameter("bias", shape: [rows], role: .bias)
         // By output pixel, as the weights are packed.
         bias = sampling == .shuffled ? values.transposed(columns: 4) : values
     }

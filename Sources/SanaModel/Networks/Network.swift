@@ -15,6 +15,24 @@ public protocol Network: Sendable {
     /// - Throws: `InputError` for the first input that does not fit.
     func check(_ inputs: NamedTensors) throws(InputError)
 
+    /// The sizes of a forward that somebody asks for; what is not asked for is as in the pipelines of
+    /// diffusers.
+    func sizes(_ request: SizeRequest) -> NetworkSizes
+
+    /// The network as the forward of a golden ran.
+    ///
+    /// - Parameter contract: the golden's; `nil` or absent keys say nothing.
+    /// - Throws: `BadDataError` for settings that cannot be.
+    func configured(by contract: JSONValue, file: String) throws(BadDataError) -> any Network
+
+    /// Whether goldens hold what its modules return, beside its inputs and outputs.
+    var capturesModules: Bool { get }
+
+    /// Sets to 0 what of an output's values means nothing, such as padding.
+    ///
+    /// - Parameter values: in the shape that the output has with `inputs`.
+    func clearPadding(_ values: FloatBuffer, ofOutput index: Int, _ inputs: NamedTensors)
+
     /// One forward.
     ///
     /// - Parameter inputs: by the names of `inputSpecs`, shapes as in diffusers.
@@ -29,6 +47,24 @@ public typealias NamedTensors = [String: DenseTensor]
 
 /// Sizes of a forward that the caller chooses, by name: `batch`, `height` …
 public typealias NetworkSizes = [String: Int]
+
+/// What of a forward's sizes somebody chose.
+public struct SizeRequest: Sendable, Equatable {
+    /// Name of the size that every network has.
+    public static let batch = "batch"
+
+    public var batch: Int?
+    /// Rows of the latent.
+    public var height: Int?
+    /// Columns of the latent.
+    public var width: Int?
+    /// Tokens of the prompt.
+    public var tokens: Int?
+
+    public init(batch: Int? = nil, height: Int? = nil, width: Int? = nil, tokens: Int? = nil) {
+        (self.batch, self.height, self.width, self.tokens) = (batch, height, width, tokens)
+    }
+}
 
 /// One input of a network: the row of the table that goldens, synthetic inputs, messages and the
 /// history read.
@@ -87,6 +123,26 @@ public struct InputSpec: Sendable, Equatable {
 }
 
 extension Network {
+    public func configured(
+        by contract: JSONValue, file: String
+    ) throws(BadDataError) -> any Network { self }
+
+    public var capturesModules: Bool { true }
+
+    public func clearPadding(
+        _ values: FloatBuffer, ofOutput index: Int, _ inputs: NamedTensors
+    ) {}
+
+    /// The inputs `count` times over, one batch after the other.
+    public func repeated(_ inputs: NamedTensors, _ count: Int) -> NamedTensors {
+        guard count > 1 else { return inputs }
+        var result = inputs
+        for spec in inputSpecs where spec.shape.first == .size(SizeRequest.batch) {
+            result[spec.name] = inputs[spec.name]?.repeated(count)
+        }
+        return result
+    }
+
     /// The modules of a forward of `sizes`, recorded from the forward itself.
     ///
     /// - Throws: `InputError` when the sizes do not fit the network or this machine.
@@ -111,16 +167,19 @@ extension Network {
     /// Names of the sizes that a forward has, in the order of its inputs.
     public var sizeNames: [String] {
         var names: [String] = []
-        for case .size(let name) in inputSpecs.flatMap(\.shape) where !names.contains(name) {
+        for case .size(let name) in sizedSpecs.flatMap(\.shape) where !names.contains(name) {
             names.append(name)
         }
         return names
     }
 
+    /// Inputs that tell sizes: others do not show whether they are there.
+    private var sizedSpecs: [InputSpec] { inputSpecs.filter { $0.filling != .absent } }
+
     /// The sizes of a forward on `inputs`.
     public func sizes(of inputs: NamedTensors) -> NetworkSizes {
         var sizes: NetworkSizes = [:]
-        for spec in inputSpecs {
+        for spec in sizedSpecs {
             guard let tensor = inputs[spec.name], tensor.shape.count == spec.shape.count else {
                 continue
             }

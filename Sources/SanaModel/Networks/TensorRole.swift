@@ -17,6 +17,19 @@ public struct TensorRole: Hashable, Sendable {
     public static let attention = TensorRole("attention", keep: nil)
     /// 1×1 convolution of the feed-forward.
     public static let pointwiseConvolution = TensorRole("pointwise convolution", keep: nil)
+    /// 3×3 convolution over all channels.
+    public static let convolution = TensorRole("convolution", keep: nil)
+    /// Projection of a feed-forward without convolutions.
+    public static let feedForward = TensorRole("feed-forward", keep: nil)
+    public static let groupedConvolution = TensorRole(
+        "grouped convolution",
+        keep: "grouped convolution: a channel sees one head's alone, too few to share a scale")
+    /// First or last layer of an autoencoder's half, towards pixels or latents.
+    public static let endConvolution = TensorRole(
+        "end convolution",
+        keep: "end convolution: its error is the picture's or the latent's, and it is small")
+    public static let tokenEmbedding = TensorRole(
+        "token embedding", keep: "token embedding: rows are looked up, and enter every layer")
     public static let depthwiseConvolution = TensorRole(
         "depthwise convolution",
         keep: "depthwise convolution: nine values a channel, too few to share a scale")
@@ -47,6 +60,9 @@ public struct TensorPart: Hashable, Sendable {
     public static let embeddings = TensorPart("embeddings")
     public static let tablesAndNorms = TensorPart("tables_norms")
     public static let output = TensorPart("output")
+    public static let attention = TensorPart("attention")
+    public static let feedForward = TensorPart("feed_forward")
+    public static let norms = TensorPart("norms")
     public static let other = TensorPart("other")
 }
 

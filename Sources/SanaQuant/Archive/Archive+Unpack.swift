@@ -92,10 +92,12 @@ extension Archive {
         guard let manifest else { throw ArchiveError(self.path, .noManifest) }
         let folders = PendingFolders()
         try folders.create(path)
+        let known = try NetworkClass.of(manifest.config, file: self.path)
+        let stem = known?.weightsStem ?? WeightFiles.stem
         let stale = try StaleWeights(
-            in: path, writing: [WeightFiles.stem + ".safetensors"],
+            in: path, stem: stem, writing: [stem + ".safetensors"],
             replaceExisting: replaceExisting, sources: [self.path])
-        let names = [WeightFiles.stem + ".safetensors", "config.json"]
+        let names = [stem + ".safetensors", "config.json"]
         let files = try names.map {
             try OutputFile(path.appendingPath($0), replaceExisting: replaceExisting)
         }

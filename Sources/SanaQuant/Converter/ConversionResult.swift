@@ -18,6 +18,8 @@ public struct ConversionSource: Sendable {
     }
     /// The tensors of its network; `nil` where that is not known and all floats are alike.
     let expected: ExpectedTensors?
+    /// See `NetworkClass.weightsStem`.
+    let weightsStem: String
 
     /// A network with its configuration.
     ///
@@ -25,9 +27,10 @@ public struct ConversionSource: Sendable {
     public init(_ checkpoint: Checkpoint) throws {
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
         config = checkpoint.configJSON
-        expected = try SanaConfig(
-            json: checkpoint.configJSON, file: checkpoint.path
-        ).expectedTensors
+        let network = try NetworkClass.configuration(
+            checkpoint.configJSON, file: checkpoint.path, source: checkpoint.source,
+            comparesShapes: false)
+        (expected, weightsStem) = (network.expectedTensors, network.networkClass.weightsStem)
         adapters = checkpoint.adapters
     }
 
@@ -35,6 +38,7 @@ public struct ConversionSource: Sendable {
     public init(_ file: SafetensorsFile) {
         (label, tensors, files) = (file.path, file, [StoredFile(file)])
         (config, expected, adapters) = (nil, nil, [])
+        weightsStem = WeightFiles.stem
     }
 
     /// The built-in rules: int8 is for tensors of a known role only.

@@ -80,7 +80,8 @@ public enum Converter {
         let plan = try plan(for: source, options: options, workers: workers)
         let work = try ConversionWork(
             plan, source: source.tensors, options: options, file: source.blamed)
-        let paths = try destination.weightPaths(count: work.layouts.count, options.container)
+        let paths = try destination.weightPaths(
+            count: work.layouts.count, options.container, stem: source.weightsStem)
         let read = Set(
             (source.files.map(\.diskPath) + source.adapters.map(\.path)).map(\.resolvedPath))
         if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
@@ -90,8 +91,9 @@ public enum Converter {
         if case .folder(let folder) = destination {
             let written = paths.map(\.lastPathComponent)
             stale = try StaleWeights(
-                in: folder,
-                writing: written + (paths.count > 1 ? [WeightFiles.indexName] : []),
+                in: folder, stem: source.weightsStem,
+                writing: written
+                    + (paths.count > 1 ? [WeightFiles.indexName(source.weightsStem)] : []),
                 replaceExisting: options.replaceExisting,
                 sources: source.files.map(\.diskPath) + source.adapters.map(\.path))
         }
@@ -125,7 +127,7 @@ public enum Converter {
                 return file.path
             }
             if work.layouts.count > 1 {
-                opens = try add(WeightFiles.indexName, index(work, paths))
+                opens = try add(WeightFiles.indexName(source.weightsStem), index(work, paths))
             }
             if let config { _ = try add("config.json", config) }
         }
@@ -247,13 +249,15 @@ extension Destination {
     /// The paths of the files that will hold the weights.
     ///
     /// - Throws: `ConversionError` when one file is asked for and several are needed.
-    fileprivate func weightPaths(count: Int, _ container: Container) throws -> [String] {
+    fileprivate func weightPaths(
+        count: Int, _ container: Container, stem: String
+    ) throws -> [String] {
         switch self {
         case .file(let path):
             guard count == 1 else { throw ConversionError(path, .shardsInOneFile(count)) }
             return [path]
         case .folder(let folder):
-            let stem = folder.appendingPath(WeightFiles.stem)
+            let stem = folder.appendingPath(stem)
             if container == .archive { return [stem + Archive.suffix] }
             guard count > 1 else { return [stem + ".safetensors"] }
             func digits(_ number: Int) -> String {

@@ -16,19 +16,21 @@ struct StaleWeights {
     /// Finds them; nothing is removed yet.
     ///
     /// - Parameters:
+    ///   - stem: of the component's weights, see `NetworkClass.weightsStem`.
     ///   - written: names of the files that will be written.
     ///   - sources: files that are read, which are never stale.
     /// - Throws: `OutputExistsError` when there are some and they may not be replaced,
     ///   `ConversionError` when they are the source.
     init(
-        in folder: String, writing written: [String], replaceExisting: Bool, sources: [String]
+        in folder: String, stem: String, writing written: [String], replaceExisting: Bool,
+        sources: [String]
     ) throws {
         guard folder.isFolder else {
             paths = []
             return
         }
         paths = try folder.folderEntries().filter {
-            WeightFiles.isPlainWeights($0) || $0 == WeightFiles.stem + Archive.suffix
+            WeightFiles.isPlainWeights($0, stem: stem) || $0 == stem + Archive.suffix
         }.filter { !written.contains($0) }.map { folder.appendingPath($0) }
         let read = Set(sources.map(\.resolvedPath))
         if let source = paths.first(where: { read.contains($0.resolvedPath) }) {

@@ -105,10 +105,10 @@ extension TensorConversion {
             guard tensor.dtype.isFloatWeight, dtype.isFloatWeight else { return nil }
             return TensorInfo(name: tensor.name, dtype: dtype, shape: tensor.shape).map { [$0] }
         case .int8PerChannel:
-            // A matrix, or a 1×1 convolution, which is one.
+            // A matrix, or a convolution over all channels, which is one of its taps.
             guard tensor.dtype.isFloatWeight, tensor.elementCount > 0,
                 tensor.shape.count == 2 || tensor.shape.count == 4,
-                tensor.shape.dropFirst(2).allSatisfy({ $0 == 1 }),
+                tensor.shape[1] > 1 || tensor.shape.dropFirst(2).allSatisfy({ $0 == 1 }),
                 let name = scaleName(of: tensor.name),
                 let weight = TensorInfo(name: tensor.name, dtype: .i8, shape: tensor.shape),
                 let scale = TensorInfo(

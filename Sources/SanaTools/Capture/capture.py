@@ -1,4 +1,4 @@
-"""Records golden activations or trajectories of a Sana transformer or ControlNet with diffusers.
+"""Records golden activations of a network of a Sana pipeline with diffusers or transformers, or trajectories.
 
 One forward pass, in FP32 unless told otherwise, seen through forward hooks, becomes one safetensors file: the
 inputs, the output of every captured module in execution order, and a contract which names the weights that
@@ -34,7 +34,8 @@ except ImportError as error:
     print(f"capture: {error}: run `pip install torch diffusers safetensors` for {sys.executable}", file=sys.stderr)
     sys.exit(EXIT_UNAVAILABLE)
 
-WEIGHTS_STEM = "diffusion_pytorch_model"
+# File names of weights: diffusers' and transformers'.
+WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 MAX_HEADER_BYTES = 100_000_000
 HASH_CHUNK_BYTES = 8 << 20
 
@@ -48,6 +49,9 @@ OPTIONAL_INPUTS = ("guidance", "encoder_attention_mask", "attention_mask")
 CONTROLNET_PREFIX = "controlnet_block_samples."
 
 MODEL_CLASSES = ("SanaTransformer2DModel", "SanaControlNetModel")
+# Those whose inputs and modules --plan tells.
+AUTOENCODER, TEXT_ENCODER = "AutoencoderDC", "Gemma2Model"
+OTHER_CLASSES = (AUTOENCODER, TEXT_ENCODER)
 CONTROLNET_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep", "controlnet_cond")
 CONTROLNET_OPTIONAL_INPUTS = ("conditioning_scale", "encoder_attention_mask", "attention_mask")
 
@@ -111,20 +115,23 @@ def read_json(path: Path) -> Any:
         raise CaptureError(EXIT_BAD_DATA, f"{path} is not JSON: {error}") from None
 
 
-def index_names(variant: str | None) -> list[str]:
+def weights_stem(folder: Path) -> str:
+    """What the weights in `folder` are called: transformers' name where there are no others."""
+    return next((stem for stem in WEIGHTS_STEMS if any(folder.glob(f"{stem}*.safetensors"))), WEIGHTS_STEMS[0])
+
+
+def index_names(stem: str, variant: str | None) -> list[str]:
     """Index file names which diffusers looks for, in its order (the last one is its older spelling)."""
     if variant is None:
-        return [f"{WEIGHTS_STEM}.safetensors.index.json"]
-    return [
-        f"{WEIGHTS_STEM}.safetensors.index.{variant}.json",
-        f"{WEIGHTS_STEM}.safetensors.{variant}.index.json",
-    ]
+        return [f"{stem}.safetensors.index.json"]
+    return [f"{stem}.safetensors.index.{variant}.json", f"{stem}.safetensors.{variant}.index.json"]
 
 
 def variants_in(folder: Path) -> set[str | None]:
     """The variants which `folder` holds whole weights or an index for; None is the unnamed one."""
-    single = re.compile(rf"{WEIGHTS_STEM}(?:\.(?P<variant>[^.]+))?\.safetensors")
-    index = re.compile(rf"{WEIGHTS_STEM}\.safetensors(?:\.(?P<old>[^.]+))?\.index(?:\.(?P<new>[^.]+))?\.json")
+    stem = weights_stem(folder)
+    single = re.compile(rf"{stem}(?:\.(?P<variant>[^.]+))?\.safetensors")
+    index = re.compile(rf"{stem}\.safetensors(?:\.(?P<old>[^.]+))?\.index(?:\.(?P<new>[^.]+))?\.json")
     shard = re.compile(r".*-\d{5}-of-\d{5}")
     found: set[str | None] = set()
     for path in folder.iterdir():
@@ -148,13 +155,14 @@ def choose_variant(folder: Path, wanted: str | None) -> str | None:
     if len(found) != 1:
         names = ", ".join(sorted(name for name in found if name))
         several = f"several variants ({names}): choose one with --variant"
-        raise CaptureError(EXIT_NO_INPUT, f"{folder} holds {several if found else f'no {WEIGHTS_STEM}*.safetensors'}")
+        raise CaptureError(EXIT_NO_INPUT, f"{folder} holds {several if found else f'no {weights_stem(folder)}*.safetensors'}")
     return found.pop()
 
 
 def weight_files(folder: Path, variant: str | None) -> list[Path]:
     """The safetensors files which diffusers would read for `variant`: an index goes before a single file."""
-    for name in index_names(variant):
+    stem = weights_stem(folder)
+    for name in index_names(stem, variant):
         index = folder / name
         if index.exists():
             document = read_json(index)
@@ -166,7 +174,7 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
                 raise CaptureError(EXIT_BAD_DATA, f"{index} names a shard outside of its folder")
             return [folder / file for file in files]
     suffix = f".{variant}" if variant else ""
-    return [folder / f"{WEIGHTS_STEM}{suffix}.safetensors"]
+    return [folder / f"{stem}{suffix}.safetensors"]
 
 
 def stored_tensors(path: Path) -> Iterator[StoredTensor]:
@@ -236,11 +244,15 @@ def describe_weights(files: list[Path]) -> dict[str, Any]:
 
 def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
     """The model in `dtype`; a checkpoint that does not fill it exactly is refused."""
-    name = config.get("_class_name")
-    if name not in MODEL_CLASSES:
-        raise CaptureError(EXIT_BAD_DATA, f"{folder} holds a {name}, not a {' or '.join(MODEL_CLASSES)}")
+    name = class_name(config)
+    if name not in MODEL_CLASSES + OTHER_CLASSES:
+        raise CaptureError(
+            EXIT_BAD_DATA, f"{folder} holds a {name}, not a {' or '.join(MODEL_CLASSES + OTHER_CLASSES)}"
+        )
     if config.get("quantization_config"):
         raise CaptureError(EXIT_BAD_DATA, f"{folder} is quantized: capture the checkpoint that it was made from")
+    if name == TEXT_ENCODER:
+        return load_text_encoder(folder, variant, dtype)
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     try:
@@ -250,6 +262,27 @@ def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype:
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"diffusers cannot load {folder}: {first_line(error)}") from None
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report.get(problem):
+            raise CaptureError(EXIT_BAD_DATA, f"{folder}: {problem.replace('_', ' ')}: {sorted(report[problem])[:3]}")
+    return model.eval()
+
+
+def load_text_encoder(folder: Path, variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
+    """A Gemma2Model that attends eagerly: other ways of attending drop its soft cap."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise CaptureError(EXIT_UNAVAILABLE, f"{error}: run `pip install transformers` for {sys.executable}") from None
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        model, report = transformers.Gemma2Model.from_pretrained(
+            folder, variant=variant, dtype=dtype, attn_implementation="eager", use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        raise CaptureError(EXIT_BAD_DATA, f"transformers cannot load {folder}: {first_line(error)}") from None
+    for problem in ("missing_keys", "mismatched_keys"):
         if report.get(problem):
             raise CaptureError(EXIT_BAD_DATA, f"{folder}: {problem.replace('_', ' ')}: {sorted(report[problem])[:3]}")
     return model.eval()
@@ -311,7 +344,41 @@ def synthetic_inputs(config: dict[str, Any], options: argparse.Namespace) -> Ten
     return inputs
 
 
+def planned_inputs(plan: dict[str, Any], options: argparse.Namespace) -> Tensors:
+    """The inputs of a network by the table that sana-tools has of it."""
+    generator = torch.Generator().manual_seed(options.seed or 0)
+    inputs: Tensors = {}
+    for spec in plan["inputs"]:
+        shape, filling = spec["shape"], spec["filling"]
+        if filling == "normal":
+            inputs[spec["name"]] = torch.randn(*shape, generator=generator)
+        elif filling == "whole":
+            inputs[spec["name"]] = torch.randint(0, spec["below"], shape, generator=generator)
+        else:
+            inputs[spec["name"]] = torch.full(shape, spec["value"], dtype=torch.int64 if spec["integer"] else torch.float32)
+    return inputs
+
+
+def checked_inputs(plan: dict[str, Any], inputs: Tensors) -> Tensors:
+    """Inputs from a file, checked for names, in the table's order."""
+    names = [spec["name"] for spec in plan["inputs"]]
+    if missing := [spec["name"] for spec in plan["inputs"] if spec["required"] and spec["name"] not in inputs]:
+        raise CaptureError(EXIT_BAD_DATA, f"missing input: inputs.{missing[0]}")
+    if unknown := sorted(inputs.keys() - set(names)):
+        raise CaptureError(EXIT_BAD_DATA, f"unknown input: inputs.{unknown[0]}")
+    integers = {spec["name"] for spec in plan["inputs"] if spec["integer"]}
+    return {name: inputs[name].long() if name in integers else inputs[name].contiguous() for name in names if name in inputs}
+
+
+def class_name(config: dict[str, Any]) -> Any:
+    """diffusers notes the class as _class_name, transformers in architectures; a head's weights are passed over."""
+    name = config.get("_class_name") or (config.get("architectures") or [None])[0]
+    return TEXT_ENCODER if name == "Gemma2ForCausalLM" else name
+
+
 def full_config(model: torch.nn.Module) -> dict[str, Any]:
+    if type(model).__name__ == TEXT_ENCODER:
+        return {"_class_name": TEXT_ENCODER}
     return dict(model.config) | {"_class_name": type(model).__name__}
 
 
@@ -385,8 +452,15 @@ class Recorder:
         return named
 
 
-def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
+def captured_paths(model: torch.nn.Module, detail: str, plan: dict[str, Any]) -> list[str]:
     """Paths of the modules to record."""
+    if type(model).__name__ in OTHER_CLASSES:
+        paths = list(plan["modules"])
+        if detail == "full":
+            leaves = (path for path, module in model.named_modules() if not any(module.children()))
+            roots = tuple({path.split(".")[0] for path in paths})
+            paths += [path for path in leaves if path not in paths and path.split(".")[0] in roots]
+        return paths
     blocks = [f"transformer_blocks.{i}{part}" for i in range(len(model.transformer_blocks)) for part in BLOCK_PARTS]
     if is_controlnet(full_config(model)):
         heads = [f"controlnet_blocks.{i}" for i in range(len(model.controlnet_blocks))]
@@ -401,6 +475,13 @@ def captured_paths(model: torch.nn.Module, detail: str) -> list[str]:
 
 def forward(model: torch.nn.Module, inputs: Tensors) -> Tensors:
     """The outputs of one forward pass, by their names in goldens."""
+    name = type(model).__name__
+    if name == AUTOENCODER:
+        if "latent" in inputs:
+            return {"outputs.sample": model.decode(inputs["latent"].to(model.dtype)).sample}
+        return {"outputs.latent": model.encode(inputs["sample"].to(model.dtype)).latent}
+    if name == TEXT_ENCODER:
+        return {"outputs.last_hidden_state": model(**inputs, use_cache=False)[0]}
     # Timesteps stay as they are: diffusers casts what it makes of them.
     inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
     arguments: dict[str, Any] = {n: tensor for n, tensor in inputs.items() if not n.startswith(CONTROLNET_PREFIX)}
@@ -413,18 +494,23 @@ def forward(model: torch.nn.Module, inputs: Tensors) -> Tensors:
     return {"outputs.sample": model(**arguments, controlnet_block_samples=residuals or None).sample}
 
 
-def blind_weights(model: torch.nn.Module, inputs: Tensors) -> list[str]:
+def blind_weights(model: torch.nn.Module, inputs: Tensors, plan: dict[str, Any]) -> list[str]:
     """Names of the weights whose change moves no output with these inputs: faults in them stay unseen.
 
     Found by their gradients; of models too large for that, only what a mask with one caption token hides.
     """
     if sum(parameter.numel() for parameter in model.parameters()) > MAX_GRADIENT_PARAMETERS:
+        if type(model).__name__ in OTHER_CLASSES:
+            return []
         mask = inputs.get("encoder_attention_mask")
         tokens = inputs["encoder_hidden_states"].shape[1]
         seen = torch.full((1,), tokens) if mask is None else (mask > (-100 if mask.ndim == 3 else 0)).sum(dim=-1)
         hidden = (".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_")
         named = [name for name, _ in model.named_parameters() if any(part in name for part in hidden)]
         return named if bool((seen == 1).all()) else []
+    # The encoder of an autoencoder takes no part in decoding.
+    roots = {path.split(".")[0] for path in captured_paths(model, "default", plan)}
+    roots |= set() if type(model).__name__ in OTHER_CLASSES else {name.split(".")[0] for name, _ in model.named_parameters()}
     # In float64, whose rounding is far below any effect; widening and narrowing give the same weights again.
     dtype, generator = model.dtype, torch.Generator().manual_seed(0)
     model.double()
@@ -438,6 +524,7 @@ def blind_weights(model: torch.nn.Module, inputs: Tensors) -> list[str]:
     effects = {
         name: 0.0 if parameter.grad is None else parameter.grad.norm().item()
         for name, parameter in model.named_parameters()
+        if name.split(".")[0] in roots
     }
     model.zero_grad(set_to_none=True)
     model.to(dtype)
@@ -445,9 +532,9 @@ def blind_weights(model: torch.nn.Module, inputs: Tensors) -> list[str]:
     return sorted(name for name, effect in effects.items() if effect <= floor)
 
 
-def run(model: torch.nn.Module, inputs: Tensors, detail: str) -> tuple[Tensors, Tensors]:
+def run(model: torch.nn.Module, inputs: Tensors, detail: str, plan: dict[str, Any]) -> tuple[Tensors, Tensors]:
     """The recorded activations and the outputs of one forward pass."""
-    recorder = Recorder(model, captured_paths(model, detail))
+    recorder = Recorder(model, captured_paths(model, detail, plan))
     try:
         with torch.inference_mode():
             outputs = forward(model, inputs)
@@ -623,7 +710,7 @@ def entry_hashes(tensors: Tensors) -> dict[str, str]:
 
 
 def little_endian(tensor: torch.Tensor) -> bytes:
-    return tensor.numpy().astype("<f4", copy=False).tobytes()
+    return tensor.numpy().astype("<f4" if tensor.is_floating_point() else "<i8", copy=False).tobytes()
 
 
 def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]:
@@ -631,8 +718,9 @@ def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     end = 0
     for name, tensor in tensors.items():
-        begin, end = end, end + 4 * tensor.numel()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        begin, end = end, end + tensor.element_size() * tensor.numel()
+        dtype = "F32" if tensor.is_floating_point() else "I64"
+        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield struct.pack("<Q", len(text)) + text
@@ -678,7 +766,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     model = load_model(folder, config, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
-        "model_class": config["_class_name"],
+        "model_class": class_name(config),
         "config": config,
         "weights": weights,
         "compute_dtype": options.compute_dtype,
@@ -693,7 +781,8 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     else:
         tensors, kind = record_forward(model, contract, options), "sana-reference"
     contract["sha256"] = entry_hashes(tensors)
-    metadata = {"format": kind, "version": "1", "contract": compact_json(contract)}
+    version = "2" if contract["model_class"] in OTHER_CLASSES else "1"
+    metadata = {"format": kind, "version": version, "contract": compact_json(contract)}
     replace_file(output, golden_chunks(tensors, metadata))
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
     return {"output": str(output), "activations": recorded, "producer": producer, "blind": contract.get("blind", [])}
@@ -701,13 +790,28 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
 
 def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
     """The tensors of a golden of one forward; completes the contract."""
-    inputs = stored_inputs(options.inputs) if options.inputs else synthetic_inputs(full_config(model), options)
-    if is_controlnet(full_config(model)):
+    plan = json.loads(options.plan) if options.plan else {}
+    is_planned = contract["model_class"] in OTHER_CLASSES
+    if options.inputs:
+        inputs = stored_inputs(options.inputs)
+    else:
+        inputs = planned_inputs(plan, options) if is_planned else synthetic_inputs(full_config(model), options)
+    if is_planned:
+        inputs = checked_inputs(plan, inputs)
+        if plan.get("entry"):
+            contract["entry"] = plan["entry"]
+        if contract["model_class"] == TEXT_ENCODER:
+            import transformers
+
+            contract["producer"] = {"torch": torch.__version__, "transformers": transformers.__version__}
+            contract["attn_implementation"] = "eager"
+            contract["soft_cap"] = model.config.attn_logit_softcapping is not None
+    elif is_controlnet(full_config(model)):
         inputs = ordered_controlnet_inputs(inputs)
     else:
         inputs = ordered_inputs(inputs, model.config.guidance_embeds)
-    activations, outputs = run(model, inputs, options.detail)
-    if blind := blind_weights(model, inputs):
+    activations, outputs = run(model, inputs, options.detail, plan)
+    if blind := blind_weights(model, inputs, plan):
         contract["blind"] = blind
         names = ", ".join(blind[:3]) + (f" and {len(blind) - 3} more" if len(blind) > 3 else "")
         talk(f"warning: this golden cannot show faults in {names}: nothing changes with these inputs")
@@ -785,6 +889,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--variant", help="weights variant, such as fp16 (default: the unnamed or only one)")
     parser.add_argument("--inputs", type=Path, metavar="FILE", help="safetensors file with tensors named inputs.*")
     parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
+    parser.add_argument("--plan", metavar="JSON", help="inputs and modules of a network other than the transformer")
     parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
     parser.add_argument("--force", action="store_true", help="replace an existing output")
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")

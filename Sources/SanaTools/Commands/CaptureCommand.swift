@@ -8,7 +8,7 @@ import SanaQuant
 struct CaptureCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
-        abstract: "Record a golden by running diffusers in your Python.",
+        abstract: "Record a golden by running diffusers or transformers in your Python.",
         discussion: """
             The one command that needs Python, with torch, diffusers and safetensors. Weights are widened to FP32 and \
             the forward runs in FP32. Inputs come from a file with tensors named inputs.*, or are made from a seed.
@@ -17,7 +17,9 @@ struct CaptureCommand: TalkingCommand {
             masks, and negative_ ones for guidance), and the latent after each step is recorded. A Sprint model, which \
             embeds guidance, samples with SanaSprintPipeline; the noise between its steps, inputs.noise.*, is recorded.
 
-            A ControlNet takes inputs.controlnet_cond and inputs.conditioning_scale, too, and puts out residuals.
+            A ControlNet takes inputs.controlnet_cond and inputs.conditioning_scale, too, and puts out residuals. An \
+            autoencoder takes inputs.latent (--entry decode) or inputs.sample (--entry encode), a text encoder \
+            inputs.input_ids and inputs.attention_mask; for it transformers has to be installed.
 
             EXAMPLES
               sana-tools capture path/to/repo --output golden.safetensors
@@ -27,6 +29,8 @@ struct CaptureCommand: TalkingCommand {
               sana-tools capture path/to/repo --output trajectory.safetensors --trajectory --steps 20 --guidance-scale 4.5
               sana-tools capture path/to/sprint --output sprint.safetensors --trajectory --steps 2
               sana-tools capture path/to/repo --subfolder controlnet --output controlnet.safetensors
+              sana-tools capture path/to/repo --subfolder vae --output decode.safetensors --latent 16x16
+              sana-tools capture path/to/repo --subfolder text_encoder --output text.safetensors --tokens 20
             """)
 
     @Argument(
@@ -73,6 +77,12 @@ struct CaptureCommand: TalkingCommand {
     @Option(
         help: ArgumentHelp("Factor of a ControlNet's outputs (default: 1).", valueName: "s"))
     var conditioningScale: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Which of the network's forwards to record: decode (default) or encode of an autoencoder.",
+            valueName: "name"))
+    var entry: String?
 
     @Option(help: "default, or full for every leaf module too.")
     var detail: Detail?
@@ -129,7 +139,8 @@ struct CaptureCommand: TalkingCommand {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
         process.environment = ChildProcess.environment
-        process.arguments = ["-I", "-c", Self.bootstrap] + arguments(folder: folder)
+        let plan = try trajectory ? nil : capturePlan(folder)
+        process.arguments = ["-I", "-c", Self.bootstrap] + arguments(folder: folder, plan)
         let script = Pipe()
         process.standardInput = script
         defer { signal_cleanup_set_child(0) }
@@ -162,6 +173,19 @@ struct CaptureCommand: TalkingCommand {
         }
     }
 
+    /// What the script is told of the network, as far as config.json can be read; the script tells of
+    /// what is wrong with it.
+    private func capturePlan(_ folder: String) throws -> CapturePlan? {
+        let file = folder.appendingPath("config.json")
+        guard let json = try? JSONFile.read(file),
+            let config = try? NetworkClass.configuration(json, file: file)
+        else { return nil }
+        return try CapturePlan(
+            config, entry: entry,
+            SizeRequest(
+                batch: batch, height: latent?.height, width: latent?.width, tokens: tokens))
+    }
+
     /// Runs the script from stdin. Isolated, Python looks for modules neither in the current folder,
     /// which may be a stranger's, nor where the user has told it to: that is made up for.
     private static let bootstrap = """
@@ -174,11 +198,12 @@ struct CaptureCommand: TalkingCommand {
         """
 
     /// Names may begin with a dash, so each is joined to its option and the model comes last.
-    private func arguments(folder: String) -> [String] {
+    private func arguments(folder: String, _ plan: CapturePlan?) -> [String] {
         var list = ["--output=\(output)"]
         func add(_ flag: String, _ value: String?) {
             if let value { list.append("--\(flag)=\(value)") }
         }
+        add("plan", plan?.json.text())
         add("variant", modelOptions.variant)
         add("inputs", inputs)
         add("seed", seed.map { "\($0)" })

@@ -189,8 +189,7 @@ struct ConvertCommand: TalkingCommand {
 
         // A model that cannot run is not worth an archive: binding checks every name and shape.
         try ModelFault.advising(name) {
-            try SanaNetwork.check(
-                checkpoint.config(), source: checkpoint.source, label: path)
+            try checkpoint.config().check(source: checkpoint.source, label: path)
         }
         var outcomes: [ConversionOutcome] = []
         for (options, job) in zip(options, jobs) {

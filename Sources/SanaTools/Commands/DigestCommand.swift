@@ -146,7 +146,10 @@ struct DigestCommand: TalkingCommand {
         guard try subfolder != nil || Self.holdsModel(path) else { return nil }
         if variant == nil {
             let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
-            let all = try WeightFiles.candidates(in: folder.folderEntries(), folder: folder)
+            let all = try WeightFiles.candidates(
+                in: folder.folderEntries(), folder: folder,
+                stem: NetworkClass.stem(
+                    beside: try? JSONFile.read(folder.appendingPath("config.json"))))
             if all.count > 1 {
                 let list = all.map { $0.variant ?? "(none)" }.joined(separator: ", ").printable
                 Console.note(
@@ -170,6 +173,6 @@ struct DigestCommand: TalkingCommand {
         let config = folder.appendingPath("config.json")
         guard config.pathExists else { return false }
         return try JSONFile.read(config, allowsNonFinite: true)["_class_name"]?.string
-            .flatMap(SanaConfig.ModelClass.init) != nil
+            .flatMap(NetworkClass.named) != nil
     }
 }

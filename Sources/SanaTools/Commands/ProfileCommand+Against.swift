@@ -71,14 +71,15 @@ extension ProfileCommand {
         let (workers, store) = (threads.makePool(), try history.open(project))
         let opened = try modelOptions.open(path)
         let theirs = try modelOptions.open(other)
-        let inputs = try inputs(opened, project)
-        let loaded = try opened.load(workers: workers)
+        let loaded = try entered(opened.load(workers: workers))
+        let inputs = try inputs(loaded, project)
         let profile = try PairedProfile.run(
-            loaded, against: theirs.load(workers: workers), inputs, options(pairs: 100),
+            loaded, against: entered(theirs.load(workers: workers)), inputs,
+            options(pairs: 100),
             workers: workers, progress: { progress.update($0, of: $1) })
         if let store, let record = profile.record {
             try store.record(
-                .profile(record, loaded, inputs, workers, against: profile.baseline))
+                .profile(record, loaded, workers, against: profile.baseline))
         }
         return profile
     }
@@ -86,7 +87,8 @@ extension ProfileCommand {
     private func compare(
         _ path: String, withBuild build: String, _ project: ProjectFile?, _ progress: ProgressLine
     ) throws -> PairedProfile {
-        let sizes = RunSizes(try inputs(modelOptions.open(path), project))
+        let model = try entered(modelOptions.open(path).load(workers: threads.makePool()))
+        let sizes = RunSizes(model.network.sizes(of: try inputs(model, project)))
         var arguments = [path]
         func add(_ flag: String, _ value: String?) {
             if let value { arguments += ["--\(flag)", value] }
@@ -97,9 +99,11 @@ extension ProfileCommand {
         if let reference {
             add("reference", reference)
         } else {
-            add("latent", "\(sizes.height)x\(sizes.width)")
+            add("entry", entry)
+            add("size", size.map { "\($0)" })
+            add("latent", latent.map { "\($0.height)x\($0.width)" })
             add("batch", "\(sizes.batch)")
-            add("tokens", "\(sizes.captionTokens)")
+            add("tokens", tokens.map { "\($0)" })
         }
         add("numerics", numerics.rawValue)
         add("compute", compute.oldName)

@@ -72,6 +72,12 @@ struct ProfileCommand: TalkingCommand {
     @Option(help: "Number of warm-up runs.")
     var warmup = 1
 
+    @Option(
+        help: ArgumentHelp(
+            "Which of the network's forwards to run: encode or decode of an autoencoder.",
+            valueName: "name"))
+    var entry: String?
+
     @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
 
@@ -104,6 +110,9 @@ struct ProfileCommand: TalkingCommand {
         if reference != nil, size != nil || latent != nil || batch != nil || tokens != nil {
             throw ValidationError(
                 "--reference has the sizes: leave out --size, --latent, --batch, --tokens")
+        }
+        if reference != nil, entry != nil {
+            throw ValidationError("--reference says which forward it is of: leave out --entry")
         }
         try validateAgainst()
         if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
@@ -155,11 +164,13 @@ struct ProfileCommand: TalkingCommand {
     ) throws -> (result: Profile, run: Int64?) {
         let own = models.isEmpty ? project : nil
         let opened = try own.blaming("model") { try modelOptions.open(path) }
-        let inputs = try inputs(opened, project)
-        let loaded = try opened.load(workers: workers)
+        let loaded = try entered(opened.load(workers: workers))
+        let inputs = try inputs(loaded, project)
         let options = Profile.Options(
             warmup: warmup, repetitions: repetitions,
-            plan: try plan(loaded, RunSizes(inputs), workers, store), numerics: numerics,
+            plan: try plan(
+                loaded, RunSizes(loaded.network.sizes(of: inputs)), workers, store),
+            numerics: numerics,
             compute: compute)
         let progress = ProgressLine("profile")
         defer { progress.finish() }
@@ -171,7 +182,7 @@ struct ProfileCommand: TalkingCommand {
             try file.write(Array((timeline.json.text() + "\n").utf8))
             try file.commit()
         }
-        return (profile, try store?.record(.profile(profile, loaded, inputs, workers)))
+        return (profile, try store?.record(.profile(profile, loaded, workers)))
     }
 
     /// The gate's own limits, and the runs that it will compare with.
@@ -203,16 +214,25 @@ struct ProfileCommand: TalkingCommand {
     }
 
     /// A golden's inputs, or made ones of the size asked for.
-    func inputs(_ opened: OpenedModel, _ project: ProjectFile?) throws -> SanaInputs {
-        if let reference { return try Golden(path: reference).inputs }
+    func inputs(_ model: LoadedModel, _ project: ProjectFile?) throws -> NamedTensors {
+        if let reference {
+            let golden = try Golden(path: reference)
+            try golden.checkInputs(of: model.network)
+            return golden.inputs
+        }
         let side = size ?? (models.isEmpty ? project?.resolution : nil)
-        let latent =
-            latent ?? side.map { LatentSize(height: $0 / 32, width: $0 / 32) }
-            ?? LatentSize(height: opened.config.sampleSize, width: opened.config.sampleSize)
-        let sizes = RunSizes(
-            batch: batch ?? 1, height: latent.height, width: latent.width,
-            captionTokens: tokens ?? 300)
-        return try SyntheticInputs.make(sizes, for: opened.config)
+        let latent = latent ?? side.map { LatentSize(height: $0 / 32, width: $0 / 32) }
+        return try SyntheticInputs.make(
+            model.network.sizes(
+                SizeRequest(
+                    batch: batch, height: latent?.height, width: latent?.width, tokens: tokens)),
+            for: model.network)
+    }
+
+    /// The model with the forward that is asked for, by a name or by a golden.
+    func entered(_ model: LoadedModel) throws -> LoadedModel {
+        guard let reference else { return try model.entering(entry) }
+        return try model.configured(by: Golden(path: reference))
     }
 
     private func show(_ profiles: [Profile], _ outcome: NightOutcome?) throws {

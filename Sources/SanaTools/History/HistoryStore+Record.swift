@@ -127,7 +127,8 @@ private func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ?
 extension RunRow {
     fileprivate init(_ record: RunRecord, machine: Int64, model: Int64) {
         func layer(_ path: String) -> RunRecord.Layer? { record.layers.first { $0.path == path } }
-        let output = layer(Golden.outputPath)?.accuracy?.comparison
+        let output = record.layers.last { $0.path.hasPrefix(Golden.outputPrefix) }?.accuracy?
+            .comparison
         let total = layer(Profile.totalPath)?.samples ?? []
         self.init(
             uuid: UUID().uuidString.lowercased(), kind: record.kind.rawValue,

@@ -122,14 +122,14 @@ struct RunRecord: Sendable {
 
     /// - Parameter other: model whose forwards took turns with it; such runs are a series of their own.
     static func profile(
-        _ result: Profile, _ model: LoadedModel, _ inputs: SanaInputs, _ workers: WorkerPool,
+        _ result: Profile, _ model: LoadedModel, _ workers: WorkerPool,
         against other: String? = nil
     ) -> RunRecord {
         var record = RunRecord(
             kind: .profile, startedAt: result.startedAt, model: result.model,
             modelDigest: model.sourceDigest,
             dtype: model.dtype, reference: other,
-            compute: result.compute, numerics: result.numerics.rawValue, sizes: RunSizes(inputs),
+            compute: result.compute, numerics: result.numerics.rawValue, sizes: result.sizes,
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
             seconds: result.seconds,
             layers: [
@@ -172,8 +172,20 @@ struct RunSizes: Sendable, Equatable {
             captionTokens: run.captionTokens)
     }
 
-    init(_ inputs: SanaInputs) {
-        self.init(latent: inputs.hiddenStates.shape, captions: inputs.encoderHiddenStates.shape)
+    /// Of a network; what it does not have is 0.
+    init(_ sizes: NetworkSizes) {
+        self.init(
+            batch: sizes["batch"] ?? 0, height: sizes["height"] ?? 0, width: sizes["width"] ?? 0,
+            captionTokens: sizes["caption_tokens"] ?? sizes["tokens"] ?? 0)
+    }
+
+    /// As a report says it: `latent 32×32, batch 1, 300 caption tokens`.
+    var text: String {
+        let parts = [
+            height > 0 ? "\(height)×\(width)" : nil, "batch \(batch)",
+            captionTokens > 0 ? "\(captionTokens) tokens" : nil,
+        ]
+        return parts.compactMap { $0 }.joined(separator: ", ")
     }
 
     init(_ inputs: SanaSampler.Inputs) {

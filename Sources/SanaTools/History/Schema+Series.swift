@@ -281,7 +281,7 @@ private struct OldRuns {
                 sql: """
                     SELECT relative_rms, relative_power FROM old_accuracy
                     JOIN old_layer ON old_layer.id = layer_id WHERE run_id = ? AND path = ?
-                    """, arguments: [id, Golden.outputPath])
+                    """, arguments: [id, "outputs.sample"])
             let samples = try samples(of: id)
             try insert.execute(arguments: [
                 seriesID, errors, work, peak, output?["relative_rms"] as Double?,

@@ -95,9 +95,11 @@ struct ComponentLint {
     private mutating func checkModel() {
         require("config.json")
         checkConfiguredClass()
-        let usual = component.library == "transformers" ? "model" : WeightFiles.stem
+        let usual =
+            component.library == "transformers"
+            ? WeightFiles.transformersStem : WeightFiles.stem
         let stem =
-            [usual, WeightFiles.stem, "model"].first { stem in
+            [usual, WeightFiles.stem, WeightFiles.transformersStem].first { stem in
                 scan.files.contains { WeightName($0, stem: stem) != nil }
             } ?? usual
         let lint = WeightFolderLint(scan, stem: stem, isModel: false)

@@ -4,7 +4,7 @@ import SanaModel
 struct ConfigurationLint {
     private(set) var problems: [Problem] = []
     /// `nil` unless every value can be.
-    private(set) var config: SanaConfig?
+    private(set) var config: (any NetworkConfiguration)?
     /// Whether the values fit each other.
     private(set) var isConsistent = true
     /// Class that it says it is of, where this is another.
@@ -12,55 +12,63 @@ struct ConfigurationLint {
 
     /// - Parameters:
     ///   - location: the file below the model, for problems.
-    ///   - expected: the class that model_index.json names; `nil`: any of Sana's.
-    ///   - shapes: what the tensors say of the same keys.
+    ///   - expected: the class that model_index.json names; `nil`: any that is known.
+    ///   - source: the tensors, which tell the class where nothing else does.
+    ///   - isWhole: whether they are all there: what their shapes say counts.
     init(
-        _ json: JSONValue, location: String, expected: SanaConfig.ModelClass? = nil,
-        shapes: ShapeFacts? = nil
+        _ json: JSONValue, location: String, expected: NetworkClass? = nil,
+        source: any TensorSource, isWhole: Bool
     ) {
         guard let members = json.members else {
             problems.append(Problem(.configInvalid, location, "config is not a JSON object"))
             return
         }
-        let name = json["_class_name"]
-        let found = name.map { $0.string.flatMap(SanaConfig.ModelClass.init) } ?? .transformer
-        if let name, found == nil || expected.map({ $0 != found }) ?? false {
-            foreignClass = name.string ?? name.text()
-            let wanted = expected.map { "not \"\($0.rawValue)\"" } ?? SanaConfig.noClass
+        let networkClass: NetworkClass
+        do throws(BadDataError) {
+            let found = try NetworkClass.of(json, file: location)
+            if let found, let expected, found != expected {
+                throw BadDataError(
+                    file: location,
+                    reason: "\(Self.key(json)) is \(Self.name(json)), "
+                        + "not \"\(expected.name)\"")
+            }
+            networkClass = found ?? expected ?? NetworkClass.of(source) ?? NetworkClass.all[0]
+        } catch {
+            foreignClass = Self.name(json)
             problems.append(
-                Problem(
-                    .configClass, location, "_class_name is \(name.text().printable), \(wanted)"))
+                Problem(.configClass, location, error.reason, remedy: error.remedy))
+            return
         }
-        let modelClass = found ?? .transformer
         for member in members
-        where !SanaConfig.isKnown(member.key, of: modelClass) && foreignClass == nil {
+        where !networkClass.knowsKey(member.key) {
             problems.append(
                 Problem(
                     .configUnknownKey, member.key.printable,
                     "The config attributes {'\(member.key.printable)': "
                         + "\(member.value.text().printable)} were passed to "
-                        + "\(modelClass.rawValue), but are not expected and will be ignored"))
+                        + "\(networkClass.name), but are not expected and will be ignored"))
         }
-        guard foreignClass == nil else { return }
-        config = readValues(members, location)
+        config = readValues(members, networkClass, location)
         guard let config else { return }
         do throws(BadDataError) { try config.check(json, file: location) } catch {
             isConsistent = false
             // A key that the shapes contradict is the cause, and is told as that.
-            guard shapes?.disagreements(with: config, json: json).isEmpty ?? true else { return }
+            guard !isWhole || config.disagreements(with: source, json: json).isEmpty else {
+                return
+            }
             problems.append(Problem(.configInvalid, location, error.reason, remedy: error.remedy))
         }
     }
 
     /// Leaves out what cannot be, a key at a time, so that every one of them is told of.
     private mutating func readValues(
-        _ members: [JSONValue.Member], _ location: String
-    ) -> SanaConfig? {
+        _ members: [JSONValue.Member], _ networkClass: NetworkClass, _ location: String
+    ) -> (any NetworkConfiguration)? {
         var members = members
         var isGood = true
         for _ in 0...members.count {
             do throws(BadDataError) {
-                let config = try SanaConfig(values: .object(members), file: location)
+                let config = try networkClass.readValues(.object(members), file: location)
                 return isGood ? config : nil
             } catch {
                 isGood = false
@@ -72,5 +80,14 @@ struct ConfigurationLint {
             }
         }
         return nil
+    }
+
+    /// The key that names the class.
+    private static func key(_ json: JSONValue) -> String {
+        json["_class_name"] == nil ? "architectures" : "_class_name"
+    }
+
+    private static func name(_ json: JSONValue) -> String {
+        json[key(json)]?.text().printable ?? ""
     }
 }

@@ -101,6 +101,15 @@ struct FolderScan: Sendable {
         try entries[name] ?? ByteView(mapping: file(name))
     }
 
+    /// What weights that belong to the folder's configuration are called.
+    var weightsStem: String {
+        let name = "config.json"
+        guard files.contains(name), let content = try? content(name) else {
+            return WeightFiles.stem
+        }
+        return NetworkClass.stem(beside: try? JSONFile.parse(content, path: file(name)))
+    }
+
     private static func isPointer(_ content: ByteView) -> Bool {
         ForeignContent(content) == .lfsPointer
     }

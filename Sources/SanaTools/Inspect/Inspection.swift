@@ -40,12 +40,12 @@ struct Inspection: Sendable {
     /// `config.json`, where it could be read.
     let configJSON: JSONValue?
     /// `nil` where the configuration is absent or wrong.
-    let config: SanaConfig?
+    let config: (any NetworkConfiguration)?
     let tensors: [TensorInfo]
     /// The tensors that the configuration calls for; none where it is absent or wrong.
     let expected: ExpectedTensors
     /// Architecture of the released models that have these shapes; `nil` for any other.
-    let family: ReleasedConfiguration.Family?
+    let family: String?
     /// Released models of that architecture with the values that no shape shows, such as the size
     /// of the latent; all of them where there is no configuration.
     let released: [String]

@@ -13,7 +13,7 @@ struct Inspector {
     private var variants: [String] = []
     private var variant: String?
     private var configJSON: JSONValue?
-    private var config: SanaConfig?
+    private var config: (any NetworkConfiguration)?
     /// Whether the configuration's values fit each other.
     private var isConsistent = true
     private var source: any TensorSource = PartialSource([])
@@ -67,8 +67,9 @@ struct Inspector {
         }
         let scan = try repository.scan(folder)
         problems += repository.problems
-        let names = scan.files.compactMap { WeightName($0, stem: WeightFiles.stem) }
-        let packed = WeightFiles.stem + Archive.suffix
+        let stem = scan.weightsStem
+        let names = scan.files.compactMap { WeightName($0, stem: stem) }
+        let packed = stem + Archive.suffix
         if zip == nil, names.isEmpty, scan.files.contains(packed) {
             return try readArchive(scan.file(packed))
         }
@@ -84,13 +85,13 @@ struct Inspector {
             }
         }
         let lint = WeightFolderLint(
-            scan, stem: WeightFiles.stem, isModel: true, variant: options.variant)
+            scan, stem: stem, isModel: true, variant: options.variant)
         let isNothing =
             lint.files.isEmpty && !scan.exists("config.json") && components.isEmpty
             && lint.problems.allSatisfy { $0.rule == .weightsAbsent } && problems.isEmpty
         if isNothing {
             throw BadDataError(
-                file: folder.path, reason: "no \(WeightFiles.stem)*.safetensors in this folder",
+                file: folder.path, reason: "no \(stem)*.safetensors in this folder",
                 remedy: "download the weights, or give a .safetensors file as MODEL")
         }
         problems += lint.problems
@@ -178,8 +179,8 @@ struct Inspector {
         let component = components.first { $0.name + "/config.json" == location }
         let lint = ConfigurationLint(
             json, location: location,
-            expected: component.flatMap { SanaConfig.ModelClass(rawValue: $0.className) },
-            shapes: excused.isEmpty ? ShapeFacts(source) : nil)
+            expected: component.flatMap { NetworkClass.named($0.className) }, source: source,
+            isWhole: excused.isEmpty)
         (configJSON, config, isConsistent) = (json, lint.config, lint.isConsistent)
         problems += lint.problems
     }
@@ -196,7 +197,7 @@ struct Inspector {
         if excused.isEmpty { checkShapes(config) }
         guard isConsistent else { return }
         do {
-            try SanaNetwork.check(config, source: source, label: label)
+            try config.check(source: source, label: label)
         } catch let error as BindingError {
             problems += error.problems.filter { !excused.contains($0.location) }
         } catch {}
@@ -217,19 +218,19 @@ struct Inspector {
 
     /// Keys that the shapes contradict; where there is none, those that make it another model than
     /// the released one of these shapes.
-    private mutating func checkShapes(_ config: SanaConfig) {
-        let facts = ShapeFacts(source)
-        let disagreements = facts.disagreements(with: config, json: configJSON)
+    private mutating func checkShapes(_ config: any NetworkConfiguration) {
+        let disagreements = config.disagreements(with: source, json: configJSON)
         problems += disagreements.map {
             Problem(.configShapes, $0.key, $0.reason, remedy: $0.remedy)
         }
-        guard disagreements.isEmpty,
-            let (model, differences) = facts.nearest(to: config, json: configJSON ?? .null)
+        let likeness = config.networkClass.likeness(
+            of: source, config, json: configJSON ?? .null)
+        guard disagreements.isEmpty, let (repository, differences) = likeness.nearest
         else { return }
         problems += differences.map {
             Problem(
                 .configReleased, $0.key,
-                "\($0.key) is \($0.value.printable), and in \(model.repository), which has the "
+                "\($0.key) is \($0.value.printable), and in \(repository), which has the "
                     + "same shapes, it is \($0.released)",
                 remedy: "set \"\($0.key)\": \($0.released) in config.json, unless the model was "
                     + "trained with another value")
@@ -265,14 +266,14 @@ struct Inspector {
                 digest = try WeightsDigest.compute(source, workers: workers)
             }
         }
-        let (facts, expected) = (ShapeFacts(source), expected)
-        let released =
-            config.map { facts.released(like: $0, json: configJSON ?? .null) } ?? facts.released
+        let expected = expected
+        let networkClass = config?.networkClass ?? NetworkClass.of(source)
+        let likeness = networkClass?.likeness(of: source, config, json: configJSON ?? .null)
         return Inspection(
             label: label, components: components, files: files, variants: variants,
             variant: variant, configJSON: configJSON, config: config, tensors: source.tensors,
             expected: expected,
-            family: facts.family, released: released.map(\.repository),
+            family: likeness?.family, released: likeness?.repositories ?? [],
             groups: Inspection.groups(source.tensors, expected),
             parts: PartBytes.make(source.tensors, expected, file: label), values: values,
             problems: problems, digest: digest, layout: layout)

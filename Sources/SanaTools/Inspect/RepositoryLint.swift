@@ -118,18 +118,12 @@ struct RepositoryLint {
 
     /// The component that is the transformer; a problem where there is none.
     private mutating func chooseTransformer() -> String? {
-        func names(of modelClass: SanaConfig.ModelClass) -> [String] {
-            components.filter { $0.className == modelClass.rawValue }.map(\.name)
-        }
-        let transformers = names(of: .transformer)
-        let name =
-            transformers.first { $0 == "transformer" } ?? transformers.first
-            ?? names(of: .controlNet).first
+        let name = NetworkClass.mainComponent(components.map { ($0.name, $0.className) })
         guard let name else {
             problems.append(
                 Problem(
                     .transformerAbsent, Repository.indexName,
-                    "no component is a \(SanaConfig.className)"))
+                    "no component is a \(NetworkClass.all[0].name)"))
             // What lies in the usual place is looked into all the same.
             return hasFolder("transformer") ? "transformer" : nil
         }
@@ -147,7 +141,7 @@ struct RepositoryLint {
         var variants: [(name: String, variants: [String])] = []
         for component in components {
             guard component.isPresent else {
-                if component.className != SanaConfig.className {
+                if component.className != NetworkClass.all[0].name {
                     problems.append(
                         Problem(
                             .componentAbsent, component.name,
@@ -162,7 +156,8 @@ struct RepositoryLint {
             )
             guard let scan = try? scan(folder) else { continue }
             if folder.prefix == transformer?.prefix {
-                let lint = WeightFolderLint(scan, stem: WeightFiles.stem, isModel: true)
+                let lint = WeightFolderLint(
+                    scan, stem: scan.weightsStem, isModel: true)
                 if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
                 continue
             }

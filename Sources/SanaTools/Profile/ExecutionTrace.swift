@@ -16,7 +16,8 @@ struct ExecutionTrace: Sendable {
     ///
     /// - Throws: `InputError` when the inputs do not fit the model.
     static func record(
-        _ model: LoadedModel, _ inputs: SanaInputs, _ options: Profile.Options, workers: WorkerPool
+        _ model: LoadedModel, _ inputs: NamedTensors, _ options: Profile.Options,
+        workers: WorkerPool
     ) throws -> ExecutionTrace {
         let probe = TraceProbe()
         let context = ForwardContext(

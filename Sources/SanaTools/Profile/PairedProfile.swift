@@ -59,10 +59,11 @@ struct PairedProfile: Sendable {
 
     /// - Throws: `InputError` when the inputs do not fit both models.
     static func run(
-        _ candidate: LoadedModel, against baseline: LoadedModel, _ inputs: SanaInputs,
+        _ candidate: LoadedModel, against baseline: LoadedModel, _ inputs: NamedTensors,
         _ options: Options, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> PairedProfile {
-        let (startedAt, start, sizes) = (Date(), ContinuousClock.now, RunSizes(inputs))
+        let (startedAt, start) = (Date(), ContinuousClock.now)
+        let sizes = candidate.network.sizes(of: inputs)
         let profileOptions = Profile.Options(
             numerics: options.numerics, compute: options.compute)
         let mine = try ForwardTimer(candidate, sizes, profileOptions, workers)
@@ -80,7 +81,7 @@ struct PairedProfile: Sendable {
         let load = HostState.now.since(before)
         let (new, old) = (mine.gateSamples, theirs.gateSamples)
         var result = PairedProfile(
-            candidate: candidate.label, baseline: baseline.label, sizes: sizes,
+            candidate: candidate.label, baseline: baseline.label, sizes: RunSizes(sizes),
             threads: workers.threadCount, total: Samples(new.total, old.total),
             blocks: blocks(new, old), unmatched: unmatched(new, old),
             otherLoad: load.otherShare, options: options)

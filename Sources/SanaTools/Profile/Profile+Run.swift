@@ -16,12 +16,12 @@ extension Profile {
     ///
     /// - Throws: `InputError` when the inputs do not fit the model.
     static func run(
-        _ model: LoadedModel, _ inputs: SanaInputs, _ options: Options, workers: WorkerPool,
+        _ model: LoadedModel, _ inputs: NamedTensors, _ options: Options, workers: WorkerPool,
         progress: (Int, Int) -> Void
     ) throws -> Profile {
         let (startedAt, start) = (Date(), ContinuousClock.now)
         let before = HostState.now
-        let timer = try ForwardTimer(model, RunSizes(inputs), options, workers)
+        let timer = try ForwardTimer(model, model.network.sizes(of: inputs), options, workers)
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
@@ -44,7 +44,7 @@ final class ForwardTimer {
     let workers: WorkerPool
     let sizes: RunSizes
     private(set) var repetitions: [Profile.Repetition] = []
-    private let network: SanaNetwork
+    private let network: any Network
     private let modules: [ModuleGraph.Module]
     /// Of a whole forward.
     private let operations: Int
@@ -57,13 +57,11 @@ final class ForwardTimer {
 
     /// - Parameter isSlowed: whether `SANA_SLOWDOWN` is heeded, in builds that know it.
     init(
-        _ model: LoadedModel, _ sizes: RunSizes, _ options: Profile.Options,
+        _ model: LoadedModel, _ sizes: NetworkSizes, _ options: Profile.Options,
         _ workers: WorkerPool, isSlowed: Bool = true
     ) throws {
-        (self.workers, self.sizes, network) = (workers, sizes, model.network)
-        let graph = try model.config.graph(
-            batch: sizes.batch, height: sizes.height, width: sizes.width,
-            captionTokens: sizes.captionTokens)
+        (self.workers, self.sizes, network) = (workers, RunSizes(sizes), model.network)
+        let graph = try network.graph(sizes)
         operations = graph.operations
         modules = graph.measured
         canary = HostCanary(
@@ -89,7 +87,7 @@ final class ForwardTimer {
     /// Runs one forward.
     ///
     /// - Throws: `InputError` when the inputs do not fit the model.
-    func time(_ inputs: SanaInputs) throws {
+    func time(_ inputs: NamedTensors) throws {
         probe.startForward()
         let (host, quantization) = (HostState.now, context.quantizationTime)
         let (begin, cpu) = (ContinuousClock.now, workers.cpuNanoseconds)

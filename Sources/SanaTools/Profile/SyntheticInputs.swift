@@ -3,15 +3,16 @@ import SanaModel
 /// Inputs for a profile, where no golden gives them: their values do not bear on speed, only their
 /// sizes.
 enum SyntheticInputs {
-    /// Normal latents and captions from a fixed seed, a mask of ones, timestep 500.
+    /// As the network's table of inputs says, normal numbers from a fixed seed.
     ///
     /// - Throws: `UsageError` for sizes out of range.
-    static func make(_ sizes: RunSizes, for config: SanaConfig) throws -> SanaInputs {
-        do throws(InputError) {
-            try SanaInputs.check(
-                batch: sizes.batch, height: sizes.height, width: sizes.width,
-                captionTokens: sizes.captionTokens, for: config)
-        } catch { throw UsageError(error.description) }
+    static func make(_ sizes: NetworkSizes, for network: any Network) throws -> NamedTensors {
+        guard sizes.values.allSatisfy({ $0 > 0 }) else {
+            throw UsageError("a forward needs sizes of at least 1")
+        }
+        do throws(InputError) { _ = try network.graph(sizes) } catch {
+            throw UsageError(error.description)
+        }
         var generator = NormalGenerator(seed: 2410)
         func normal(_ shape: [Int]) -> DenseTensor {
             let tensor = DenseTensor(shape: shape)
@@ -23,16 +24,24 @@ enum SyntheticInputs {
             for index in 0..<tensor.count { tensor.values.pointer[index] = value }
             return tensor
         }
-        let batch = sizes.batch
-        return SanaInputs(
-            hiddenStates: normal([batch, config.inChannels, sizes.height, sizes.width]),
-            encoderHiddenStates: normal([batch, sizes.captionTokens, config.captionChannels]),
-            timestep: constant(Float(500 * config.timestepScale), [batch]),
-            guidance: config.guidanceEmbeds
-                ? constant(Float(4.5 * config.guidanceEmbedsScale), [batch]) : nil,
-            encoderAttentionMask: constant(1, [batch, sizes.captionTokens]),
-            controlnetCond: config.isControlNet
-                ? normal([batch, config.inChannels, sizes.height, sizes.width]) : nil)
+        func whole(below bound: Int, _ shape: [Int]) -> DenseTensor {
+            let tensor = DenseTensor(shape: shape)
+            for index in 0..<tensor.count {
+                tensor.values.pointer[index] = Float(generator.whole(below: bound))
+            }
+            return tensor
+        }
+        var inputs: NamedTensors = [:]
+        for spec in network.inputSpecs {
+            guard let shape = spec.shape(sizes) else { continue }
+            switch spec.filling {
+            case .normal: inputs[spec.name] = normal(shape)
+            case .constant(let value): inputs[spec.name] = constant(value, shape)
+            case .whole(let bound): inputs[spec.name] = whole(below: bound, shape)
+            case .absent: continue
+            }
+        }
+        return inputs
     }
 }
 
@@ -50,6 +59,9 @@ struct NormalGenerator {
         bits ^= bits >> 31
         return (Double(bits >> 11) + 0.5) * 0x1p-53
     }
+
+    /// A whole number from 0 on.
+    mutating func whole(below bound: Int) -> Int { Int(uniform() * Double(bound)) }
 
     mutating func next() -> Float {
         Float((-2 * log(uniform())).squareRoot() * cos(2 * .pi * uniform()))

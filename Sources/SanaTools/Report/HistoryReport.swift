@@ -53,7 +53,7 @@ extension RunSummary {
         run \(joined.id), \(run.kind.printable) of \(run.modelPath.printable) at \(run.startedAt.printable): \(outcome)
         \(joined.dtype.printable) weights \(String(joined.digest.prefix(12)).printable), compute \
         \(run.compute.printable), numerics \(run.numerics.printable), \
-        latent \(run.height)×\(run.width), batch \(run.batch), \(run.captionTokens) caption tokens
+        \(RunSizes(run).text)
         machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
         \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """

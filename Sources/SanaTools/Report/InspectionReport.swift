@@ -20,7 +20,7 @@ extension Inspection {
             "variants": .array(variants.map { $0.isEmpty ? .null : .string($0) }),
             "variant": .text(variant?.isEmpty ?? true ? nil : variant),
             "parameters": .int(parameterCount), "bytes": .int(byteCount),
-            "family": .text(family?.rawValue),
+            "family": .text(family),
             "released": .array(released.map { .string($0) }), "digest": .text(digest),
             "roles": .array(
                 groups.map {
@@ -63,16 +63,11 @@ extension Inspection {
                 + "tensors, \(Format.bytes(byteCount))"
         ]
         if let config {
-            lines.append(
-                "\(config.numLayers) layers, \(config.numAttentionHeads) × "
-                    + "\(config.attentionHeadDim) heads, cross-attention "
-                    + "\(config.numCrossAttentionHeads) × \(config.crossAttentionHeadDim), "
-                    + "captions \(config.captionChannels), latent \(config.inChannels) × "
-                    + "\(config.sampleSize)²")
+            lines.append(config.summary)
         }
         if let family {
             let alike = released.isEmpty ? "" : ", as in \(released.joined(separator: ", "))"
-            lines.append("family \(family.rawValue)\(alike)")
+            lines.append("family \(family)\(alike)")
         }
         if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
         if let digest { lines.append("digest \(digest)") }

@@ -74,7 +74,7 @@ extension Profile {
             \(Format.decimal(gflops, digits: 1)) GFLOP/s, \
             \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \
             \(Format.decimal(canaryGFLOPS, digits: 1))
-            latent \(sizes.height)×\(sizes.width), batch \(sizes.batch), \(sizes.captionTokens) caption tokens, \
+            \(sizes.text), \
             compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
             \(Format.bytes(peakRSSBytes)), loaded in \(Format.nanoseconds(loadSeconds * 1e9))
             time: \(works.joined(separator: ", ")); probes \(Format.percent(probeOverhead))

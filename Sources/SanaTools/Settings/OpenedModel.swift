@@ -9,7 +9,7 @@ struct OpenedModel: Sendable {
     /// The path as given, for messages and records.
     let label: String
     let configJSON: JSONValue
-    let config: SanaConfig
+    let config: any NetworkConfiguration
     let source: any TensorSource
     let kind: Kind
 
@@ -42,7 +42,7 @@ struct OpenedModel: Sendable {
             try QuantizationCheck.require(config: json, tensors: archive.tensors, file: path)
             return OpenedModel(
                 label: path, configJSON: json,
-                config: try SanaConfig(json: json, file: path, shapes: ShapeFacts(archive)),
+                config: try NetworkClass.configuration(json, file: path, source: archive),
                 source: archive, kind: .archive(archive))
         }
         let checkpoint = try Checkpoint.open(
@@ -58,11 +58,13 @@ struct OpenedModel: Sendable {
     static func archivePath(_ path: String, subfolder: String? = nil) throws -> String? {
         guard path.isFolder else { return OpenedFile.isArchive(path) ? path : nil }
         let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
-        let archive = folder.appendingPath(WeightFiles.stem + Archive.suffix)
-        guard archive.pathExists,
-            try WeightFiles.candidates(in: folder.folderEntries(), folder: folder).isEmpty
+        let names = try folder.folderEntries()
+        let stem = NetworkClass.stem(
+            beside: try? JSONFile.read(folder.appendingPath("config.json")))
+        guard names.contains(stem + Archive.suffix),
+            try WeightFiles.candidates(in: names, folder: folder, stem: stem).isEmpty
         else { return nil }
-        return archive
+        return folder.appendingPath(stem + Archive.suffix)
     }
 
     /// What an archive says of its source.
@@ -95,7 +97,7 @@ struct OpenedModel: Sendable {
             let shape = tensor.shape.map(String.init).joined(separator: ",")
             return "\(tensor.name) \(shape)"
         }
-        let text = ([config.modelClass.rawValue] + lines.sorted()).joined(separator: "\n")
+        let text = ([config.networkClass.name] + lines.sorted()).joined(separator: "\n")
         return Array(SHA256.hash(data: Data(text.utf8))).hexadecimal
     }
 
@@ -130,13 +132,13 @@ struct OpenedModel: Sendable {
         } else {
             resident = try source.resident(using: workers)
         }
-        let network = try SanaNetwork(config, source: resident, label: label)
+        let bound = try config.network(resident, label: label)
         let seconds = (ContinuousClock.now - start).inSeconds
         let bytes = source.tensors.map { ($0.name, $0.byteCount) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
             sourceDigest: digest, architecture: architecture, isConverted: manifest != nil,
-            network: network,
+            bound: bound, network: bound.network, entry: bound.entries[0].name,
             loadSeconds: seconds,
             tensorBytes: Dictionary(bytes) { first, _ in first },
             tensorHashes: Dictionary(
@@ -154,11 +156,15 @@ struct LoadedModel: Sendable {
     let dtype: String
     /// See `OpenedModel.sourceDigest`.
     private(set) var sourceDigest: String
-    /// See `OpenedModel.architecture`.
-    let architecture: String
+    /// See `OpenedModel.architecture`; of another entry than the usual one that with its name.
+    private(set) var architecture: String
     /// Whether that is the digest of other weights than these, which were made from them.
     private(set) var isConverted: Bool
-    let network: SanaNetwork
+    fileprivate let bound: BoundNetwork
+    /// The forward that is meant, the usual one unless another was chosen.
+    private(set) var network: any Network
+    /// Its name; `nil` where the class has one only.
+    private(set) var entry: String?
     /// Decoding and binding, without the digest.
     let loadSeconds: Double
     /// Bytes of the tensors as stored.
@@ -170,14 +176,50 @@ struct LoadedModel: Sendable {
     /// Stored tensors that are not what the source's weights become; see `SourceComparison`.
     private(set) var deviations: [SourceComparison.Deviation] = []
 
-    var config: SanaConfig { network.config }
+    var config: any NetworkConfiguration { bound.configuration }
+
+    /// Class of the network.
+    var networkClass: NetworkClass { config.networkClass }
+
+    /// The names of its forwards; empty where there is one only.
+    var entries: [String] { bound.entries.compactMap(\.name) }
+
+    /// The model whose forward is the one of that name, `nil` standing for the usual one.
+    ///
+    /// - Throws: `UsageError` where it has none of the name.
+    func entering(_ name: String?) throws -> LoadedModel {
+        guard let name, name != entry else { return self }
+        guard let other = bound[name] else {
+            throw UsageError(
+                "\(label.printable) is a \(networkClass.name), which has no entry "
+                    + "'\(name.printable)'",
+                remedy: entries.isEmpty
+                    ? "leave out --entry" : "choose \(entries.joined(separator: " or "))")
+        }
+        var model = self
+        (model.network, model.entry) = (other, name)
+        model.architecture =
+            Array(SHA256.hash(data: Data("\(architecture) \(name)".utf8)))
+            .hexadecimal
+        return model
+    }
+
+    /// The model as the forward of a golden ran.
+    ///
+    /// - Throws: `BadDataError` for settings in the contract that cannot be.
+    func configured(by golden: Golden) throws -> LoadedModel {
+        var model = try entering(golden.provenance.entry)
+        model.network = try model.network.configured(by: golden.contract, file: golden.path)
+        return model
+    }
 
     /// The network, where it is a transformer.
     var transformer: SanaTransformer2DModel {
         get throws(BadDataError) {
-            guard case .transformer(let transformer) = network else {
+            guard let transformer = network as? SanaTransformer2DModel else {
                 throw BadDataError(
-                    file: label, reason: "is a ControlNet, and only a transformer samples",
+                    file: label,
+                    reason: "is a \(networkClass.noun), and only a transformer samples",
                     remedy: "give the transformer as MODEL")
             }
             return transformer

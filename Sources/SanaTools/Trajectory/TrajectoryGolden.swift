@@ -42,7 +42,7 @@ struct TrajectoryGolden {
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is
     ///   no trajectory.
     init(path: String) throws {
-        let file = try GoldenFile(path: path, format: Self.format, version: Self.version)
+        let file = try GoldenFile(path: path, format: Self.format, versions: [Self.version])
         provenance = try GoldenProvenance(file)
         let contract = file.contract
         guard let scale = contract["guidance_scale"]?.double, scale.isFinite, abs(scale) <= 1e6,

@@ -45,7 +45,7 @@ extension Verification {
         result.problems =
             try staleness + model.deviations.map(\.problem)
             + trajectory.nonfiniteInputs + trajectory.problems(sampling.schedule)
-        if let problem = trajectory.provenance.foreignClass(model.config) {
+        if let problem = trajectory.provenance.foreignClass(model) {
             result.problems.append(problem)
             return result
         }

@@ -75,11 +75,11 @@ struct PrecisionSearch {
     /// Relative error power of the worst output with `names` rounded, for each reference.
     private func errors(_ names: Set<String>) throws -> [Double] {
         let source = QuantizedSource(model.source, quantizing: names)
-        let network = try SanaNetwork(
-            model.config, source: source, label: model.label)
+        let bound = try model.config.network(source, label: model.label)
         let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
         return try references.map { golden in
             let outputs: [DenseTensor]
+            let network = try Self.network(bound, golden)
             do { outputs = try network.forward(golden.inputs, context) } catch {
                 guard let error = error as? any DiagnosticError else { throw error }
                 throw BadDataError(
@@ -100,6 +100,14 @@ struct PrecisionSearch {
                     .relativePower
             }.max() ?? 0
         }
+    }
+
+    /// The forward that a golden is of.
+    private static func network(
+        _ bound: BoundNetwork, _ golden: Golden
+    ) throws -> any Network {
+        let network = bound[golden.provenance.entry] ?? bound.network
+        return try network.configured(by: golden.contract, file: golden.path)
     }
 
     /// Measures the model with `names` rounded.
@@ -229,7 +237,9 @@ struct PrecisionSearch {
     /// same but for the first and the last block.
     func baselines(_ candidates: [Candidate]) throws -> [(name: String, choice: Choice)] {
         let builtIn = candidates.filter(\.isBuiltIn).map(\.name)
-        let blocks = model.config.structure.modules.filter { $0.isOutermost && $0.isBlock }
+        let blocks = try model.config.unbound().network.entries.flatMap { entry in
+            try entry.network.graph(entry.network.sizes(SizeRequest())).modules
+        }.filter { $0.isOutermost && $0.isBlock }
         let ends = [blocks.first, blocks.last].compactMap { $0 }.map { $0.path + "." }
         let inner = builtIn.filter { name in !ends.contains { name.hasPrefix($0) } }
         return [

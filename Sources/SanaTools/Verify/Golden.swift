@@ -1,17 +1,16 @@
 import SanaModel
 import SanaQuant
 
-/// Stored activations of one forward of diffusers, with the inputs that led to them.
+/// Stored activations of one forward of diffusers or transformers, with the inputs that led to them.
 ///
-/// Format: `sana-reference` version 1, one safetensors file or the archive form of it; every value
-/// F32 in diffusers' layout.
+/// Format: `sana-reference` version 1 or 2, one safetensors file or the archive form of it; values F32
+/// in diffusers' layout, but for token ids and their mask, which are I64.
 struct Golden {
     static let format = "sana-reference"
-    static let version = "1"
+    static let versions = ["1", "2"]
+    static let inputPrefix = "inputs."
     static let activationPrefix = "activations."
     static let outputPrefix = "outputs."
-    /// What a transformer puts out.
-    static let outputPath = "outputs.sample"
 
     /// Name in the file of what a report calls `path`.
     static func entry(_ path: String) -> String {
@@ -19,44 +18,42 @@ struct Golden {
     }
 
     let path: String
-    let inputs: SanaInputs
+    /// By the names that they have in diffusers.
+    let inputs: NamedTensors
     let provenance: GoldenProvenance
     /// Captured activations that the contract lists, in its order, names without the prefix, shapes
     /// in diffusers' layout.
     let listed: [(name: String, shape: [Int])]
     private let file: GoldenFile
 
+    /// What it says of itself.
+    var contract: JSONValue { file.contract }
+
     /// Opens and checks a golden.
     ///
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is
     ///   no golden.
     init(path: String) throws {
-        let file = try GoldenFile(path: path, format: Self.format, version: Self.version)
+        let file = try GoldenFile(
+            path: path, format: Self.format, versions: Self.versions,
+            integers: Self.inputPrefix)
         (self.path, self.file) = (path, file)
         provenance = try GoldenProvenance(file)
         listed = try Self.listed(file)
-        func input(_ name: String) throws -> DenseTensor? { try file.tensor("inputs." + name) }
-        func required(_ name: String) throws -> DenseTensor {
-            guard let tensor = try input(name) else { throw file.bad("inputs.\(name) is absent") }
-            return tensor
+        var inputs: NamedTensors = [:]
+        for name in file.names where name.hasPrefix(Self.inputPrefix) {
+            inputs[String(name.dropFirst(Self.inputPrefix.count))] = try file.tensor(name)
         }
-        let (hiddenStates, timestep) = (try required("hidden_states"), try required("timestep"))
-        let encoderHiddenStates = try required("encoder_hidden_states")
-        let scale = try input("conditioning_scale")
-        guard scale.map({ $0.shape == [1] }) ?? true else {
-            throw file.bad("inputs.conditioning_scale is not one number, of shape [1]")
+        self.inputs = inputs
+    }
+
+    /// Checks that all that a forward of `network` needs is there.
+    ///
+    /// - Throws: `BadDataError` for the first input that is absent.
+    func checkInputs(of network: any Network) throws {
+        for spec in network.inputSpecs where spec.isRequired && inputs[spec.name] == nil {
+            throw file.bad("\(Self.inputPrefix)\(spec.name) is absent")
         }
-        var samples: [DenseTensor] = []
-        while let sample = try input("controlnet_block_samples.\(samples.count)") {
-            samples.append(sample)
-        }
-        inputs = SanaInputs(
-            hiddenStates: hiddenStates, encoderHiddenStates: encoderHiddenStates,
-            timestep: timestep,
-            guidance: try input("guidance"),
-            encoderAttentionMask: try input("encoder_attention_mask"),
-            controlnetBlockSamples: samples, controlnetCond: try input("controlnet_cond"),
-            conditioningScale: scale?.values.pointer[0] ?? 1)
     }
 
     private static func listed(_ file: GoldenFile) throws -> [(name: String, shape: [Int])] {
@@ -75,16 +72,10 @@ struct Golden {
         }
     }
 
-    /// Entries whose names are none that goldens have: a misspelt input would be left out silently.
-    var unknownNames: [String] {
-        let inputs = [
-            "hidden_states", "encoder_hidden_states", "timestep", "guidance",
-            "encoder_attention_mask", "attention_mask", "controlnet_cond", "conditioning_scale",
-        ]
-        let samples = self.inputs.controlnetBlockSamples.indices.map {
-            "controlnet_block_samples.\($0)"
-        }
-        let known = Set((inputs + samples).map { "inputs." + $0 })
+    /// Entries whose names are none that goldens of `network` have: a misspelt input would be left
+    /// out silently.
+    func unknownNames(_ network: any Network) -> [String] {
+        let known = Set(network.inputSpecs.map { Self.inputPrefix + $0.name })
         return file.names.filter {
             !known.contains($0) && !$0.hasPrefix(Self.activationPrefix)
                 && !$0.hasPrefix(Self.outputPrefix)
@@ -92,19 +83,9 @@ struct Golden {
     }
 
     /// Inputs that are not finite; a mask may hide captions with −∞.
-    var nonfiniteInputs: [Verification.Problem] {
-        let samples = inputs.controlnetBlockSamples.enumerated().map {
-            ("controlnet_block_samples.\($0)", Optional($1))
-        }
-        return Verification.Problem.notFinite(
-            [
-                ("hidden_states", inputs.hiddenStates),
-                ("encoder_hidden_states", inputs.encoderHiddenStates),
-                ("timestep", inputs.timestep), ("guidance", inputs.guidance),
-                ("controlnet_cond", inputs.controlnetCond),
-            ] + samples)
-            + (inputs.conditioningScale.isFinite
-                ? [] : [.notFinite("inputs.conditioning_scale", count: 1)])
+    func nonfiniteInputs(_ network: any Network) -> [Verification.Problem] {
+        Verification.Problem.notFinite(
+            network.inputSpecs.filter { !$0.mayBeInfinite }.map { ($0.name, inputs[$0.name]) })
     }
 
     /// Names of the outputs in the file, without prefix.

@@ -9,15 +9,19 @@ enum GoldenBlindness {
     ///
     /// - Throws: errors of reading weights, or of a forward.
     static func find(
-        _ model: OpenedModel, _ network: SanaNetwork, _ golden: Golden, workers: WorkerPool
+        _ model: OpenedModel, _ loaded: LoadedModel, _ golden: Golden, workers: WorkerPool
     ) throws -> [String] {
-        let inputs = golden.inputs
-        let (latent, captions) = (inputs.hiddenStates.shape, inputs.encoderHiddenStates.shape)
-        guard (try? inputs.check(for: model.config)) != nil else { return [] }
-        let operations = try model.config.graph(
-            batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1]
-        ).operations
-        let names = model.source.tensors.filter { $0.dtype.isFloatWeight }.map(\.name)
+        let (network, inputs) = (try loaded.configured(by: golden).network, golden.inputs)
+        guard (try? network.check(inputs)) != nil else { return [] }
+        let graph = try network.graph(network.sizes(of: inputs))
+        let operations = graph.operations
+        // An autoencoder's encoder takes no part in decoding.
+        let roots = Set(graph.modules.map { root(of: $0.path) })
+        let expected = model.config.expectedTensors
+        let names = model.source.tensors.filter { tensor in
+            tensor.dtype.isFloatWeight
+                && expected[tensor.name].map { roots.contains(root(of: $0.module)) } ?? true
+        }.map(\.name)
         let (total, overflows) = operations.multipliedReportingOverflow(by: names.count)
         guard !overflows, total <= affordableOperations else {
             return showsOneToken(inputs)
@@ -28,9 +32,11 @@ enum GoldenBlindness {
         let source = try model.source.resident(using: workers)
         let reference = try network.forward(inputs, ForwardContext(workers: workers))
         return try names.filter { name in
-            let changed = try SanaNetwork(
-                model.config, source: ChangedSource(source, changing: name), label: model.label)
-            let outputs = try changed.forward(inputs, ForwardContext(workers: workers))
+            let changed = try model.config.network(
+                ChangedSource(source, changing: name), label: model.label
+            )[loaded.entry]?.configured(by: golden.contract, file: golden.path)
+            let outputs =
+                try changed?.forward(inputs, ForwardContext(workers: workers)) ?? reference
             return zip(outputs, reference).allSatisfy { output, expected in
                 let sums = ErrorSums(output, with: expected.values)
                 return sums.nonfinite == 0 && sums.squaredDifference == 0
@@ -38,13 +44,17 @@ enum GoldenBlindness {
         }
     }
 
+    /// The first part of a module's path.
+    private static func root(of path: String) -> Substring { path.prefix { $0 != "." } }
+
     /// Operations of all forwards that are still a matter of seconds.
     private static let affordableOperations = 5 * Verification.Options.isolatedOperations
 
     /// Whether every sample has just one caption token that attention can reach.
-    private static func showsOneToken(_ inputs: SanaInputs) -> Bool {
-        let tokens = inputs.encoderHiddenStates.shape[1]
-        guard let mask = inputs.encoderAttentionMask else { return tokens == 1 }
+    private static func showsOneToken(_ inputs: NamedTensors) -> Bool {
+        guard let captions = inputs["encoder_hidden_states"] else { return false }
+        let tokens = captions.shape[1]
+        guard let mask = inputs["encoder_attention_mask"] else { return tokens == 1 }
         let isBias = mask.shape.count == 3
         return stride(from: 0, to: mask.count, by: max(tokens, 1)).allSatisfy { start in
             (start..<min(start + tokens, mask.count)).count {

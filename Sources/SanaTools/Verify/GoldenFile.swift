@@ -13,10 +13,11 @@ struct GoldenFile {
     /// Key of the contract: SHA-256 of each entry's little-endian values, by name.
     private static let hashesKey = "sha256"
 
+    /// - Parameter integers: what the names of entries that may be I64 begin with.
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when the
     ///   format is another, the contract is not JSON, a tensor is not F32 or an entry does not have
     ///   the hash that the contract gives it.
-    init(path: String, format: String, version: String) throws {
+    init(path: String, format: String, versions: [String], integers: String? = nil) throws {
         let (source, metadata) = try OpenedFile.open(path)
         (self.path, self.source) = (path, source)
         guard metadata["format"] == format else {
@@ -27,11 +28,14 @@ struct GoldenFile {
             }
             throw Self.bad(path, "not a golden: metadata has no format \"\(format)\"")
         }
-        guard metadata["version"] == version else {
+        guard versions.contains(metadata["version"] ?? "") else {
             let found = (metadata["version"] ?? "none").printable
-            throw Self.bad(path, "golden of version \(found), not \(version)")
+            throw Self.bad(
+                path, "golden of version \(found), not \(versions.joined(separator: " or "))")
         }
         for tensor in source.tensors where tensor.dtype != .f32 {
+            let isInteger = integers.map { tensor.name.hasPrefix($0) } ?? false
+            if isInteger, tensor.dtype == .i64 { continue }
             throw Self.bad(
                 path, "tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not F32")
         }
@@ -105,7 +109,25 @@ struct GoldenFile {
         guard let info = source.info(name) else { return nil }
         let bytes = try source.bytes(of: info)
         defer { bytes.releasePages() }
+        if info.dtype == .i64 { return try wholeNumbers(bytes, info) }
         return bytes.widened(from: .f32).map { DenseTensor(shape: info.shape, values: $0) }
+    }
+}
+
+extension GoldenFile {
+    /// Whole numbers as floats, all of which a float holds exactly.
+    private func wholeNumbers(_ bytes: ByteView, _ info: TensorInfo) throws -> DenseTensor {
+        let tensor = DenseTensor(shape: info.shape)
+        for index in 0..<info.elementCount {
+            let value = bytes.withUnsafeBytes {
+                Int64(littleEndian: $0.loadUnaligned(fromByteOffset: 8 * index, as: Int64.self))
+            }
+            guard let float = Float(exactly: value) else {
+                throw bad("'\(info.name.printable)' holds \(value), which is no token")
+            }
+            tensor.values.pointer[index] = float
+        }
+        return tensor
     }
 }
 
@@ -114,7 +136,9 @@ struct GoldenProvenance: Sendable {
     /// Digest of the weights, see `WeightsDigest`.
     let weightsDigest: String
     /// Class of the model.
-    let modelClass: SanaConfig.ModelClass
+    let networkClass: NetworkClass
+    /// Which of the class's forwards it is; `nil` where there is one only.
+    let entry: String?
     /// Precision of the forward, such as `float32`.
     let computeDType: String
     /// `Numerics` of the forward, as text.
@@ -133,14 +157,14 @@ struct GoldenProvenance: Sendable {
         guard let digest = json["weights"]?["digest"]?.string else {
             throw file.bad("contract: no weights.digest")
         }
-        let modelClass = json["model_class"]?.string.flatMap(SanaConfig.ModelClass.init)
-        guard let modelClass else {
+        let networkClass = json["model_class"]?.string.flatMap(NetworkClass.named)
+        guard let networkClass else {
             throw file.bad(
                 "contract: model_class is "
                     + "\((json["model_class"]?.text() ?? "absent").printable), "
-                    + SanaConfig.noClass)
+                    + NetworkClass.notAny)
         }
-        self.modelClass = modelClass
+        (self.networkClass, entry) = (networkClass, json["entry"]?.string)
         guard let dtype = json["compute_dtype"]?.string else {
             throw file.bad("contract: no compute_dtype")
         }
@@ -201,12 +225,12 @@ struct GoldenProvenance: Sendable {
     }
 
     /// The problem of having been recorded from a model of another class.
-    func foreignClass(_ config: SanaConfig) -> Verification.Problem? {
-        guard modelClass != config.modelClass else { return nil }
+    func foreignClass(_ model: LoadedModel) -> Verification.Problem? {
+        guard networkClass != model.networkClass else { return nil }
         return .init(
             kind: .misshapen,
-            message: "golden is of a \(modelClass.rawValue), the model is a "
-                + config.modelClass.rawValue)
+            message: "golden is of a \(networkClass.name), the model is a "
+                + model.networkClass.name)
     }
 
     /// The problem of having been recorded from other weights than a model has or was made from.

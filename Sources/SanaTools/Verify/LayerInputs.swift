@@ -10,8 +10,8 @@ struct LayerInputs: Sendable {
     private let isKnown: Set<String>
 
     /// - Parameter captured: the paths of a comparison, in execution order.
-    init(_ config: SanaConfig, captured: [String]) {
-        (graph, tensors) = (config.structure, config.expectedTensors)
+    init(_ graph: ModuleGraph, _ tensors: ExpectedTensors, captured: [String]) {
+        (self.graph, self.tensors) = (graph, tensors)
         self.captured = captured
         isKnown = Set(captured).union(graph.captured.map(\.name))
     }

@@ -45,43 +45,46 @@ extension Verification {
         if options.allowStale {
             (result.isStaleAllowed, staleness) = (!staleness.isEmpty, [])
         }
-        if let problem = golden.provenance.foreignClass(model.config) {
+        if let problem = golden.provenance.foreignClass(model) {
             result.problems = staleness + [problem]
             return result
         }
-        let isolation: Isolation?
-        switch Isolation.choose(model, golden, options) {
-        case .success(let chosen): isolation = chosen
-        case .failure(let reason): (isolation, result.isolationRefused) = (nil, reason.text)
-        }
-        let probe = VerifyProbe(
-            golden: golden, config: model.config, metric: metric,
-            tolerances: options.tolerances, isolation: isolation)
-        let context = ForwardContext(
-            workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
-        let outputs: [DenseTensor]
+        let network = model.network
+        try golden.checkInputs(of: network)
+        let graph: ModuleGraph
         do throws(InputError) {
-            outputs = try model.network.forward(
-                isolation.map { golden.inputs.repeated($0.runs) } ?? golden.inputs, context)
+            try network.check(golden.inputs)
+            graph = try network.graph(network.sizes(of: golden.inputs))
         } catch {
             let message = "the golden's inputs do not fit the model: \(error.description)"
             result.problems = staleness + [Problem(kind: .misshapen, message: message)]
             return result
         }
-        if let error = probe.error { throw error }
-        let compared = try zip(model.network.outputs, outputs).map { name, output in
-            try probe.output(Golden.outputPrefix + name, output)
+        let isolation: Isolation?
+        switch Isolation.choose(network, graph, golden, options) {
+        case .success(let chosen): isolation = chosen
+        case .failure(let reason): (isolation, result.isolationRefused) = (nil, reason.text)
         }
+        let tensors = model.config.expectedTensors
+        let probe = VerifyProbe(
+            golden: golden, network: network,
+            inputs: LayerInputs(graph, tensors, captured: golden.listed.map(\.name)),
+            metric: metric, tolerances: options.tolerances, isolation: isolation)
+        let context = ForwardContext(
+            workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
+        let outputs = try network.forward(
+            network.repeated(golden.inputs, isolation?.runs ?? 1), context)
+        if let error = probe.error { throw error }
+        let compared = try outputs.enumerated().map { try probe.output($0.offset, $0.element) }
         result.output = compared.last ?? nil
         result.layers = probe.layers + compared.dropLast().compactMap(\.self)
         result.problems =
-            staleness + model.deviations.map(\.problem) + probe.problems(model.config)
+            staleness + model.deviations.map(\.problem) + probe.problems(graph)
             + golden.provenance.precisionProblems(
                 metric, strictest: result.strictest, numerics: options.numerics)
-        let nonfinite = golden.nonfiniteInputs
+        let nonfinite = golden.nonfiniteInputs(network)
         if nonfinite.isEmpty {
-            let inputs = LayerInputs(
-                model.config, captured: result.layers.map(\.path))
+            let inputs = LayerInputs(graph, tensors, captured: result.layers.map(\.path))
             result.attribution = Attribution.find(
                 result.compared, inputs, metric: metric, tolerances: options.tolerances,
                 noise: max(model.isQuantized ? 1e-2 : 1e-6, result.goldenRounding),
@@ -102,28 +105,20 @@ extension Isolation {
     /// The runs that `options` call for: none where isolation is switched off, or neither asked
     /// for nor cheap.
     fileprivate static func choose(
-        _ model: LoadedModel, _ golden: Golden, _ options: Verification.Options
+        _ network: any Network, _ graph: ModuleGraph, _ golden: Golden,
+        _ options: Verification.Options
     ) -> Result<Isolation?, Refusal> {
-        guard options.isolated != false else { return .success(nil) }
-        let config = model.config
-        let latent = golden.inputs.hiddenStates.shape
-        let captions = golden.inputs.encoderHiddenStates.shape
-        // Inputs that do not fit are for the forward to tell of.
-        guard (try? golden.inputs.check(for: config)) != nil else { return .success(nil) }
-        let isolation = Isolation(captured: golden.activationNames, config)
-        let batch = latent[0] * isolation.runs
-        do throws(InputError) {
-            try SanaInputs.check(
-                batch: batch, height: latent[2], width: latent[3], captionTokens: captions[1],
-                for: config)
-        } catch {
+        guard options.isolated != false, network.capturesModules else { return .success(nil) }
+        let isolation = Isolation(captured: golden.activationNames, graph)
+        var sizes = network.sizes(of: golden.inputs)
+        for name in sizes.keys where name == SizeRequest.batch {
+            sizes[name]? *= isolation.runs
+        }
+        // Whether so many fit this machine.
+        do throws(InputError) { _ = try network.graph(sizes) } catch {
             return options.isolated == true
                 ? .failure(Refusal(text: error.description)) : .success(nil)
         }
-        guard
-            let graph = try? config.graph(
-                batch: latent[0], height: latent[2], width: latent[3], captionTokens: captions[1])
-        else { return .success(nil) }
         let operations = graph.operations * isolation.runs
         guard options.isolated == true || operations <= Verification.Options.isolatedOperations
         else { return .success(nil) }

@@ -150,7 +150,7 @@ struct VerificationBatch {
     ) throws {
         guard case .forward(let path) = reference else { return }
         let names = try GoldenBlindness.find(
-            opened, model.network, Golden(path: path), workers: workers)
+            opened, model, Golden(path: path), workers: workers)
         guard !names.isEmpty else { return }
         Console.note(
             "sana-tools: warning: \(path.printable) cannot show faults in "
@@ -208,8 +208,12 @@ struct VerificationBatch {
         switch reference {
         case .forward(let path):
             let golden = try Golden(path: path)
+            let model =
+                golden.provenance.foreignClass(model) == nil
+                ? try model.configured(by: golden) : model
             result = try Verification.run(model, golden, options, workers: workers)
-            sizes = RunSizes(golden.inputs)
+            sizes = RunSizes(model.network.sizes(of: golden.inputs))
+            return (result, try store?.record(.verification(result, model, sizes, workers)))
         case .trajectory(let path):
             let golden = try TrajectoryGolden(path: path)
             result = try Verification.run(model, golden, options, workers: workers)

@@ -8,6 +8,7 @@ import SanaModel
 /// been compared, so that what follows computes from golden inputs.
 final class VerifyProbe: LayerProbe {
     private let golden: Golden
+    private let network: any Network
     private let metric: Metric
     private let tolerances: Tolerances
     private let isolation: Isolation?
@@ -26,12 +27,11 @@ final class VerifyProbe: LayerProbe {
     private(set) var error: (any Error)?
 
     init(
-        golden: Golden, config: SanaConfig, metric: Metric, tolerances: Tolerances,
-        isolation: Isolation?
+        golden: Golden, network: any Network, inputs: LayerInputs, metric: Metric,
+        tolerances: Tolerances, isolation: Isolation?
     ) {
         (self.golden, self.metric, self.tolerances) = (golden, metric, tolerances)
-        self.isolation = isolation
-        inputs = LayerInputs(config, captured: golden.listed.map(\.name))
+        (self.network, self.inputs, self.isolation) = (network, inputs, isolation)
     }
 
     func begin(_ path: String) {}
@@ -123,9 +123,10 @@ final class VerifyProbe: LayerProbe {
     /// none, or another shape.
     ///
     /// - Parameters:
-    ///   - path: its name in goldens.
+    ///   - index: its place among the outputs.
     ///   - sample: of all runs.
-    func output(_ path: String, _ sample: DenseTensor) throws -> Verification.Layer? {
+    func output(_ index: Int, _ sample: DenseTensor) throws -> Verification.Layer? {
+        let path = Golden.outputPrefix + network.outputs[index]
         let runs = isolation?.runs ?? 1
         let free = sample.part(0, of: runs)
         let shape = golden.shape(path)
@@ -134,6 +135,7 @@ final class VerifyProbe: LayerProbe {
                 shape.map { .misshapen(path, golden: $0, model: free.shape) } ?? .missing(path))
             return nil
         }
+        network.clearPadding(reference, ofOutput: index, golden.inputs)
         var layer = layer(path, ErrorSums(free, with: reference), free.shape)
         if let isolation, layer.goldenNonfinite == 0 {
             let own = sample.part(isolation.run(forcing: 0), of: runs)
@@ -146,9 +148,8 @@ final class VerifyProbe: LayerProbe {
     }
 
     /// Entries that are missing, extra, misshapen, not finite or out of order.
-    func problems(_ config: SanaConfig) -> [Verification.Problem] {
-        let graph = config.structure
-        let expected = graph.captured.map(\.name)
+    func problems(_ graph: ModuleGraph) -> [Verification.Problem] {
+        let expected = network.capturesModules ? graph.captured.map(\.name) : []
         let stored = Set(golden.activationNames)
         let listed = golden.listed.map(\.name)
         var reported = Set<String>()
@@ -173,7 +174,7 @@ final class VerifyProbe: LayerProbe {
                     kind: .extra,
                     message: "\($0.printable) is in the golden, but its contract does not list it")
             }
-            + golden.unknownNames.map {
+            + golden.unknownNames(network).map {
                 .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
             } + golden.contradictedShapes(among: Set(layers.map(\.path))) + faults
             + disorder(listed.filter(made.contains))
@@ -213,8 +214,7 @@ struct Isolation: Sendable, Equatable {
     let runs: Int
 
     /// - Parameter captured: names of the golden's activations.
-    init(captured: [String], _ config: SanaConfig) {
-        let graph = config.structure
+    init(captured: [String], _ graph: ModuleGraph) {
         modules = Set(captured.map { graph.owner(of: $0)?.path ?? $0 })
         let modules = modules
         runs = 2 + (modules.map { Self.level(of: $0, modules) }.max() ?? 0)

@@ -26,7 +26,7 @@ struct ReleasedConfigurationTests {
 
     private static func shapes(_ config: SanaConfig) throws -> Shapes {
         do {
-            try SanaNetwork.check(config, source: Empty(), label: "")
+            try config.check(source: Empty(), label: "")
         } catch let error as BindingError {
             return Shapes(
                 error.missing.compactMap {
@@ -94,7 +94,7 @@ struct ReleasedConfigurationTests {
             let checkpoint = try Checkpoint.open(Fixtures.path + "/tiny/" + name)
             let facts = ShapeFacts(checkpoint.source)
             #expect(facts.family == nil)
-            #expect(facts.disagreements(with: try checkpoint.config()) == [], "\(name)")
+            #expect(facts.disagreements(with: try checkpoint.sanaConfig()) == [], "\(name)")
         }
     }
 

@@ -72,7 +72,7 @@ struct WeightScopeTests {
         )
         (config.mlpRatio, config.numLayers) = (64, 1024)
         for build in [
-            { try SanaNetwork.check(config, source: source, label: "m") },
+            { try config.check(source: source, label: "m") },
             { _ = try SanaTransformer2DModel(config, source: source, label: "m") },
         ] {
             #expect { try build() } throws: { ($0 as? BindingError)?.missing.count ?? 0 > 19_000 }

@@ -64,7 +64,7 @@ struct Gemma2Tests {
     @Test("goldens hold the modules that the graph calls captured")
     func graph() throws {
         let golden = try Gemma2Golden("plain")
-        let model = try Gemma2Model.unbound(golden.config)
+        let model = try golden.config.unbound().network.network
         let graph = try model.graph(["batch": 2, "tokens": 10])
         let listed = try #require(golden.contract["activations"]?.array)
         #expect(

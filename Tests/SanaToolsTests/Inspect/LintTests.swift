@@ -68,7 +68,8 @@ struct LintTests {
         #expect(facts(found) == facts(expected))
         #expect(found.components.map(\.name) == expected.components.map(\.name))
         #expect(found.components.map(\.isPresent) == expected.components.map(\.isPresent))
-        #expect(found.tensors == expected.tensors && found.config == expected.config)
+        #expect(found.tensors == expected.tensors)
+        #expect(found.config?.summary == expected.config?.summary)
     }
 
     @Test func everyRuleHasACaseAndAnEntry() {
@@ -204,7 +205,7 @@ struct FamilyTests {
         let folder = try TemporaryFolder()
         try folder.write(item, isWhole: false)
         let bare = try inspect(folder)
-        #expect(bare.family == .sprint06 && bare.released == [item.repository])
+        #expect(bare.family == "SANA-Sprint 0.6B" && bare.released == [item.repository])
         #expect(Set(bare.problems.map(\.rule)) == [.fileTruncated, .configAbsent])
         #expect(bare.json["family"]?.string == "SANA-Sprint 0.6B")
         #expect(bare.text.contains("family SANA-Sprint 0.6B, as in \(item.repository)"))
@@ -213,7 +214,7 @@ struct FamilyTests {
         // A latent of another size is another model of the same family.
         try folder.write(item, config: item.json.setting("sample_size", to: .int(16)))
         let other = try inspect(folder)
-        #expect(other.family == .sprint06 && other.released == [] && other.problems == [])
+        #expect(other.family == "SANA-Sprint 0.6B" && other.released == [] && other.problems == [])
     }
 
     /// Every released configuration is clean, and with any of its values changed it is another's.

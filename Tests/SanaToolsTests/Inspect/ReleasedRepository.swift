@@ -14,7 +14,7 @@ extension TemporaryFolder {
     ) throws {
         var tensors: [(name: String, shape: [Int])] = []
         do {
-            try SanaNetwork.check(item.config, source: PartialSource([]), label: "")
+            try item.config.check(source: PartialSource([]), label: "")
         } catch let error as BindingError {
             tensors = error.missing.map { ($0.name, $0.shape) }
         }

@@ -19,16 +19,10 @@ public struct AutoencoderDC: Sendable {
     /// - Throws: `BindingError`, or what the source throws while reading values.
     public init(_ config: AutoencoderDCConfig, _ scope: WeightScope) throws {
         self.config = config
-        encoder = try AutoencoderDCEncoder(scope["encoder"], config)
-        decoder = try AutoencoderDCDecoder(scope["decoder"], config)
+        let root = scope.holding(.convolution, .convolutions)
+        encoder = try AutoencoderDCEncoder(root["encoder"], config)
+        decoder = try AutoencoderDCDecoder(root["decoder"], config)
         try scope.finish()
-    }
-
-    /// Of a configuration without weights, for what shapes alone tell.
-    ///
-    /// - Throws: `BindingError` never, as nothing is bound.
-    public static func unbound(_ config: AutoencoderDCConfig) throws -> AutoencoderDC {
-        try AutoencoderDC(config, WeightScope(unbound: ""))
     }
 }
 
@@ -37,18 +31,18 @@ public struct AutoencoderDCEncoder: Sendable {
     public let config: AutoencoderDCConfig
     /// As diffusers does after `enable_tiling`; `nil` computes pictures as a whole.
     public var tiling: AutoencoderTiling?
-    private let modules: ModuleChain
+    let modules: ModuleChain
 
     init(_ scope: WeightScope, _ config: AutoencoderDCConfig) throws {
         self.config = config
-        let stages = config.encoder
+        let (stages, ends) = (config.encoder, scope.holding(.endConvolution, .ends))
         let convIn: any ImageModule
         if stages[0].layers > 0 {
             convIn = try EndConvolution(
-                scope["conv_in"], in: config.inChannels, out: stages[0].width)
+                ends["conv_in"], in: config.inChannels, out: stages[0].width)
         } else {
             convIn = try DCDownBlock2d(
-                scope["conv_in"], in: config.inChannels, out: stages[1].width,
+                ends["conv_in"], in: config.inChannels, out: stages[1].width,
                 unshuffles: config.unshuffles, shortcut: false)
         }
         let downBlocks = try stages.enumerated().map { index, stage in
@@ -63,7 +57,7 @@ public struct AutoencoderDCEncoder: Sendable {
             return ModuleChain.Stage(path: scope.path, modules: modules)
         }
         let convOut = try EndConvolution(
-            scope["conv_out"], in: stages[stages.count - 1].width, out: config.latentChannels,
+            ends["conv_out"], in: stages[stages.count - 1].width, out: config.latentChannels,
             shortcut: config.encoderOutShortcut)
         modules = ModuleChain(first: convIn, stages: downBlocks, last: [convOut], beginsFine: true)
     }
@@ -74,13 +68,13 @@ public struct AutoencoderDCDecoder: Sendable {
     public let config: AutoencoderDCConfig
     /// As diffusers does after `enable_tiling`; `nil` computes pictures as a whole.
     public var tiling: AutoencoderTiling?
-    private let modules: ModuleChain
+    let modules: ModuleChain
 
     init(_ scope: WeightScope, _ config: AutoencoderDCConfig) throws {
         self.config = config
-        let stages = config.decoder
+        let (stages, ends) = (config.decoder, scope.holding(.endConvolution, .ends))
         let convIn = try EndConvolution(
-            scope["conv_in"], in: config.latentChannels, out: stages[stages.count - 1].width,
+            ends["conv_in"], in: config.latentChannels, out: stages[stages.count - 1].width,
             shortcut: config.decoderInShortcut)
         let upBlocks = try stages.enumerated().map { index, stage in
             let scope = scope["up_blocks"][index]
@@ -100,10 +94,10 @@ public struct AutoencoderDCDecoder: Sendable {
         let convOut: any ImageModule
         if stages[0].layers > 0 {
             convOut = try EndConvolution(
-                scope["conv_out"], in: channels, out: config.inChannels)
+                ends["conv_out"], in: channels, out: config.inChannels)
         } else {
             convOut = try DCUpBlock2d(
-                scope["conv_out"], in: channels, out: config.inChannels,
+                ends["conv_out"], in: channels, out: config.inChannels,
                 interpolates: config.interpolates, shortcut: false)
         }
         modules = ModuleChain(
@@ -127,108 +121,9 @@ extension AutoencoderDCConfig {
     }
 }
 
-// MARK: Networks
-
-extension AutoencoderDCEncoder: Network {
-    /// Value of `entry` in contracts.
-    public static let entry = "encode"
-
-    public var className: String { AutoencoderDCConfig.className }
-
-    public var inputSpecs: [InputSpec] {
-        [
-            InputSpec(
-                "sample",
-                [.size("batch"), .fixed(config.inChannels), .size("height"), .size("width")])
-        ]
-    }
-
-    public var outputs: [String] { ["latent"] }
-
-    public func check(_ inputs: NamedTensors) throws(InputError) {
-        _ = try sample(inputs)
-    }
-
-    private func sample(_ inputs: NamedTensors) throws(InputError) -> DenseTensor {
-        try modules.input(inputs, "sample", channels: config.inChannels, tiling: tiling, config)
-    }
-
-    public func forward(
-        _ inputs: NamedTensors, _ context: ForwardContext
-    ) throws(InputError) -> [DenseTensor] {
-        let sample = try sample(inputs)
-        guard let tiling, tiling.splits(sample), context.recorder == nil else {
-            return [modules(sample, context)]
-        }
-        return [
-            tiling.encode(sample, ratio: config.spatialCompressionRatio) { modules($0, context) }
-        ]
-    }
-}
-
-extension AutoencoderDCDecoder: Network {
-    /// Value of `entry` in contracts.
-    public static let entry = "decode"
-
-    public var className: String { AutoencoderDCConfig.className }
-
-    public var inputSpecs: [InputSpec] {
-        [
-            InputSpec(
-                "latent",
-                [.size("batch"), .fixed(config.latentChannels), .size("height"), .size("width")])
-        ]
-    }
-
-    public var outputs: [String] { ["sample"] }
-
-    public func check(_ inputs: NamedTensors) throws(InputError) {
-        _ = try latent(inputs)
-    }
-
-    private func latent(_ inputs: NamedTensors) throws(InputError) -> DenseTensor {
-        try modules.input(inputs, "latent", channels: config.latentChannels, tiling: nil, config)
-    }
-
-    public func forward(
-        _ inputs: NamedTensors, _ context: ForwardContext
-    ) throws(InputError) -> [DenseTensor] {
-        let latent = try latent(inputs)
-        let ratio = config.spatialCompressionRatio
-        guard let tiling, tiling.splits(latent: latent, ratio: ratio), context.recorder == nil
-        else { return [modules(latent, context)] }
-        return [tiling.decode(latent, ratio: ratio) { modules($0, context) }]
-    }
-}
-
-extension ModuleChain {
-    /// The one input of an entry, once it is known to fit the modules and this machine.
-    fileprivate func input(
-        _ inputs: NamedTensors, _ name: String, channels: Int, tiling: AutoencoderTiling?,
-        _ config: AutoencoderDCConfig
-    ) throws(InputError) -> DenseTensor {
-        guard let tensor = inputs[name] else { throw InputError(name, nil, "a tensor") }
-        let shape = tensor.shape
-        guard shape.count == 4, shape[0] > 0, shape[1] == channels, shape[2] > 0, shape[3] > 0
-        else { throw InputError(name, shape, "[batch, \(channels), height, width]") }
-        // Tiles are padded to whole latents.
-        let isTiled = tiling?.splits(tensor) == true
-        guard isTiled || outputSize(shape[2]) != nil && outputSize(shape[3]) != nil else {
-            throw InputError(
-                name, shape,
-                "[batch, \(channels), height, width] with height and width divisible by "
-                    + "\(config.spatialCompressionRatio)")
-        }
-        let bytes =
-            floats(batch: shape[0], channels: channels, height: shape[2], width: shape[3])
-            * Double(MemoryLayout<Float>.stride)
-        let memory = SanaInputs.physicalMemoryByteCount
-        guard bytes <= Double(memory) else {
-            throw InputError(
-                name, shape,
-                "a forward that fits \(memory >> 30) GiB of memory; this one takes about "
-                    + "\(Int(min(bytes / 0x1p30, 1e15))) GiB")
-        }
-        return tensor
-    }
+extension TensorPart {
+    /// Those of residual blocks and of blocks that change the size.
+    static let convolutions = TensorPart("convolutions")
+    /// First and last layers.
+    static let ends = TensorPart("ends")
 }

@@ -67,6 +67,21 @@ public struct AutoencoderDCConfig: Sendable, Equatable {
         decoder = stages([3, 3, 3, 3, 3, 3])
     }
 
+    /// Keys of `config.json` that diffusers' class takes, in the order of its initializer.
+    private static let keys: Set = [
+        "in_channels", "latent_channels", "attention_head_dim", "encoder_block_types",
+        "decoder_block_types", "encoder_block_out_channels", "decoder_block_out_channels",
+        "encoder_layers_per_block", "decoder_layers_per_block", "encoder_qkv_multiscales",
+        "decoder_qkv_multiscales", "upsample_block_type", "downsample_block_type",
+        "decoder_norm_types", "decoder_act_fns", "encoder_out_shortcut", "decoder_in_shortcut",
+        "decoder_conv_act_fn", "scaling_factor",
+    ]
+
+    /// Whether a key may stand in `config.json`.
+    @Sendable static func isKnown(_ key: String) -> Bool {
+        key.hasPrefix("_") || key == "quantization_config" || keys.contains(key)
+    }
+
     /// Rows and columns of a picture for one of its latent, as diffusers counts them.
     public var spatialCompressionRatio: Int { 1 << (encoder.count - 1) }
 

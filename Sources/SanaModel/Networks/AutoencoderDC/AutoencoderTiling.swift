@@ -32,6 +32,29 @@ public struct AutoencoderTiling: Sendable, Equatable {
         (self.sampleMin, self.sampleStride) = (sampleMin, sampleStride)
     }
 
+    /// The tiles that a golden was computed in; `nil` where it was computed as a whole.
+    ///
+    /// - Throws: `BadDataError` for tiles that cannot be.
+    init?(
+        contract: JSONValue, file: String, for config: AutoencoderDCConfig
+    ) throws(BadDataError) {
+        guard let tiling = contract["tiling"], tiling != .null else { return nil }
+        var pairs: [(height: Int, width: Int)] = []
+        for key in ["sample_min", "sample_stride"] {
+            let values = tiling[key]?.array?.map(\.int) ?? []
+            guard values.count == 2, let height = values[0], let width = values[1] else {
+                throw BadDataError(
+                    file: file, reason: "contract: tiling has no \(key) of two numbers")
+            }
+            pairs.append((height, width))
+        }
+        do throws(InputError) {
+            try self.init(sampleMin: pairs[0], sampleStride: pairs[1], for: config)
+        } catch {
+            throw BadDataError(file: file, reason: "contract: \(error.description)")
+        }
+    }
+
     public static func == (a: AutoencoderTiling, b: AutoencoderTiling) -> Bool {
         a.sampleMin == b.sampleMin && a.sampleStride == b.sampleStride
     }

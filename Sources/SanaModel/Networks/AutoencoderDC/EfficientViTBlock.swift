@@ -7,7 +7,8 @@ struct EfficientViTBlock: ImageModule {
 
     init(_ scope: WeightScope, _ stage: AutoencoderDCConfig.Stage, headDim: Int) throws {
         path = scope.path
-        attn = try SanaMultiscaleLinearAttention(scope["attn"], stage, headDim: headDim)
+        attn = try SanaMultiscaleLinearAttention(
+            scope["attn"].holding(.attention, .attention), stage, headDim: headDim)
         convOut = try ResidualGLUMBConv(scope["conv_out"], dim: stage.width)
     }
 

@@ -209,7 +209,8 @@ struct SanaMultiscaleAttentionProjection {
     init(_ scope: WeightScope, channels: Int, kernel: Int, groupDim: Int) throws {
         path = scope.path
         (self.kernel, self.groupDim) = (kernel, groupDim)
-        let (input, output) = (scope["proj_in"], scope["proj_out"])
+        let input = scope["proj_in"].holding(.depthwiseConvolution, .attention)
+        let output = scope["proj_out"].holding(.groupedConvolution, .attention)
         (projInPath, projOutPath) = (input.path, output.path)
         projIn = try input.parameter("weight", shape: [channels, 1, kernel, kernel])
             .transposed(columns: kernel * kernel)

@@ -8,7 +8,8 @@ struct Gemma2RMSNorm {
     init(_ scope: WeightScope, _ config: Gemma2Config) throws {
         path = scope.path
         eps = config.rmsNormEps
-        weight = try scope.parameter("weight", shape: [config.hiddenSize])
+        weight = try scope.parameter(
+            "weight", shape: [config.hiddenSize], role: .norm, part: .norms)
         for index in 0..<weight.count { weight.pointer[index] += 1 }
     }
 
@@ -169,8 +170,9 @@ struct Gemma2DecoderLayer {
 
     init(_ scope: WeightScope, _ config: Gemma2Config, slides: Bool) throws {
         path = scope.path
-        selfAttn = try Gemma2Attention(scope["self_attn"], config, slides: slides)
-        mlp = try Gemma2MLP(scope["mlp"], config)
+        selfAttn = try Gemma2Attention(
+            scope["self_attn"].holding(.attention, .attention), config, slides: slides)
+        mlp = try Gemma2MLP(scope["mlp"].holding(.feedForward, .feedForward), config)
         inputLayernorm = try Gemma2RMSNorm(scope["input_layernorm"], config)
         postAttentionLayernorm = try Gemma2RMSNorm(scope["post_attention_layernorm"], config)
         preFeedforwardLayernorm = try Gemma2RMSNorm(scope["pre_feedforward_layernorm"], config)

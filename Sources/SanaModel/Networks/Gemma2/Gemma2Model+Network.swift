@@ -1,3 +1,27 @@
+extension NetworkClass {
+    static let gemma2Model = NetworkClass(
+        Gemma2Config.className, otherNames: ["Gemma2ForCausalLM"], noun: "text encoder",
+        weightsStem: WeightFiles.transformersStem,
+        marker: "layers.0.pre_feedforward_layernorm.weight",
+        configuration: { json, file throws(BadDataError) in
+            try Gemma2Config(json: json, file: file)
+        })
+}
+
+extension Gemma2Config: NetworkConfiguration {
+    public var networkClass: NetworkClass { .gemma2Model }
+
+    public var summary: String {
+        "Gemma2Model, \(numHiddenLayers) layers of width \(hiddenSize), \(numAttentionHeads) × "
+            + "\(headDim) heads (\(numKeyValueHeads) of keys and values), feed-forward "
+            + "\(intermediateSize), vocabulary \(vocabSize)"
+    }
+
+    public func bind(_ scope: WeightScope) throws -> [NetworkEntry] {
+        [NetworkEntry(try Gemma2Model(self, scope))]
+    }
+}
+
 extension Gemma2Model: Network {
     /// Sizes that the caller chooses.
     private static let (batch, tokens) = ("batch", "tokens")
@@ -16,6 +40,34 @@ extension Gemma2Model: Network {
     }
 
     public var outputs: [String] { ["last_hidden_state"] }
+
+    /// As many tokens as SanaPipeline gives its text encoder for an empty instruction.
+    public func sizes(_ request: SizeRequest) -> NetworkSizes {
+        [Self.batch: request.batch ?? 1, Self.tokens: request.tokens ?? 300]
+    }
+
+    public func configured(
+        by contract: JSONValue, file: String
+    ) throws(BadDataError) -> any Network {
+        guard let value = contract["soft_cap"], value != .null else { return self }
+        guard let caps = value.bool else {
+            throw BadDataError(file: file, reason: "contract: soft_cap is not true or false")
+        }
+        var network = self
+        network.capsScores = caps
+        return network
+    }
+
+    /// transformers computes what is masked, and nobody uses it.
+    public func clearPadding(
+        _ values: FloatBuffer, ofOutput index: Int, _ inputs: NamedTensors
+    ) {
+        guard let mask = inputs[Gemma2Inputs.Name.attentionMask] else { return }
+        for row in 0..<mask.count where mask.values.pointer[row] == 0 {
+            (values.pointer + row * config.hiddenSize).update(
+                repeating: 0, count: config.hiddenSize)
+        }
+    }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         _ = try Gemma2Inputs(inputs, for: config)

@@ -31,28 +31,13 @@ public struct Gemma2Model: Sendable {
             // The head, which is the embedding again where it is stored at all.
             scope.ignore("lm_head.weight")
         }
-        embedTokens = try Gemma2Embedding(root["embed_tokens"], config)
+        embedTokens = try Gemma2Embedding(
+            root["embed_tokens"].holding(.tokenEmbedding, .embeddings), config)
         layers = try config.slides.enumerated().map { index, slides in
             try Gemma2DecoderLayer(root["layers"][index], config, slides: slides)
         }
         norm = try Gemma2RMSNorm(root["norm"], config)
         try scope.finish()
-    }
-
-    /// A network of a configuration without weights, for what shapes alone tell.
-    ///
-    /// - Throws: `BindingError` never, as nothing is bound.
-    public static func unbound(_ config: Gemma2Config) throws -> Gemma2Model {
-        try Gemma2Model(config, WeightScope(unbound: ""))
-    }
-
-    /// Checks names, types and shapes of `source` against `config` without reading values.
-    ///
-    /// - Throws: `BindingError`.
-    public static func check(
-        _ config: Gemma2Config, source: any TensorSource, label: String
-    ) throws {
-        _ = try Gemma2Model(config, WeightScope(source, label: label, readsValues: false))
     }
 
     /// The last hidden state of one text, `[1, tokens, hidden]`.

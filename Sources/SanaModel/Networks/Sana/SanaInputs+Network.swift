@@ -9,6 +9,8 @@ extension SanaInputs {
         static let encoderAttentionMask = "encoder_attention_mask"
         static let controlnetCond = "controlnet_cond"
         static let conditioningScale = "conditioning_scale"
+        /// diffusers takes it and never uses it.
+        static let attentionMask = "attention_mask"
 
         static func controlnetBlockSample(_ index: Int) -> String {
             "controlnet_block_samples.\(index)"
@@ -55,12 +57,23 @@ extension SanaConfig {
             InputSpec(
                 SanaInputs.Name.encoderAttentionMask, [.size("batch"), .size("caption_tokens")],
                 isRequired: false, mayBeInfinite: true, filling: .constant(1)),
+            InputSpec(
+                SanaInputs.Name.attentionMask, [.size("batch"), .size("tokens")],
+                isRequired: false, mayBeInfinite: true, filling: .absent),
+        ]
+    }
+
+    /// Sizes of a forward, the latent's by default those that the model was trained for.
+    func sizes(_ request: SizeRequest) -> NetworkSizes {
+        [
+            "batch": request.batch ?? 1, "height": request.height ?? sampleSize,
+            "width": request.width ?? sampleSize, "caption_tokens": request.tokens ?? 300,
         ]
     }
 }
 
 extension SanaTransformer2DModel: Network {
-    public var className: String { SanaConfig.ModelClass.transformer.rawValue }
+    public var className: String { NetworkClass.sanaTransformer2DModel.name }
 
     public var inputSpecs: [InputSpec] {
         var specs = config.commonInputs
@@ -82,6 +95,8 @@ extension SanaTransformer2DModel: Network {
     }
 
     public var outputs: [String] { ["sample"] }
+
+    public func sizes(_ request: SizeRequest) -> NetworkSizes { config.sizes(request) }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         try SanaInputs(inputs).check(for: config)

@@ -1,5 +1,15 @@
+extension NetworkClass {
+    static let sanaControlNetModel = NetworkClass(
+        SanaConfig.ModelClass.controlNet.rawValue, noun: "ControlNet", isMain: true,
+        marker: "controlnet_blocks.0.weight",
+        configuration: { json, file throws(BadDataError) in
+            try SanaConfig(values: json, file: file)
+        },
+        knowsKey: { SanaConfig.isKnown($0, of: .controlNet) }, likeness: SanaConfig.likeness)
+}
+
 extension SanaControlNetModel: Network {
-    public var className: String { SanaConfig.ModelClass.controlNet.rawValue }
+    public var className: String { NetworkClass.sanaControlNetModel.name }
 
     public var inputSpecs: [InputSpec] {
         config.commonInputs + [
@@ -15,6 +25,8 @@ extension SanaControlNetModel: Network {
     public var outputs: [String] {
         (0..<config.numLayers).map { SanaInputs.Name.controlnetBlockSample($0) }
     }
+
+    public func sizes(_ request: SizeRequest) -> NetworkSizes { config.sizes(request) }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         try SanaInputs(inputs).check(for: config)

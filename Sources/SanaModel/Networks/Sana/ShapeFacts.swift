@@ -84,7 +84,7 @@ public struct ShapeFacts: Sendable, Equatable {
     /// goes on with.
     public func nearest(
         to config: SanaConfig, json: JSONValue = .null
-    ) -> (model: ReleasedConfiguration, differences: [ReleasedConfiguration.Difference])? {
+    ) -> (model: ReleasedConfiguration, differences: [ConfigurationDifference])? {
         let ofSize = released.filter { $0.config.sampleSize == config.sampleSize }
         let sizeKeys = ofSize.isEmpty ? ["sample_size", "interpolation_scale"] : []
         let all = (ofSize.isEmpty ? released : ofSize).map { model in
@@ -99,41 +99,19 @@ public struct ShapeFacts: Sendable, Equatable {
 
     // MARK: Disagreements
 
-    /// A key of `config.json` that the shapes contradict.
-    public struct Disagreement: Sendable, Equatable {
-        public let key: String
-        /// As configured.
-        public let value: String
-        /// What the key should be.
-        public let expected: String
-        /// The tensor that says so.
-        public let tensor: String
-        /// Whether `config.json` has the key; otherwise `value` is diffusers' default.
-        public var isStated = true
-        /// What else would fit the shapes.
-        public var alternative: String?
-
-        public var reason: String {
-            (isStated ? "\(key) is \(value)" : "\(key) is absent, which makes it \(value)")
-                + ", and by the shape of \(tensor) it is \(expected)"
-                + (alternative.map { ", or else \($0)" } ?? "")
-        }
-        public var remedy: String { "set \"\(key)\": \(expected) in config.json" }
-    }
-
     /// Every key of `config` that the shapes contradict, in the order of diffusers' initialiser.
     ///
     /// - Parameter json: what `config` was read from, to tell keys that are absent.
     public func disagreements(
         with config: SanaConfig, json: JSONValue? = nil
-    ) -> [Disagreement] {
-        var list: [Disagreement] = []
+    ) -> [ConfigurationDisagreement] {
+        var list: [ConfigurationDisagreement] = []
         func compare<Value: Equatable>(
             _ key: String, _ value: Value, _ expected: Value?, _ tensor: String
         ) {
             guard let expected, expected != value else { return }
             list.append(
-                Disagreement(
+                ConfigurationDisagreement(
                     key: key, value: "\(value)", expected: "\(expected)", tensor: tensor,
                     isStated: json.map { $0[key] != nil } ?? true))
         }
@@ -192,7 +170,7 @@ public struct ShapeFacts: Sendable, Equatable {
     private static func heads(
         _ heads: (key: String, value: Int), _ dimension: (key: String, value: Int), width: Int?,
         _ tensor: String, _ json: JSONValue?
-    ) -> [Disagreement] {
+    ) -> [ConfigurationDisagreement] {
         guard let width, heads.value * dimension.value != width else { return [] }
         func other(_ value: Int) -> Int? {
             value > 0 && width % value == 0 ? width / value : nil
@@ -211,7 +189,7 @@ public struct ShapeFacts: Sendable, Equatable {
         let (wrong, right) = blamesDimension ? (dimension, newDimension) : (heads, newHeads)
         let (second, its) = blamesDimension ? (heads, newHeads) : (dimension, newDimension)
         return [
-            Disagreement(
+            ConfigurationDisagreement(
                 key: wrong.key, value: "\(wrong.value)",
                 expected: right.map(String.init)
                     ?? "such that heads × head dimension is \(width)",

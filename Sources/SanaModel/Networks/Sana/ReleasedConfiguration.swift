@@ -48,21 +48,12 @@ public struct ReleasedConfiguration: Sendable {
     /// `config.json` with every key of the class.
     public var json: JSONValue { config.json }
 
-    /// A key that another configuration has another value of.
-    public struct Difference: Sendable, Equatable {
-        public let key: String
-        /// The other configuration's.
-        public let value: String
-        /// The released one's.
-        public let released: String
-    }
-
     /// Every key of the class whose value in `config` is not the released one, in alphabetical
     /// order.
     ///
     /// - Parameter json: what `config` was read from, for keys that it does not keep.
-    public func differences(from config: SanaConfig, json: JSONValue) -> [Difference] {
-        var list: [Difference] = []
+    public func differences(from config: SanaConfig, json: JSONValue) -> [ConfigurationDifference] {
+        var list: [ConfigurationDifference] = []
         for member in self.json.members ?? [] {
             var value = config.json[member.key] ?? .null
             if member.key == SanaConfig.dropoutKey, let own = json[member.key] {
@@ -71,7 +62,7 @@ public struct ReleasedConfiguration: Sendable {
             }
             guard value != member.value else { continue }
             list.append(
-                Difference(
+                ConfigurationDifference(
                     key: member.key, value: value.text(), released: member.value.text()))
         }
         return list

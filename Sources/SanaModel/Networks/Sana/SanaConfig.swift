@@ -49,20 +49,10 @@ public struct SanaConfig: Sendable, Equatable {
 
     /// Reads `config.json`.
     ///
-    /// - Parameter shapes: what the tensors say, for naming the key at fault where they contradict
-    ///   it.
-    /// - Throws: `BadDataError` for a value of the wrong type, out of range, of a kind that
-    ///   diffusers' class cannot run, or that the shapes contradict.
-    public init(
-        json: JSONValue, file: String, shapes: ShapeFacts? = nil
-    ) throws(BadDataError) {
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or of a kind that
+    ///   diffusers' class cannot run.
+    public init(json: JSONValue, file: String) throws(BadDataError) {
         try self.init(values: json, file: file)
-        if let wrong = shapes?.disagreements(with: self, json: json), let first = wrong.first {
-            let others = wrong.dropFirst().map(\.reason)
-            throw BadDataError(
-                file: file, reason: ([first.reason] + others).joined(separator: "; "),
-                remedy: first.remedy)
-        }
         try check(json, file: file)
     }
 
