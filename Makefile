@@ -1,6 +1,8 @@
 # make demo      set up everything and run the main job on the bundled checkpoint
 # make test      set up everything and run the tests
 # make install   build and install the binary, shell completions and what manual pages there are below PREFIX
+# make test-fast build and pass the suites that start no process and read no large file
+# make coverage  measure which lines the tests run, into .build/coverage
 # make lint      check the code's format
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
@@ -20,7 +22,7 @@ ROUNDS ?= 3
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
-.PHONY: demo test install manual lint docs docs-test fuzz mutations bench interop setup build clean
+.PHONY: demo test test-fast coverage install manual manual-pages lint docs docs-test fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -39,6 +41,14 @@ demo: build
 test: setup
 	$(SWIFT) build --build-tests
 	@.ci/run-tests $(SWIFT) test --skip-build
+
+test-fast: setup
+	$(SWIFT) build --build-tests
+	@.ci/run-tests $(SWIFT) test --skip-build --filter "$$(scripts/fast_tests.sh)"
+
+coverage: setup
+	$(SWIFT) test --enable-code-coverage --scratch-path .build/coverage
+	scripts/coverage.sh .build/coverage
 
 build: setup
 	$(SWIFT) build -c release --product sana-tools
@@ -79,7 +89,9 @@ define ASCII
 endef
 export ASCII
 
-manual: build
+manual: build manual-pages
+
+manual-pages:
 	$(SWIFT) build --product generate-manual
 	rm -rf .build/manual
 	mkdir -p .build/manual
