@@ -142,6 +142,7 @@ interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --requirement fixtures/requirements.txt
 	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop.py --binary $(BINARY)
+	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_networks.py --binary $(BINARY)
 
 clean:
 	rm -rf .build reports/archives reports/sana-tools.sqlite*

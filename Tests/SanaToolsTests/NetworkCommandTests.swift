@@ -172,4 +172,73 @@ struct NetworkCommandTests {
         #expect(outcome.code == 65)
         #expect(outcome.talk.contains("former name of AutoencoderDC"))
     }
+
+    /// A repository of a transformer, an autoencoder and a text encoder.
+    private func makeRepository() throws {
+        let manager = FileManager.default
+        try manager.createDirectory(
+            atPath: program.folder("repo"), withIntermediateDirectories: false)
+        for (name, fixture) in [
+            ("transformer", "sana-digits/transformer"), ("vae", "dcae/sana"),
+            ("text_encoder", "gemma/wide"),
+        ] {
+            try manager.copyItem(
+                atPath: Fixtures.path + "/" + fixture, toPath: program.folder("repo/" + name))
+        }
+        let index =
+            #"{"_class_name": "SanaPipeline", "transformer": ["diffusers", "SanaTransformer2DModel"], "#
+            + #""vae": ["diffusers", "AutoencoderDC"], "text_encoder": ["transformers", "Gemma2Model"]}"#
+        try program.folder.write("repo/model_index.json", Array(index.utf8))
+    }
+
+    @Test("components of a repository become int8 by their own plans")
+    func components() throws {
+        try makeRepository()
+        let plan = try program.run(
+            "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=int8",
+            "--component", "text_encoder=int8", "--dry-run")
+        #expect(plan.code == 0, "\(plan.talk)")
+        let outcome = try program.run(
+            "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=int8",
+            "--component", "text_encoder=int8", "--container", "safetensors")
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        for (component, golden) in [
+            ("vae", "dcae/sana/decode"), ("vae", "dcae/sana/encode"),
+            ("text_encoder", "gemma/wide/golden"),
+        ] {
+            let source = try program.run(
+                "verify", "repo", "--subfolder", component, "--reference",
+                "fixtures/\(golden).safetensors", "--tolerance", "2e-6", "--no-record")
+            #expect(source.code == 0, "\(source.talk)")
+            let converted = try program.run(
+                "verify", "new", "--subfolder", component, "--reference",
+                "fixtures/\(golden).safetensors", "--tolerance", "1e-2", "--allow-stale",
+                "--no-record")
+            #expect(converted.code == 0, "\(converted.talk)")
+            let config = try JSONFile.read(program.folder("new/\(component)/config.json"))
+            #expect(config["quantization_config"]?["weights_dtype"]?.string == "int8")
+        }
+        #expect(
+            try program.run("inspect", "new", "--subfolder", "vae", "--format", "json").code == 0)
+    }
+
+    private static let python = Python.having("diffusers, transformers")
+
+    @Test(
+        "captured goldens are met", .enabled(if: python != nil, "diffusers and transformers"),
+        arguments: [
+            ["fixtures/dcae/sana", "--latent", "4x5", "--batch", "2"],
+            ["fixtures/dcae/sana", "--entry", "encode", "--latent", "3x4", "--detail", "full"],
+            ["fixtures/gemma/wide", "--tokens", "5"],
+        ])
+    func capture(_ arguments: [String]) throws {
+        let captured = try program.run(
+            ["capture"] + arguments
+                + ["--output", "g.safetensors", "--python", try #require(Self.python)])
+        #expect(captured.code == 0, "\(captured.talk)")
+        let verified = try program.run(
+            "verify", arguments[0], "--reference", "g.safetensors", "--tolerance", "2e-6",
+            "--no-record")
+        #expect(verified.code == 0, "\(verified.output)")
+    }
 }

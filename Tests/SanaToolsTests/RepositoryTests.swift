@@ -143,7 +143,7 @@ struct RepositoryTests {
         for (arguments, code) in [
             (["--output", "repo"], 64), (["--output", "repo/new"], 64),
             (["--output", "new", "--component", "nobody=fp16"], 64),
-            (["--output", "new", "--component", "vae=int8"], 64),
+            (["--output", "new", "--component", "vae=int4"], 64),
             (["--output", "new", "--component", "safety_checker=link"], 64),
             (["--output", "new", "--component", "tokenizer=fp16"], 65),
             (["--output", "new.safetensors.zst", "--components", "copy"], 64),

@@ -148,7 +148,8 @@ public struct WeightScope {
     ) {
         binding.expected.append(
             ExpectedTensor(
-                name: self[name].path, shape: shape, role: role, part: part, module: module))
+                name: prefix + self[name].path, shape: shape, role: role, part: part,
+                module: module))
     }
 
     private func claim(_ name: String, shape: [Int], types: [DType]) -> TensorInfo? {

@@ -58,6 +58,14 @@ extension NetworkConfiguration {
 
     /// The tensors that the configuration calls for.
     public var expectedTensors: ExpectedTensors { (try? unbound().tensors) ?? .none }
+
+    /// The same by the names that `source` has for them, whatever it lacks.
+    public func expectedTensors(in source: any TensorSource) -> ExpectedTensors {
+        let scope = WeightScope(source, label: "", readsValues: false)
+        // What it lacks is for binding to tell.
+        _ = try? bind(scope)
+        return scope.expected
+    }
 }
 
 /// One of the forwards of a class, as `encode` and `decode` of an autoencoder.

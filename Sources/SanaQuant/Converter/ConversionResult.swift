@@ -30,7 +30,9 @@ public struct ConversionSource: Sendable {
         let network = try NetworkClass.configuration(
             checkpoint.configJSON, file: checkpoint.path, source: checkpoint.source,
             comparesShapes: false)
-        (expected, weightsStem) = (network.expectedTensors, network.networkClass.weightsStem)
+        (expected, weightsStem) = (
+            network.expectedTensors(in: checkpoint.source), network.networkClass.weightsStem
+        )
         adapters = checkpoint.adapters
     }
 

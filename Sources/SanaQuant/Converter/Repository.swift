@@ -229,6 +229,7 @@ public struct RepositoryConverter {
         let (source, folder) = (repository.path.appendingPath(name), output.appendingPath(name))
         let names = try source.folderEntries()
         let options = options(ofComponentAs: target)
+        if target == .int8 { return try stage(network: source, to: folder, names, options) }
         var (conversions, files): ([StagedConversion], [OutputFile]) = ([], [])
         var sizeByFile: [String: Int] = [:]
         var isUniform = true
@@ -260,6 +261,25 @@ public struct RepositoryConverter {
         return (conversions, files)
     }
 
+    /// Converts the weights of a component by its network's own plan and copies its other files.
+    private func stage(
+        network source: String, to folder: String, _ names: [String],
+        _ options: Converter.Options
+    ) throws -> (conversions: [StagedConversion], files: [OutputFile]) {
+        let conversion = try Converter.stage(
+            ConversionSource(Checkpoint.open(source)), to: .folder(folder), options: options,
+            workers: workers)
+        let files = try names.filter {
+            $0 != "config.json" && !$0.hasSuffix(".safetensors")
+                && !$0.contains(".safetensors.index")
+        }.map { name in
+            let path = source.appendingPath(name)
+            guard !path.isFolder else { throw RepositoryError(path, .folderInComponent) }
+            return try stage(copyOf: path, to: folder.appendingPath(name))
+        }
+        return ([conversion], files)
+    }
+
     /// How the files of another component are converted.
     private func options(ofComponentAs target: ConversionTarget) -> Converter.Options {
         var options = self.options
@@ -286,10 +306,9 @@ public struct RepositoryConverter {
             case .link, .skip: break
             case .copy: plan.bytesAfter = plan.bytesBefore
             case .convert(let target):
-                plan.plans = try sources.filter { $0.hasSuffix(".safetensors") }.map {
+                plan.plans = try conversionSources(of: name, sources, target).map {
                     try Converter.plan(
-                        for: ConversionSource(SafetensorsFile(path: $0)),
-                        options: options(ofComponentAs: target), countsRounding: true,
+                        for: $0, options: options(ofComponentAs: target), countsRounding: true,
                         workers: workers)
                 }
                 plan.bytesAfter = plan.plans.reduce(plan.bytesBefore) {
@@ -297,6 +316,19 @@ public struct RepositoryConverter {
                 }
             }
             return plan
+        }
+    }
+
+    /// What is converted of a component: its network for int8, which needs to know roles, else each of
+    /// its files.
+    private func conversionSources(
+        of name: String, _ files: [String], _ target: ConversionTarget
+    ) throws -> [ConversionSource] {
+        guard target != .int8 else {
+            return [try ConversionSource(Checkpoint.open(repository.path.appendingPath(name)))]
+        }
+        return try files.filter { $0.hasSuffix(".safetensors") }.map {
+            try ConversionSource(SafetensorsFile(path: $0))
         }
     }
 

@@ -423,6 +423,8 @@ class Recorder:
         self.outputs: dict[str, list[torch.Tensor]] = {}
         # Each call of these counts as an output: a ControlNet embeds its latent, then its condition.
         self.repeated = {"patch_embed", "patch_embed.proj"} if is_controlnet(full_config(model)) else set()
+        # Attention returns its scores, too, where it has them.
+        self.takes_first = type(model).__name__ == TEXT_ENCODER
         self.calls: Counter[str] = Counter()
         self.tuples: set[str] = set()
         for path in paths:
@@ -433,6 +435,8 @@ class Recorder:
 
         def record(_module: torch.nn.Module, _args: Any, output: Any) -> None:
             self.calls[path] += 1
+            if self.takes_first and isinstance(output, tuple):
+                output = output[0]
             if isinstance(output, tuple):
                 self.tuples.add(path)
             parts = output if isinstance(output, tuple) else (output,)
@@ -785,7 +789,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     metadata = {"format": kind, "version": version, "contract": compact_json(contract)}
     replace_file(output, golden_chunks(tensors, metadata))
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
-    return {"output": str(output), "activations": recorded, "producer": producer, "blind": contract.get("blind", [])}
+    return {"output": str(output), "activations": recorded, "producer": contract["producer"], "blind": contract.get("blind", [])}
 
 
 def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:

@@ -173,12 +173,13 @@ struct CaptureCommand: TalkingCommand {
         }
     }
 
-    /// What the script is told of the network, as far as config.json can be read; the script tells of
-    /// what is wrong with it.
+    /// What the script is told of a network other than the main ones, which it knows by itself, as far
+    /// as config.json can be read; the script tells of what is wrong with it.
     private func capturePlan(_ folder: String) throws -> CapturePlan? {
         let file = folder.appendingPath("config.json")
         guard let json = try? JSONFile.read(file),
-            let config = try? NetworkClass.configuration(json, file: file)
+            let config = try? NetworkClass.configuration(json, file: file),
+            !config.networkClass.isMain || entry != nil
         else { return nil }
         return try CapturePlan(
             config, entry: entry,

@@ -297,9 +297,9 @@ struct ConvertCommand: TalkingCommand {
             let treatment =
                 parts.last.flatMap(OtherComponents.init(rawValue:))?.treatment
                 ?? parts.last.flatMap(ConversionTarget.init(rawValue:)).map { .convert($0) }
-            guard parts.count == 2, let treatment, treatment != .convert(.int8) else {
+            guard parts.count == 2, let treatment else {
                 throw UsageError(
-                    "--component \(text.printable) is not NAME=fp16|bf16|fp32|link|copy|skip",
+                    "--component \(text.printable) is not NAME=int8|fp16|bf16|fp32|link|copy|skip",
                     remedy: "for example --component vae=bf16")
             }
             exceptions[parts[0]] = treatment

@@ -7,7 +7,7 @@ struct Inspector {
     private let options: Inspection.Options
     private var problems: [Problem] = []
     /// The tensors that the configuration calls for.
-    private var expected: ExpectedTensors { config?.expectedTensors ?? .none }
+    private var expected: ExpectedTensors { config?.expectedTensors(in: source) ?? .none }
     private var components: [RepositoryLint.Component] = []
     private var files: [Inspection.File] = []
     private var variants: [String] = []

@@ -144,7 +144,8 @@ struct OpenedModel: Sendable {
             tensorHashes: Dictionary(
                 tensors.map { ($0.info.name, $0.digest.hexadecimal) }
             ) { first, _ in first },
-            int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name))
+            int8Tensors: source.tensors.filter { $0.dtype == .i8 }.map(\.name),
+            expected: config.expectedTensors(in: source))
     }
 }
 
@@ -173,6 +174,8 @@ struct LoadedModel: Sendable {
     let tensorHashes: [String: String]
     /// Names of the int8 tensors.
     let int8Tensors: [String]
+    /// The tensors that the configuration calls for, by their names in the checkpoint.
+    let expected: ExpectedTensors
     /// Stored tensors that are not what the source's weights become; see `SourceComparison`.
     private(set) var deviations: [SourceComparison.Deviation] = []
 

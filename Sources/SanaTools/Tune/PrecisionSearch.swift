@@ -66,7 +66,8 @@ struct PrecisionSearch {
 
     /// Weights that `convert --dtype int8` takes by itself.
     private static func builtIn(_ model: OpenedModel) -> [String] {
-        let rules = ConversionRule.builtIn(for: .int8, model.config.expectedTensors)
+        let rules = ConversionRule.builtIn(
+            for: .int8, model.config.expectedTensors(in: model.source))
         return model.source.tensors.filter { tensor in
             rules.first { $0.matches(tensor) }?.conversion == .int8PerChannel
         }.map(\.name)

@@ -17,7 +17,7 @@ enum GoldenBlindness {
         let operations = graph.operations
         // An autoencoder's encoder takes no part in decoding.
         let roots = Set(graph.modules.map { root(of: $0.path) })
-        let expected = model.config.expectedTensors
+        let expected = model.config.expectedTensors(in: model.source)
         let names = model.source.tensors.filter { tensor in
             tensor.dtype.isFloatWeight
                 && expected[tensor.name].map { roots.contains(root(of: $0.module)) } ?? true

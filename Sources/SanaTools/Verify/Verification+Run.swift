@@ -65,7 +65,7 @@ extension Verification {
         case .success(let chosen): isolation = chosen
         case .failure(let reason): (isolation, result.isolationRefused) = (nil, reason.text)
         }
-        let tensors = model.config.expectedTensors
+        let tensors = model.expected
         let probe = VerifyProbe(
             golden: golden, network: network,
             inputs: LayerInputs(graph, tensors, captured: golden.listed.map(\.name)),
