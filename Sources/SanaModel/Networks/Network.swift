@@ -33,6 +33,10 @@ public protocol Network: Sendable {
     /// - Parameter values: in the shape that the output has with `inputs`.
     func clearPadding(_ values: FloatBuffer, ofOutput index: Int, _ inputs: NamedTensors)
 
+    /// Those of `weights` that no output depends on with `inputs`, as far as that is known without
+    /// running the network.
+    func hidden(_ weights: [String], by inputs: NamedTensors) -> [String]
+
     /// One forward.
     ///
     /// - Parameter inputs: by the names of `inputSpecs`, shapes as in diffusers.
@@ -128,6 +132,8 @@ extension Network {
     ) throws(BadDataError) -> any Network { self }
 
     public var capturesModules: Bool { true }
+
+    public func hidden(_ weights: [String], by inputs: NamedTensors) -> [String] { [] }
 
     public func clearPadding(
         _ values: FloatBuffer, ofOutput index: Int, _ inputs: NamedTensors

@@ -75,10 +75,16 @@ struct Series: HistoryRow, Hashable {
             return String(parts[place - 1].dropFirst("models--".count)).replacing("--", with: "/")
         }
         let common = { (part: String) in
-            ["transformer", "controlnet", "."].contains(part) || part.hasPrefix(WeightFiles.stem)
+            commonFolders.contains(part) || part.hasPrefix(WeightFiles.stem)
+                || part.hasPrefix(WeightFiles.transformersStem + ".safetensors")
         }
         return parts.last { !common($0) } ?? path
     }
+
+    /// Folders that every repository has.
+    private static let commonFolders: Set = [
+        "transformer", "controlnet", "vae", "text_encoder", ".",
+    ]
 
     /// The key of its row, which is made where it is absent.
     func findOrInsert(_ db: Database) throws -> Int64 {

@@ -245,6 +245,15 @@ struct Inspector {
             $0.dtype.isFloatWeight && !kept.contains($0.dtype.rawValue)
         }
         let counts = Dictionary(grouping: floats, by: \.dtype.rawValue).mapValues(\.count)
+        if let variant, ["fp16", "bf16"].contains(variant),
+            2 * counts["F32", default: 0] > floats.count
+        {
+            problems.append(
+                Problem(
+                    .variantType, files.first?.name ?? "",
+                    "the variant is \(variant), and \(counts["F32", default: 0]) of "
+                        + "\(floats.count) tensors are F32"))
+        }
         guard counts.count > 1 else { return }
         let list = counts.sorted { ($0.value, $0.key) > ($1.value, $1.key) }
         let rare = floats.first { $0.dtype.rawValue == list.last?.key }

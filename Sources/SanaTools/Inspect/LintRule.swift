@@ -50,6 +50,7 @@ enum LintRule: String, CaseIterable, Sendable {
     case tensorUnexpected = "tensor-unexpected"
     case tensorMisshapen = "tensor-misshapen"
     case dtypeMixed = "dtype-mixed"
+    case variantType = "variant-type"
     case valueNaN = "value-nan"
     case valueInfinite = "value-infinite"
     case valueSubnormal = "value-subnormal"
@@ -245,6 +246,9 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .dtypeMixed, .warning, "float weights of several types",
             "convert all of them to one type, unless a few are kept on purpose"),
+        Entry(
+            .variantType, .warning, "a variant named after a 16-bit type holds F32",
+            "convert it to that type, or save it without the variant"),
     ]
 
     private static let valueRules = [

@@ -98,10 +98,10 @@ final class ProfileProbe: LayerProbe {
     func overhead(ofForward nanoseconds: Double) -> Double {
         let passes = spans.first.map { first in spans.count { $0.path == first.path } } ?? 1
         let twin = ProfileProbe(workers)
-        for _ in 0..<Self.depthWithCPU { twin.begin("transformer_blocks.0") }
+        for _ in 0..<Self.depthWithCPU { twin.begin("blocks.0") }
         let module = Self.cost {
-            twin.begin("transformer_blocks.0.attn1.to_q")
-            twin.end("transformer_blocks.0.attn1.to_q", [])
+            twin.begin("blocks.0.attention.to_q")
+            twin.end("blocks.0.attention.to_q", [])
         }
         let reading = Self.cost { twin.latest.cpu = workers.cpuNanoseconds }
         let total = Double(spans.count) * module + Double(readings) * reading

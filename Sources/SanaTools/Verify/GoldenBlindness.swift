@@ -4,8 +4,8 @@ import SanaModel
 enum GoldenBlindness {
     /// Names of the weights of `model` that no output depends on with the golden's inputs.
     ///
-    /// Where a forward for each tensor takes too long, only what a mask of a single caption token
-    /// hides is told: attention over one token is 1 whatever its queries and keys.
+    /// Where a forward for each tensor takes too long, only what the network knows of its inputs is
+    /// told.
     ///
     /// - Throws: errors of reading weights, or of a forward.
     static func find(
@@ -24,10 +24,7 @@ enum GoldenBlindness {
         }.map(\.name)
         let (total, overflows) = operations.multipliedReportingOverflow(by: names.count)
         guard !overflows, total <= affordableOperations else {
-            return showsOneToken(inputs)
-                ? names.filter { name in
-                    [".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_"].contains { name.contains($0) }
-                } : []
+            return network.hidden(names, by: inputs)
         }
         let source = try model.source.resident(using: workers)
         let reference = try network.forward(inputs, ForwardContext(workers: workers))
@@ -49,20 +46,6 @@ enum GoldenBlindness {
 
     /// Operations of all forwards that are still a matter of seconds.
     private static let affordableOperations = 5 * Verification.Options.isolatedOperations
-
-    /// Whether every sample has just one caption token that attention can reach.
-    private static func showsOneToken(_ inputs: NamedTensors) -> Bool {
-        guard let captions = inputs["encoder_hidden_states"] else { return false }
-        let tokens = captions.shape[1]
-        guard let mask = inputs["encoder_attention_mask"] else { return tokens == 1 }
-        let isBias = mask.shape.count == 3
-        return stride(from: 0, to: mask.count, by: max(tokens, 1)).allSatisfy { start in
-            (start..<min(start + tokens, mask.count)).count {
-                let value = mask.values.pointer[$0]
-                return isBias ? value > -100 : value > 0
-            } == 1
-        }
-    }
 }
 
 /// A source one of whose tensors has other values.

@@ -183,12 +183,16 @@ enum LintCases {
             rule: .nameForeign, location: "transformer/model.safetensors", also: [.weightsAbsent]
         ) { try $0.move(weights, "transformer/model.safetensors") },
         .init(
+            rule: .variantType, location: "diffusion_pytorch_model.fp16.safetensors",
+            words: "the variant is fp16", also: [.variantOnly, .variantMixed]
+        ) { try $0.move(weights, stem + ".fp16.safetensors") },
+        .init(
             rule: .variantOnly, location: "transformer/", words: "variant=\"fp16\"",
-            also: [.variantMixed]
+            also: [.variantMixed, .variantType]
         ) { try $0.move(weights, stem + ".fp16.safetensors") },
         .init(
             rule: .variantMixed, location: "model_index.json", words: "transformer has fp16",
-            also: [.variantOnly]
+            also: [.variantOnly, .variantType]
         ) { try $0.move(weights, stem + ".fp16.safetensors") },
         .init(rule: .variantMixed, fixture: "sharded", location: index) { repository in
             let renamed = "diffusion_pytorch_model.fp16-00002-of-00005.safetensors"

@@ -41,6 +41,29 @@ extension SanaInputs {
     }
 }
 
+extension SanaInputs {
+    /// Attention over a single caption token is 1 whatever its queries and keys.
+    static func hidden(_ weights: [String], by inputs: NamedTensors) -> [String] {
+        guard showsOneToken(inputs) else { return [] }
+        return weights.filter { name in
+            [".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_"].contains { name.contains($0) }
+        }
+    }
+
+    /// Whether every sample has just one caption token that attention can reach.
+    private static func showsOneToken(_ inputs: NamedTensors) -> Bool {
+        guard let tokens = inputs[Name.encoderHiddenStates]?.shape[1] else { return false }
+        guard let mask = inputs[Name.encoderAttentionMask] else { return tokens == 1 }
+        let isBias = mask.shape.count == 3
+        return stride(from: 0, to: mask.count, by: max(tokens, 1)).allSatisfy { start in
+            (start..<min(start + tokens, mask.count)).count {
+                let value = mask.values.pointer[$0]
+                return isBias ? value > -100 : value > 0
+            } == 1
+        }
+    }
+}
+
 extension SanaConfig {
     /// What both of Sana's networks take.
     var commonInputs: [InputSpec] {
@@ -97,6 +120,10 @@ extension SanaTransformer2DModel: Network {
     public var outputs: [String] { ["sample"] }
 
     public func sizes(_ request: SizeRequest) -> NetworkSizes { config.sizes(request) }
+
+    public func hidden(_ weights: [String], by inputs: NamedTensors) -> [String] {
+        SanaInputs.hidden(weights, by: inputs)
+    }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         try SanaInputs(inputs).check(for: config)

@@ -28,6 +28,10 @@ extension SanaControlNetModel: Network {
 
     public func sizes(_ request: SizeRequest) -> NetworkSizes { config.sizes(request) }
 
+    public func hidden(_ weights: [String], by inputs: NamedTensors) -> [String] {
+        SanaInputs.hidden(weights, by: inputs)
+    }
+
     public func check(_ inputs: NamedTensors) throws(InputError) {
         try SanaInputs(inputs).check(for: config)
     }

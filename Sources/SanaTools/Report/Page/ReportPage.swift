@@ -157,9 +157,7 @@ struct ReportPage {
         let timed = Dictionary(latencies.map { ($0.path, $0.medianNs) }) { first, _ in first }
         var seen = Set<String>()
         let paths = (latencies + errors).map(\.path).filter { path in
-            let depth = path.split(separator: ".").count
-            let isShown = path.hasPrefix("transformer_blocks.") ? depth <= 3 : depth <= 2
-            return isShown && path != Profile.totalPath && seen.insert(path).inserted
+            ModuleLevel(path: path) != .inner && path != Profile.totalPath && seen.insert(path).inserted
         }
         let run = (verification ?? profile)?.run
         let name = run.map { "\($0.run.modelPath.lastPathComponent), \($0.joined.dtype)" } ?? ""
