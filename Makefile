@@ -29,6 +29,14 @@ demo: build
 	$(BINARY) verify --tolerance 1e-3 --summary
 	$(BINARY) verify fixtures/sana-digits reports/archives/*.zst --tolerance 1e-3 --summary --pictures reports/samples.png \
 	    --trajectory fixtures/trajectories/sana-digits-dpm-20.safetensors
+	$(BINARY) convert fixtures/sana-pictures --dtype fp16 --output reports/pictures-fp16 --force
+	$(BINARY) convert fixtures/sana-pictures --dtype int8 --output reports/pictures-int8 --force
+	for model in fixtures/sana-pictures reports/pictures-fp16 reports/pictures-int8; do \
+	    $(BINARY) sample $$model --prompt "a red seven on blue" --guidance-scale 3 --seed 11 --force \
+	        --output reports/$$(basename $$model).png || exit; \
+	done
+	$(BINARY) sample reports/pictures-int8 --prompt "a red seven on blue" --guidance-scale 3 --seed 11 --force \
+	    --compute int8 --output reports/pictures-w8a8.png
 	$(BINARY) profile
 	$(BINARY) history list
 	@$(BINARY) verify --tolerance 1e-3 --no-record --format markdown > reports/verify.md
@@ -36,6 +44,7 @@ demo: build
 	@echo
 	@echo "sana-digits was converted to fp16 and int8, verified layer by layer against diffusers and profiled."
 	@echo "Reports:  reports/verify.md  reports/profile.md  reports/samples.png"
+	@echo "Pictures: reports/sana-pictures.png  reports/pictures-fp16.png  reports/pictures-int8.png  reports/pictures-w8a8.png"
 	@echo "Archives: reports/archives   History: reports/sana-tools.sqlite"
 
 test: setup

@@ -38,6 +38,7 @@ let package = Package(
     ],
     targets: [
         .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
         .target(name: "COpenBLAS", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
@@ -60,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaQuant", "SanaModel", "CSignalCleanup", "CSQLiteGuard",
+                "SanaQuant", "SanaModel", "CPNG", "CSignalCleanup", "CSQLiteGuard",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),
@@ -68,6 +69,7 @@ let package = Package(
             ],
             resources: [
                 .embedInCode("Capture/capture.py"),
+                .embedInCode("Capture/capture_pipeline.py"),
                 .embedInCode("Report/Page/report.mustache"),
             ],
             swiftSettings: swiftSettings),

@@ -26,6 +26,7 @@ struct SanaToolsCommand: ParsableCommand {
               sana-tools verify archives/repo-int8.safetensors.zst --reference golden.safetensors
               sana-tools profile path/to/repo --size 1024
               sana-tools diff path/to/repo archives/repo-int8.safetensors.zst --tolerance 2e-2
+              sana-tools sample path/to/repo --prompt "a cat" --output cat.png
               sana-tools history list
 
             EXIT CODES
@@ -37,7 +38,7 @@ struct SanaToolsCommand: ParsableCommand {
             InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
             HistoryCommand.self,
-            CaptureCommand.self, TokenizeCommand.self, KernelsCommand.self,
+            CaptureCommand.self, SampleCommand.self, TokenizeCommand.self, KernelsCommand.self,
         ])
 }
 

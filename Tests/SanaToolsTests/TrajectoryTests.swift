@@ -167,19 +167,28 @@ struct TrajectoryTests {
 
     // MARK: Pictures
 
-    @Test func pngHoldsItsPixels() {
-        var image = PNGImage(width: 300, height: 260, channels: 1, fill: 7)
-        image.pixels[0] = 255
-        let file = image.file
-        #expect(file.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
-        // 260 lines of 301 bytes go into two stored blocks.
-        let content = 260 * 301
-        #expect(file.count == 8 + 25 + 12 + 2 + 2 * 5 + content + 4 + 12)
-        #expect(Array(file[16..<24]) == [0, 0, 1, 44, 0, 0, 1, 4])
-        #expect(Array(file[33 + 8..<33 + 15]) == [0x78, 0x01, 0, 0xFF, 0xFF, 0, 0])
-        #expect(Array(file[48..<51]) == [0, 255, 7])
-        // What every PNG ends with: an empty IEND and its published CRC.
-        #expect(Array(file.suffix(8)) == Array("IEND".utf8) + [0xAE, 0x42, 0x60, 0x82])
+    @Test func pngHoldsItsPixelsAndTexts() throws {
+        let folder = try TemporaryFolder()
+        for channels in [1, 3] {
+            var image = PNGImage(width: 300, height: 260, channels: channels, fill: 7)
+            image.pixels[channels] = 255
+            image.texts = [("prompt", "a cat, “ein Käse”"), ("other", "")]
+            let file = try image.file()
+            #expect(file.prefix(8) == [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A])
+            #expect(Array(file[16..<24]) == [0, 0, 1, 44, 0, 0, 1, 4])
+            // What every PNG ends with: an empty IEND and its published CRC.
+            #expect(Array(file.suffix(8)) == Array("IEND".utf8) + [0xAE, 0x42, 0x60, 0x82])
+            #expect(PNGImage.text("prompt", in: file) == "a cat, “ein Käse”")
+            #expect(PNGImage.text("other", in: file) == "")
+            #expect(PNGImage.text("absent", in: file) == nil)
+            let path = folder.path + "/\(channels).png"
+            try Data(file).write(to: URL(fileURLWithPath: path))
+            let picture = try PNGFile.read(path)
+            #expect(picture.width == 300)
+            #expect(picture.height == 260)
+            let expected = channels == 3 ? image.pixels : image.pixels.flatMap { [$0, $0, $0] }
+            #expect(picture.pixels == expected)
+        }
     }
 
     @Test func sheetHasARowForEachSourceAndAColumnForEachPicture() throws {
@@ -199,7 +208,7 @@ struct TrajectoryTests {
         #expect(pixel(0, 0) == 0 && pixel(11, 11) == 0 && pixel(12, 0) == 128)
         #expect(pixel(48, 0) == 255 && pixel(50, 0) == 255 && pixel(62, 0) == 0)
         #expect(pixel(0, 50) == 0)
-        #expect(ContactSheet.captions(inPNG: image.file) == sheet.captions)
+        #expect(try ContactSheet.captions(inPNG: image.file()) == sheet.captions)
         // A wider, coloured row: grey ones get three channels, all get its width.
         sheet.add(.init(source: "c", trajectory: "u"), DenseTensor(shape: [3, 3, 4, 4]))
         let coloured = sheet.image

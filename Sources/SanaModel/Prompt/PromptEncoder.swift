@@ -26,8 +26,12 @@ public struct PromptEmbeds: Sendable {
     public let embeds: DenseTensor
     /// `[prompts, maxSequenceLength]`, 1 for a token.
     public let mask: DenseTensor
-    /// What the text encoder read for each.
+    /// What the text encoder read for each; empty where nobody tells.
     public let tokens: [PromptTokens]
+
+    public init(embeds: DenseTensor, mask: DenseTensor, tokens: [PromptTokens] = []) {
+        (self.embeds, self.mask, self.tokens) = (embeds, mask, tokens)
+    }
 
     /// The same for several images of each prompt, those of one prompt next to each other.
     ///

@@ -1,5 +1,5 @@
-/// The denoising loop of diffusers' `SanaPipeline`: from a latent and prompt embeddings to a
-/// latent without noise.
+/// The denoising loop of diffusers' `SanaPipeline` and `SanaControlNetPipeline`: from a latent and
+/// prompt embeddings to a latent without noise.
 public struct SanaSampler: Sendable {
     /// What the loop starts from, shapes as in diffusers.
     public struct Inputs: Sendable {
@@ -26,8 +26,22 @@ public struct SanaSampler: Sendable {
         }
     }
 
+    /// A ControlNet beside the transformer.
+    public struct Control: Sendable {
+        let model: SanaControlNetModel
+        /// Latent of the picture that it reads, `[B, C, H, W]`.
+        let condition: DenseTensor
+        let scale: Float
+
+        public init(model: SanaControlNetModel, condition: DenseTensor, scale: Float) {
+            (self.model, self.condition, self.scale) = (model, condition, scale)
+        }
+    }
+
     private let transformer: SanaTransformer2DModel
     private let guidanceScale: Float
+    /// As in diffusers, with one the timestep goes without the configuration's `timestep_scale`.
+    public var control: Control?
 
     /// - Parameter guidanceScale: over 1, the prediction without the prompt is left behind by this
     ///   factor; needs negative embeddings.
@@ -52,10 +66,19 @@ public struct SanaSampler: Sendable {
         let latents = DenseTensor(shape: inputs.latents.shape)
         latents.values.pointer.update(from: inputs.latents.values.pointer, count: latents.count)
         var forward = try prepare(inputs)
+        let timestepScale = control == nil ? Float(config.timestepScale) : 1
+        let condition = control?.condition.repeated(isGuided ? 2 : 1)
         for (index, time) in scheduler.timesteps.enumerated() {
             forward.hiddenStates = latents.repeated(isGuided ? 2 : 1)
             for image in 0..<forward.timestep.count {
-                forward.timestep.values.pointer[image] = time * Float(config.timestepScale)
+                forward.timestep.values.pointer[image] = time * timestepScale
+            }
+            if let control {
+                var controlled = forward
+                controlled.controlnetBlockSamples = []
+                controlled.controlnetCond = condition
+                controlled.conditioningScale = control.scale
+                forward.controlnetBlockSamples = try control.model.forward(controlled, context)
             }
             let output = try transformer.forward(forward, context)
             guard output.shape[2...] == latents.shape[2...] else {

@@ -31,7 +31,10 @@ extension Tokenizer {
 
     private static let sentencePieceName = "tokenizer.model"
 
-    private static func file(in path: String) throws -> String {
+    /// The `tokenizer.json` that `open` reads.
+    ///
+    /// - Throws: `FileError`, `BadDataError`.
+    public static func file(in path: String) throws -> String {
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
         guard path.isFolder else { return path }
         let folder =

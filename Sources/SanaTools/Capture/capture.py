@@ -713,8 +713,12 @@ def entry_hashes(tensors: Tensors) -> dict[str, str]:
     return {name: hashlib.sha256(little_endian(tensor)).hexdigest() for name, tensor in tensors.items()}
 
 
+# Types of entries: the name in a safetensors file, and in NumPy.
+STORED_TYPES = {torch.float32: ("F32", "<f4"), torch.int64: ("I64", "<i8"), torch.uint8: ("U8", "|u1")}
+
+
 def little_endian(tensor: torch.Tensor) -> bytes:
-    return tensor.numpy().astype("<f4" if tensor.is_floating_point() else "<i8", copy=False).tobytes()
+    return tensor.numpy().astype(STORED_TYPES[tensor.dtype][1], copy=False).tobytes()
 
 
 def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]:
@@ -723,8 +727,7 @@ def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]
     end = 0
     for name, tensor in tensors.items():
         begin, end = end, end + tensor.element_size() * tensor.numel()
-        dtype = "F32" if tensor.is_floating_point() else "I64"
-        header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        header[name] = {"dtype": STORED_TYPES[tensor.dtype][0], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     yield struct.pack("<Q", len(text)) + text

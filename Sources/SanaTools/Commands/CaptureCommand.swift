@@ -17,6 +17,9 @@ struct CaptureCommand: TalkingCommand {
             masks, and negative_ ones for guidance), and the latent after each step is recorded. A Sprint model, which \
             embeds guidance, samples with SanaSprintPipeline; the noise between its steps, inputs.noise.*, is recorded.
 
+            With --pipeline, SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline makes pictures of --prompt, and what \
+            passes between its stages is recorded: tokens, embeddings, every step, what is decoded, and the pictures.
+
             A ControlNet takes inputs.controlnet_cond and inputs.conditioning_scale, too, and puts out residuals. An \
             autoencoder takes inputs.latent (--entry decode) or inputs.sample (--entry encode), a text encoder \
             inputs.input_ids and inputs.attention_mask; for it transformers has to be installed.
@@ -28,6 +31,7 @@ struct CaptureCommand: TalkingCommand {
                 --python ~/venv/bin/python
               sana-tools capture path/to/repo --output trajectory.safetensors --trajectory --steps 20 --guidance-scale 4.5
               sana-tools capture path/to/sprint --output sprint.safetensors --trajectory --steps 2
+              sana-tools capture path/to/repo --output pipeline.safetensors --pipeline --prompt "a cat" --seed 7
               sana-tools capture path/to/repo --subfolder controlnet --output controlnet.safetensors
               sana-tools capture path/to/repo --subfolder vae --output decode.safetensors --latent 16x16
               sana-tools capture path/to/repo --subfolder text_encoder --output text.safetensors --tokens 20
@@ -116,6 +120,7 @@ struct CaptureCommand: TalkingCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
+    @OptionGroup var pipelineOptions: PipelineCaptureOptions
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var talk: TalkOptions
 
@@ -125,11 +130,22 @@ struct CaptureCommand: TalkingCommand {
         guard modelOptions.config == nil else {
             throw ValidationError("--config is not for capture: diffusers reads the folder's own")
         }
+        guard isPipeline else { return }
+        guard !trajectory, latent == nil, batch == nil, tokens == nil, timestep == nil,
+            guidance == nil, detail == nil, computeDtype == nil, scheduler == nil, entry == nil,
+            modelOptions.subfolder == nil, modelOptions.variant == nil
+        else {
+            throw ValidationError(
+                "--pipeline goes with --prompt, --steps, --guidance-scale, --seed, --inputs and "
+                    + "--conditioning-scale, not with options of one network")
+        }
     }
 
     func run() throws {
-        let folder = try Checkpoint.componentFolder(
-            ModelPath.resolve(model), subfolder: modelOptions.subfolder)
+        let path = try ModelPath.resolve(model)
+        let folder =
+            try isPipeline
+            ? path : Checkpoint.componentFolder(path, subfolder: modelOptions.subfolder)
         guard folder.isFolder else {
             throw UsageError(
                 "\(model.printable) is not a folder",
@@ -139,7 +155,7 @@ struct CaptureCommand: TalkingCommand {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
         process.environment = ChildProcess.environment
-        let plan = try trajectory ? nil : capturePlan(folder)
+        let plan = try trajectory || isPipeline ? nil : capturePlan(folder)
         process.arguments = ["-I", "-c", Self.bootstrap] + arguments(folder: folder, plan)
         let script = Pipe()
         process.standardInput = script
@@ -151,7 +167,10 @@ struct CaptureCommand: TalkingCommand {
         }
         signal_cleanup_set_child(process.processIdentifier)
         // The interpreter may end without reading the script; its exit code says why.
-        try? script.fileHandleForWriting.write(contentsOf: Data(PackageResources.capture_py))
+        let sources =
+            Data(PackageResources.capture_py)
+            + (isPipeline ? [0] + Data(PackageResources.capture_pipeline_py) : [])
+        try? script.fileHandleForWriting.write(contentsOf: sources)
         try? script.fileHandleForWriting.close()
         process.waitUntilExit()
         guard process.terminationReason == .exit, process.terminationStatus == 0 else {
@@ -166,7 +185,9 @@ struct CaptureCommand: TalkingCommand {
                 "sana-tools: internal error: \(python.printable) ended well and wrote no golden")
             throw ExitCode.internalError
         }
-        if trajectory {
+        if isPipeline {
+            _ = try PipelineGolden(path: output)
+        } else if trajectory {
             _ = try TrajectoryGolden(path: output)
         } else {
             _ = try Golden(path: output)
@@ -187,16 +208,22 @@ struct CaptureCommand: TalkingCommand {
                 batch: batch, height: latent?.height, width: latent?.width, tokens: tokens))
     }
 
-    /// Runs the script from stdin. Isolated, Python looks for modules neither in the current folder,
+    /// Runs the script from stdin, behind a module that it may import, with a zero byte between. Isolated, Python looks for modules neither in the current folder,
     /// which may be a stranger's, nor where the user has told it to: that is made up for.
     private static let bootstrap = """
-        import os, site, sys
+        import os, site, sys, types
         folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         sys.path[:0] = [folder for folder in folders if os.path.isabs(folder)]
         if sys.prefix == sys.base_prefix and not os.environ.get("PYTHONNOUSERSITE"):
             site.addsitedir(site.getusersitepackages())
-        exec(compile(sys.stdin.buffer.read(), "capture.py", "exec"))
+        *modules, script = sys.stdin.buffer.read().split(bytes(1))
+        for source in modules:
+            sys.modules["capture"] = module = types.ModuleType("capture")
+            exec(compile(source, "capture.py", "exec"), vars(module))
+        exec(compile(script, "capture_pipeline.py" if modules else "capture.py", "exec"))
         """
+
+    private var isPipeline: Bool { pipelineOptions.pipeline }
 
     /// Names may begin with a dash, so each is joined to its option and the model comes last.
     private func arguments(folder: String, _ plan: CapturePlan?) -> [String] {
@@ -206,7 +233,7 @@ struct CaptureCommand: TalkingCommand {
         }
         add("plan", plan?.json.text())
         add("variant", modelOptions.variant)
-        add("inputs", inputs)
+        add(isPipeline ? "latents" : "inputs", inputs)
         add("seed", seed.map { "\($0)" })
         add("latent", latent.map { "\($0.height)x\($0.width)" })
         add("batch", batch.map { "\($0)" })
@@ -221,6 +248,7 @@ struct CaptureCommand: TalkingCommand {
         add("scheduler", scheduler)
         add("threads", threads.map { "\($0)" })
         if trajectory { list.append("--trajectory") }
+        list += pipelineOptions.arguments
         if force { list.append("--force") }
         if talk.quiet { list.append("--quiet") }
         return list + ["--", folder]

@@ -20,11 +20,14 @@ struct VerifyCommand: TalkingCommand {
             A trajectory is a whole sampling, recorded by 'capture --trajectory': the same sampler runs from the \
             same latent and prompts, and the latent after each step is compared.
 
+            A pipeline, recorded by 'capture --pipeline' and given with --reference, is compared from the prompt to             the picture: tokens, embeddings, every step, what is decoded, and levels. Each stage runs on the golden's own             input, too, unless --no-isolated says otherwise, and the first one that is out of tolerance by itself is the cause.
+
             EXAMPLES
               sana-tools verify --tolerance 1e-3
               sana-tools verify path/to/repo --reference golden.safetensors --tolerance 2e-6
               sana-tools verify a.safetensors.zst b.safetensors.zst --reference goldens --format json
               sana-tools verify path/to/repo --reference goldens --isolated --junit verify.xml
+              sana-tools verify path/to/repo --reference pipeline.safetensors --pictures difference.png
               sana-tools verify model-int8.safetensors.zst --reference goldens --layer-tolerance '*.attn1=2e-3'
               sana-tools verify path/to/repo --reference goldens --calibrate tolerances.json
               sana-tools verify a-*.safetensors.zst --reference goldens --gate --shard 1/4
@@ -62,7 +65,7 @@ struct VerifyCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "PNG of what every model sampled below what diffusers did, for latents that are pixels.",
+            "PNG of what every model sampled below what diffusers did, of pipelines with the amplified difference; of trajectories for latents that are pixels.",
             valueName: "file"), completion: .file())
     var pictures: String?
 
@@ -110,6 +113,7 @@ struct VerifyCommand: TalkingCommand {
     @Flag(help: "Judge the runs by those before them, too, as 'history gate' does.")
     var gate = false
 
+    @OptionGroup var components: ComponentOptions
     @OptionGroup var gateArguments: GateArguments
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
@@ -137,11 +141,24 @@ struct VerifyCommand: TalkingCommand {
         let options = try options(project, calibrations)
         try checkRules(references, project)
         let store = try history.open(project)
+        let places = try components.places()
+        let arePipelines = references.allSatisfy { if case .pipeline = $0 { true } else { false } }
+        guard places.isEmpty || arePipelines else {
+            throw UsageError(
+                "--component is for recorded pipelines, and there are other references",
+                remedy: "verify these by themselves")
+        }
+        let workers = threads.makePool()
         var batch = VerificationBatch(
-            options: options, calibrations: calibrations, workers: threads.makePool(), store: store,
+            options: options, calibrations: calibrations, workers: workers, store: store,
             open: { path in
                 let own = models.isEmpty && path == project?.model ? project : nil
-                return try own.blaming("model") { try modelOptions.open(path) }
+                let place = places[PipelineComponent.transformer.rawValue] ?? path
+                return try own.blaming("model") { try modelOptions.open(place) }
+            },
+            pipeline: {
+                try OpenedPipeline(
+                    $0, places: places, variant: modelOptions.variant, workers: workers)
             }, shard: shard.shard)
         batch.origin = try origin(project)
         batch.isProject = models.isEmpty
@@ -214,17 +231,20 @@ struct VerifyCommand: TalkingCommand {
                 "no reference to compare with",
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'")
         }
-        guard pictures == nil || !samplings.isEmpty else {
-            throw UsageError(
-                "--pictures shows what was sampled, and there is no --trajectory",
-                remedy: "record one with 'sana-tools capture --trajectory'")
-        }
         guard isolated != true || !forwards.isEmpty else {
             throw UsageError(
                 "--isolated runs the layers of a forward, and there is only a trajectory",
                 remedy: "leave it out, or give a --reference, too")
         }
-        return forwards.map { .forward($0) } + samplings.map { .trajectory($0) }
+        let references =
+            forwards.map { VerificationBatch.Reference($0) } + samplings.map { .trajectory($0) }
+        let areForwards = references.allSatisfy { if case .forward = $0 { true } else { false } }
+        guard pictures == nil || !areForwards else {
+            throw UsageError(
+                "--pictures shows what was sampled, and there is no --trajectory and no recorded pipeline",
+                remedy: "record one with 'sana-tools capture --trajectory' or --pipeline")
+        }
+        return references
     }
 
     private func options(
@@ -284,7 +304,7 @@ struct VerifyCommand: TalkingCommand {
             return
         }
         let file = try OutputFile(path, replaceExisting: true)
-        try file.write(sheet.image.file)
+        try file.write(sheet.image.file())
         try file.commit()
         var absent: [String] = []
         for failure in outcome.failures where failure.isOfSampling {

@@ -81,7 +81,7 @@ struct RunRecord: Sendable {
             numerics: result.numerics.rawValue,
             sizes: sizes, threads: workers.threadCount, metric: result.metric.rawValue,
             tolerance: result.tolerance, verdict: result.verdict,
-            cause: result.attribution?.cause, seconds: result.seconds,
+            cause: result.cause, seconds: result.seconds,
             layers: result.compared.map {
                 Layer(
                     path: $0.path,

@@ -64,6 +64,10 @@ extension VerificationBatch.Outcome {
                         source: result.model, trajectory: result.reference,
                         dtypes: result.dtypes.joined(separator: "+"), compute: result.compute),
                     final)
+                if let (tensor, factor) = result.pipeline?.difference {
+                    let source = "\(result.model) less diffusers, × \(factor)"
+                    sheet.add(.init(source: source, trajectory: result.reference), tensor)
+                }
             }
         }
         return sheet.isEmpty ? nil : sheet

@@ -61,18 +61,23 @@ final class ProgressLine: @unchecked Sendable {
 
     /// Shows `completed` of `total`; may be called from any thread.
     func update(_ completed: Int, of total: Int) {
-        guard Console.stderrIsTerminal, !Console.isQuiet.load(ordering: .relaxed), total > 0
-        else { return }
+        guard total > 0 else { return }
+        let width = 30
+        let filled = min(width, width * completed / total)
+        let bar =
+            String(repeating: "█", count: filled)
+            + String(repeating: "·", count: width - filled)
+        show("\(bar) \(100 * completed / total) %")
+    }
+
+    /// Shows a text; may be called from any thread.
+    func show(_ text: String) {
+        guard Console.stderrIsTerminal, !Console.isQuiet.load(ordering: .relaxed) else { return }
         lock.withLock {
             let now = ContinuousClock.now
             guard now - lastDraw > .milliseconds(100) else { return }
             (lastDraw, drawn) = (now, true)
-            let width = 30
-            let filled = min(width, width * completed / total)
-            let bar =
-                String(repeating: "█", count: filled)
-                + String(repeating: "·", count: width - filled)
-            draw("\(title) \(bar) \(100 * completed / total) %")
+            draw("\(title) \(text)")
         }
     }
 

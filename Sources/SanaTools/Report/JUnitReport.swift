@@ -113,7 +113,7 @@ extension Verification {
             properties: [
                 ("verdict", verdict.rawValue), ("metric", metric.rawValue),
                 ("tolerance", Format.scientific(tolerance)), ("compute", compute),
-                ("numerics", numerics.rawValue), ("cause", attribution?.cause ?? ""),
+                ("numerics", numerics.rawValue), ("cause", cause ?? ""),
             ], cases: contract + cases, output: explanation.joined(separator: "\n"))
     }
 

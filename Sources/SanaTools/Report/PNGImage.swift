@@ -1,6 +1,7 @@
+import CPNG
 import SanaModel
 
-/// An 8-bit image with one channel (grey) or three (RGB), written as PNG without compression.
+/// An 8-bit image with one channel (grey) or three (RGB), written as PNG.
 struct PNGImage {
     let width: Int
     let height: Int
@@ -16,26 +17,28 @@ struct PNGImage {
         pixels = [UInt8](repeating: fill, count: width * height * channels)
     }
 
-    /// The file: signature, header, one zlib stream of stored blocks, end.
-    var file: [UInt8] {
-        var lines: [UInt8] = []
-        let stride = width * channels
-        for row in 0..<height {
-            // Filter type 0: values as they are.
-            lines.append(0)
-            lines += pixels[row * stride..<(row + 1) * stride]
+    /// The file.
+    ///
+    /// - Throws: `MemoryError`.
+    func file() throws -> [UInt8] {
+        // libpng keeps the address.
+        let image = UnsafeMutablePointer<png_image>.allocate(capacity: 1)
+        image.initialize(to: cpng_image(UInt32(width), UInt32(height), Int32(channels)))
+        defer { image.deallocate() }
+        var count = cpng_maximum_size(image.pointee)
+        var file = [UInt8](repeating: 0, count: count)
+        guard png_image_write_to_memory(image, &file, &count, 0, pixels, 0, nil) != 0 else {
+            throw MemoryError("not enough memory to write a PNG of \(width) × \(height) pixels")
         }
-        let header =
-            Self.bytes(UInt32(width)) + Self.bytes(UInt32(height))
-            + [8, channels == 1 ? 0 : 2, 0, 0, 0]
-        // Neither compressed nor translated.
+        // Neither compressed nor translated, behind the header.
         let texts = self.texts.flatMap { keyword, text in
             Self.chunk("iTXt", Array(keyword.utf8) + [0, 0, 0, 0, 0] + Array(text.utf8))
         }
-        return Self.signature + Self.chunk("IHDR", header) + texts
-            + Self.chunk("IDAT", Self.stored(lines))
-            + Self.chunk("IEND", [])
+        return file[..<Self.headerEnd] + texts + file[Self.headerEnd..<count]
     }
+
+    /// Signature and IHDR.
+    private static let headerEnd = 33
 
     private static let signature: [UInt8] = [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]
 
@@ -66,23 +69,6 @@ struct PNGImage {
         return bytes(UInt32(data.count)) + content + bytes(crc32(content))
     }
 
-    /// A zlib stream of blocks that hold up to 65535 bytes as they are.
-    private static func stored(_ data: [UInt8]) -> [UInt8] {
-        var stream: [UInt8] = [0x78, 0x01]
-        var start = 0
-        repeat {
-            let end = min(start + 65535, data.count)
-            let count = UInt16(end - start)
-            stream.append(end == data.count ? 1 : 0)
-            for value in [count, ~count] {
-                stream += [UInt8(truncatingIfNeeded: value), UInt8(value >> 8)]
-            }
-            stream += data[start..<end]
-            start = end
-        } while start < data.count
-        return stream + bytes(adler32(data))
-    }
-
     /// CRC-32 of ISO 3309, as PNG has it.
     private static func crc32(_ data: [UInt8]) -> UInt32 {
         var crc = ~UInt32(0)
@@ -91,14 +77,5 @@ struct PNGImage {
             for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
         }
         return ~crc
-    }
-
-    private static func adler32(_ data: [UInt8]) -> UInt32 {
-        var (a, b) = (UInt32(1), UInt32(0))
-        for byte in data {
-            a = (a + UInt32(byte)) % 65521
-            b = (b + a) % 65521
-        }
-        return b << 16 | a
     }
 }

@@ -19,13 +19,15 @@ extension Verification {
             "would_pass_at": .double(wouldPassAt),
             "compute": .string(compute), "numerics": .string(numerics.rawValue),
             "first_out_of_tolerance": .text(firstOutOfTolerance),
-            "cause": .text(attribution?.cause),
+            "cause": .text(cause),
+            "cause_component": .text(pipeline?.cause?.component),
             "cause_basis": .text(attribution?.basis.rawValue),
             "other_causes": .array((attribution?.others ?? []).map { .string($0) }),
             "cause_tensors": .array((attribution?.tensors ?? []).map { .string($0) }),
             "cause_alternative": .text(attribution?.alternative),
             "allowed": .bool(isStaleAllowed),
             "trajectory": sampling?.json ?? .null,
+            "stages": pipeline?.json ?? .null,
             "isolated": .bool(layers.contains { $0.isolated != nil }),
             "problems": .array(
                 problems.map {
@@ -47,6 +49,7 @@ extension Verification {
         // What follows from a stale golden is no news.
         lines += problems.filter { $0.kind == .stale }.map { "      " + $0.line }
         if let sampling { lines.append("      " + sampling.text) }
+        lines += (pipeline?.summary ?? []).map { "      " + $0 }
         if let worst {
             let error = metric.value(worst.comparison)
             lines.append(
@@ -75,7 +78,7 @@ extension Verification {
     func markdown(_ detail: Detail) -> String {
         let signs: [Verdict: String] = [.pass: "✅", .fail: "❌", .inconclusive: "❔"]
         let isFirst = { (problem: Problem) in problem.kind == .stale }
-        let lines = problems.filter(isFirst).map(\.line) + explanation
+        let lines = problems.filter(isFirst).map(\.line) + (pipeline?.summary ?? []) + explanation
         let list = (lines + problems.filter { !isFirst($0) }.map(\.line))
             .map { "- " + Markdown.inline($0) }.joined(separator: "\n")
         return
@@ -87,11 +90,13 @@ extension Verification {
     }
 
     /// What is counted.
-    private var unit: String { sampling == nil ? "layers" : "steps" }
+    private var unit: String {
+        pipeline != nil ? "entries" : sampling == nil ? "layers" : "steps"
+    }
 
     /// What is wrong, in sentences; empty when all layers pass.
     var explanation: [String] {
-        var lines: [String] = []
+        var lines = [pipeline?.explanation].compactMap(\.self)
         if let attribution {
             lines.append("cause: \(attribution.cause.printable), \(evidence(attribution))")
             if !attribution.others.isEmpty {

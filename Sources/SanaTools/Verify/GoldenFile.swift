@@ -13,11 +13,16 @@ struct GoldenFile {
     /// Key of the contract: SHA-256 of each entry's little-endian values, by name.
     private static let hashesKey = "sha256"
 
-    /// - Parameter integers: what the names of entries that may be I64 begin with.
+    /// - Parameters:
+    ///   - integers: what the names of entries that may be I64 begin with.
+    ///   - types: those that any entry may have.
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when the
     ///   format is another, the contract is not JSON, a tensor is not F32 or an entry does not have
     ///   the hash that the contract gives it.
-    init(path: String, format: String, versions: [String], integers: String? = nil) throws {
+    init(
+        path: String, format: String, versions: [String], integers: String? = nil,
+        types: Set<DType> = [.f32]
+    ) throws {
         let (source, metadata) = try OpenedFile.open(path)
         (self.path, self.source) = (path, source)
         guard metadata["format"] == format else {
@@ -33,7 +38,7 @@ struct GoldenFile {
             throw Self.bad(
                 path, "golden of version \(found), not \(versions.joined(separator: " or "))")
         }
-        for tensor in source.tensors where tensor.dtype != .f32 {
+        for tensor in source.tensors where !types.contains(tensor.dtype) {
             let isInteger = integers.map { tensor.name.hasPrefix($0) } ?? false
             if isInteger, tensor.dtype == .i64 { continue }
             throw Self.bad(
@@ -74,6 +79,7 @@ struct GoldenFile {
     static let kinds = [
         Golden.format: ("a golden", "--reference"),
         TrajectoryGolden.format: ("a trajectory", "--trajectory"),
+        PipelineGolden.format: ("a recorded pipeline", "--reference"),
     ]
 
     private static func bad(_ path: String, _ reason: String) -> BadDataError {
@@ -110,11 +116,21 @@ struct GoldenFile {
         let bytes = try source.bytes(of: info)
         defer { bytes.releasePages() }
         if info.dtype == .i64 { return try wholeNumbers(bytes, info) }
+        if info.dtype == .u8 { return levels(bytes, info) }
         return bytes.widened(from: .f32).map { DenseTensor(shape: info.shape, values: $0) }
     }
 }
 
 extension GoldenFile {
+    /// Levels of a picture as floats.
+    private func levels(_ bytes: ByteView, _ info: TensorInfo) -> DenseTensor {
+        let tensor = DenseTensor(shape: info.shape)
+        bytes.withUnsafeBytes { bytes in
+            for index in 0..<tensor.count { tensor.values.pointer[index] = Float(bytes[index]) }
+        }
+        return tensor
+    }
+
     /// Whole numbers as floats, all of which a float holds exactly.
     private func wholeNumbers(_ bytes: ByteView, _ info: TensorInfo) throws -> DenseTensor {
         let tensor = DenseTensor(shape: info.shape)

@@ -55,6 +55,8 @@ struct Verification: Sendable {
             case precision
             /// A trajectory's timesteps or noise levels are not its scheduler's.
             case schedule
+            /// A prompt has other tokens in the golden.
+            case tokens
             /// A stored tensor is not what the source's weights become.
             case deviation
             /// The model or the golden could not be read, so nothing was compared.
@@ -98,6 +100,9 @@ struct Verification: Sendable {
     var isolationRefused: String?
     /// What was sampled, where the golden is a trajectory; layers are its steps.
     var sampling: Sampling?
+    /// Stages and pictures, where the golden is a recorded pipeline; layers are what passed between
+    /// them.
+    var pipeline: PipelineOutcome?
     /// See `GoldenProvenance.roundingError`.
     var goldenRounding = 0.0
     let startedAt: Date
@@ -109,6 +114,9 @@ struct Verification: Sendable {
             weightsDigest: weightsDigest, dtypes: dtypes, compute: compute,
             numerics: numerics.rawValue)
     }
+
+    /// What is to blame: a layer, an entry of the golden, or a stage of a pipeline.
+    var cause: String? { pipeline?.cause?.stage.rawValue ?? attribution?.cause }
 
     /// All that was compared, the output last.
     var compared: [Layer] { layers + [output].compactMap { $0 } }

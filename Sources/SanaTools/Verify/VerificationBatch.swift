@@ -11,6 +11,8 @@ struct VerificationBatch {
     /// `nil` where nothing is recorded.
     let store: HistoryStore?
     let open: (String) throws -> OpenedModel
+    /// The pipeline of a repository, for recorded ones.
+    let pipeline: (String) throws -> OpenedPipeline
     /// The part of all comparisons that is made; all of them where it is `nil`.
     var shard: Shard?
     /// The weights that converted models are compared with, where they are at hand.
@@ -57,11 +59,19 @@ struct VerificationBatch {
     enum Reference {
         case forward(String)
         case trajectory(String)
+        case pipeline(String)
 
         var path: String {
             switch self {
-            case .forward(let path), .trajectory(let path): path
+            case .forward(let path), .trajectory(let path), .pipeline(let path): path
             }
+        }
+
+        /// What was given with --reference: a forward, or a pipeline where its file says so.
+        init(_ path: String) {
+            let opened = try? OpenedFile.open(path)
+            self =
+                opened?.1["format"] == PipelineGolden.format ? .pipeline(path) : .forward(path)
         }
 
         /// What may be compared with it, by the names that tolerances of layers match.
@@ -75,6 +85,7 @@ struct VerificationBatch {
             case .trajectory(let path):
                 let golden = try TrajectoryGolden(path: path)
                 return (0..<golden.steps).map(TrajectoryGolden.name) + [TrajectoryGolden.outputName]
+            case .pipeline(let path): return try PipelineGolden(path: path).paths
             }
         }
     }
@@ -112,7 +123,7 @@ struct VerificationBatch {
                     progress.update(
                         index * references.count + number, of: models.count * references.count)
                     do {
-                        let (result, run) = try verify(model, reference, options)
+                        let (result, run) = try verify(model, at: path, reference, options)
                         outcome.results.append(result)
                         if calibrates { try remarkOnBlindness(opened, model, reference) }
                         if let run { outcome.runs.append(run) }
@@ -201,7 +212,8 @@ struct VerificationBatch {
     }
 
     private func verify(
-        _ model: LoadedModel, _ reference: Reference, _ options: Verification.Options
+        _ model: LoadedModel, at repository: String, _ reference: Reference,
+        _ options: Verification.Options
     ) throws -> (Verification, run: Int64?) {
         let result: Verification
         let sizes: RunSizes
@@ -218,6 +230,11 @@ struct VerificationBatch {
             let golden = try TrajectoryGolden(path: path)
             result = try Verification.run(model, golden, options, workers: workers)
             sizes = RunSizes(golden.inputs)
+        case .pipeline(let path):
+            let golden = try PipelineGolden(path: path)
+            let source = try pipeline(repository)
+            result = try Verification.run(model, source, golden, options, workers: workers)
+            sizes = try golden.sizes()
         }
         return (result, try store?.record(.verification(result, model, sizes, workers)))
     }

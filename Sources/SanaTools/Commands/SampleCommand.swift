@@ -1,0 +1,252 @@
+import ArgumentParser
+import SanaModel
+import SanaQuant
+
+/// `sana-tools sample`
+struct SampleCommand: TalkingCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "sample",
+        abstract: "Make pictures of prompts, as diffusers' pipelines make them.",
+        discussion: """
+            Runs the repository's SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline: text encoder, transformer \
+            and autoencoder, one after the other, each of which is in memory only while it runs. A seed gives the \
+            picture that diffusers makes of it in fp32 with torch.Generator("cpu").manual_seed(N), within one level.
+
+            Where there are several pictures, they are numbered: picture-1.png, picture-2.png. A PNG carries its prompt and \
+            all settings as text.
+
+            EXAMPLES
+              sana-tools sample path/to/repo --prompt "a cyberpunk cat" --output cat.png
+              sana-tools sample org/name --prompt "a cat" --prompt "a dog" --size 768x1344 --seed 7 --output pets.png
+              sana-tools sample path/to/repo --prompt "a cat" --output cat.png \\
+                --component transformer=archives/repo-int8.safetensors.zst --compute int8
+              sana-tools sample controlnet/repo --prompt "a house" --control-picture edges.png --output house.png
+
+            EXIT CODES
+              0 good, 64 usage, 65 a component or an input is bad data, 66 one is absent, 73 cannot create output
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Repository of a pipeline, or org/name in the Hugging Face cache.", valueName: "model"),
+        completion: .directory)
+    var model: String
+
+    @Option(
+        help: ArgumentHelp(
+            "What the picture shows. Repeatable: a picture for each.", valueName: "text"))
+    var prompt: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            "What guidance leads away from: one for all prompts, or one for each. Repeatable.",
+            valueName: "text"))
+    var negativePrompt: [String] = []
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("PNG to write.", valueName: "file"))
+    var output: String
+
+    @Option(help: "Pictures of the prompt; of several prompts one each.")
+    var pictures = 1
+
+    @Option(help: "Steps of the scheduler (default: 20, of Sprint 2).")
+    var steps: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Guidance; up to 1 there is none, and Sprint embeds it.", valueName: "g"))
+    var guidanceScale = 4.5
+
+    @Option(
+        help: ArgumentHelp(
+            "Rows and columns in pixels, such as 768x1344 (default: the model's own size).",
+            valueName: "HxW"),
+        transform: PictureSize.init(checking:))
+    var size: PictureSize?
+
+    @Flag(
+        inversion: .prefixedNo,
+        help:
+            "Compute at the nearest size that the model was trained on, then scale and cut (default: where diffusers has such sizes for it)."
+    )
+    var resolutionBinning: Bool?
+
+    @Option(help: "Seed of the starting noise.")
+    var seed: UInt64 = 0
+
+    @Option(help: "Whose generator to draw from: cpu or cuda, as torch has them.")
+    var generator = TorchGenerator.Device.cpu
+
+    @Option(
+        help: ArgumentHelp(
+            "Starting noise: a safetensors file with latents, or with inputs.latents.",
+            valueName: "file"), completion: .file())
+    var latents: String?
+
+    @Option(
+        help: ArgumentHelp("PNG that a ControlNet reads.", valueName: "file"), completion: .file())
+    var controlPicture: String?
+
+    @Option(help: ArgumentHelp("Factor of a ControlNet's outputs.", valueName: "s"))
+    var conditioningScale = 1.0
+
+    @Option(
+        help: ArgumentHelp(
+            "Text before every prompt in place of Sana's; empty for none.", valueName: "text"))
+    var instruction: String?
+
+    @Option(help: ArgumentHelp("Tokens that the transformer gets of a prompt.", valueName: "n"))
+    var maxSequenceLength = 300
+
+    @Flag(
+        help:
+            "Leave attention scores of the text encoder uncapped, as transformers 4.48 to 5.21 do.")
+    var noSoftCap = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Decode in tiles of so many pixels, a stride apart, as diffusers' enable_tiling does: 512x448.",
+            valueName: "sizexstride"), transform: LatentSize.init(checking:))
+    var tile: LatentSize?
+
+    @Option(help: NumericsHelp.text)
+    var numerics = Numerics.fp32
+
+    @Option(help: ComputeHelp.text)
+    var compute = ComputeMode.standard
+
+    @Option(help: "Weights variant, such as fp16 (default: the only one there).")
+    var variant: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Write tokens, embeddings, every step and pictures, too, in the format of 'capture --pipeline'.",
+            valueName: "file"), completion: .file())
+    var savePipeline: String?
+
+    @Flag(help: "Replace existing pictures.")
+    var force = false
+
+    @OptionGroup var components: ComponentOptions
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
+
+    func validate() throws {
+        guard !prompt.isEmpty else { throw ValidationError("give at least one --prompt") }
+        guard (1...1024).contains(pictures) else {
+            throw ValidationError("--pictures must lie in 1...1024")
+        }
+        guard pictures == 1 || prompt.count == 1 else {
+            throw ValidationError(
+                "--pictures goes with one --prompt: of several, diffusers mixes up the masks")
+        }
+        guard guidanceScale.isFinite, conditioningScale.isFinite else {
+            throw ValidationError("--guidance-scale and --conditioning-scale must be finite")
+        }
+    }
+
+    func run() throws {
+        let workers = threads.makePool()
+        let source = try OpenedPipeline(
+            model, places: components.places(), variant: variant, workers: workers)
+        let request = try request(source)
+        let paths = SampleReport.paths(output, count: request.pictureCount)
+        for path in paths + [savePipeline].compactMap(\.self) {
+            try OutputFile.checkAbsent(path, replaceExisting: force)
+        }
+        let pipeline = try SanaPipeline(source, request)
+        var random = TorchGenerator(seed: seed, device: generator)
+        let start = try pipeline.draw(&random, latents: latents.map(Self.latents))
+        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
+        let run = try SampleRun(pipeline, start, keepsSteps: savePipeline != nil, context)
+        let report = SampleReport(
+            run: run, model: model, seed: latents == nil ? seed : nil, generator: generator,
+            places: components.component, compute: compute, paths: paths)
+        for (index, path) in paths.enumerated() {
+            let file = try OutputFile(path, replaceExisting: force)
+            try file.write(report.image(index).file())
+            try file.commit()
+        }
+        if let savePipeline {
+            try PipelineFile(run, source, compute: compute, numerics: numerics)
+                .write(savePipeline, replaceExisting: force)
+        }
+        try format.show(
+            json: report.json, text: report.text, markdown: report.table.markdown)
+    }
+
+    private func request(_ source: OpenedPipeline) throws -> PipelineRequest {
+        let config = try source.transformerConfig()
+        let side =
+            try config.sampleSize * source.autoencoderConfig().spatialCompressionRatio
+        var request = PipelineRequest(
+            source.pipeline, prompts: prompt, height: size?.height ?? side,
+            width: size?.width ?? side)
+        if !negativePrompt.isEmpty {
+            guard source.pipeline.hasNegativePrompt else {
+                throw UsageError("\(source.pipeline.rawValue) takes no --negative-prompt")
+            }
+            request.negativePrompts = negativePrompt
+        }
+        request.picturesPerPrompt = pictures
+        request.guidanceScale = guidanceScale
+        if let steps {
+            guard FlowSchedulers.stepCounts.contains(steps) else {
+                throw UsageError("--steps \(steps) is not in \(FlowSchedulers.stepCounts)")
+            }
+            request.steps = steps
+            if steps != 2 { request.intermediateTimestep = nil }
+        }
+        request.usesResolutionBinning =
+            resolutionBinning
+            ?? (ResolutionBins(sampleSize: config.sampleSize, pipeline: source.pipeline) != nil)
+        request.promptOptions.maxSequenceLength = maxSequenceLength
+        if let instruction {
+            request.promptOptions.instruction = instruction.isEmpty ? [] : [instruction]
+        }
+        request.capsScores = !noSoftCap
+        request.controlPicture = try controlPicture.map(PNGFile.read)
+        request.conditioningScale = conditioningScale
+        request.tiles = tile.map { tile in
+            ((tile.height, tile.height), (tile.width, tile.width))
+        }
+        return request
+    }
+
+    /// The starting noise in a file.
+    private static func latents(_ path: String) throws -> DenseTensor {
+        let (source, _) = try OpenedFile.open(path)
+        let names = ["latents", "inputs.latents"]
+        guard let tensor = names.lazy.compactMap({ source.info($0) }).first,
+            let values = try source.bytes(of: tensor).widened(from: tensor.dtype)
+        else {
+            throw BadDataError(
+                file: path, reason: "holds no float tensor called latents or inputs.latents")
+        }
+        return DenseTensor(shape: tensor.shape, values: values)
+    }
+}
+
+/// Rows and columns of a picture in pixels, written `768x1344`.
+struct PictureSize: Equatable {
+    let height: Int
+    let width: Int
+
+    private static let sides = 1...65536
+
+    /// - Throws: `ValidationError` that says what is allowed.
+    init(checking argument: String) throws {
+        let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
+        guard parts.count == 2, let height = parts[0], let width = parts[1],
+            Self.sides.contains(height), Self.sides.contains(width)
+        else {
+            throw ValidationError(
+                "write rows, x and columns in pixels, each in \(Self.sides.lowerBound)..."
+                    + "\(Self.sides.upperBound), such as 768x1344")
+        }
+        (self.height, self.width) = (height, width)
+    }
+}
+
+extension TorchGenerator.Device: ExpressibleByArgument {}
