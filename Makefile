@@ -121,7 +121,7 @@ docs-test: build
 
 fuzz: setup
 	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz
-	for parser in safetensors archive zip names; do \
+	for parser in safetensors archive zip names gguf encodings; do \
 	    mkdir -p .build/fuzz/corpus/$$parser && .build/fuzz/release/sana-fuzz $$parser \
 	        .build/fuzz/corpus/$$parser fixtures/fuzz/$$parser -artifact_prefix=.build/fuzz/$$parser- \
 	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=2 -malloc_limit_mb=256 -rss_limit_mb=1024 \
@@ -152,6 +152,7 @@ interop: build
 	$(VENV)/bin/pip install --quiet --requirement fixtures/requirements.txt
 	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop.py --binary $(BINARY)
 	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_networks.py --binary $(BINARY)
+	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_formats.py --binary $(BINARY)
 
 clean:
 	rm -rf .build reports/archives reports/sana-tools.sqlite*

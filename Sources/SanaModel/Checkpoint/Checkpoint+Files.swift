@@ -9,21 +9,27 @@ extension Checkpoint {
     /// - Throws: as `open`.
     public init(
         content: ByteView, path: String, subfolder: String? = nil, variant: String? = nil,
-        config: String? = nil
+        config: String? = nil, trained: TrainedWeights = .model
     ) throws {
         try UnfinishedDownload.check(path)
-        let zip = try FileWeights.zip(content, path: path)
+        let zip = try ModelLocator.zip(content, path: path)
         if let zip, zip[Checkpoint.indexName] != nil {
             try self.init(DDUF(zip), subfolder: subfolder, variant: variant, config: config)
             return
         }
-        let weights = try FileWeights(content, zip, path: path)
+        let weights = try FileWeights(content, zip, path: path, trained: trained)
         let beside = path.parentFolder.appendingPath("config.json")
         let json: (JSONValue, String)
         if let config {
             json = (try JSONFile.read(config), config)
+        } else if let own = weights.config {
+            json = (own, path)
         } else if weights.layout == .original {
-            json = (try OriginalConfig.infer(weights.inner, file: path), path)
+            // Shapes tell it of released models; for others it can stand next to the file.
+            do { json = (try OriginalConfig.infer(weights.inner, file: path), path) } catch {
+                guard beside.pathExists, let found = try? JSONFile.read(beside) else { throw error }
+                json = (found, beside)
+            }
         } else if beside.pathExists {
             json = (try JSONFile.read(beside), beside)
         } else {
@@ -32,17 +38,9 @@ extension Checkpoint {
                 remedy:
                     "put the model's config.json into the same folder, or name it with --config")
         }
-        self.init(
+        try self.init(
             path: path, config: json, source: weights.source, files: [weights.file],
-            layout: weights.layout)
-    }
-
-    /// Whether a file is of torch.save or DDUF rather than safetensors.
-    ///
-    /// - Throws: `FileError`, `SafetensorsError`.
-    public static func isPacked(_ path: String) throws -> Bool {
-        try FileWeights.isTorchFile(path)
-            || FileWeights.zip(ByteView(mapping: path), path: path) != nil
+            layout: weights.layout, notes: weights.notes)
     }
 
     /// Whether a file's tensors have other names than diffusers gives them.
@@ -54,21 +52,36 @@ extension Checkpoint {
         return weights.source.tensors.map(\.name) != weights.file.tensors.map(\.name)
     }
 
-    /// The weights in a file under diffusers' names, which need no configuration to be read.
+    /// The weights in a file under diffusers' names, which need no configuration to be read unless
+    /// they are quantized.
     ///
+    /// - Parameter config: a `config.json` in place of one next to the file.
     /// - Throws: as `open`.
-    public static func weights(inFile path: String) throws -> any TensorSource {
-        try weights(content: ByteView(mapping: path), path: path)
+    public static func weights(
+        inFile path: String, config: String? = nil
+    ) throws -> any TensorSource {
+        try weights(content: ByteView(mapping: path), path: path, config: config)
     }
 
     /// The same for a file that is already in memory.
-    public static func weights(content: ByteView, path: String) throws -> any TensorSource {
+    public static func weights(
+        content: ByteView, path: String, config: String? = nil
+    ) throws -> any TensorSource {
         try UnfinishedDownload.check(path)
-        let zip = try FileWeights.zip(content, path: path)
+        let zip = try ModelLocator.zip(content, path: path)
         guard let zip, zip[Checkpoint.indexName] != nil else {
-            return try FileWeights(content, zip, path: path).source
+            let weights = try FileWeights(content, zip, path: path)
+            let beside = path.parentFolder.appendingPath("config.json")
+            let json = try config.map { try JSONFile.read($0) } ?? (try? JSONFile.read(beside))
+            let findings = QuantizationCheck.findings(config: json, tensors: weights.source.tensors)
+            // Values can be compared where only the configuration is at fault.
+            if let first = findings.first(where: { $0.kind == .unsupported }) {
+                throw QuantizationError(file: path, finding: first)
+            }
+            let config = findings.isEmpty ? json : nil
+            return try LogicalTensors.read(weights.source, config: config, file: path)
         }
-        return try Checkpoint(DDUF(zip), subfolder: nil, variant: nil, config: nil).source
+        return try Checkpoint(DDUF(zip), subfolder: nil, variant: nil, config: config).source
     }
 }
 
@@ -81,60 +94,80 @@ private struct FileWeights {
     let source: any TensorSource
     let layout: Checkpoint.Layout
 
+    /// The configuration, where the file holds one.
+    let config: JSONValue?
+    /// What was left out or taken away, for people.
+    let notes: [String]
+
     /// - Parameter zip: the content, where it is a zip file.
-    init(_ content: ByteView, _ zip: ZipFile?, path: String) throws {
+    init(
+        _ content: ByteView, _ zip: ZipFile?, path: String, trained: TrainedWeights = .model
+    ) throws {
+        var notes: [String] = []
+        var config: JSONValue?
         let (tensors, plain): ([StoredTensor], SafetensorsFile?)
         if let zip {
-            (tensors, plain) = (try TorchFile(zip).tensors, nil)
-            file = StoredFile(
-                path: path, diskPath: path, tensors: tensors.map(\.info), fileBytes: content)
+            let torch = try TorchFile(zip, weights: trained)
+            (tensors, plain, notes) = (torch.tensors, nil, torch.notes)
+        } else if GGUFFile.isGGUF(content, path: path) {
+            let file = try GGUFFile(content, path: path)
+            (tensors, plain, config) = (file.tensors, nil, file.config)
         } else {
-            guard !Self.isTorchFile(path) else {
-                let foreign = ForeignContent(content)
-                throw BadDataError(
-                    file: path,
-                    reason: foreign.map { "is \($0.description)" }
-                        ?? "not a zip file, so not what torch.save writes since torch 1.6",
-                    remedy: foreign?.remedy
-                        ?? "download it again, or load and save it again with a newer torch")
-            }
+            try Self.refuseTorchFile(content, path: path)
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
-            (plain, file) = (single, StoredFile(single))
+            plain = single
         }
-        let stripped = OriginalNames.stripped(tensors)
-        inner = stripped.map(\.info)
-        layout = OriginalNames.areOriginal(stripped) ? .original : .diffusers
+        if trained != .model, zip == nil {
+            throw BadDataError(
+                file: path, reason: "holds one set of weights, so no averaged ones",
+                remedy: "leave out --weights \(trained.rawValue)")
+        }
+        file =
+            plain.map { StoredFile($0) }
+            ?? StoredFile(
+                path: path, diskPath: path, tensors: tensors.map(\.info), fileBytes: content)
+        let wrapped = try WrappedNames(tensors, file: path)
+        var inner = wrapped.tensors
+        layout = OriginalNames.areOriginal(inner) ? .original : .diffusers
         if layout == .original {
-            // Their tensors cannot be taken apart by rows.
-            try QuantizationCheck.require(config: nil, tensors: inner, file: path)
+            inner = try Self.decoded(inner, plain?.metadata ?? [:], path: path)
         }
-        if let plain, layout == .diffusers, inner == plain.tensors {
+        self.inner = inner.map(\.info)
+        self.config = config
+        self.notes = notes + (wrapped.note.map { [$0] } ?? [])
+        if let plain, layout == .diffusers, self.inner == plain.tensors {
             source = plain
         } else {
             let named =
-                layout == .original
-                ? try OriginalNames.renamed(stripped, file: path) : stripped
-            source = try MappedTensors(named, path: path)
+                layout == .original ? try OriginalNames.renamed(inner, file: path) : inner
+            source = try MappedTensors(named, path: path, metadata: plain?.metadata ?? [:])
         }
         try Checkpoint.checkNotEmpty(source, file: path)
     }
 
-    /// The content as a zip file, where it is one.
-    ///
-    /// - Throws: `BadDataError` for one that is broken, `SafetensorsError` for one that is called a
-    ///   safetensors file: nobody else would read it as what it is.
-    static func zip(_ content: ByteView, path: String) throws -> ZipFile? {
-        guard ZipFile.isZip(content) else { return nil }
-        guard !path.hasSuffix(".safetensors") else {
-            throw SafetensorsError(path, .foreign(ForeignContent(content) ?? .zip))
-        }
-        return try ZipFile(content: content, path: path)
+    private static func refuseTorchFile(_ content: ByteView, path: String) throws {
+        guard ModelLocator.isTorchFile(path) else { return }
+        let foreign = ForeignContent(content)
+        throw BadDataError(
+            file: path,
+            reason: foreign.map { "is \($0.description)" }
+                ?? "not a zip file, so not what torch.save writes since torch 1.6",
+            remedy: foreign?.remedy
+                ?? "download it again, or load and save it again with a newer torch")
     }
 
-    /// Whether a file's name says that torch.save wrote it.
-    static func isTorchFile(_ path: String) -> Bool {
-        [".pth", ".pt", ".ckpt"].contains { path.hasSuffix($0) }
+    /// Tensors under original names, which quantization leaves whole, as numbers: they are taken apart
+    /// along their rows next.
+    private static func decoded(
+        _ tensors: [StoredTensor], _ metadata: [String: String], path: String
+    ) throws -> [StoredTensor] {
+        let plain = tensors.filter { !$0.isComputed }.map(\.info)
+        try QuantizationCheck.require(config: nil, tensors: plain, file: path)
+        guard plain.count == tensors.count else { return tensors }
+        let source = try MappedTensors(tensors, path: path, metadata: metadata)
+        let logical = try LogicalTensors.read(source, config: nil, file: path)
+        return (logical as? MappedTensors)?.stored ?? tensors
     }
 }
 
@@ -207,7 +240,7 @@ extension Checkpoint {
             let single = try pipeline.safetensors(folder + "/" + weights.name)
             (source, files) = (single, [single])
         }
-        self.init(
+        try self.init(
             path: path, config: (json, configPath), source: source, variant: weights.variant,
             files: files.map { StoredFile($0, in: path) })
     }

@@ -9,7 +9,8 @@ public struct Checkpoint: Sendable {
 
     /// The component folder or file it was opened from.
     public let path: String
-    /// `config.json` as written; of an original checkpoint what its shapes tell.
+    /// `config.json` as written, but for how weights are quantized that are decoded here; of an original
+    /// checkpoint what its shapes tell.
     public let configJSON: JSONValue
     /// Tensors under diffusers' names, adapters added.
     public internal(set) var source: any TensorSource
@@ -20,6 +21,10 @@ public struct Checkpoint: Sendable {
     public let layout: Layout
     /// Adapters that `source` has in its weights, in the order they were added.
     public internal(set) var adapters: [LoraAdapter] = []
+    /// Whether `source` has been given NVlabs' names, to be written so.
+    public private(set) var hasOriginalNames = false
+    /// Remarks on how the files were read, for people.
+    public let notes: [String]
     /// Where `configJSON` is from, for messages.
     private let configPath: String
 
@@ -31,15 +36,17 @@ public struct Checkpoint: Sendable {
     ///     transformer, or a ControlNet where there is none.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
     ///   - config: a `config.json` in place of the one that belongs to the model.
-    /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`.
+    ///   - trained: which weights of a training checkpoint.
+    /// - Throws: `FileError`, `BadDataError`, `SafetensorsError`, `QuantizationError`.
     public static func open(
-        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil
+        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil,
+        trained: TrainedWeights = .model
     ) throws -> Checkpoint {
         guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
         guard path.isFolder else {
             return try Checkpoint(
                 content: ByteView(mapping: path), path: path, subfolder: subfolder,
-                variant: variant, config: config)
+                variant: variant, config: config, trained: trained)
         }
         let folder = try componentFolder(path, subfolder: subfolder)
         let index = path.appendingPath(Self.indexName)
@@ -53,10 +60,20 @@ public struct Checkpoint: Sendable {
 
     init(
         path: String, config: (json: JSONValue, path: String), source: any TensorSource,
-        variant: String? = nil, files: [StoredFile], layout: Layout = .diffusers
-    ) {
-        (self.path, self.source, self.variant) = (path, source, variant)
-        ((configJSON, configPath), self.files, self.layout) = (config, files, layout)
+        variant: String? = nil, files: [StoredFile], layout: Layout = .diffusers,
+        notes: [String] = []
+    ) throws {
+        (self.path, self.variant, self.notes) = (path, variant, notes)
+        (configPath, self.files, self.layout) = (config.path, files, layout)
+        // Weights under original names are decoded before they are taken apart.
+        guard layout == .diffusers else {
+            (configJSON, self.source) = (config.json, source)
+            return
+        }
+        try QuantizationCheck.require(config: config.json, tensors: source.tensors, file: path)
+        self.source = try LogicalTensors.read(source, config: config.json, file: path)
+        let isDecoded = self.source.computesValues && !source.computesValues
+        configJSON = isDecoded ? config.json.removing(QuantizationCheck.key) : config.json
     }
 
     /// The list of a repository's components.
@@ -114,9 +131,15 @@ public struct Checkpoint: Sendable {
             (source, files) = (single, [single])
         }
         try Self.checkNotEmpty(source, file: file)
-        self.init(
-            path: folder, config: (json, configPath), source: source, variant: weights.variant,
-            files: files.map { StoredFile($0) })
+        let stored = try source.tensors.map { StoredTensor($0, try source.bytes(of: $0)) }
+        let wrapped = try WrappedNames(stored, file: file)
+        try self.init(
+            path: folder, config: (json, configPath),
+            source: wrapped.note == nil
+                ? source
+                : MappedTensors(wrapped.tensors, path: file, metadata: source.metadata),
+            variant: weights.variant, files: files.map { StoredFile($0) },
+            notes: wrapped.note.map { [$0] } ?? [])
     }
 
     /// - Throws: `BadDataError` for weights without a tensor.
@@ -127,11 +150,18 @@ public struct Checkpoint: Sendable {
             remedy: "download the file again, or save the model again")
     }
 
-    /// Checks that the weights are stored as the configuration says, in a way that is supported.
+    /// The same weights under the names of NVlabs' code, for programs that read those.
     ///
-    /// - Throws: `QuantizationError`.
-    public func checkQuantization() throws {
-        try QuantizationCheck.require(config: configJSON, tensors: source.tensors, file: path)
+    /// - Throws: `BadDataError`.
+    public func underOriginalNames() throws -> Checkpoint {
+        var checkpoint = self
+        let config = try config()
+        // No latent that was trained on is larger than that of 8192 pixels.
+        let side = min(config.sampleSize / config.patchSize, 256)
+        checkpoint.source = try OriginalNames.original(
+            of: source, positions: side * side, file: path)
+        checkpoint.hasOriginalNames = true
+        return checkpoint
     }
 
     /// The model's configuration.

@@ -60,6 +60,12 @@ public enum JSONValue: Sendable, Equatable {
         return .object(members)
     }
 
+    /// The object without `key`.
+    public func removing(_ key: String) -> JSONValue {
+        guard case .object(let members) = self else { return self }
+        return .object(members.filter { $0.key != key })
+    }
+
     /// The text of the document, hidden scalars in strings escaped; see `Unicode.Scalar.isHidden`.
     ///
     /// - Parameters:

@@ -1,14 +1,16 @@
-/// Tensors by name, each a view of a mapped file.
+/// Tensors by name, each a view of a mapped file or encoded there.
 struct MappedTensors: TensorSource {
     let tensors: [TensorInfo]
+    let metadata: [String: String]
     private let path: String
-    private let views: [ByteView]
+    let stored: [StoredTensor]
     private let indexByName: [String: Int]
 
     /// - Parameter path: the file, for messages.
     /// - Throws: `BadDataError` when two tensors share a name.
-    init(_ stored: [StoredTensor], path: String) throws {
-        (tensors, views, self.path) = (stored.map(\.info), stored.map(\.bytes), path)
+    init(_ stored: [StoredTensor], path: String, metadata: [String: String] = [:]) throws {
+        (tensors, self.stored, self.path) = (stored.map(\.info), stored, path)
+        self.metadata = metadata
         indexByName = Dictionary(stored.enumerated().map { ($1.info.name, $0) }) { first, _ in first
         }
         guard indexByName.count == stored.count else {
@@ -22,6 +24,22 @@ struct MappedTensors: TensorSource {
         guard let index = indexByName[tensor.name] else {
             throw BadDataError(file: path, reason: "no tensor '\(tensor.name.printable)'")
         }
-        return views[index]
+        return try stored[index].bytes()
+    }
+
+    func recipe(of tensor: TensorInfo) -> String? {
+        indexByName[tensor.name].flatMap { stored[$0].recipe }
+    }
+
+    func storedByteCount(of tensor: TensorInfo) -> Int {
+        indexByName[tensor.name].map { stored[$0].storedByteCount } ?? tensor.byteCount
+    }
+
+    var computesValues: Bool { stored.contains(where: \.isComputed) }
+
+    func resident(using workers: WorkerPool) throws -> any TensorSource {
+        guard computesValues else { return self }
+        let decoded = try workers.map(stored.count) { try stored[$0].materialized() }
+        return try MappedTensors(decoded, path: path, metadata: metadata)
     }
 }

@@ -54,6 +54,10 @@ public struct SafetensorsFile: TensorSource {
 
     public var tensors: [TensorInfo] { header.tensors }
 
+    public var metadata: [String: String] {
+        Dictionary(header.metadata.map { ($0.key, $0.value) }) { first, _ in first }
+    }
+
     public func info(_ name: String) -> TensorInfo? { indexByName[name].map { header.tensors[$0] } }
 
     public func bytes(of tensor: TensorInfo) throws -> ByteView {

@@ -79,6 +79,10 @@ public struct ShardSet: TensorSource {
         self.shardByName = shardByName
     }
 
+    public var metadata: [String: String] {
+        shards.reduce(into: [:]) { $0.merge($1.metadata) { first, _ in first } }
+    }
+
     public func info(_ name: String) -> TensorInfo? {
         shardByName[name].flatMap { shards[$0].info(name) }
     }

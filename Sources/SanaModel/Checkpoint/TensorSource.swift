@@ -34,12 +34,29 @@ public protocol TensorSource: Sendable {
     /// - Throws: a `DiagnosticError` when the values cannot be decoded.
     func bytes(of tensor: TensorInfo) throws -> ByteView
 
+    /// How another program quantized a tensor whose values are decoded here; `nil` for those stored
+    /// as they are.
+    func recipe(of tensor: TensorInfo) -> String?
+
+    /// Bytes that a tensor takes where it is stored.
+    func storedByteCount(of tensor: TensorInfo) -> Int
+
+    /// Whether values are made anew each time instead of being mapped.
+    var computesValues: Bool { get }
+
+    /// What a file's header says beside its tensors.
+    var metadata: [String: String] { get }
+
     /// A source whose `bytes(of:)` costs nothing, decoded once by all `workers` where this one is
     /// compressed.
     func resident(using workers: WorkerPool) throws -> any TensorSource
 }
 
 extension TensorSource {
+    public func recipe(of tensor: TensorInfo) -> String? { nil }
+    public func storedByteCount(of tensor: TensorInfo) -> Int { tensor.byteCount }
+    public var computesValues: Bool { false }
+    public var metadata: [String: String] { [:] }
     public func resident(using workers: WorkerPool) throws -> any TensorSource { self }
 
     /// Number of values in all tensors.

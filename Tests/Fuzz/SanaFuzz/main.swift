@@ -1,4 +1,4 @@
-// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip|names CORPUS… [-flag=value …]`.
+// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip|names|gguf|encodings CORPUS… [-flag=value …]`.
 // An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
 import CLibFuzzer
 import SanaModel
@@ -45,6 +45,34 @@ func readNames(_ content: ByteView) throws {
     precondition(try JSONScanner.parse(document.text(indent: 2)) == document)
 }
 
+/// Reads a GGUF file: settings, names, and the values of every block.
+func readGGUF(_ content: ByteView) throws {
+    let weights = try Checkpoint.weights(content: content, path: "fuzz.gguf")
+    for tensor in weights.tensors { _ = try weights.bytes(of: tensor).withUnsafeBytes { $0.first } }
+}
+
+/// Reads quantized weights as the file describes them, and as SDNQ's recipes with it in a configuration.
+func readEncodings(_ content: ByteView) throws {
+    let file = try SafetensorsFile(content: content, path: "fuzz.safetensors")
+    let recipes = [
+        nil, #"{"weights_dtype": "uint4", "use_svd": true}"#,
+        #"{"weights_dtype": "int5", "use_hadamard": true, "hadamard_group_size": 16}"#,
+        #"{"weights_dtype": "int8", "group_size": 8, "modules_dtype_dict": {"uint1": ["a"]}}"#,
+    ]
+    var failure: (any Error)?
+    for recipe in recipes {
+        do {
+            let settings = try recipe.map {
+                try JSONScanner.parse($0).setting("quant_method", to: .string("sdnq"))
+            }
+            let config = settings.map { JSONValue.object([.init("quantization_config", $0)]) }
+            let source = try LogicalTensors.read(file, config: config, file: "fuzz.safetensors")
+            for tensor in source.tensors { _ = try source.bytes(of: tensor) }
+        } catch { failure = error }
+    }
+    if let failure { throw failure }
+}
+
 func attempt(
     _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
 ) -> Int32 {
@@ -71,5 +99,6 @@ case "zip":
 case "names":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readNames) }
 default:
-    fatalError("usage: sana-fuzz safetensors|archive|zip|names CORPUS… [-flag=value …]")
+    fatalError(
+        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings CORPUS… [-flag=value …]")
 }

@@ -41,10 +41,8 @@ struct QuantizationCheckTests {
 
     /// Names and shapes are those of plain int8, and the integers mean something else.
     @Test(arguments: [
-        (#""use_hadamard": true"#, "Hadamard"), (#""use_svd": true"#, "SVD"),
-        (#""use_codebook": true"#, "code book"), (#""group_size": 32"#, "groups of 32"),
-        (#""is_unsigned": true"#, "zero points"), (#""scale_dtype": "float8_e4m3fn""#, "scales"),
-        (#""modules_dtype_dict": {"int4": ["a"]}"#, "other types"),
+        (#""use_codebook": true"#, "code book"), (#""is_unsigned": true"#, "zero points"),
+        (#""scale_dtype": "float8_e4m3fn""#, "scales"),
         (#""use_rotation": "spin""#, "unknown key use_rotation"),
     ])
     func otherRecipesAreNamed(_ key: String, _ words: String) throws {
@@ -54,24 +52,39 @@ struct QuantizationCheckTests {
         #expect(found.first?.reason.contains(words) == true, "\(found)")
     }
 
+    /// What the configuration adds to plain int8 is known and decoded, not guessed.
+    @Test(arguments: [
+        #""use_hadamard": true"#, #""use_svd": true"#, #""group_size": 32"#,
+        #""modules_dtype_dict": {"int8": ["a"]}"#,
+    ])
+    func readableRecipesBreakNoRule(_ key: String) throws {
+        #expect(try findings("{\(plain), \(list), \(key)}", int8()) == [])
+    }
+
+    @Test("a type that is not the stored one contradicts it")
+    func typeThatIsNotStored() throws {
+        let key = #""modules_dtype_dict": {"int4": ["a"]}"#
+        let found = try findings("{\(plain), \(list), \(key)}", int8())
+        #expect(found.map(\.kind) == [.contradiction])
+        #expect(found.first?.reason.contains("'a.weight' is int4, and it is I8") == true)
+    }
+
     @Test("another type of SDNQ is named")
     func otherTypeOfSDNQ() throws {
-        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint4", "use_svd": true}"#
+        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint12", "use_svd": true}"#
         let packed = [
             try tensor("a.weight", .u8, [16]), try tensor("a.scale", .f32, [4, 1]),
             try tensor("a.svd_up", .f32, [4, 2]),
         ]
         #expect(
-            try findings(settings, packed).first?.reason.contains("SDNQ (uint4, with SVD)") == true)
+            try findings(settings, packed).first?.reason.contains("SDNQ (uint12") == true)
     }
 
     @Test(arguments: [
-        ("a.SCB", DType.f32, "bitsandbytes (int8)"),
-        ("a.weight.quant_state.bitsandbytes__nf4", .u8, "bitsandbytes (nf4)"),
-        ("a.scale_weight", .f32, "ComfyUI (scaled fp8)"),
-        ("a.wscales", .bf16, "nunchaku (SVDQuant)"),
+        ("a.wscales", DType.bf16, "nunchaku (SVDQuant)"),
         ("a.qzeros", .i32, "GPTQ or AWQ"), ("a.weight._data", .i8, "quanto"),
-        ("a._weight_qdata", .i8, "torchao"), ("b.weight", .f8e4m3, "fp8 (F8_E4M3)"),
+        ("a._weight_qdata", .u8, "torchao (packed U8)"),
+        ("a.weight_scale_inv", .f32, "fp8 (in blocks)"),
         ("b.weight", .u8, "packed bytes (U8)"), ("b.weight", .f4, "fp4 (F4)"),
     ])
     func storedMethodsAreNamed(_ name: String, _ dtype: DType, _ words: String) throws {
@@ -126,14 +139,26 @@ struct QuantizationCheckTests {
         }
     }
 
-    @Test("a method of another program is refused, whatever its keys are called")
-    func foreignMethodIsUnsupported() throws {
+    @Test("a method that describes itself is read, and compared with the configuration")
+    func selfDescribingMethods() throws {
         let tensors = [try tensor("a.weight", .i8, [4, 8]), try tensor("a.SCB", .f32, [4])]
         let settings = #"{"quant_method": "bitsandbytes", "load_in_8bit": true}"#
-        let found = try findings(settings, tensors)
-        #expect(found.map(\.kind) == [.unsupported])
+        #expect(try findings(settings, tensors) == [])
+        #expect(QuantizationCheck.findings(config: nil, tensors: tensors) == [])
+        for (settings, words) in [
+            ("null", "config.json has no quantization_config"),
+            (
+                #"{"quant_method": "bitsandbytes", "bnb_4bit_quant_type": "nf4"}"#,
+                "bitsandbytes (nf4)"
+            ), (#"{"quant_method": "torchao"}"#, "torchao"),
+        ] {
+            let found = try findings(settings, tensors)
+            #expect(found.map(\.kind) == [.contradiction], "\(settings)")
+            #expect(found.first?.reason.contains(words) == true, "\(found)")
+        }
         #expect(throws: QuantizationError.self) {
-            try QuantizationCheck.require(config: nil, tensors: tensors, file: "m")
+            try QuantizationCheck.require(
+                config: .object([]), tensors: tensors, file: "m")
         }
     }
 }

@@ -32,16 +32,19 @@ struct MutationTarget: Sendable {
     /// Files that were found to be taken wrongly once; each is read by every command.
     var known: [[UInt8]] = []
 
-    static let all: [(name: String, make: @Sendable (BuiltProgram) throws -> MutationTarget)] = [
-        ("safetensors", safetensors), ("shard index", shardIndex), ("config.json", config),
-        ("ControlNet", controlNet), ("model_index.json", modelIndex), ("NVlabs .pth", original),
-        ("NVlabs .pth of parameters", parameters), (".dduf", dduf), ("archive", archive),
-        ("archive of planes", planes), ("golden", golden), ("ControlNet golden", controlNetGolden),
-        ("trajectory", trajectory), ("SCM trajectory", sprintTrajectory), ("LoRA", lora),
-        ("adapter_config.json", adapterConfig), ("sana-tools.yaml", projectFile), ("rules", rules),
-        ("tolerances", tolerances), ("history", history),
-        ("history values", historyValues), ("file names", fileNames),
-    ]
+    static let all: [(name: String, make: @Sendable (BuiltProgram) throws -> MutationTarget)] =
+        [
+            ("safetensors", safetensors), ("shard index", shardIndex), ("config.json", config),
+            ("ControlNet", controlNet), ("model_index.json", modelIndex), ("NVlabs .pth", original),
+            ("NVlabs .pth of parameters", parameters), (".dduf", dduf), ("archive", archive),
+            ("archive of planes", planes), ("golden", golden),
+            ("ControlNet golden", controlNetGolden),
+            ("trajectory", trajectory), ("SCM trajectory", sprintTrajectory), ("LoRA", lora),
+            ("adapter_config.json", adapterConfig), ("sana-tools.yaml", projectFile),
+            ("rules", rules),
+            ("tolerances", tolerances), ("history", history),
+            ("history values", historyValues), ("file names", fileNames),
+        ] + encodings
 
     static let json = ["--format", "json"]
     static let one = ["--threads", "1"] + json

@@ -16,6 +16,8 @@ enum PickleValue: Equatable {
     case dictionary(Int)
     case storage(Int)
     case tensor(Int)
+    /// Something of another library, such as a NumPy array: passed over, never built.
+    case foreign
 }
 
 /// The globals that a pickle may name. None is looked up: each is just a word.
@@ -26,8 +28,13 @@ enum PickleSymbol: Equatable {
     case size
     /// A class of typed storages, such as `torch.FloatStorage`.
     case storage(DType)
-    /// A `torch.dtype`.
-    case dtype
+    /// Storages without a type.
+    case untypedStorage
+    /// A `torch.dtype`; `nil` for one without a meaning here.
+    case dtype(DType?)
+    case rebuildTypedTensor
+    /// A class or function of another library, whose values are passed over.
+    case foreign
 
     /// The symbol that a module and a name stand for; `nil` for everything else.
     init?(module: String, name: String) {
@@ -35,28 +42,58 @@ enum PickleSymbol: Equatable {
         case ("collections", "OrderedDict"): self = .orderedDictionary
         case ("torch._utils", "_rebuild_tensor_v2"): self = .rebuildTensor
         case ("torch._utils", "_rebuild_parameter"): self = .rebuildParameter
+        case ("torch._utils", "_rebuild_tensor_v3"): self = .rebuildTypedTensor
         case ("torch", "Size"): self = .size
+        case ("torch.storage", "UntypedStorage"), ("torch", "UntypedStorage"):
+            self = .untypedStorage
         case ("torch", _):
             if let type = Self.storages[name] {
                 self = .storage(type)
-            } else if Self.types.contains(name) {
-                self = .dtype
+            } else if let type = Self.types[name] {
+                self = .dtype(type)
+            } else if name == "device" {
+                self = .foreign
             } else {
                 return nil
             }
-        default: return nil
+        default:
+            guard Self.isData(module, name) else { return nil }
+            self = .foreign
         }
     }
+
+    /// The type of a class of typed storages.
+    var storageType: DType? { if case .storage(let dtype) = self { dtype } else { nil } }
 
     private static let storages: [String: DType] = [
         "FloatStorage": .f32, "HalfStorage": .f16, "BFloat16Storage": .bf16, "DoubleStorage": .f64,
         "LongStorage": .i64, "IntStorage": .i32, "ShortStorage": .i16, "CharStorage": .i8,
         "ByteStorage": .u8, "BoolStorage": .bool,
     ]
-    private static let types: Set = [
-        "float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8",
-        "bool",
+    private static let types: [String: DType] = [
+        "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "int64": .i64,
+        "int32": .i32, "int16": .i16, "int8": .i8, "uint8": .u8, "bool": .bool,
+        "float8_e4m3fn": .f8e4m3, "float8_e5m2": .f8e5m2, "float8_e4m3fnuz": .f8e4m3fnuz,
+        "float8_e5m2fnuz": .f8e5m2fnuz,
     ]
+
+    /// What trainers keep beside weights: arrays, states of generators, settings.
+    private static func isData(_ module: String, _ name: String) -> Bool {
+        switch module {
+        case "numpy", "numpy.core.multiarray", "numpy._core.multiarray":
+            ["ndarray", "dtype", "_reconstruct", "scalar", "generic"].contains(name)
+        case "_codecs": name == "encode"
+        case "collections": ["defaultdict", "deque", "Counter"].contains(name)
+        case "builtins", "__builtin__":
+            ["set", "frozenset", "bytearray", "complex", "slice", "dict", "list", "int", "float"]
+                .contains(name)
+        case "argparse": name == "Namespace"
+        case "pathlib": ["PosixPath", "PurePosixPath", "WindowsPath"].contains(name)
+        case "datetime": ["datetime", "date", "timedelta"].contains(name)
+        case "torch.torch_version": name == "TorchVersion"
+        default: false
+        }
+    }
 }
 
 /// A run of typed values in an entry of its own, as a pickle refers to it.

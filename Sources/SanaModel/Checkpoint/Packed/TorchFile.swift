@@ -1,9 +1,9 @@
-/// A tensor and its values, wherever they are stored.
-public struct StoredTensor: Sendable {
-    public let info: TensorInfo
-    public let bytes: ByteView
-
-    public init(_ info: TensorInfo, _ bytes: ByteView) { (self.info, self.bytes) = (info, bytes) }
+/// Which weights of a training checkpoint are meant.
+public enum TrainedWeights: String, Sendable, CaseIterable {
+    /// Those that were trained.
+    case model
+    /// Their exponential moving average.
+    case ema
 }
 
 /// A state dictionary that torch.save wrote (since torch 1.6): a zip file with a pickle that says
@@ -15,12 +15,18 @@ struct TorchFile {
     /// In the order of the state dictionary.
     let tensors: [StoredTensor]
 
-    /// Keys under which training programs keep the model's weights; `state_dict_ema` is left alone,
-    /// as diffusers' script for Sana does.
-    static let dictionaryKey = "state_dict"
+    /// What was left out, for people.
+    let notes: [String]
+
+    /// Keys under which training programs keep the model's weights, the first of which is told where
+    /// there are none.
+    private static let dictionaryKeys: [TrainedWeights: [String]] = [
+        .model: ["state_dict", "model_state_dict", "model"],
+        .ema: ["state_dict_ema", "ema_state_dict", "model_ema", "ema"],
+    ]
 
     /// - Throws: `BadDataError`.
-    init(_ zip: ZipFile) throws {
+    init(_ zip: ZipFile, weights: TrainedWeights = .model) throws {
         let suffix = "/data.pkl"
         let pickles = zip.entries.filter {
             $0.name.hasSuffix(suffix) && !$0.name.dropLast(suffix.count).contains("/")
@@ -39,22 +45,30 @@ struct TorchFile {
             }
         }
         let document = try pickle.bytes.withUnsafeBytes { try Unpickler.read($0, file: zip.path) }
-        let nested = document.value(Self.dictionaryKey, in: document.root)
+        let keys = Self.dictionaryKeys[weights] ?? []
+        let nested = keys.lazy.compactMap { key -> PickleValue? in
+            guard let value = document.value(key, in: document.root), case .dictionary = value
+            else { return nil }
+            return value
+        }.first
+        if weights != .model, nested == nil {
+            throw BadDataError(
+                file: zip.path,
+                reason: "holds no averaged weights: there is nothing under "
+                    + keys.map { "'\($0)'" }.joined(separator: ", "),
+                remedy: "leave out --weights \(weights.rawValue)")
+        }
         guard case .dictionary(let index) = nested ?? document.root else {
             throw BadDataError(
                 file: zip.path, reason: "pickle holds no state dictionary",
                 remedy: "save model.state_dict() with torch.save")
         }
         var tensors: [StoredTensor] = []
-        var names = Set<String>()
+        var (names, others) = (Set<String>(), [String]())
         for (key, value) in document.dictionaries[index] {
+            // Counters and settings lie beside tensors, and `_extra_state` among them.
             guard case .string(let name) = key, case .tensor(let tensor) = value else {
-                // Counters and settings may lie beside the tensors, but not among them.
-                guard nested == nil else {
-                    throw BadDataError(
-                        file: zip.path,
-                        reason: "state_dict holds something that is no tensor with a name")
-                }
+                if nested != nil { others.append(Self.describe(key, value)) }
                 continue
             }
             guard names.insert(name).inserted else {
@@ -64,8 +78,46 @@ struct TorchFile {
             tensors.append(
                 try Self.tensor(name, document.tensors[tensor], document, zip, folder))
         }
+        notes = Self.notes(others, document, nested == nil ? nil : weights)
         guard !tensors.isEmpty else { throw Self.noTensors(document, in: index, zip.path) }
         self.tensors = tensors
+    }
+
+    /// A value that is not a tensor, for people.
+    private static func describe(_ key: PickleValue, _ value: PickleValue) -> String {
+        let name = if case .string(let name) = key { "'\(name.printable)'" } else { "a key" }
+        let kind =
+            switch value {
+            case .none: "None"
+            case .bool: "a bool"
+            case .int: "an int"
+            case .float: "a float"
+            case .string: "a string"
+            case .bytes: "bytes"
+            case .tuple, .list: "a list"
+            case .dictionary: "a dictionary"
+            default: "not a tensor"
+            }
+        return "\(name) (\(kind))"
+    }
+
+    private static func notes(
+        _ others: [String], _ document: PickleDocument, _ weights: TrainedWeights?
+    ) -> [String] {
+        var notes: [String] = []
+        if !others.isEmpty {
+            let more = others.count > 4 ? " and \(others.count - 4) more" : ""
+            notes.append(
+                "left out of the state dictionary: " + others.prefix(4).joined(separator: ", ")
+                    + more)
+        }
+        let hasAverage = (dictionaryKeys[.ema] ?? []).contains {
+            if case .dictionary? = document.value($0, in: document.root) { true } else { false }
+        }
+        if weights == .model, hasAverage {
+            notes.append("a training checkpoint; --weights ema takes the averaged weights")
+        }
+        return notes
     }
 
     /// Says where tensors lie instead, as far down as training programs put them.
@@ -98,7 +150,8 @@ struct TorchFile {
         }
         return BadDataError(
             file: path,
-            reason: "weights are looked for at the top and under '\(dictionaryKey)'; here tensors "
+            reason:
+                "weights are looked for at the top and under 'state_dict' or 'model'; here tensors "
                 + "lie under \(list(inner))",
             remedy: "save the one you mean by itself: "
                 + "torch.save(torch.load(FILE, weights_only=True)[\(first)], 'weights.pth')")

@@ -165,12 +165,14 @@ struct Unpickler {
     }
 
     private mutating func append(_ items: [PickleValue]) throws {
+        if case .foreign = try top() { return }
         guard case .list(let index) = try top() else { throw broken("only a list is added to") }
         try count(items)
         document.sequences[index] += items
     }
 
     private mutating func assign(_ items: [PickleValue]) throws {
+        if case .foreign = try top() { return }
         guard case .dictionary(let index) = try top(), items.count % 2 == 0 else {
             throw broken("only a dictionary takes keys")
         }
@@ -227,8 +229,15 @@ struct Unpickler {
         case UInt8(ascii: "R"):
             let arguments = try pop()
             try call(pop(), arguments)
+        case 0x81:
+            _ = try pop()
+            guard case .symbol(.foreign) = try pop() else {
+                throw refused("an object (NEWOBJ)")
+            }
+            stack.append(.foreign)
         case UInt8(ascii: "b"):
             let state = try pop()
+            if case .foreign = try top() { return true }
             // A module's state dictionary carries its versions as an attribute, which goes unused.
             guard case .dictionary = try top(), case .dictionary = state else {
                 throw refused("attributes of an object (BUILD)")
@@ -249,7 +258,8 @@ struct Unpickler {
     private mutating func storage(_ id: PickleValue) throws {
         guard case .tuple(let index) = id, document.sequences[index].count == 5,
             case .string("storage") = document.sequences[index][0],
-            case .symbol(.storage(let dtype)) = document.sequences[index][1],
+            case .symbol(let kind) = document.sequences[index][1],
+            let dtype = kind == .untypedStorage ? DType.u8 : kind.storageType,
             case .string(let key) = document.sequences[index][2],
             case .int(let count) = document.sequences[index][4], count >= 0
         else { throw refused("a persistent id that is no storage of a tensor") }
@@ -264,6 +274,22 @@ struct Unpickler {
         }
         let arguments = document.sequences[index]
         switch symbol {
+        case .foreign: stack.append(.foreign)
+        case .rebuildTypedTensor where (7...8).contains(arguments.count):
+            guard case .storage(let storage) = arguments[0], case .int(let offset) = arguments[1],
+                let shape = integers(arguments[2]), let strides = integers(arguments[3]),
+                case .symbol(.dtype(let dtype?)) = arguments[6],
+                document.storages[storage].count % (dtype.bitWidth / 8) == 0
+            else { throw broken("a tensor is not described by a storage, an offset and a shape") }
+            let bytes = document.storages[storage]
+            document.storages.append(
+                PickleStorage(
+                    dtype: dtype, key: bytes.key, count: bytes.count / (dtype.bitWidth / 8)))
+            document.tensors.append(
+                PickleTensor(
+                    storage: document.storages.count - 1, offset: offset, shape: shape,
+                    strides: strides))
+            stack.append(.tensor(document.tensors.count - 1))
         case .orderedDictionary where arguments.isEmpty: stack.append(dictionary())
         case .size where arguments.count == 1:
             guard case .tuple = arguments[0] else { throw broken("a size is no tuple") }

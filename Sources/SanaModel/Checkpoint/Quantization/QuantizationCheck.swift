@@ -61,7 +61,9 @@ public enum QuantizationCheck {
     public static func findings(
         config: JSONValue?, tensors: [TensorInfo]
     ) -> [QuantizationFinding] {
-        let stored = StoredEncoding(tensors)
+        let model = QuantizedModel(tensors, config: config)
+        if let format = QuantizationFormats.format(of: model) { return format.findings }
+        let stored = model.stored
         let settings = config?[key].flatMap { $0 == .null ? nil : $0 }
         guard let settings else {
             switch stored {
@@ -91,15 +93,15 @@ public enum QuantizationCheck {
         switch stored {
         case .float: return [floatWeights(named)]
         case .foreign(let method, let recipe, let tensor):
-            guard method == "SDNQ" || named.unsupportedRecipe != nil else {
+            guard method == "SDNQ" || named.otherRecipe != nil else {
                 return [contradiction(named, "\(method) (\(recipe)), as \(quoted(tensor)) shows")]
             }
             return [
                 unsupported(
-                    "SDNQ", named.unsupportedRecipe ?? recipe, tensor, key: named.recipeKey)
+                    "SDNQ", named.otherRecipe ?? recipe, tensor, key: named.recipeKey)
             ]
         case .int8:
-            if let recipe = named.unsupportedRecipe {
+            if let recipe = named.otherRecipe {
                 return [unsupported("SDNQ", recipe, nil, key: named.recipeKey)]
             }
             return named.unknownKeys + named.moduleFindings(tensors)
@@ -127,7 +129,7 @@ public enum QuantizationCheck {
         }
     }
 
-    private static func unsupported(
+    static func unsupported(
         _ method: String, _ recipe: String, _ tensor: String?, key: String = key
     ) -> QuantizationFinding {
         .init(
@@ -136,10 +138,34 @@ public enum QuantizationCheck {
                 + "not supported" + (tensor.map { ": see tensor \(quoted($0))" } ?? ""))
     }
 
-    private static func floatWeights(_ named: QuantizationSettings) -> QuantizationFinding {
+    static func floatWeights(_ named: QuantizationSettings) -> QuantizationFinding {
         .init(
             kind: .contradiction, location: key,
             reason: "\(key) names \(named.description), and no weight is quantized")
+    }
+
+    /// What contradicts the configuration in weights of a method that describes itself.
+    ///
+    /// - Parameter tensor: one that shows the method.
+    static func settingFindings(
+        _ model: QuantizedModel, method: String, recipe: String, tensor: String
+    ) -> [QuantizationFinding] {
+        guard let settings = model.settings else {
+            guard model.hasConfiguration else { return [] }
+            return [
+                .init(
+                    kind: .contradiction, location: key,
+                    reason: "the weights are stored as by \(method) (\(recipe)), as "
+                        + "\(quoted(tensor)) shows, and config.json has no \(key)")
+            ]
+        }
+        let isSame = settings.recipe.map { $0 == recipe || $0 == "4 bits" } ?? true
+        guard settings.method == method, method != "bitsandbytes" || isSame else {
+            return [
+                contradiction(settings, "\(method) (\(recipe)), as \(quoted(tensor)) shows")
+            ]
+        }
+        return []
     }
 
     private static func contradiction(

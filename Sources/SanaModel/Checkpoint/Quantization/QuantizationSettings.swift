@@ -25,7 +25,7 @@ struct QuantizationSettings {
 
     /// What the settings say of the stored type.
     var recipe: String? {
-        if isSDNQ { return unsupportedRecipe ?? "int8" }
+        if isSDNQ { return otherRecipe ?? "int8" }
         if method == "bitsandbytes" {
             if json["load_in_8bit"]?.bool == true { return "int8" }
             return json["bnb_4bit_quant_type"]?.string ?? "4 bits"
@@ -65,6 +65,64 @@ struct QuantizationSettings {
 
     private var weightsType: String { json["weights_dtype"]?.string ?? "int8" }
 
+    /// How one weight is quantized: as all are, but for what the configuration says of its module.
+    func sdnq(_ weight: String) -> SDNQRecipe {
+        var settings = self
+        let members = json["modules_quant_config"]?.members ?? []
+        if let own = members.first(where: { ModulePatterns([$0.key]).contains(weight) })?.value {
+            var merged = json
+            for member in own.members ?? [] {
+                merged = merged.setting(member.key, to: member.value)
+            }
+            settings = QuantizationSettings(merged)
+        }
+        let dtype = settings.type(of: weight)
+        var words: [String] = []
+        if settings.isOn("use_hadamard") { words.append("with Hadamard rotation") }
+        if settings.isOn("use_svd") { words.append("with SVD") }
+        return SDNQRecipe(
+            dtype: dtype, additions: words,
+            unsupported: settings.unreadable.map { "\(dtype), \($0)" },
+            rotatedCount: settings.isOn("use_hadamard")
+                ? json["hadamard_group_size"]?.int ?? 256 : nil)
+    }
+
+    /// What makes a recipe unreadable, whatever its type.
+    private var unreadable: String? {
+        if method == "sdnq_training" { return "for training" }
+        let keys = [
+            "use_codebook", "use_codebook_scale", "is_training", "scale_dtype", "zero_point_dtype",
+        ]
+        let words = Self.recipeKeys.filter {
+            keys.contains($0.key) && isOn($0.key) && !isDefaultScale($0.key)
+        }
+        if let first = words.first { return first.words }
+        guard isOn("is_unsigned"), !weightsType.hasPrefix("u"), !weightsType.contains("fnu") else {
+            return nil
+        }
+        return "unsigned, with zero points"
+    }
+
+    /// The type of a weight by `modules_dtype_dict`, whose keys are types or least widths
+    /// (`minimum_6bit`).
+    private func type(of weight: String) -> String {
+        for member in json["modules_dtype_dict"]?.members ?? [] {
+            let names = member.value.array?.compactMap(\.string) ?? []
+            guard ModulePatterns(names).contains(weight) else { continue }
+            let key = member.key.lowercased()
+            guard key.hasPrefix("minimum") || key.hasSuffix("bit") || key.hasSuffix("bits") else {
+                return key
+            }
+            let isUnsigned = key.contains("uint")
+            guard let bits = Int(key.filter(\.isASCIIDigit)),
+                let own = Int(weightsType.drop { !$0.isASCIIDigit }.prefix(while: \.isASCIIDigit))
+            else { return key }
+            guard own < bits else { return weightsType }
+            return (isUnsigned || bits <= 4 ? "uint" : "int") + String(bits)
+        }
+        return weightsType
+    }
+
     /// The first key of the recipe that is not plain int8's.
     var recipeKey: String {
         if weightsType != "int8" { return QuantizationCheck.key + ".weights_dtype" }
@@ -73,7 +131,7 @@ struct QuantizationSettings {
     }
 
     /// The recipe where it is not plain int8 with one scale per row; `nil` where it is.
-    var unsupportedRecipe: String? {
+    var otherRecipe: String? {
         let additions = Self.recipeKeys.filter { isOn($0.key) && !isDefaultScale($0.key) }
         let isGrouped = (json["group_size"]?.int ?? -1) > 0
         let isTraining = method == "sdnq_training"
@@ -120,15 +178,26 @@ struct QuantizationSettings {
     /// Weights that `modules_to_not_convert` should name and does not, and the other way round:
     /// either keeps diffusers from loading the model.
     func moduleFindings(_ tensors: [TensorInfo]) -> [QuantizationFinding] {
+        let names = Set(tensors.map(\.name))
+        func isQuantized(_ tensor: TensorInfo) -> Bool {
+            !tensor.dtype.isFloatWeight
+                || names.contains(tensor.name.dropLast("weight".count) + "scale")
+        }
+        return moduleFindings(tensors, isQuantized)
+    }
+
+    private func moduleFindings(
+        _ tensors: [TensorInfo], _ isQuantized: (TensorInfo) -> Bool
+    ) -> [QuantizationFinding] {
         let names = json["modules_to_not_convert"]?.array?.compactMap(\.string) ?? []
         let patterns = ModulePatterns(names)
         let key = QuantizationCheck.key + ".modules_to_not_convert"
         let weights = tensors.filter { $0.name.hasSuffix(".weight") }
-        let unlisted = weights.filter { $0.dtype != .i8 && !patterns.contains($0.name) }
+        let unlisted = weights.filter { !isQuantized($0) && !patterns.contains($0.name) }
             .filter { json["quant_conv"]?.bool == true || $0.shape.count < 3 }
-        let listed = weights.filter { $0.dtype == .i8 && patterns.contains($0.name) }
+        let listed = weights.filter { isQuantized($0) && patterns.contains($0.name) }
         let convolutions = weights.filter {
-            $0.dtype == .i8 && $0.shape.count > 2 && json["quant_conv"]?.bool != true
+            $0.dtype == .i8 && [3, 4].contains($0.shape.count) && json["quant_conv"]?.bool != true
         }
         func finding(
             _ key: String, _ found: [TensorInfo], _ text: (String) -> String
@@ -142,7 +211,7 @@ struct QuantizationSettings {
             ]
         }
         return finding(key, unlisted) { "\(key) does not name \($0), which are not quantized" }
-            + finding(key, listed) { "\(key) names \($0), which are int8" }
+            + finding(key, listed) { "\(key) names \($0), which are quantized" }
             + finding(QuantizationCheck.key + ".quant_conv", convolutions) {
                 "quant_conv is not true, and the convolutions \($0) are int8"
             }
@@ -184,4 +253,8 @@ private struct ModulePatterns {
         }
         return true
     }
+}
+
+extension Character {
+    fileprivate var isASCIIDigit: Bool { isASCII && isNumber }
 }

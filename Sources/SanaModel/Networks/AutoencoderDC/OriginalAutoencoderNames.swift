@@ -85,6 +85,6 @@ extension StoredTensor {
             let linear = TensorInfo(
                 name: info.name, dtype: info.dtype, shape: Array(info.shape.prefix(2)))
         else { return self }
-        return StoredTensor(linear, bytes)
+        return described(as: linear)
     }
 }

@@ -68,7 +68,7 @@ struct ReleasedAutoencoderTests {
             let info = try #require(stored.info(tensor.info.name))
             #expect(tensor.info.shape == info.shape, "\(info.name)")
             let same = try stored.bytes(of: info).withUnsafeBytes { a in
-                tensor.bytes.withUnsafeBytes { a.elementsEqual($0) }
+                try tensor.bytes().withUnsafeBytes { a.elementsEqual($0) }
             }
             #expect(same, "\(info.name)")
         }

@@ -7,10 +7,7 @@
 /// present decide, so that 0.6B to 4.8B, 1.5, Sprint and ControlNets need no option. diffusers' own loader for single files (0.42.1,
 /// `convert_sana_transformer_to_diffusers`) knows neither qk norms nor the guidance embedder, and
 /// its script, until it was rewritten, ended with an error for 1.5 4.8B.
-enum OriginalNames {
-    /// What wrappers put before the names, longest first.
-    private static let prefixes = ["model.diffusion_model.", "diffusion_model."]
-
+public enum OriginalNames {
     /// Tensors that the forward does not use: positions are computed, the empty caption belongs to
     /// training, and so does Sprint's variance head.
     static let unused: Set = [
@@ -27,7 +24,7 @@ enum OriginalNames {
     }
 
     /// Modules outside of the blocks.
-    private static let modules = [
+    static let modules = [
         "x_embedder.proj": "patch_embed.proj",
         "y_embedder.y_proj.fc1": "caption_projection.linear_1",
         "y_embedder.y_proj.fc2": "caption_projection.linear_2",
@@ -39,7 +36,7 @@ enum OriginalNames {
     ]
 
     /// Modules of a block, with the parts that several are stored as one of.
-    private static let blockModules: [String: [String]] = [
+    static let blockModules: [String: [String]] = [
         "attn.qkv": ["attn1.to_q", "attn1.to_k", "attn1.to_v"],
         "attn.q_norm": ["attn1.norm_q"],
         "attn.k_norm": ["attn1.norm_k"],
@@ -53,18 +50,6 @@ enum OriginalNames {
         "mlp.depth_conv.conv": ["ff.conv_depth"],
         "mlp.point_conv.conv": ["ff.conv_point"],
     ]
-
-    /// The tensors without what wrappers put before their names. Where some names have a prefix,
-    /// those without belong to other models in the same file and are left out.
-    static func stripped(_ tensors: [StoredTensor]) -> [StoredTensor] {
-        for prefix in prefixes {
-            let inner = tensors.filter { $0.info.name.hasPrefix(prefix) }
-            guard inner.isEmpty else {
-                return inner.compactMap { $0.renamed(String($0.info.name.dropFirst(prefix.count))) }
-            }
-        }
-        return tensors
-    }
 
     /// Whether the names, without prefixes, are those of an original checkpoint.
     static func areOriginal(_ tensors: [StoredTensor]) -> Bool {
@@ -96,6 +81,17 @@ enum OriginalNames {
             }
             return try tensor.parts(names, file: file)
         }
+    }
+
+    /// What the original code calls the modules of a model under diffusers' names.
+    static func modules(of tensors: [TensorInfo]) -> [String] {
+        let blocks = Set(
+            tensors.compactMap { tensor -> Int? in
+                let parts = tensor.name.split(separator: ".", maxSplits: 2)
+                return parts.count > 1 && parts[0] == "transformer_blocks" ? Int(parts[1]) : nil
+            })
+        return Array(modules.keys) + ["t_embedder.mlp.0", "t_embedder.mlp.2"]
+            + blocks.flatMap { block in blockModules.keys.map { "blocks.\(block).\($0)" } }
     }
 
     /// What diffusers calls a tensor, or its parts in the order of their rows.
@@ -140,32 +136,6 @@ enum OriginalNames {
         default:
             guard module.hasPrefix(copy + ".") else { return nil }
             return blockNames(index, String(module.dropFirst(copy.count + 1)), parameter)
-        }
-    }
-}
-
-extension StoredTensor {
-    /// The same values under another name.
-    func renamed(_ name: String) -> StoredTensor? {
-        TensorInfo(name: name, dtype: info.dtype, shape: info.shape).map { StoredTensor($0, bytes) }
-    }
-
-    /// The tensor taken apart along its rows, one part for each name; no values are copied.
-    ///
-    /// - Throws: `BadDataError` when the rows are not a multiple of the parts.
-    func parts(_ names: [String], file: String) throws -> [StoredTensor] {
-        guard names.count > 1 else { return names.compactMap(renamed) }
-        guard let rows = info.shape.first, rows % names.count == 0 else {
-            throw BadDataError(
-                file: file,
-                reason: "tensor '\(info.name.printable)' of shape \(info.shape) cannot be taken "
-                    + "apart into \(names.count)")
-        }
-        let shape = [rows / names.count] + info.shape.dropFirst()
-        return names.enumerated().compactMap { index, name in
-            TensorInfo(name: name, dtype: info.dtype, shape: shape).map {
-                StoredTensor($0, bytes.slice(index * $0.byteCount, $0.byteCount))
-            }
         }
     }
 }

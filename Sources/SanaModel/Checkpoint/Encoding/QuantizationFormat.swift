@@ -1,0 +1,146 @@
+/// What a program that quantizes has written: its tensors, and what is said of them.
+struct QuantizedModel {
+    let tensors: [TensorInfo]
+    /// What `quantization_config` says; `nil` where there is none.
+    let settings: QuantizationSettings?
+    /// Whether there is a configuration at all, in which that could stand.
+    let hasConfiguration: Bool
+    /// Told from names, types and shapes.
+    let stored: StoredEncoding
+    let byName: [String: TensorInfo]
+
+    /// - Parameter config: `config.json`; `nil` where nothing is known of it.
+    init(_ tensors: [TensorInfo], config: JSONValue?) {
+        self.tensors = tensors
+        settings = config?[QuantizationCheck.key].flatMap { value in
+            value.members == nil ? nil : QuantizationSettings(value)
+        }
+        hasConfiguration = config != nil
+        stored = StoredEncoding(tensors)
+        byName = Dictionary(tensors.map { ($0.name, $0) }) { first, _ in first }
+    }
+}
+
+/// A way to quantize weights that can be read: the one home of what a program writes, and of what it
+/// stands for.
+protocol QuantizationFormat: Sendable {
+    /// `nil` where the model is not stored in this format.
+    init?(_ model: QuantizedModel)
+
+    /// What contradicts the configuration, or cannot be read.
+    var findings: [QuantizationFinding] { get }
+
+    /// The logical tensors that are stored encoded; all others are stored as they are, or are parts
+    /// of these.
+    ///
+    /// - Parameters:
+    ///   - shapes: of the tensors that the network calls for, by name, as far as it is known.
+    ///   - file: for messages.
+    /// - Throws: `BadDataError`, `QuantizationError`, errors of the source.
+    func encodings(
+        of source: any TensorSource, shapes: [String: [Int]], file: String
+    ) throws -> [TensorEncoding]
+
+    /// Stored tensors that mean nothing once the encodings are known.
+    func isLeftOut(_ tensor: TensorInfo) -> Bool
+}
+
+extension QuantizationFormat {
+    func isLeftOut(_ tensor: TensorInfo) -> Bool { false }
+}
+
+/// Every format that can be read.
+enum QuantizationFormats {
+    private static let all: [any QuantizationFormat.Type] = [
+        SDNQFormat.self, BitsAndBytesFormat.self, TorchAOFormat.self, Float8Format.self,
+    ]
+
+    /// The format that a model is stored in; `nil` for floats, for plain int8, and for what cannot be
+    /// read.
+    static func format(of model: QuantizedModel) -> (any QuantizationFormat)? {
+        for type in all {
+            if let format = type.init(model) { return format }
+        }
+        return nil
+    }
+}
+
+/// Stored tensors and what is said of them as the tensors that a network calls for.
+public enum LogicalTensors {
+    /// The same tensors with those that another program has quantized as fp32, decoded when they are
+    /// asked for; the source itself where there are none.
+    ///
+    /// - Parameters:
+    ///   - config: `config.json`; `nil` where nothing is known of it.
+    ///   - file: for messages.
+    /// - Throws: `BadDataError`, `QuantizationError`, errors of the source.
+    public static func read(
+        _ source: any TensorSource, config: JSONValue?, file: String
+    ) throws -> any TensorSource {
+        let model = QuantizedModel(source.tensors, config: config)
+        guard let format = QuantizationFormats.format(of: model) else { return source }
+        if let first = format.findings.first {
+            throw QuantizationError(file: file, finding: first)
+        }
+        let shapes = config.map { expectedShapes($0, file: file) } ?? [:]
+        let encodings = try format.encodings(of: source, shapes: shapes, file: file)
+        var taken = Set<String>()
+        for encoding in encodings {
+            for part in encoding.parts { taken.insert(part) }
+        }
+        // Where the largest part stood.
+        let byPart = Dictionary(
+            encodings.compactMap { encoding in encoding.parts.first.map { ($0, encoding) } }
+        ) { first, _ in first }
+        let tensors = try source.tensors.compactMap { tensor -> StoredTensor? in
+            if let encoding = byPart[tensor.name] {
+                return try StoredTensor(encoding, of: source, file: file)
+            }
+            if taken.contains(tensor.name) || format.isLeftOut(tensor) { return nil }
+            return StoredTensor(tensor, of: source)
+        }
+        return try MappedTensors(tensors, path: file, metadata: source.metadata)
+    }
+
+    /// The shapes that a network of this configuration calls for, for encodings that do not keep them.
+    private static func expectedShapes(_ config: JSONValue, file: String) -> [String: [Int]] {
+        guard let config = try? SanaConfig(json: config, file: file) else { return [:] }
+        return Dictionary(config.expectedTensors.all.map { ($0.name, $0.shape) }) { first, _ in
+            first
+        }
+    }
+}
+
+extension TensorSource {
+    /// The tensor called `name`.
+    ///
+    /// - Throws: `BadDataError` when it is absent, or of another number of values or type.
+    func part(
+        _ name: String, of count: Int, _ types: Set<DType>, file: String
+    ) throws -> TensorInfo {
+        guard let tensor = info(name) else {
+            throw BadDataError(
+                file: file, reason: "tensor '\(name.printable)' of a quantized weight is absent",
+                remedy: "download the file again, or quantize the model again")
+        }
+        guard tensor.elementCount == count, types.contains(tensor.dtype) else {
+            throw BadDataError(
+                file: file,
+                reason: "tensor '\(name.printable)' is \(tensor.dtype.rawValue) \(tensor.shape), "
+                    + "which does not fit the quantized weight it belongs to",
+                remedy: "download the file again, or quantize the model again")
+        }
+        return tensor
+    }
+
+    /// The values of a float tensor as fp32.
+    func floats(_ tensor: TensorInfo, file: String) throws -> FloatBuffer {
+        guard let values = try bytes(of: tensor).widened(from: tensor.dtype) else {
+            throw BadDataError(
+                file: file,
+                reason: "tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not a float"
+            )
+        }
+        return values
+    }
+}
