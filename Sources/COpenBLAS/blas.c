@@ -24,6 +24,9 @@ static struct {
     float (*sasum)(int, const float *, int);
     void (*set_threads)(int);
     char *(*core)(void);
+    // LAPACK, which some builds leave out. Characters of Fortran have hidden lengths behind the others.
+    void (*dgesdd)(const char *, const int *, const int *, double *, const int *, double *, double *, const int *,
+                   double *, const int *, double *, const int *, int *, int *, size_t);
     // Absent from builds without threads of their own.
     int (*stop_threads)(void);
     void *(*take)(int);
@@ -57,6 +60,7 @@ static const char *load(void) {
     blas.sasum = dlsym(opened, "cblas_sasum");
     blas.set_threads = dlsym(opened, "openblas_set_num_threads");
     blas.core = dlsym(opened, "openblas_get_corename");
+    blas.dgesdd = dlsym(opened, "dgesdd_");
     blas.stop_threads = dlsym(opened, "blas_thread_shutdown_");
     blas.take = dlsym(opened, "blas_memory_alloc");
     blas.give = dlsym(opened, "blas_memory_free");
@@ -118,4 +122,28 @@ void blas_set_threads(int count) {
 const char *blas_core(void) {
     need();
     return blas.core();
+}
+
+int blas_svd(int rows, int columns, double *a, double *values, double *left, double *right) {
+    need();
+    if (!blas.dgesdd) return -1;
+    // Rows of ours are columns of Fortran's: it takes the transpose apart, left and right exchanged.
+    int rank = rows < columns ? rows : columns, status = 0, wanted = -1;
+    double size = 0;
+    int *integers = malloc((size_t)8 * (size_t)rank * sizeof(int));
+    if (!integers) return -2;
+    blas.dgesdd("S", &columns, &rows, a, &columns, values, right, &columns, left, &rank, &size, &wanted, integers,
+                &status, 1);
+    double *work = NULL;
+    if (!status) {
+        wanted = (int)size;
+        work = malloc((size_t)wanted * sizeof(double));
+        if (!work) status = -2;
+    }
+    if (work)
+        blas.dgesdd("S", &columns, &rows, a, &columns, values, right, &columns, left, &rank, work, &wanted, integers,
+                    &status, 1);
+    free(work);
+    free(integers);
+    return status;
 }

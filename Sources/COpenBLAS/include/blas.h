@@ -24,4 +24,10 @@ void blas_set_threads(int count);
 /// The processor that OpenBLAS takes this one for.
 const char *blas_core(void);
 
+/// The singular value decomposition a = left · diag(values) · right of a matrix in rows, which is overwritten: with
+/// k = min(rows, columns), left is [rows, k], values [k] and right [k, columns], the largest value first.
+///
+/// Returns 0; -1 where OpenBLAS has no LAPACK, -2 where memory is short, else what LAPACK's dgesdd returns.
+int blas_svd(int rows, int columns, double *a, double *values, double *left, double *right);
+
 #endif

@@ -33,7 +33,7 @@ extension Archive {
                     byteCount: frames[$0].contentByteCount)
             }
         }
-        let kept = header.metadata.filter { $0.key == ContentLayout.keptTypesKey }
+        let kept = header.metadata.filter { ContentLayout.ownKeys.contains($0.key) }
         let layout = ContentLayout(
             tensors, metadata: kept.map { .init($0.key, .string($0.value)) })
         let rangeByName = Dictionary(

@@ -8,7 +8,7 @@ import SanaModel
 /// scan of its frames; nothing tells then whether its values are those that were packed.
 public struct Archive: TensorSource {
     /// How the files are called.
-    public static let suffix = ".safetensors.zst"
+    public static let suffix = ModelLocator.archiveSuffix
 
     /// Path it was opened from.
     public let path: String

@@ -44,6 +44,14 @@ public struct ArchiveError: DiagnosticError, Equatable {
     /// What is wrong with a single zstd frame.
     public struct FrameDefect: Sendable, Equatable {
         let defect: ZstdFrame.Defect
+
+        /// Whether zstd itself reads such a frame.
+        var isOrdinary: Bool {
+            switch defect {
+            case .contentSizeMissing, .checksumMissing: true
+            default: false
+            }
+        }
     }
 
     public let file: String
@@ -116,6 +124,11 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .unfinished: UnfinishedDownload.remedy
         case .frameTooLarge, .expands:
             "unpack the file with `zstd -d` and give the .safetensors file"
+        case .frame(_, let defect) where defect.isOrdinary:
+            "unpack the file with `zstd -d` and give the .safetensors file: it is a zstd file of a pipe "
+                + "or of another program, not an archive"
+        case .frame(_, let defect) where defect.defect == .dictionary:
+            "unpack the file with `zstd -d -D DICTIONARY` and give the .safetensors file"
         case .version, .profile: "update sana-tools"
         case .noManifest:
             "unpack into a .safetensors file; only an archive made by convert can be restored as a folder"

@@ -35,6 +35,14 @@ extension Archive {
                 (name, sha256) = (adapter.path.lastPathComponent, adapter.sha256)
                 weight = adapter.weight
             }
+
+            /// As manifests and metadata have it.
+            public var json: JSONValue {
+                .object([
+                    .init("name", .string(name)), .init("sha256", .string(sha256)),
+                    .init("weight", .double(weight)),
+                ])
+            }
         }
 
         public static let formatName = "sana-tools.safetensors-zst"
@@ -146,12 +154,7 @@ extension Archive.Manifest {
                 .init("sha256", .string($0.sha256)),
             ])
         }
-        let lora = adapters.map {
-            JSONValue.object([
-                .init("name", .string($0.name)), .init("sha256", .string($0.sha256)),
-                .init("weight", .double($0.weight)),
-            ])
-        }
+        let lora = adapters.map(\.json)
         return .object(
             [
                 .init("weights_digest", .string(weightsDigest)),

@@ -1,4 +1,3 @@
-import Foundation
 import SanaModel
 
 /// A rule as a user writes it, `REGEX=TYPE`: what becomes of the tensors whose whole name the
@@ -11,15 +10,10 @@ public struct UserRule: Sendable {
     public let text: String
     /// `nil` for `keep`.
     let target: ConversionTarget?
-    private let pattern: NSRegularExpression
+    private let pattern: BoundedExpression
 
     /// Longest rule accepted, in UTF-8 bytes.
     private static let maximumByteCount = 1000
-    /// Most progress reports of one match before it is given up: about a tenth of a second, while
-    /// reasonable expressions are through before the first one. By itself the matcher gives up
-    /// after several thousand, and then it says that there is no match.
-    private static let progressLimit = 500
-
     /// - Parameter text: the type follows the last `=`.
     /// - Throws: `RuleError`.
     public init(_ text: String) throws(RuleError) {
@@ -30,11 +24,9 @@ public struct UserRule: Sendable {
         let type = String(text[text.index(after: separator)...])
         target = ConversionTarget(rawValue: type)
         guard target != nil || type == "keep" else { throw RuleError(text, .type(type)) }
-        // Alone first, so that an unbalanced parenthesis cannot close ours.
-        let expression = String(text[..<separator])
-        guard (try? NSRegularExpression(pattern: expression)) != nil,
-            let whole = try? NSRegularExpression(pattern: "\\A(?:\(expression))\\z")
-        else { throw RuleError(text, .pattern) }
+        guard let whole = BoundedExpression(String(text[..<separator])) else {
+            throw RuleError(text, .pattern)
+        }
         (self.text, pattern) = (text, whole)
     }
 
@@ -76,16 +68,9 @@ public struct UserRule: Sendable {
     }
 
     private func matches(_ name: String) throws(RuleError) -> Bool {
-        var (isMatch, isOver, reports) = (false, false, 0)
-        pattern.enumerateMatches(
-            in: name, options: .reportProgress, range: NSRange(name.startIndex..., in: name)
-        ) { result, flags, stop in
-            isMatch = isMatch || result != nil
-            reports += 1
-            isOver = isOver || flags.contains(.internalError) || reports > Self.progressLimit
-            if isMatch || isOver { stop.pointee = true }
+        guard let isMatch = pattern.matches(name) else {
+            throw RuleError(text, .tooSlow(tensor: name))
         }
-        guard isMatch || !isOver else { throw RuleError(text, .tooSlow(tensor: name)) }
         return isMatch
     }
 }

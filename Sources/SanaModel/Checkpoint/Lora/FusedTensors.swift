@@ -1,16 +1,19 @@
-import COpenBLAS
-
-/// The weights of a model with adapters added: w + scale · B · A of each, in fp32.
+/// The weights of a model with adapters added, in fp32: see `LoraDelta`.
 ///
 /// Weights that change are F32 here whatever they were stored in, so whoever narrows them rounds
 /// once. They are computed when they are asked for and not kept; all others are the source's own.
 struct FusedTensors: TensorSource {
     let tensors: [TensorInfo]
     private let source: any TensorSource
-    private let adapters: [LoraAdapter]
-    /// Names of the weights that change.
-    private let changed: Set<String>
     private let fusedByName: [String: TensorInfo]
+    /// What each weight gains, in the order of the adapters.
+    private let gains: [String: [Gain]]
+
+    private struct Gain: Sendable {
+        let delta: LoraDelta
+        let firstRow: Int
+        let file: SafetensorsFile
+    }
 
     /// Rows that are computed at once.
     private static let blockRows = 64
@@ -19,56 +22,82 @@ struct FusedTensors: TensorSource {
     /// - Throws: `BadDataError` that names the first module which the model does not have, or has in
     ///   another shape or type.
     init(_ source: any TensorSource, adding adapters: [LoraAdapter], file: String) throws {
-        var changed = Set<String>()
+        let targets = LoraTargets(source)
+        var gains: [String: [Gain]] = [:]
         for adapter in adapters {
-            for (module, pair) in adapter.pairs.sorted(by: { $0.key < $1.key }) {
-                let name = module + ".weight"
-                func refuse(_ reason: String) -> BadDataError {
-                    BadDataError(
-                        file: adapter.path,
-                        reason: "LoRA of module '\(module.printable)' \(reason)",
-                        remedy: "use the model that the LoRA was trained for")
+            var own = Set<String>()
+            for (module, delta) in adapter.deltas.sorted(by: { $0.key < $1.key }) {
+                let found = targets.targets(of: module)
+                try Self.check(delta, module, found.map(\.weight), adapter, file)
+                for target in found {
+                    guard own.insert(target.weight.name).inserted else {
+                        throw BadDataError(
+                            file: adapter.path,
+                            reason: "module '\(module.printable)' is there twice, in two spellings",
+                            remedy: "keep one adapter per file")
+                    }
+                    gains[target.weight.name, default: []].append(
+                        Gain(delta: delta, firstRow: target.firstRow, file: adapter.file))
                 }
-                guard let weight = source.info(name) else {
-                    throw refuse("has no weight in \(file.printable) to add to")
-                }
-                let expected =
-                    [pair.up.shape[0], pair.down.shape[1]]
-                    + Array(repeating: 1, count: max(0, weight.shape.count - 2))
-                guard weight.shape == expected, weight.shape.count == pair.up.shape.count,
-                    weight.shape.allSatisfy({ $0 <= Int32.max }), pair.rank <= Int32.max
-                else {
-                    throw refuse(
-                        "has shapes \(pair.down.shape) and \(pair.up.shape), which do not fit the "
-                            + "weight's \(weight.shape)")
-                }
-                guard weight.dtype.isFloatWeight else {
-                    throw refuse("cannot be added to a weight of type \(weight.dtype.rawValue)")
-                }
-                changed.insert(name)
             }
         }
         let tensors = source.tensors.map { tensor in
-            guard changed.contains(tensor.name) else { return tensor }
+            guard gains[tensor.name] != nil else { return tensor }
             return TensorInfo(name: tensor.name, dtype: .f32, shape: tensor.shape) ?? tensor
         }
-        (self.tensors, self.source, self.adapters) = (tensors, source, adapters)
-        self.changed = changed
+        (self.tensors, self.source, self.gains) = (tensors, source, gains)
         fusedByName = Dictionary(
-            tensors.filter { changed.contains($0.name) }.map { ($0.name, $0) }
+            tensors.filter { gains[$0.name] != nil }.map { ($0.name, $0) }
         ) { first, _ in first }
     }
 
+    /// - Throws: `BadDataError` for a delta that does not fit the weights it is for.
+    static func check(
+        _ delta: LoraDelta, _ module: String, _ weights: [TensorInfo], _ adapter: LoraAdapter,
+        _ file: String
+    ) throws {
+        func refuse(_ reason: String) -> BadDataError {
+            BadDataError(
+                file: adapter.path,
+                reason: "\(delta.kind) of module '\(module.printable)' \(reason)",
+                remedy: "use the model that the LoRA was trained for")
+        }
+        guard let first = weights.first else {
+            throw refuse("has no weight in \(file.printable) to add to")
+        }
+        let rows = weights.reduce(0) { $0 + ($1.shape.first ?? 0) }
+        let columns = first.elementCount / max(first.shape.first ?? 1, 1)
+        guard delta.size == (rows, columns), columns > 0,
+            delta.rank.map({ $0 == first.shape.count }) ?? true,
+            first.shape.allSatisfy({ $0 <= Int32.max })
+        else {
+            throw refuse("has shapes \(delta.shapes), which do not fit the weight's \(first.shape)")
+        }
+        if let magnitude = delta.magnitude, magnitude.elementCount != rows {
+            throw refuse("has \(magnitude.elementCount) magnitudes for \(rows) rows")
+        }
+        for weight in weights where !weight.dtype.isFloatWeight {
+            throw refuse("cannot be added to a weight of type \(weight.dtype.rawValue)")
+        }
+    }
+
     func info(_ name: String) -> TensorInfo? { fusedByName[name] ?? source.info(name) }
+
+    func recipe(of tensor: TensorInfo) -> String? { source.recipe(of: tensor) }
+
+    func storedByteCount(of tensor: TensorInfo) -> Int { source.storedByteCount(of: tensor) }
+
+    var computesValues: Bool { true }
+
+    var metadata: [String: String] { source.metadata }
 
     func bytes(of tensor: TensorInfo) throws -> ByteView {
         guard let fused = fusedByName[tensor.name], let stored = source.info(tensor.name) else {
             return try source.bytes(of: tensor)
         }
-        let module = String(tensor.name.dropLast(".weight".count))
         let base = try source.bytes(of: stored)
-        let terms = try adapters.compactMap { adapter in
-            try adapter.pairs[module].map { try Term($0, adapter.file) }
+        let terms = try (gains[tensor.name] ?? []).map {
+            try LoraTerm($0.delta, from: $0.firstRow, of: $0.file)
         }
         let rows = fused.shape[0]
         let columns = rows > 0 ? fused.elementCount / rows : 0
@@ -88,29 +117,6 @@ struct FusedTensors: TensorSource {
                 }
             }
         }
-    }
-}
-
-/// One adapter's product for one weight, its matrices widened.
-private struct Term {
-    let down: FloatBuffer
-    let up: FloatBuffer
-    let rank: Int
-    let scale: Float
-
-    init(_ pair: LoraAdapter.Pair, _ file: SafetensorsFile) throws {
-        guard let down = try file.bytes(of: pair.down).widened(from: pair.down.dtype),
-            let up = try file.bytes(of: pair.up).widened(from: pair.up.dtype)
-        else { throw BadDataError(file: file.path, reason: "matrices of a LoRA are no floats") }
-        (self.down, self.up, rank, scale) = (down, up, pair.rank, Float(pair.scale))
-    }
-
-    /// Adds the rows `range` of the product to as many rows of `output`.
-    func add(to output: UnsafeMutablePointer<Float>, rows range: Range<Int>, columns: Int) {
-        blas_sgemm(
-            0, Int32(range.count), Int32(columns), Int32(rank), scale,
-            up.pointer + range.lowerBound * rank, Int32(rank), down.pointer, Int32(columns), 1,
-            output, Int32(columns))
     }
 }
 

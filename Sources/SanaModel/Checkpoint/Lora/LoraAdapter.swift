@@ -1,31 +1,19 @@
-/// A low-rank adapter (LoRA, arXiv 2106.09685) for the modules of a transformer: what each weight is
-/// to gain is a product of two small matrices.
-///
-/// Names as peft and diffusers write them: `[transformer.|base_model.model.]MODULE.lora_A[.ADAPTER]
-/// .weight`, `lora_B` likewise, and at times `MODULE.alpha`.
+/// An adapter for the modules of a transformer: LoRA, DoRA, LoHa, LoKr, or whole differences, in any of
+/// the common spellings; see `LoraName`.
 public struct LoraAdapter: Sendable {
-    /// The product that is added to a module's weight.
-    struct Pair: Sendable {
-        /// `[rank, in]`, or `[rank, in, 1, 1]`.
-        let down: TensorInfo
-        /// `[out, rank]`, or `[out, rank, 1, 1]`.
-        let up: TensorInfo
-        let rank: Int
-        /// Factor of the product: alpha / rank, or alpha / √rank, times the adapter's weight.
-        let scale: Double
-    }
-
     public let path: String
     /// How strongly it counts, 1 for as it was trained.
     public let weight: Double
     /// SHA-256 of the file.
     public let sha256: String
-    /// By the module that gains.
-    let pairs: [String: Pair]
+    /// What was left out, for people.
+    public let notes: [String]
+    /// By the module that gains, as the file calls it.
+    let deltas: [String: LoraDelta]
     let file: SafetensorsFile
 
-    /// Number of weights that change.
-    public var moduleCount: Int { pairs.count }
+    /// Number of modules that change.
+    public var moduleCount: Int { deltas.count }
 
     /// What peft calls the settings of an adapter.
     public static let settingsName = LoraSettings.configName
@@ -36,10 +24,7 @@ public struct LoraAdapter: Sendable {
     ]
 
     /// Whether a tensor is named as one of an adapter.
-    public static func isPart(_ tensor: TensorInfo) -> Bool {
-        tensor.name.contains(".lora_A.") || tensor.name.contains(".lora_B.")
-            || tensor.name.hasSuffix(".alpha")
-    }
+    public static func isPart(_ tensor: TensorInfo) -> Bool { LoraName(tensor.name) != nil }
 
     /// The weights that `path` names: a file, or the one in a folder that peft or diffusers wrote.
     ///
@@ -59,9 +44,6 @@ public struct LoraAdapter: Sendable {
         return path.appendingPath(name)
     }
 
-    static let doraReason =
-        "is a DoRA, which scales the weights' columns too; only plain LoRA can be fused"
-
     /// Reads the names and shapes of an adapter, and its settings where they are.
     ///
     /// - Parameter path: a safetensors file, or the folder that holds it.
@@ -71,115 +53,171 @@ public struct LoraAdapter: Sendable {
         let path = try Self.weights(path)
         let file = try SafetensorsFile(path: path)
         let settings = try LoraSettings(of: file)
-        var parts: [String: Parts] = [:]
-        for tensor in file.tensors { try Parts.add(tensor, to: &parts, file: path) }
-        guard !parts.isEmpty else {
-            throw BadDataError(
-                file: path, reason: "holds no LoRA",
-                remedy: "give a safetensors file of diffusers' save_lora_weights or peft")
+        var modules: [String: LoraParts] = [:]
+        var leftOut: [String] = []
+        for tensor in file.tensors {
+            guard let name = LoraName(tensor.name) else { throw Self.unknown(tensor, path) }
+            if name.isTextEncoder {
+                leftOut.append(tensor.name)
+                continue
+            }
+            guard modules[name.module, default: LoraParts()].add(tensor, as: name.part) else {
+                throw BadDataError(
+                    file: path,
+                    reason: "tensor '\(tensor.name.printable)' is there twice for the same module",
+                    remedy: "keep one adapter per file")
+            }
         }
-        pairs = try parts.reduce(into: [:]) { pairs, part in
-            pairs[part.key] = try part.value.pair(
+        guard !modules.isEmpty else {
+            throw BadDataError(
+                file: path,
+                reason: leftOut.isEmpty
+                    ? "holds no LoRA" : "holds a LoRA of a text encoder alone",
+                remedy:
+                    "give a safetensors file with a LoRA of the transformer, such as diffusers' "
+                    + "save_lora_weights or peft write")
+        }
+        deltas = try modules.reduce(into: [:]) { deltas, part in
+            deltas[part.key] = try part.value.delta(
                 part.key, weight: weight, settings: settings, file: file)
         }
+        notes =
+            leftOut.isEmpty
+            ? []
+            : [
+                "\(leftOut.count) tensors of a text encoder are left out, such as "
+                    + "'\(leftOut[0].printable)'"
+            ]
         (self.path, self.weight, self.file) = (path, weight, file)
         sha256 = WeightsDigest.sha256(file.fileBytes).hexadecimal
     }
 
-    /// The tensors of one module, as far as they have been found.
-    private struct Parts {
-        var down: TensorInfo?
-        var up: TensorInfo?
-        var alpha: TensorInfo?
-
-        static func add(
-            _ tensor: TensorInfo, to parts: inout [String: Parts], file: String
-        ) throws {
-            let name = tensor.name
-            func refuse(_ reason: String, _ remedy: String? = nil) -> BadDataError {
-                BadDataError(
-                    file: file, reason: "tensor '\(name.printable)' \(reason)", remedy: remedy)
-            }
-            guard !name.contains("lora_magnitude_vector"), !name.hasSuffix("dora_scale") else {
-                throw refuse(doraReason, "fuse it in Python with diffusers' fuse_lora")
-            }
-            let field: WritableKeyPath<Parts, TensorInfo?>
-            var module: Substring
-            if let range = name.range(ofMarker: ".lora_A.") ?? name.range(ofMarker: ".lora_B.") {
-                // Between marker and end stands the adapter's name, or nothing.
-                let rest = name[range.upperBound...]
-                guard rest == "weight" || rest.hasSuffix(".weight") else {
-                    throw refuse("is no weight; biases of a LoRA are not fused")
-                }
-                field = name[range].hasSuffix("A.") ? \.down : \.up
-                module = name[..<range.lowerBound]
-            } else if name.hasSuffix(".alpha") {
-                (field, module) = (\.alpha, name.dropLast(".alpha".count))
-            } else {
-                throw refuse(
-                    "is no part of a LoRA as peft and diffusers name them",
-                    "convert the file to diffusers' format first")
-            }
-            for prefix in ["base_model.model.", "transformer."] where module.hasPrefix(prefix) {
-                module = module.dropFirst(prefix.count)
-            }
-            var found = parts[String(module)] ?? Parts()
-            guard found[keyPath: field] == nil else {
-                throw refuse("is there twice for the same module", "keep one adapter per file")
-            }
-            found[keyPath: field] = tensor
-            parts[String(module)] = found
-        }
-
-        func pair(
-            _ module: String, weight: Double, settings: LoraSettings?, file: SafetensorsFile
-        ) throws -> Pair {
-            func refuse(_ reason: String) -> BadDataError {
-                BadDataError(
-                    file: file.path, reason: "LoRA of module '\(module.printable)' \(reason)",
-                    remedy: "save the adapter again")
-            }
-            guard let down, let up else {
-                throw refuse("has no \(down == nil ? "lora_A" : "lora_B") weight")
-            }
-            for tensor in [down, up] where !tensor.dtype.isFloatWeight {
-                throw refuse("is stored as \(tensor.dtype.rawValue)")
-            }
-            let isMatrix = [down, up].allSatisfy {
-                $0.shape.count == 2 || $0.shape.count == 4 && $0.shape[2...] == [1, 1]
-            }
-            guard isMatrix, down.shape.count == up.shape.count, down.shape[0] > 0,
-                down.shape[0] == up.shape[1]
-            else {
-                throw refuse("has shapes \(down.shape) and \(up.shape), which are no pair")
-            }
-            let rank = down.shape[0]
-            var scale = try settings?.scale(of: module, rank: rank) ?? 1
-            if let alpha {
-                guard alpha.elementCount == 1,
-                    let value = try file.bytes(of: alpha).widened(from: alpha.dtype)?.values.first,
-                    value.isFinite
-                else { throw refuse("has an alpha that is no number") }
-                if let other = try settings?.alpha(of: module), other != Double(value) {
-                    throw refuse("has alpha \(value), but \(other) in its settings")
-                }
-                if try settings?.alpha(of: module) == nil { scale = Double(value) / Double(rank) }
-            }
-            return Pair(down: down, up: up, rank: rank, scale: scale * weight)
-        }
+    private static func unknown(_ tensor: TensorInfo, _ path: String) -> BadDataError {
+        let kinds = [
+            ".lora_mid.": "is of a LoRA with a Tucker core",
+            ".hada_t": "is of a LoHa with a Tucker core",
+            ".lokr_t2": "is of a LoKr with a Tucker core", ".diff_b": "changes a bias",
+            ".bias": "is a bias of a LoRA", ".oft_": "is of an OFT adapter",
+            ".boft_": "is of a BOFT adapter", ".w_norm": "changes a norm",
+            ".ia3_": "is of an IA³ adapter", ".set_weight": "replaces a weight",
+        ]
+        let known = kinds.first { tensor.name.contains($0.key) }?.value
+        return BadDataError(
+            file: path,
+            reason: "tensor '\(tensor.name.printable)' "
+                + (known.map { $0 + ", which cannot be added" }
+                    ?? "is no part of a LoRA in any known spelling"),
+            remedy: known == nil
+                ? "convert the file to diffusers' format first"
+                : "fuse it in Python with the program that made it")
     }
 }
 
-extension String {
-    /// Where a marker stands last.
-    fileprivate func range(ofMarker marker: String) -> Range<Index>? {
-        var (found, start): (Range<Index>?, Index) = (nil, startIndex)
-        while start < endIndex, let next = self[start...].firstIndex(of: ".") {
-            if self[next...].hasPrefix(marker) {
-                found = next..<index(next, offsetBy: marker.count)
-            }
-            start = index(after: next)
+/// The tensors of one module, as far as they have been found.
+private struct LoraParts {
+    private var parts: [LoraName.Part: TensorInfo] = [:]
+
+    mutating func add(_ tensor: TensorInfo, as part: LoraName.Part) -> Bool {
+        guard parts[part] == nil else { return false }
+        parts[part] = tensor
+        return true
+    }
+
+    func delta(
+        _ module: String, weight: Double, settings: LoraSettings?, file: SafetensorsFile
+    ) throws -> LoraDelta {
+        func refuse(_ reason: String) -> BadDataError {
+            BadDataError(
+                file: file.path, reason: "LoRA of module '\(module.printable)' \(reason)",
+                remedy: "save the adapter again")
         }
-        return found
+        for tensor in parts.values where !tensor.dtype.isFloatWeight {
+            throw refuse("is stored as \(tensor.dtype.rawValue)")
+        }
+        func product(_ up: LoraName.Part, _ down: LoraName.Part) throws -> LoraDelta.Product? {
+            guard let a = parts[up], let b = parts[down] else {
+                guard parts[up] == nil, parts[down] == nil else {
+                    let name = { (part: LoraName.Part) in
+                        part == .down ? "lora_A" : part == .up ? "lora_B" : part.rawValue
+                    }
+                    throw refuse("has no \(name(parts[down] == nil ? down : up)) weight")
+                }
+                return nil
+            }
+            let isMatrix = a.shape.count == 2 || a.shape.count == 4 && a.shape[2...] == [1, 1]
+            guard isMatrix, b.shape.count == 2 || b.shape.count == 4, b.shape[0] > 0,
+                b.shape[0] == a.shape[1], a.shape.count == b.shape.count || up != .up,
+                (a.shape + b.shape).allSatisfy({ $0 <= Int32.max }),
+                b.elementCount / b.shape[0] <= Int32.max
+            else { throw refuse("has shapes \(b.shape) and \(a.shape), which are no pair") }
+            return .init(up: a, down: b)
+        }
+        func factor(
+            _ full: LoraName.Part, _ up: LoraName.Part, _ down: LoraName.Part
+        ) throws -> LoraDelta.Factor? {
+            if let matrix = parts[full] {
+                guard matrix.shape.count >= 2, matrix.elementCount > 0 else {
+                    throw refuse("has a matrix of shape \(matrix.shape)")
+                }
+                return .full(matrix)
+            }
+            return try product(up, down).map { .product($0) }
+        }
+        let form: LoraDelta.Form
+        var rank: Int?
+        if let pair = try product(.up, .down) {
+            (form, rank) = (.product(pair), pair.rank)
+        } else if let first = try product(.hada1a, .hada1b),
+            let second = try product(.hada2a, .hada2b)
+        {
+            guard first.rows == second.rows, first.columns == second.columns else {
+                throw refuse("has two products of different sizes")
+            }
+            (form, rank) = (.hadamard(first, second), first.rank)
+        } else if let first = try factor(.lokr1, .lokr1a, .lokr1b),
+            let second = try factor(.lokr2, .lokr2a, .lokr2b)
+        {
+            form = .kronecker(first, second)
+            for factor in [first, second] {
+                if case .product(let pair) = factor { rank = pair.rank }
+            }
+        } else if let matrix = try factor(.full, .hada1a, .hada1b), case .full(let matrix) = matrix
+        {
+            form = .full(matrix)
+        } else {
+            throw refuse("has no lora_A weight")
+        }
+        let scale = try scale(module, rank, settings, file, refuse)
+        let magnitude = try magnitude(refuse)
+        return LoraDelta(form: form, scale: scale, weight: weight, magnitude: magnitude)
+    }
+
+    /// The factor of the matrix: alpha / rank where there is an alpha.
+    private func scale(
+        _ module: String, _ rank: Int?, _ settings: LoraSettings?, _ file: SafetensorsFile,
+        _ refuse: (String) -> BadDataError
+    ) throws -> Double {
+        guard let rank else { return 1 }
+        let scale = try settings?.scale(of: module, rank: rank) ?? 1
+        guard let alpha = parts[.alpha] else { return scale }
+        guard alpha.elementCount == 1,
+            let value = try file.bytes(of: alpha).widened(from: alpha.dtype)?.values.first,
+            value.isFinite
+        else { throw refuse("has an alpha that is no number") }
+        if let other = try settings?.alpha(of: module), other != Double(value) {
+            throw refuse("has alpha \(value), but \(other) in its settings")
+        }
+        return try settings?.alpha(of: module) == nil ? Double(value) / Double(rank) : scale
+    }
+
+    private func magnitude(_ refuse: (String) -> BadDataError) throws -> TensorInfo? {
+        guard let magnitude = parts[.magnitude] else { return nil }
+        // kohya-ss keeps the lengths of columns like this, peft those of rows of a convolution.
+        if magnitude.name.hasSuffix(".dora_scale"), magnitude.shape.first == 1,
+            magnitude.elementCount > 1
+        {
+            throw refuse("is a DoRA of columns, which cannot be added")
+        }
+        return magnitude
     }
 }

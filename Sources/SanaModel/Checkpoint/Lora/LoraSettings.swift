@@ -53,15 +53,14 @@ struct LoraSettings {
                 file: file, reason: reason,
                 remedy: "fuse it in Python with diffusers' fuse_lora, then convert the result")
         }
-        if value("use_dora")?.bool == true { throw refuse(LoraAdapter.doraReason) }
         for key in Self.switches where value(key)?.bool == true {
             throw refuse("is no plain LoRA: it has \(key)")
         }
         for key in Self.variants where value(key) != nil {
             throw refuse("is no plain LoRA: it has \(key)")
         }
-        if let type = value("peft_type"), type.string != "LORA" {
-            throw refuse("is of type \(type.text().printable), not LORA")
+        if let type = value("peft_type"), !["LORA", "LOHA", "LOKR"].contains(type.string) {
+            throw refuse("is of type \(type.text().printable), not LORA, LOHA or LOKR")
         }
         if let start = value("init_lora_weights")?.string,
             ["pissa", "olora", "corda", "loftq", "lora_ga"].contains(where: start.hasPrefix)
@@ -98,17 +97,21 @@ struct LoraSettings {
         for member in value(pattern)?.members ?? [] {
             // peft takes the key for a regular expression for the end of the name; diffusers writes
             // whole names behind a ^.
-            let isWhole = member.key.hasPrefix("^")
-            let name = isWhole ? String(member.key.dropFirst()) : member.key
-            guard !name.utf8.contains(where: Array("^$*+?()[]{}|\\".utf8).contains) else {
+            guard let expression = BoundedExpression("(?:.*\\.)?(?:\(member.key))") else {
+                throw BadDataError(
+                    file: file,
+                    reason: "\(pattern) has '\(member.key.printable)', which is not a regular "
+                        + "expression",
+                    remedy: "write the names of the modules out")
+            }
+            guard let isMatch = expression.matches(module) else {
                 throw BadDataError(
                     file: file,
                     reason:
-                        "\(pattern) has '\(member.key.printable)', which is no plain module name",
+                        "\(pattern) has '\(member.key.printable)', which takes too long to match",
                     remedy: "write the names of the modules out")
             }
-            guard module == name || !isWhole && module.hasSuffix("." + name) else { continue }
-            return try finite(member.value, pattern)
+            if isMatch { return try finite(member.value, pattern) }
         }
         return try value(key).map { try finite($0, key) }
     }

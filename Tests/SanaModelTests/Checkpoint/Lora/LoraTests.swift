@@ -105,6 +105,79 @@ struct LoraTests {
         #expect(abs(try gain(pair(prefix: prefix, infix: ".default")) - 2) < 1e-5)
     }
 
+    /// Spellings of the same pair by other programs.
+    @Test(arguments: [
+        (
+            "transformer_blocks.0.attn1.to_q.lora_down.weight",
+            "transformer_blocks.0.attn1.to_q.lora_up.weight"
+        ),
+        (
+            "lora_unet_transformer_blocks_0_attn1_to_q.lora_down.weight",
+            "lora_unet_transformer_blocks_0_attn1_to_q.lora_up.weight"
+        ),
+        (
+            "transformer_blocks.0.attn1.processor.to_q_lora.down.weight",
+            "transformer_blocks.0.attn1.processor.to_q_lora.up.weight"
+        ),
+        (
+            "transformer.transformer_blocks.0.attn1.to_q.lora_linear_layer.down.weight",
+            "transformer.transformer_blocks.0.attn1.to_q.lora_linear_layer.up.weight"
+        ),
+        (
+            "diffusion_model.transformer_blocks.0.attn1.to_q.lora_A.weight",
+            "diffusion_model.transformer_blocks.0.attn1.to_q.lora_B.weight"
+        ),
+    ])
+    func spellings(_ down: String, _ up: String) throws {
+        #expect(abs(try gain([(down, [2, 24]), (up, [24, 2])]) - 2) < 1e-5)
+    }
+
+    /// The fused projection of the original code is taken apart: every row of it gains.
+    @Test(arguments: ["diffusion_model.blocks.0.attn.qkv", "lora_unet_blocks_0_attn_qkv"])
+    func originalNames(_ module: String) throws {
+        let tensors: [Tensor] = [
+            ("\(module).lora_down.weight", [2, 24]), ("\(module).lora_up.weight", [72, 2]),
+        ]
+        let (fused, base) = (try fuse(tensors).source, try Checkpoint.open(Self.model).source)
+        for name in ["to_q", "to_k", "to_v"] {
+            let weight = "transformer_blocks.0.attn1.\(name).weight"
+            let (ours, before) = (try values(fused, weight), try values(base, weight))
+            #expect(abs(ours[0] - before[0] - 2) < 1e-5)
+            #expect(abs(ours[575] - before[575] - 2) < 1e-5)
+        }
+    }
+
+    @Test("LoHa, LoKr and whole differences are added")
+    func otherForms() throws {
+        let m = Self.target
+        let loha: [Tensor] = [
+            ("\(m).hada_w1_a", [24, 2]), ("\(m).hada_w1_b", [2, 24]), ("\(m).hada_w2_a", [24, 3]),
+            ("\(m).hada_w2_b", [3, 24]),
+        ]
+        #expect(abs(try gain(loha) - 6) < 1e-5)
+        #expect(abs(try gain(loha + [("\(m).alpha", [])]) - 3) < 1e-5)
+        let lokr: [Tensor] = [
+            ("\(m).lokr_w1", [4, 3]), ("\(m).lokr_w2_a", [6, 2]), ("\(m).lokr_w2_b", [2, 8]),
+        ]
+        #expect(abs(try gain(lokr) - 2) < 1e-5)
+        #expect(abs(try gain([("\(m).diff", [24, 24])]) - 1) < 1e-5)
+    }
+
+    @Test("a DoRA gives every row of the sum its length")
+    func dora() throws {
+        let name = Self.target + ".weight"
+        let tensors = pair() + [("transformer.\(Self.target).lora_magnitude_vector", [24])]
+        let row = try values(fuse(tensors).source, name).prefix(24)
+        #expect(abs(row.reduce(0) { $0 + $1 * $1 } - 1) < 1e-5)
+    }
+
+    @Test("tensors of a text encoder are left out and told")
+    func textEncoderIsLeftOut() throws {
+        let fused = try fuse(pair() + pair("layers.0.q_proj", prefix: "text_encoder."))
+        #expect(fused.adapters[0].moduleCount == 1)
+        #expect(fused.adapters[0].notes.first?.contains("2 tensors of a text encoder") == true)
+    }
+
     @Test func alphaDividedByRankScales() throws {
         let alpha = [("transformer.\(Self.target).alpha", [])] as [Tensor]
         #expect(abs(try gain(pair() + alpha) - 1) < 1e-5)
@@ -115,6 +188,8 @@ struct LoraTests {
             (#"{"r": 2, "lora_alpha": 6, "alpha_pattern": {"attn1.to_q": 1}}"#, 1),
             (#"{"r": 2, "lora_alpha": 6, "alpha_pattern": {"^attn1.to_q": 1}}"#, 6),
             (#"{"r": 8, "rank_pattern": {"to_q": 2}, "lora_alpha": 6}"#, 6),
+            (#"{"r": 2, "lora_alpha": 6, "alpha_pattern": {"attn[12]\\.to_[qk]": 1}}"#, 1),
+            (#"{"r": 2, "lora_alpha": 6, "alpha_pattern": {"attn[34].*": 1}}"#, 6),
             (#"{"lora_alpha": 6, "use_dora": false, "init_lora_weights": true}"#, 6),
         ]
         for (settings, expected) in cases {
@@ -146,12 +221,14 @@ struct LoraTests {
             (pair("transformer_blocks.0.ff.conv_inverted", rows: 120), "do not fit the weight's"),
             (pair("transformer_blocks.0.ff.conv_depth"), "do not fit the weight's"),
             ([pair(rank: 3)[0], pair()[1]], "which are no pair"),
-            (pair() + [("text_encoder.q.weight", [1])], "'text_encoder.q.weight' is no part"),
-            (pair() + [("x.lora_B.bias", [1])], "'x.lora_B.bias' is no weight"),
+            (pair() + [("norm.q.weight", [1])], "'norm.q.weight' is no part"),
+            (pair() + [("x.lora_B.bias", [1])], "'x.lora_B.bias' is a bias of a LoRA"),
             (pair() + pair(prefix: ""), "is there twice"),
             (pair() + [("transformer.\(Self.target).alpha", [2])], "no number"),
-            (pair() + [("transformer.\(Self.target).lora_magnitude_vector", [2])], "DoRA"),
-            (pair() + [("\(Self.target).dora_scale", [2])], "DoRA"),
+            (pair() + [("transformer.\(Self.target).lora_magnitude_vector", [2])], "2 magnitudes"),
+            (pair() + [("\(Self.target).dora_scale", [1, 24])], "DoRA of columns"),
+            (pair() + [("\(Self.target).lora_mid.weight", [2, 2])], "Tucker"),
+            (pair("attn1", prefix: "text_encoder."), "of a text encoder alone"),
         ]
         for (tensors, expected) in cases {
             let message = refusal(tensors)
@@ -163,15 +240,15 @@ struct LoraTests {
         let alpha = [("transformer.\(Self.target).alpha", [])] as [Tensor]
         let cases: [([Tensor], String, String)] = [
             (pair(), "[", "JSON"), (pair(), "[]", "not a JSON object"),
-            (pair(), #"{"use_dora": true}"#, "DoRA"),
             (pair(), #"{"use_bdlora": true}"#, "use_bdlora"),
             (pair(), #"{"velora_config": {}}"#, "velora_config"),
-            (pair(), #"{"peft_type": "LOKR"}"#, "not LORA"),
+            (pair(), #"{"peft_type": "BOFT"}"#, "not LORA"),
             (pair(), #"{"init_lora_weights": "pissa_niter_4"}"#, "changed base weights"),
             (pair(), #"{"r": 4}"#, "has rank 2, not 4"),
             (pair(), #"{"lora_alpha": "2"}"#, "not a number"),
             (pair(), #"{"lora_alpha": 1e308}"#, "lora_alpha holds 1e308, not a number of fp32"),
-            (pair(), #"{"alpha_pattern": {".*q": 2}}"#, "no plain module name"),
+            (pair(), #"{"alpha_pattern": {"(q": 2}}"#, "not a regular expression"),
+            (pair(), #"{"alpha_pattern": {"(a|.?.?)*\\d": 2}}"#, "too long to match"),
             (pair() + alpha, #"{"lora_alpha": 2}"#, "has alpha 1.0, but 2.0"),
         ]
         for (tensors, settings, expected) in cases {

@@ -1,0 +1,192 @@
+import ArgumentParser
+import SanaModel
+import SanaQuant
+
+/// `sana-tools lora`
+struct LoraCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lora", abstract: "Merge LoRA files, or extract one from two checkpoints.",
+        subcommands: [LoraMergeCommand.self, LoraExtractCommand.self])
+}
+
+/// `sana-tools lora merge`
+struct LoraMergeCommand: TalkingCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "merge",
+        abstract: "Merge several LoRA files into one that adds the same to the weights.",
+        discussion: """
+            Reads every common spelling and writes diffusers' names in fp32. The rank of a module is the sum of the ranks. DoRA, LoHa and \
+            LoKr are no products of two matrices: add those with 'convert --lora'.
+
+            EXAMPLES
+              sana-tools lora merge style.safetensors=0.8 detail.safetensors --model path/to/repo --output both.safetensors
+            """)
+
+    @Argument(
+        help: ArgumentHelp("LoRA file, times a weight (default: 1).", valueName: "file[=weight]"),
+        completion: .file())
+    var files: [String]
+
+    @Option(
+        help: ArgumentHelp(
+            "Model that the files are for, which tells what their modules are called.",
+            valueName: "model"), completion: .file())
+    var model: String
+
+    @Option(
+        help: ArgumentHelp("The new .safetensors file.", valueName: "file"), completion: .file())
+    var output: String
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    @OptionGroup var modelOptions: ModelOptions
+    @OptionGroup var format: FormatOption
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        let adapters = try AdapterArguments.open(files, option: "LoRA")
+        let source = try modelOptions.openCheckpoint(model).source
+        let merged = try LoraMerge.merge(adapters, for: source, file: model)
+        let provenance = JSONValue.array(adapters.map { Archive.Manifest.Adapter($0).json })
+        try SafetensorsWriter.write(
+            merged.flatMap(\.stored),
+            metadata: [.init(ContentLayout.adaptersKey, .string(provenance.text()))], to: output,
+            replaceExisting: force)
+        let ranks = merged.map(\.rank)
+        try format.show(
+            json: .fields([
+                "output": .string(output), "lora": provenance, "modules": .int(merged.count),
+                "largest_rank": .int(ranks.max() ?? 0),
+            ]), text: summary(merged), markdown: summary(merged))
+    }
+
+    private func summary(_ merged: [LoraMatrices]) -> String {
+        let rank = merged.map(\.rank).max() ?? 0
+        return
+            "\(output.printable): \(Format.counted(merged.count, "module")) of rank up to \(rank)"
+    }
+}
+
+/// `sana-tools lora extract`
+struct LoraExtractCommand: TalkingCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "extract",
+        abstract: "Extract a LoRA from the difference between a tuned checkpoint and its base.",
+        discussion: """
+            Takes each weight's difference apart by singular values in double precision and keeps the largest. Norms, tables, biases and \
+            kernels are no products of matrices and are listed as left out.
+
+            EXAMPLES
+              sana-tools lora extract path/to/tuned path/to/base --rank 32 --output tuned-r32.safetensors
+            """)
+
+    @Argument(help: "The tuned model.", completion: .file())
+    var tuned: String
+
+    @Argument(help: "The model that it was made from.", completion: .file())
+    var base: String
+
+    @Option(help: "Largest rank of a module.")
+    var rank = 16
+
+    @Option(
+        help: ArgumentHelp("The new .safetensors file.", valueName: "file"), completion: .file())
+    var output: String
+
+    @Flag(help: "Replace an existing output.")
+    var force = false
+
+    @OptionGroup var modelOptions: ModelOptions
+    @OptionGroup var format: FormatOption
+    @OptionGroup var talk: TalkOptions
+
+    func validate() throws {
+        guard (1...4096).contains(rank) else {
+            throw ValidationError("--rank must lie in 1...4096")
+        }
+    }
+
+    func run() throws {
+        let (first, second) = (try modelOptions.open(tuned), try modelOptions.open(base))
+        let progress = ProgressLine("extract")
+        defer { progress.finish() }
+        let modules = try LoraExtraction.extract(
+            first.source, from: second.source, rank: rank, file: tuned,
+            progress: { progress.update($0, of: $1) })
+        progress.finish()
+        let matrices = modules.compactMap(\.matrices)
+        guard !matrices.isEmpty else {
+            throw BadDataError(
+                file: tuned, reason: "no weight differs from \(base.printable)",
+                remedy: "give the tuned model first and its base second")
+        }
+        try SafetensorsWriter.write(
+            matrices.flatMap(\.stored), to: output, replaceExisting: force)
+        try format.show(
+            json: .fields([
+                "output": .string(output),
+                "modules": .array(
+                    modules.map {
+                        .fields([
+                            "name": .string($0.name), "rank": .int($0.matrices?.rank ?? 0),
+                            "change": .double($0.change), "error": .double($0.error),
+                        ])
+                    }),
+            ]), text: table(modules).text + "\n\n" + summary(modules),
+            markdown: table(modules).markdown + "\n\n" + summary(modules))
+    }
+
+    private func table(_ modules: [LoraExtraction.Module]) -> TextTable {
+        var table = TextTable([
+            ("tensor", .left), ("rank", .right), ("change", .right), ("error", .right),
+        ])
+        for module in modules {
+            table.append([
+                module.name.printable, module.matrices.map { "\($0.rank)" } ?? "left out",
+                Format.scientific(module.change), Format.scientific(module.error),
+            ])
+        }
+        return table
+    }
+
+    private func summary(_ modules: [LoraExtraction.Module]) -> String {
+        let taken = modules.count { $0.matrices != nil }
+        return "\(output.printable): \(Format.counted(taken, "module")); error is "
+            + "‖Δ − up · down‖ / ‖Δ‖, \(Format.counted(modules.count - taken, "tensor")) left out"
+    }
+}
+
+/// LoRA files on a command line, each with a weight behind the last `=`.
+enum AdapterArguments {
+    /// - Parameter option: what they are called in messages.
+    /// - Throws: `UsageError`, and what `LoraAdapter` throws.
+    static func open(_ texts: [String], option: String) throws -> [LoraAdapter] {
+        let adapters = try texts.map { try adapter($0, option) }
+        for (index, adapter) in adapters.enumerated() {
+            for note in adapter.notes {
+                Console.warn("\(option) \(adapter.path.printable): \(note)")
+            }
+            guard let first = adapters.prefix(index).first(where: { $0.sha256 == adapter.sha256 })
+            else { continue }
+            let isSame = first.path == adapter.path
+            Console.warn(
+                "\(option) \(adapter.path.printable) is "
+                    + (isSame ? "given twice" : "the same file as \(first.path.printable)")
+                    + ": it is added once for each, so its weights add up")
+        }
+        return adapters
+    }
+
+    private static func adapter(_ text: String, _ option: String) throws -> LoraAdapter {
+        guard let sign = text.lastIndex(of: "="), !text.pathExists else {
+            return try LoraAdapter(path: text)
+        }
+        guard let weight = Double(text[text.index(after: sign)...]), weight.isFinite else {
+            throw UsageError(
+                "\(option) \(text.printable) is not FILE or FILE=WEIGHT",
+                remedy: "for example \(option) style.safetensors=0.8")
+        }
+        return try LoraAdapter(path: String(text[..<sign]), weight: weight)
+    }
+}
