@@ -38,7 +38,8 @@ struct SanaToolsCommand: ParsableCommand {
             InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
             HistoryCommand.self,
-            CaptureCommand.self, SampleCommand.self, TokenizeCommand.self, KernelsCommand.self,
+            LoraCommand.self, CaptureCommand.self, SampleCommand.self, TokenizeCommand.self,
+            KernelsCommand.self,
         ])
 }
 

@@ -155,7 +155,11 @@ public struct Checkpoint: Sendable {
     /// - Throws: `BadDataError`.
     public func underOriginalNames() throws -> Checkpoint {
         var checkpoint = self
-        let config = try config()
+        guard let config = try config() as? SanaConfig else {
+            throw BadDataError(
+                file: path, reason: "is not a Sana transformer, which alone has names in NVlabs' code",
+                remedy: "leave out --names original")
+        }
         // No latent that was trained on is larger than that of 8192 pixels.
         let side = min(config.sampleSize / config.patchSize, 256)
         checkpoint.source = try OriginalNames.original(

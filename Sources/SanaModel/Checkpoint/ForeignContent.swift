@@ -62,6 +62,13 @@ public enum ForeignContent: Sendable, Equatable {
         if begins([0x28, 0xB5, 0x2F, 0xFD]) { return .zstd }
         if start.count > 1, start[0] == 0x80, (2...5).contains(start[1]) { return .pickle }
         if begins([0x00, 0x05, 0x16, 0x07]) { return .appleDouble }
+        if begins([0xFF, 0xFE]) || begins([0xFE, 0xFF]) { return .other("text file in UTF-16") }
+        // Of an ONNX model: its version of the format, then the name of the program that made it.
+        if start.count > 3, start[0] == 0x08, (1...20).contains(start[1]), start[2] == 0x12,
+            start[3] > 0, start[3] < 64
+        {
+            return .other("ONNX model, which is a graph and not a checkpoint")
+        }
         if start.count > 8, start[8] == UInt8(ascii: "{"), start[6] == 0, start[7] == 0 {
             return .safetensors
         }
@@ -99,7 +106,7 @@ public enum ForeignContent: Sendable, Equatable {
         case .webPage: "a web page (HTML or XML), such as a login page or an error of the server"
         case .text(let start): "text, such as an error of the server: \"\(start.printable)\""
         case .appleDouble: "macOS metadata (AppleDouble), not the file itself"
-        case .gguf: "a GGUF file, whose quantization is not supported"
+        case .gguf: "a GGUF file"
         case .torchZip: "a torch.save file (zip with a pickle)"
         case .zip: "a zip file"
         case .pickle: "a Python pickle, not a zip file: torch.save wrote it before torch 1.6"
@@ -116,7 +123,7 @@ public enum ForeignContent: Sendable, Equatable {
         case .webPage, .text:
             "download the file again; log in first ('hf auth login') where the repository asks for it"
         case .appleDouble: "give the file without '._' in front of its name"
-        case .gguf: "give the float checkpoint in safetensors format"
+        case .gguf: "rename it to .gguf"
         case .torchZip:
             "download the .safetensors file, or rename this one to .pth and give it as MODEL"
         case .pickle: "load and save it again with a newer torch, or download the .safetensors file"

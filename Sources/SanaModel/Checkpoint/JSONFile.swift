@@ -53,6 +53,13 @@ public enum JSONFile {
         _ content: ByteView, _ path: String,
         _ read: (UnsafeRawBufferPointer) throws(JSONError) -> Value
     ) throws -> Value {
+        let mark = ByteOrderMark(content)
+        if let mark, mark != .utf8 {
+            throw BadDataError(
+                file: path, reason: "is JSON in \(mark.rawValue), not UTF-8",
+                remedy: "save the file as UTF-8, or restore it from its repository")
+        }
+        let content = mark == nil ? content : content.slice(3, content.count - 3)
         do {
             return try content.withUnsafeBytes { (bytes) throws(JSONError) in try read(bytes) }
         } catch {
@@ -65,6 +72,27 @@ public enum JSONFile {
             throw BadDataError(
                 file: path, reason: error.description,
                 remedy: "restore the file from its repository")
+        }
+    }
+}
+
+/// What some editors put before text to say how it is encoded.
+public enum ByteOrderMark: String, Sendable {
+    case utf8 = "UTF-8"
+    case utf16 = "UTF-16"
+    case utf32 = "UTF-32"
+
+    /// The mark that `content` begins with; `nil` where it has none.
+    public init?(_ content: ByteView) {
+        let start = content.slice(0, min(content.count, 4)).withUnsafeBytes { Array($0) }
+        if start.starts(with: [0xEF, 0xBB, 0xBF]) {
+            self = .utf8
+        } else if start == [0xFF, 0xFE, 0, 0] || start == [0, 0, 0xFE, 0xFF] {
+            self = .utf32
+        } else if start.starts(with: [0xFF, 0xFE]) || start.starts(with: [0xFE, 0xFF]) {
+            self = .utf16
+        } else {
+            return nil
         }
     }
 }

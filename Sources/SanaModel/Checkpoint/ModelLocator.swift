@@ -34,11 +34,13 @@ public enum ModelLocator {
             return .file(path, try kind(of: ByteView(mapping: path), path: path))
         }
         let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
-        let archive = folder.appendingPath(WeightFiles.stem + archiveSuffix)
-        if archive.pathExists,
-            try WeightFiles.candidates(in: folder.folderEntries(), folder: folder).isEmpty
+        let names = try folder.folderEntries()
+        let stem = NetworkClass.stem(
+            beside: try? JSONFile.read(folder.appendingPath("config.json")))
+        if names.contains(stem + archiveSuffix),
+            try WeightFiles.candidates(in: names, folder: folder, stem: stem).isEmpty
         {
-            return .archive(archive)
+            return .archive(folder.appendingPath(stem + archiveSuffix))
         }
         return .folder(folder)
     }

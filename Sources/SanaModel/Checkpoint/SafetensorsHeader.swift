@@ -20,6 +20,8 @@ public struct SafetensorsHeader: Sendable {
     public let dataByteCount: Int
     /// `__metadata__`, sorted by key.
     public let metadata: [(key: String, value: String)]
+    /// What the format has no place for and its library passes over, for people.
+    public let warnings: [String]
 
     /// Reads the length field.
     ///
@@ -60,6 +62,7 @@ public struct SafetensorsHeader: Sendable {
         }
         var entries: [(info: TensorInfo, start: Int, end: Int)] = []
         var metadata: [(key: String, value: String)] = []
+        var (hasNoMetadata, oddKey): (Bool, (tensor: String, key: String)?) = (false, nil)
         // A rule broken inside the scanner's callbacks travels here: they may throw JSONError
         // alone.
         var broken: SafetensorsError?
@@ -67,6 +70,10 @@ public struct SafetensorsHeader: Sendable {
             var scanner = JSONScanner(json)
             try scanner.object { scanner, name throws(JSONError) in
                 if name == "__metadata__" {
+                    guard !scanner.isNext(UInt8(ascii: "n")) else {
+                        hasNoMetadata = true
+                        return try scanner.skipValue()
+                    }
                     try scanner.object { scanner, key throws(JSONError) in
                         guard metadata.count < Self.maximumTensorCount else {
                             throw scanner.error("more than \(Self.maximumTensorCount) members")
@@ -82,7 +89,8 @@ public struct SafetensorsHeader: Sendable {
                     guard name.utf8.count <= Self.maximumNameByteCount else {
                         throw SafetensorsError(file, .longName(tensor: name))
                     }
-                    let entry = try Entry(&scanner, tensor: name, file: file)
+                    let entry = try Entry(&scanner, file: file)
+                    if let key = entry.unknownKey, oddKey == nil { oddKey = (name, key) }
                     entries.append(try entry.checked(name: name, file: file))
                 } catch {
                     broken = error
@@ -113,6 +121,11 @@ public struct SafetensorsHeader: Sendable {
         dataOffsets = entries.map(\.start)
         self.dataByteCount = dataByteCount
         self.metadata = metadata.sorted { $0.key < $1.key }
+        warnings =
+            (hasNoMetadata ? ["\"__metadata__\" is null"] : [])
+            + (oddKey.map {
+                ["tensor '\($0.tensor.printable)' has the unknown key \"\($0.key.printable)\""]
+            } ?? [])
     }
 
     /// One tensor's object, as written.
@@ -124,9 +137,10 @@ public struct SafetensorsHeader: Sendable {
         /// Most dimensions that torch gives a tensor.
         private static let maximumRank = 64
 
-        init(
-            _ scanner: inout JSONScanner, tensor: String, file: String
-        ) throws(SafetensorsError) {
+        /// A key that the format does not have.
+        var unknownKey: String?
+
+        init(_ scanner: inout JSONScanner, file: String) throws(SafetensorsError) {
             var (dtype, unknown): (String?, String?)
             var (shape, offsets): ([Int]?, [Int]?)
             func integers(_ scanner: inout JSONScanner) throws(JSONError) -> [Int] {
@@ -146,16 +160,15 @@ public struct SafetensorsHeader: Sendable {
                     case "shape": shape = try integers(&scanner)
                     case "data_offsets": offsets = try integers(&scanner)
                     default:
-                        unknown = key
-                        throw scanner.error("unknown key")
+                        unknown = unknown ?? key
+                        try scanner.skipValue()
                     }
                 }
             } catch {
-                throw SafetensorsError(
-                    file,
-                    unknown.map { .unknownKey(tensor: tensor, key: $0) } ?? .invalidJSON(error))
+                throw SafetensorsError(file, .invalidJSON(error))
             }
             (self.dtype, self.shape, self.offsets) = (dtype, shape, offsets)
+            unknownKey = unknown
         }
 
         func checked(
@@ -201,7 +214,6 @@ public struct SafetensorsError: DiagnosticError, Equatable {
         case invalidJSON(JSONError)
         case longName(tensor: String)
         case missingKey(tensor: String, key: String)
-        case unknownKey(tensor: String, key: String)
         case unknownDType(tensor: String, dtype: String)
         case sizeOverflow(tensor: String, dtype: DType, shape: [Int])
         case invalidOffsets(tensor: String, offsets: [Int])
@@ -247,8 +259,6 @@ public struct SafetensorsError: DiagnosticError, Equatable {
                 + "\(SafetensorsHeader.maximumNameByteCount)"
         case .missingKey(let tensor, let key):
             "tensor '\(tensor.printable)' has no \"\(key)\""
-        case .unknownKey(let tensor, let key):
-            "tensor '\(tensor.printable)' has an unknown key \"\(key.printable)\""
         case .unknownDType(let tensor, let dtype):
             "tensor '\(tensor.printable)' has the unknown dtype \"\(dtype.printable)\""
         case .sizeOverflow(let tensor, let dtype, let shape):

@@ -18,8 +18,10 @@ public struct WeightFiles: Sendable, Equatable {
     /// What transformers calls them.
     public static let transformersStem = "model"
 
-    /// File name of the index of shards of that stem.
-    public static func indexName(_ stem: String) -> String { stem + ".safetensors.index.json" }
+    /// File name of the index of shards of that stem, and of a variant.
+    public static func indexName(_ stem: String, variant: String? = nil) -> String {
+        stem + ".safetensors.index" + (variant.map { "." + $0 } ?? "") + ".json"
+    }
 
     /// All sets of weights among the file names of a folder, plain names first.
     ///
@@ -77,13 +79,15 @@ public struct WeightFiles: Sendable, Equatable {
                 remedy: "choose one of these with --variant")
         }
         guard let only = all.first, all.count == 1 else {
+            let found = substitute(names, folder: folder)
             throw all.isEmpty
                 ? BadDataError(
                     file: folder,
                     reason: "no \(stem)*.safetensors in this folder"
                         + (index.map { ", which \($0.printable) names as the model" } ?? "")
-                        + substitute(names),
-                    remedy: "download the weights, or give a .safetensors file as MODEL")
+                        + found.reason,
+                    remedy: found.remedy
+                        ?? "download the weights, or give a .safetensors file as MODEL")
                 : BadDataError(
                     file: folder, reason: "several variants: \(list)",
                     remedy: "choose one with --variant, or give the file itself as MODEL")
@@ -91,12 +95,46 @@ public struct WeightFiles: Sendable, Equatable {
         return only
     }
 
-    /// What is in a folder in place of its weights, as the end of a sentence.
-    private static func substitute(_ names: [String]) -> String {
-        let unfinished = names.first { UnfinishedDownload.target(of: $0) != nil }
-        if let unfinished { return ", only the unfinished download \(unfinished.printable)" }
-        let gguf = names.first { $0.hasSuffix(".gguf") }
-        return gguf.map { ", only \($0.printable), and GGUF quantization is not supported" } ?? ""
+    /// What is in a folder in place of its weights, as the end of a sentence, and what to do about it.
+    public static func substitute(
+        _ names: [String], folder: String
+    ) -> (reason: String, remedy: String?) {
+        if let unfinished = names.first(where: { UnfinishedDownload.target(of: $0) != nil }) {
+            return (", only the unfinished download \(unfinished.printable)", nil)
+        }
+        func first(_ ends: String...) -> String? {
+            names.first { name in ends.contains { name.hasSuffix($0) } }
+        }
+        if let name = names.first(where: { $0.contains(".safetensors?") }) {
+            let target = String(name.prefix { $0 != "?" })
+            return (
+                ", only \(name.printable), which a downloader named after its link",
+                "rename it to \(target.printable)"
+            )
+        }
+        if let name = first(".gguf") {
+            return (", only \(name.printable)", "give \(name.printable) itself as MODEL")
+        }
+        if let name = first(".onnx", ".onnx_data") {
+            return (
+                ", only the ONNX model \(name.printable), which is a graph and not a checkpoint",
+                nil
+            )
+        }
+        if let name = names.first(where: { $0.hasPrefix("openvino_") }) {
+            return (", only \(name.printable) of an OpenVINO model", nil)
+        }
+        if let name = first(".pth", ".pt", ".ckpt") {
+            return (", only \(name.printable)", "give \(name.printable) itself as MODEL")
+        }
+        let inner = folder.appendingPath("checkpoints")
+        if let name = try? inner.folderEntries().first(where: { $0.hasSuffix(".pth") }) {
+            let file = "checkpoints/\(name.printable)"
+            return (
+                ", which is an original repository with \(file)", "give \(file) in it as MODEL"
+            )
+        }
+        return ("", nil)
     }
 
     /// Whether a file of this name holds weights of that stem without a variant: a single file, an

@@ -55,6 +55,10 @@ struct WrappedNames {
         }) {
             return prefix
         }
+        // Of transformers, which has it in the names of whole models.
+        guard !tensors.contains(where: { $0.info.name == "model.embed_tokens.weight" }) else {
+            return nil
+        }
         return common.first { prefix in
             !tensors.isEmpty && tensors.allSatisfy { $0.info.name.hasPrefix(prefix) }
         }

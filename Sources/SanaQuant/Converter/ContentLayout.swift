@@ -5,6 +5,10 @@ import SanaModel
 public struct ContentLayout {
     /// Key of the metadata that lists float types which a conversion to another one kept.
     public static let keptTypesKey = "sana_tools.kept_dtypes"
+    /// Key of the metadata that lists the adapters which were added to the weights, as JSON.
+    public static let adaptersKey = "sana_tools.lora"
+    /// Keys of a file that archives restore, too.
+    static let ownKeys: Set = [keptTypesKey, adaptersKey]
 
     /// In the order of their data.
     let tensors: [TensorInfo]

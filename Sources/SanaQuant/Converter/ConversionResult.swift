@@ -12,6 +12,16 @@ public struct ConversionSource: Sendable {
     /// Adapters that are part of `tensors`.
     public let adapters: [LoraAdapter]
 
+    /// The adapters that are part of the weights, those included that the source had before, as JSON;
+    /// `nil` where there are none.
+    var provenance: JSONValue? {
+        let before =
+            tensors.metadata[ContentLayout.adaptersKey]
+            .flatMap { try? JSONScanner.parse($0) }?.array ?? []
+        let all = before.prefix(64) + adapters.map { Archive.Manifest.Adapter($0).json }
+        return all.isEmpty ? nil : .array(Array(all))
+    }
+
     /// What an error about values names: the weights, and what was added to them.
     var blamed: String {
         ([label] + adapters.map(\.path)).joined(separator: " with ")
@@ -26,12 +36,15 @@ public struct ConversionSource: Sendable {
     /// - Throws: `BadDataError` when the configuration is not one.
     public init(_ checkpoint: Checkpoint) throws {
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
-        config = checkpoint.configJSON
+        // Under original names there is no place for a configuration, and no role of a tensor is known.
+        let isOriginal = checkpoint.hasOriginalNames
+        config = isOriginal ? nil : checkpoint.configJSON
         let network = try NetworkClass.configuration(
             checkpoint.configJSON, file: checkpoint.path, source: checkpoint.source,
             comparesShapes: false)
         (expected, weightsStem) = (
-            network.expectedTensors(in: checkpoint.source), network.networkClass.weightsStem
+            isOriginal ? nil : network.expectedTensors(in: checkpoint.source),
+            network.networkClass.weightsStem
         )
         adapters = checkpoint.adapters
     }

@@ -25,11 +25,15 @@ struct ConversionWork {
 
     /// - Throws: `ConversionError` when the format's limits do not hold it.
     init(
-        _ plan: ConversionPlan, source: any TensorSource, options: Converter.Options, file: String
+        _ plan: ConversionPlan, source: ConversionSource, options: Converter.Options
     ) throws(ConversionError) {
+        let file = source.blamed
         (self.options, self.file) = (options, file)
         let plain = plan.decisions.flatMap(\.outputs)
-        let kept = Self.keptTypes(plan)
+        let kept =
+            Self.keptTypes(plan)
+            + (source.provenance.map { [.init(ContentLayout.adaptersKey, .string($0.text()))] }
+                ?? [])
         let split = options.planes16 ? plain.filter { Planes16.stored($0) != nil } : []
         switch options.container {
         case .archive:
@@ -55,7 +59,7 @@ struct ConversionWork {
             }
         }
         sources = plan.decisions.map {
-            SourceTensor($0, source: source, scales: options.scales)
+            SourceTensor($0, source: source.tensors, scales: options.scales)
         }
         var ownerByName: [String: (source: SourceTensor, plain: TensorInfo)] = [:]
         for (decision, source) in zip(plan.decisions, sources) {

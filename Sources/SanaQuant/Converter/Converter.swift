@@ -38,6 +38,8 @@ public enum Converter {
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
         public var chunkByteCount = 4 << 20
+        /// Variant in the names of a folder's weights, such as `fp16`.
+        public var variant: String?
         /// Whether an existing output may be replaced.
         public var replaceExisting = false
         /// Whether every tensor is decoded and its hash compared before the output gets its name.
@@ -78,17 +80,17 @@ public enum Converter {
         let clock = ContinuousClock()
         let start = clock.now
         let plan = try plan(for: source, options: options, workers: workers)
-        let work = try ConversionWork(
-            plan, source: source.tensors, options: options, file: source.blamed)
+        let work = try ConversionWork(plan, source: source, options: options)
         let paths = try destination.weightPaths(
-            count: work.layouts.count, options.container, stem: source.weightsStem)
+            count: work.layouts.count, options.container, stem: source.weightsStem,
+            variant: options.variant)
         let read = Set(
             (source.files.map(\.diskPath) + source.adapters.map(\.path)).map(\.resolvedPath))
         if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
             throw ConversionError(path, .outputIsSource)
         }
         var stale: StaleWeights?
-        if case .folder(let folder) = destination {
+        if case .folder(let folder) = destination, options.variant == nil {
             let written = paths.map(\.lastPathComponent)
             stale = try StaleWeights(
                 in: folder, stem: source.weightsStem,
@@ -103,7 +105,7 @@ public enum Converter {
         }
         let pipeline = ConversionPipeline(
             work, files: source.files, outputs: outputs,
-            computesValues: !source.adapters.isEmpty, workers: workers)
+            computesValues: source.tensors.computesValues, workers: workers)
         try pipeline.run(progress: progress)
 
         let config = source.config.map { plan.config($0, tensors: work.tensors) }
@@ -127,7 +129,9 @@ public enum Converter {
                 return file.path
             }
             if work.layouts.count > 1 {
-                opens = try add(WeightFiles.indexName(source.weightsStem), index(work, paths))
+                opens = try add(
+                    WeightFiles.indexName(source.weightsStem, variant: options.variant),
+                    index(work, paths))
             }
             if let config { _ = try add("config.json", config) }
         }
@@ -250,14 +254,14 @@ extension Destination {
     ///
     /// - Throws: `ConversionError` when one file is asked for and several are needed.
     fileprivate func weightPaths(
-        count: Int, _ container: Container, stem: String
+        count: Int, _ container: Container, stem: String, variant: String?
     ) throws -> [String] {
         switch self {
         case .file(let path):
             guard count == 1 else { throw ConversionError(path, .shardsInOneFile(count)) }
             return [path]
         case .folder(let folder):
-            let stem = folder.appendingPath(stem)
+            let stem = folder.appendingPath(stem) + (variant.map { "." + $0 } ?? "")
             if container == .archive { return [stem + Archive.suffix] }
             guard count > 1 else { return [stem + ".safetensors"] }
             func digits(_ number: Int) -> String {

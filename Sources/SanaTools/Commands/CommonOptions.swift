@@ -18,6 +18,10 @@ struct ModelOptions: ParsableArguments {
             valueName: "file"), completion: .file())
     var config: String?
 
+    @Option(
+        help: "Weights of a training checkpoint (.pth): model, or ema for the averaged ones.")
+    var weights = TrainedWeights.model
+
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
     ///   `OpenedModel.open`.
     func open(_ model: String) throws -> OpenedModel {
@@ -25,7 +29,7 @@ struct ModelOptions: ParsableArguments {
         try check(path)
         let opened = try ModelFault.advising(model) {
             try OpenedModel.open(
-                path, subfolder: subfolder, variant: variant, config: config)
+                path, subfolder: subfolder, variant: variant, config: config, trained: weights)
         }
         return path == model ? opened : opened.labelled(model)
     }
@@ -38,8 +42,10 @@ struct ModelOptions: ParsableArguments {
         try check(path)
         return try ModelFault.advising(model) {
             let checkpoint = try Checkpoint.open(
-                path, subfolder: subfolder, variant: variant, config: config)
-            try checkpoint.checkQuantization()
+                path, subfolder: subfolder, variant: variant, config: config, trained: weights)
+            for note in checkpoint.notes {
+                Console.note("sana-tools: \(path.printable): \(note)")
+            }
             return checkpoint
         }
     }
@@ -53,6 +59,11 @@ struct ModelOptions: ParsableArguments {
             throw UsageError(
                 "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
                 remedy: "leave them out, or give the folder")
+        }
+        if weights != .model, !isFile || OpenedFile.isArchive(path) {
+            throw UsageError(
+                "--weights \(weights.rawValue) is for a training checkpoint, which is a .pth file",
+                remedy: "leave it out, or give the .pth file as MODEL")
         }
         if OpenedFile.isArchive(path), config != nil {
             throw UsageError(
@@ -126,6 +137,7 @@ struct ThreadsOption: ParsableArguments {
     }
 }
 
+extension TrainedWeights: ExpressibleByArgument {}
 extension Numerics: ExpressibleByArgument {}
 
 extension ComputeMode: ExpressibleByArgument {

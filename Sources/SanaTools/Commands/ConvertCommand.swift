@@ -37,6 +37,8 @@ struct ConvertCommand: TalkingCommand {
               sana-tools convert path/to/repo --dtype int8 --dry-run
               sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
               sana-tools convert path/to/repo --subfolder controlnet --dtype int8 --output controlnet-int8.safetensors.zst
+              sana-tools convert path/to/repo --dtype int8 --container gguf --output model-Q8_0.gguf
+              sana-tools convert path/to/repo --dtype fp16 --container safetensors --names original --output comfyui.safetensors
               sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
             """)
 
@@ -80,8 +82,23 @@ struct ConvertCommand: TalkingCommand {
             valueName: "path"), completion: .file())
     var output: String?
 
-    @Option(help: "archive (.safetensors.zst) or safetensors, as diffusers reads it.")
+    @Option(
+        help:
+            "archive (.safetensors.zst), safetensors as diffusers reads it, or gguf as ComfyUI-GGUF does (--dtype fp16, bf16, or int8 for Q8_0)."
+    )
     var container = ContainerKind.archive
+
+    @Option(
+        help:
+            "Names of the tensors in a .safetensors or .gguf file: diffusers, or original for ComfyUI and NVlabs' code (default: diffusers; for gguf original)."
+    )
+    var names: NameStyle?
+
+    @Option(
+        help: ArgumentHelp(
+            "Variant in the names of a folder's weights: fp16 writes diffusion_pytorch_model.fp16.safetensors.",
+            valueName: "name"))
+    var saveVariant: String?
 
     @Option(
         help: ArgumentHelp(
@@ -146,6 +163,23 @@ struct ConvertCommand: TalkingCommand {
         if !lora.isEmpty, model == nil {
             throw ValidationError("--lora needs MODEL: archives of sana-tools.yaml hold its model")
         }
+        if let saveVariant {
+            let isName = saveVariant.wholeMatch(of: /[A-Za-z0-9_]{1,32}/) != nil
+            guard container == .safetensors, isName else {
+                throw ValidationError(
+                    "--save-variant is a word such as fp16, for --container safetensors")
+            }
+        }
+        if names == .original, container != .gguf {
+            guard container == .safetensors, output?.hasSuffix(".safetensors") ?? false else {
+                throw ValidationError(
+                    "--names original writes one file: give --container safetensors and --output FILE.safetensors"
+                )
+            }
+            guard !dtype.contains(.int8) else {
+                throw ValidationError("--names original is for fp16, bf16 and fp32")
+            }
+        }
         if maxShardSize != nil, container != .safetensors {
             throw ValidationError("--max-shard-size is for --container safetensors")
         }
@@ -163,14 +197,14 @@ struct ConvertCommand: TalkingCommand {
                 "\(archive.printable) is an archive already",
                 remedy: "convert from its source, or 'sana-tools unpack' it first")
         }
+        if container == .gguf { return try writeGGUF(path, name, project) }
         let options = try options(path, project)
         let outputs = ConversionOutputs(
             model: ModelPath.stem(name), output: output ?? project?.output,
             container: options[0].container, isSeveral: options.count > 1)
         let target = output == nil ? project : nil
         try target.blaming("output") { try outputs.check() }
-        let checkpoint = try project.blaming("model") { try modelOptions.openCheckpoint(path) }
-            .fusing(adapters())
+        let checkpoint = try project.blaming("model") { try named(openChecked(path, name)) }
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if dryRun || explain != nil {
@@ -187,10 +221,6 @@ struct ConvertCommand: TalkingCommand {
                 markdown: forecasts.map(\.markdown).joined(separator: "\n\n"))
         }
 
-        // A model that cannot run is not worth an archive: binding checks every name and shape.
-        try ModelFault.advising(name) {
-            try checkpoint.config().check(source: checkpoint.source, label: path)
-        }
         var outcomes: [ConversionOutcome] = []
         for (options, job) in zip(options, jobs) {
             let progress = ProgressLine("convert \(options.target.rawValue)")
@@ -207,31 +237,21 @@ struct ConvertCommand: TalkingCommand {
             markdown: outcomes.map(\.markdown).joined(separator: "\n\n"))
     }
 
-    /// The adapters that `--lora` names; a weight stands behind the last `=`.
-    private func adapters() throws -> [LoraAdapter] {
-        let adapters = try lora.map(adapter)
-        for (index, adapter) in adapters.enumerated() {
-            guard let first = adapters.prefix(index).first(where: { $0.sha256 == adapter.sha256 })
-            else { continue }
-            let isSame = first.path == adapter.path
-            Console.warn(
-                "--lora \(adapter.path.printable) is "
-                    + (isSame ? "given twice" : "the same file as \(first.path.printable)")
-                    + ": it is added once for each, so its weights add up")
+    /// The model with its adapters. One that cannot run is not worth an archive: binding checks every
+    /// name and shape.
+    func openChecked(_ path: String, _ name: String) throws -> Checkpoint {
+        let checkpoint = try modelOptions.openCheckpoint(path).fusing(
+            AdapterArguments.open(lora, option: "--lora"))
+        guard !dryRun, explain == nil else { return checkpoint }
+        try ModelFault.advising(name) {
+            try checkpoint.config().check(source: checkpoint.source, label: path)
         }
-        return adapters
+        return checkpoint
     }
 
-    private func adapter(_ text: String) throws -> LoraAdapter {
-        guard let sign = text.lastIndex(of: "="), !text.pathExists else {
-            return try LoraAdapter(path: text)
-        }
-        guard let weight = Double(text[text.index(after: sign)...]), weight.isFinite else {
-            throw UsageError(
-                "--lora \(text.printable) is not FILE or FILE=WEIGHT",
-                remedy: "for example --lora style.safetensors=0.8")
-        }
-        return try LoraAdapter(path: String(text[..<sign]), weight: weight)
+    /// The weights under the names that are asked for.
+    private func named(_ checkpoint: Checkpoint) throws -> Checkpoint {
+        names == .original ? try checkpoint.underOriginalNames() : checkpoint
     }
 
     /// The options of every conversion.
@@ -247,6 +267,7 @@ struct ConvertCommand: TalkingCommand {
                     maximumShardByteCount: maxShardSize?.bytes ?? Self.defaultShardByteCount)
             }
             options.planes16 = planes16
+            options.variant = saveVariant
             options.rules = rules
             options.rounding = exact ? .exact : allowRounding ? .any : .negligible
             options.allowsNonFinite = allowNonfinite
@@ -307,7 +328,7 @@ struct ConvertCommand: TalkingCommand {
         return exceptions
     }
 
-    private func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
+    func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
         guard dtype.isEmpty else {
             return dtype.enumerated().filter { !dtype.prefix($0.offset).contains($0.element) }.map(
                 \.element)
@@ -348,7 +369,12 @@ extension Int8Scales: ExpressibleByArgument {}
 
 /// `--container`
 enum ContainerKind: String, ExpressibleByArgument, CaseIterable {
-    case archive, safetensors
+    case archive, safetensors, gguf
+}
+
+/// `--names`
+enum NameStyle: String, ExpressibleByArgument, CaseIterable {
+    case diffusers, original
 }
 
 /// `--components`

@@ -55,26 +55,14 @@ struct DiffCommand: TalkingCommand {
         guard diff.passes else { throw ExitCode.checkFailed }
     }
 
-    /// Refuses integers that mean something else than int8 times a scale, where a configuration says so.
-    private func checkRecipe(_ source: any TensorSource, _ path: String) throws {
-        let file = modelOptions.config ?? path.parentFolder.appendingPath("config.json")
-        let manifest = (source as? Archive)?.manifest?.config
-        guard let config = manifest ?? (try? JSONFile.read(file)) else { return }
-        let findings = QuantizationCheck.findings(config: config, tensors: source.tensors)
-        guard let finding = findings.first(where: { $0.kind == .unsupported }) else { return }
-        throw QuantizationError(file: path, finding: finding)
-    }
-
     /// The tensors at `path`; a file needs no configuration beside it to be compared.
     private func open(_ path: String) throws -> any TensorSource {
         let resolved = try ModelPath.resolve(path)
         guard !resolved.isFolder else { return try modelOptions.open(path).source }
         return try ModelFault.advising(path) {
-            let source: any TensorSource =
-                OpenedFile.isArchive(resolved)
-                ? try OpenedFile.archive(resolved) : try Checkpoint.weights(inFile: resolved)
-            try checkRecipe(source, resolved)
-            return source
+            OpenedFile.isArchive(resolved)
+                ? try OpenedFile.archive(resolved)
+                : try Checkpoint.weights(inFile: resolved, config: modelOptions.config)
         }
     }
 }

@@ -42,6 +42,12 @@ struct InspectCommand: TalkingCommand {
     )
     var stats = false
 
+    @Flag(
+        help:
+            "Open every component: bind all tensors of text encoder and autoencoder, read the tokenizer's vocabulary."
+    )
+    var deep = false
+
     @Flag(help: "Exit with 1 on warnings, too.")
     var strict = false
 
@@ -66,6 +72,7 @@ struct InspectCommand: TalkingCommand {
         var options = Inspection.Options()
         (options.subfolder, options.variant) = (modelOptions.subfolder, modelOptions.variant)
         (options.config, options.digest, options.statistics) = (modelOptions.config, digest, stats)
+        (options.weights, options.isDeep) = (modelOptions.weights, deep)
         let progress = ProgressLine("inspect")
         defer { progress.finish() }
         let inspection = try project.blaming("model") {

@@ -9,6 +9,9 @@ struct ComponentLint {
     /// Variants of its weights, the plain one as an empty text.
     private(set) var variants: [String] = []
 
+    /// Its weights, as far as they can be read.
+    private(set) var files: [PartialFile] = []
+
     private let component: RepositoryLint.Component
     private let scan: FolderScan
 
@@ -104,7 +107,7 @@ struct ComponentLint {
             } ?? usual
         let lint = WeightFolderLint(scan, stem: stem, isModel: false)
         problems += lint.problems
-        variants = lint.variants
+        (variants, files) = (lint.variants, lint.files)
     }
 
     /// diffusers notes the class in the configuration, and loads by it.

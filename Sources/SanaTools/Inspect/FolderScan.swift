@@ -38,6 +38,7 @@ struct FolderScan: Sendable {
                 addPointer(name, &problems)
             } else {
                 files.append(name)
+                checkMark(name, entry.bytes, &problems)
             }
         }
         files.sort()
@@ -75,7 +76,16 @@ struct FolderScan: Sendable {
             addPointer(name, &problems)
         } else if file.pathExists, !file.isFolder {
             files.append(name)
+            if let content = try? ByteView(mapping: file) { checkMark(name, content, &problems) }
         }
+    }
+
+    private func checkMark(_ name: String, _ content: ByteView, _ problems: inout [Problem]) {
+        guard name.hasSuffix(".json"), ByteOrderMark(content) == .utf8 else { return }
+        problems.append(
+            Problem(
+                .byteOrderMark, prefix + name,
+                "Unexpected UTF-8 BOM: the file begins with a byte order mark"))
     }
 
     private mutating func addPointer(_ name: String, _ problems: inout [Problem]) {

@@ -13,6 +13,10 @@ struct Inspection: Sendable {
         var digest = false
         /// Read all values and measure them.
         var statistics = false
+        /// Open the other components of a pipeline.
+        var isDeep = false
+        /// Which weights of a training checkpoint.
+        var weights = TrainedWeights.model
     }
 
     /// Tensors of one role and type.
@@ -57,6 +61,30 @@ struct Inspection: Sendable {
     let digest: String?
     /// Whose names the stored tensors have.
     let layout: Checkpoint.Layout
+    /// How other programs have quantized tensors, the way of most bytes first.
+    let encodings: [Encoding]
+    /// Remarks on how the files were read.
+    let notes: [String]
+    /// Adapters that were added to the weights, as `convert` notes them.
+    let adapters: [JSONValue]
+
+    /// Tensors that are stored in one way of another program.
+    struct Encoding: Sendable {
+        let recipe: String
+        var tensors = 0
+        /// Bytes in the file.
+        var bytes = 0
+    }
+
+    static func encodings(_ source: any TensorSource) -> [Encoding] {
+        var byRecipe: [String: Encoding] = [:]
+        for tensor in source.tensors {
+            guard let recipe = source.recipe(of: tensor) else { continue }
+            byRecipe[recipe, default: Encoding(recipe: recipe)].tensors += 1
+            byRecipe[recipe]?.bytes += source.storedByteCount(of: tensor)
+        }
+        return byRecipe.values.sorted { ($0.bytes, $0.recipe) > ($1.bytes, $1.recipe) }
+    }
 
     var hasErrors: Bool { problems.contains { $0.severity == .error } }
 

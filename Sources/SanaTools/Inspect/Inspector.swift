@@ -17,6 +17,13 @@ struct Inspector {
     /// Whether the configuration's values fit each other.
     private var isConsistent = true
     private var source: any TensorSource = PartialSource([])
+    /// The files as they are stored, where they can be broken.
+    private var partial: PartialSource? { source as? PartialSource ?? stored }
+    private var stored: PartialSource?
+    /// Remarks on how the files were read.
+    private var notes: [String] = []
+    /// Whether quantized weights have been compared with the configuration and decoded.
+    private var isDecoded = false
     private var archive: Archive?
     private var layout = Checkpoint.Layout.diffusers
     /// The configuration that the user named.
@@ -46,7 +53,8 @@ struct Inspector {
         inspector.checkConfiguration(label ?? path)
         var values: ValueScan?
         if options.statistics {
-            let scan = try ValueScan.run(inspector.source, workers: workers, progress: progress)
+            let scan = try ValueScan.run(
+                inspector.source, of: inspector.partial, workers: workers, progress: progress)
             inspector.problems += scan.problems(inspector.expected)
             values = scan
         }
@@ -59,7 +67,8 @@ struct Inspector {
 
     /// - Parameter zip: the repository, where it is a pipeline in one file.
     private mutating func readFolder(_ path: String, _ zip: ZipFile? = nil) throws {
-        var repository = try RepositoryLint(path, zip: zip, subfolder: options.subfolder)
+        var repository = try RepositoryLint(
+            path, zip: zip, subfolder: options.subfolder, isDeep: options.isDeep)
         components = repository.components
         guard let folder = repository.transformer else {
             problems += repository.problems
@@ -101,13 +110,11 @@ struct Inspector {
     }
 
     private mutating func readFile(_ path: String) throws {
-        if try Checkpoint.isPacked(path) {
-            let content = try ByteView(mapping: path)
-            let zip = try ZipFile.isZip(content) ? ZipFile(content: content, path: path) : nil
-            guard let zip, zip[Repository.indexName] != nil else {
-                return try readCheckpoint(path)
-            }
-            return try readFolder(path, zip)
+        let content = try ByteView(mapping: path)
+        switch try ModelLocator.kind(of: content, path: path) {
+        case .pipeline: return try readFolder(path, ZipFile(content: content, path: path))
+        case .torch, .gguf: return try readCheckpoint(path)
+        case .safetensors: break
         }
         let scan = FolderScan(
             of: ["config.json", path.lastPathComponent], in: path.parentFolder, &problems)
@@ -127,7 +134,9 @@ struct Inspector {
     /// A file whose names or whose form are not those of a diffusers repository.
     private mutating func readCheckpoint(_ path: String) throws {
         let opened = try Checkpoint.open(
-            path, subfolder: options.subfolder, variant: options.variant, config: options.config)
+            path, subfolder: options.subfolder, variant: options.variant, config: options.config,
+            trained: options.weights)
+        (notes, isDecoded) = (opened.notes, true)
         (source, layout, variant) = (opened.source, opened.layout, opened.variant)
         files = opened.files.map {
             .init(name: $0.path.lastPathComponent, byteCount: $0.fileBytes.count)
@@ -205,6 +214,7 @@ struct Inspector {
 
     /// - Returns: whether names and shapes mean what they mean in a model that can be read.
     private mutating func checkQuantization() -> Bool {
+        guard !isDecoded else { return true }
         // With whole files absent, what is there may contradict what belongs to it.
         let findings = QuantizationCheck.findings(
             config: excused.isEmpty ? configJSON : nil, tensors: source.tensors)
@@ -213,7 +223,26 @@ struct Inspector {
                 $0.kind == .unsupported ? .quantizationUnsupported : .quantizationMismatch,
                 $0.location, $0.reason, remedy: $0.remedy)
         }
-        return !findings.contains { $0.kind == .unsupported }
+        guard !findings.contains(where: { $0.kind == .unsupported }) else { return false }
+        return findings.isEmpty ? decode() : true
+    }
+
+    /// Takes weights that another program has quantized for the tensors they stand for.
+    private mutating func decode() -> Bool {
+        do {
+            let logical = try LogicalTensors.read(
+                source, config: excused.isEmpty ? configJSON : nil, file: files.first?.name ?? "")
+            if logical.computesValues, let partial = source as? PartialSource {
+                (stored, source) = (partial, logical)
+            }
+            return true
+        } catch let error as any DiagnosticError {
+            problems.append(
+                Problem(
+                    .quantizationMismatch, QuantizationCheck.key, error.description,
+                    remedy: error.remedy))
+        } catch {}
+        return false
     }
 
     /// Keys that the shapes contradict; where there is none, those that make it another model than
@@ -239,8 +268,10 @@ struct Inspector {
 
     /// Float weights of several types, but for scales and what convert keeps on purpose.
     private mutating func checkTypes() {
-        guard archive?.manifest == nil, configJSON?["quantization_config"] == nil else { return }
-        let kept = (source as? PartialSource)?.keptTypes ?? []
+        guard archive?.manifest == nil, configJSON?["quantization_config"] == nil,
+            !source.computesValues
+        else { return }
+        let kept = partial?.keptTypes ?? []
         let floats = source.tensors.filter {
             $0.dtype.isFloatWeight && !kept.contains($0.dtype.rawValue)
         }
@@ -263,6 +294,18 @@ struct Inspector {
                 list.map { "\($0.value) tensors are \($0.key)" }.joined(separator: ", ")))
     }
 
+    /// What an archive's manifest, else the metadata of the files, say was added.
+    private var adapters: [JSONValue] {
+        if let manifest = archive?.manifest, !manifest.adapters.isEmpty {
+            return manifest.adapters.map(\.json)
+        }
+        let metadata =
+            archive.map { archive in
+                archive.header.metadata.first { $0.key == ContentLayout.adaptersKey }?.value
+            } ?? source.metadata[ContentLayout.adaptersKey]
+        return metadata.flatMap { try? JSONScanner.parse($0) }?.array ?? []
+    }
+
     private func result(
         _ label: String, _ values: ValueScan?, _ workers: WorkerPool
     ) throws -> Inspection {
@@ -271,7 +314,7 @@ struct Inspector {
             if let archive, let manifest = archive.manifest {
                 try archive.verify(using: workers)
                 digest = manifest.weightsDigest
-            } else if (source as? PartialSource)?.isWhole ?? true, !source.tensors.isEmpty {
+            } else if partial?.isWhole ?? true, !source.tensors.isEmpty {
                 digest = try WeightsDigest.compute(source, workers: workers)
             }
         }
@@ -285,7 +328,8 @@ struct Inspector {
             family: likeness?.family, released: likeness?.repositories ?? [],
             groups: Inspection.groups(source.tensors, expected),
             parts: PartBytes.make(source.tensors, expected, file: label), values: values,
-            problems: problems, digest: digest, layout: layout)
+            problems: problems, digest: digest, layout: layout,
+            encodings: Inspection.encodings(source), notes: notes, adapters: adapters)
     }
 }
 

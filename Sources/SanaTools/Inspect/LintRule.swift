@@ -11,6 +11,8 @@ enum LintRule: String, CaseIterable, Sendable {
     case componentFileAbsent = "component-file-absent"
     case componentFileInvalid = "component-file-invalid"
     case componentClass = "component-class"
+    case componentMismatch = "component-mismatch"
+    case componentTensors = "component-tensors"
     case tokenizerAbsent = "tokenizer-absent"
     case linkDangling = "link-dangling"
     case lfsPointer = "lfs-pointer"
@@ -19,6 +21,8 @@ enum LintRule: String, CaseIterable, Sendable {
     case fileUnreadable = "file-unreadable"
     case fileTruncated = "file-truncated"
     case fileInvalid = "file-invalid"
+    case headerOdd = "header-odd"
+    case byteOrderMark = "byte-order-mark"
     case weightsAbsent = "weights-absent"
     case weightsEmpty = "weights-empty"
     case weightsTwice = "weights-twice"
@@ -113,6 +117,13 @@ enum LintRule: String, CaseIterable, Sendable {
             "model_index.json names a class the pipeline does not work with",
             "restore model_index.json from the repository, or name the class there"),
         Entry(
+            .componentMismatch, .error, "two components of a pipeline do not fit each other",
+            "download both components from one repository"),
+        Entry(
+            .componentTensors, .error,
+            "a component's weights do not fit its configuration (--deep)",
+            "check that config.json and the weights come from the same revision of the same model"),
+        Entry(
             .tokenizerAbsent, .warning, "a tokenizer without tokenizer.json",
             "download tokenizer.json; making it from the other files needs more Python packages"),
         Entry(
@@ -140,6 +151,12 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .fileInvalid, .error, "a weights file breaks a rule of safetensors",
             "write the file again with the safetensors library, or download it again"),
+        Entry(
+            .headerOdd, .warning, "a safetensors header has what the format has no place for",
+            "write the file again with the safetensors library"),
+        Entry(
+            .byteOrderMark, .warning, "a JSON file begins with a byte order mark",
+            "save the file as UTF-8 without a byte order mark: Python's json does not read it"),
         Entry(
             .weightsAbsent, .error, "no safetensors weights in the component's folder",
             "download the weights, or give a .safetensors file as MODEL"),

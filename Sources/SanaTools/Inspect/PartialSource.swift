@@ -20,6 +20,10 @@ struct PartialFile: Sendable {
             do {
                 let file = try SafetensorsFile(content: content, path: path)
                 (whole, tensors) = (file, file.tensors)
+                for warning in file.header.warnings {
+                    problems.append(
+                        Problem(.headerOdd, location, warning + ", which safetensors passes over"))
+                }
                 if tensors.isEmpty {
                     problems.append(
                         Problem(.weightsEmpty, location, "the file holds no tensors"))
@@ -101,6 +105,10 @@ struct PartialSource: TensorSource {
     private let infos: [String: TensorInfo]
 
     func info(_ name: String) -> TensorInfo? { infos[name] }
+
+    var metadata: [String: String] {
+        files.reduce(into: [:]) { $0.merge($1.whole?.metadata ?? [:]) { first, _ in first } }
+    }
 
     /// Float types that convert kept on purpose, as its files say.
     var keptTypes: Set<String> {

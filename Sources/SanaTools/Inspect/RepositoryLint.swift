@@ -21,13 +21,15 @@ struct RepositoryLint {
     private let path: String
     /// The pipeline, where the repository is one file.
     private let zip: ZipFile?
-    private var scans: [String: FolderScan] = [:]
+    private let isDeep: Bool
+    fileprivate var scans: [String: FolderScan] = [:]
     /// Class of the pipeline.
     private var pipeline = ""
 
     /// - Throws: `FileError` when the folder, or the one asked for in it, is not there.
-    init(_ path: String, zip: ZipFile? = nil, subfolder: String?) throws {
-        (self.path, self.zip) = (path, zip)
+    /// - Parameter isDeep: whether other components are opened, too.
+    init(_ path: String, zip: ZipFile? = nil, subfolder: String?, isDeep: Bool = false) throws {
+        (self.path, self.zip, self.isDeep) = (path, zip, isDeep)
         if let subfolder, !hasFolder(subfolder) {
             throw FileError(.open, path.appendingPath(subfolder), code: ENOENT)
         }
@@ -163,8 +165,17 @@ struct RepositoryLint {
             }
             let lint = ComponentLint(component, scan, pipeline: pipeline)
             problems += lint.problems
+            if isDeep {
+                problems +=
+                    DeepLint(
+                        component, scan, files: lint.files, config: config(component.name)
+                    ).problems
+            }
             if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
         }
+        let lint = PipelineLint(
+            pipeline, configs(), transformer: transformer.map { String($0.prefix.dropLast()) })
+        problems += lint.problems
         let common = variants.map { Set($0.variants) }.reduce(nil) { (all: Set<String>?, own) in
             all?.intersection(own) ?? own
         }
@@ -179,6 +190,24 @@ struct RepositoryLint {
                     "no variant is there for every component: \(list.joined(separator: ", "))"
                         .printable))
         }
+    }
+}
+
+extension RepositoryLint {
+    /// The configurations of components that are there and can be read.
+    fileprivate func configs() -> [String: JSONValue] {
+        var configs: [String: JSONValue] = [:]
+        for component in components where component.isPresent {
+            configs[component.name] = config(component.name)
+        }
+        return configs
+    }
+
+    /// The configuration of a component; `nil` where it is absent or cannot be read.
+    fileprivate func config(_ name: String) -> JSONValue? {
+        guard let scan = scans[name + "/"], scan.files.contains("config.json") else { return nil }
+        return try? JSONFile.parse(
+            scan.content("config.json"), path: name, allowsNonFinite: true)
     }
 }
 

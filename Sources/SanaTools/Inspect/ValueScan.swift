@@ -21,12 +21,14 @@ struct ValueScan: Sendable {
     /// Measures in the same parts whatever `workers` are and joins them in order, so the digits do
     /// not depend on the number of threads.
     ///
-    /// - Parameter progress: called with values done and all.
+    /// - Parameters:
+    ///   - partial: the files, where some may be cut off.
+    ///   - progress: called with values done and all.
     /// - Throws: errors of the source.
     static func run(
-        _ source: any TensorSource, workers: WorkerPool, progress: (Int, Int) -> Void
+        _ source: any TensorSource, of partial: PartialSource?, workers: WorkerPool,
+        progress: (Int, Int) -> Void
     ) throws -> ValueScan {
-        let partial = source as? PartialSource
         let tensors = source.tensors.filter {
             ($0.dtype.isFloatWeight || $0.dtype == .i8) && (partial?.hasValues($0) ?? true)
         }

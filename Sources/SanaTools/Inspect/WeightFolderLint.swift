@@ -81,14 +81,12 @@ struct WeightFolderLint {
                 .pickleOnly, pickle,
                 "Error no file named \(stem).safetensors found in directory; pickles are: "
                     + pickles.joined(separator: ", "))
-        } else if let gguf = all.first(where: { $0.hasSuffix(".gguf") }) {
-            add(
-                .quantizationUnsupported, gguf,
-                "weights are quantized by GGUF, which is not supported")
         } else {
+            let found = WeightFiles.substitute(all, folder: scan.path)
             add(
                 .weightsAbsent, "",
-                "Error no file named \(stem).safetensors found in directory")
+                "Error no file named \(stem).safetensors found in directory" + found.reason,
+                remedy: found.remedy)
         }
         if isModel, foreign.count == 1 { open(foreign) }
     }

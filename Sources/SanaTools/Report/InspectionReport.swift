@@ -17,6 +17,13 @@ extension Inspection {
             "files": .array(
                 files.map { .fields(["name": .string($0.name), "bytes": .int($0.byteCount)]) }),
             "layout": .string(layout.rawValue),
+            "encodings": .array(
+                encodings.map {
+                    .fields([
+                        "recipe": .string($0.recipe), "tensors": .int($0.tensors),
+                        "stored_bytes": .int($0.bytes),
+                    ])
+                }), "notes": .array(notes.map { .string($0) }), "lora": .array(adapters),
             "variants": .array(variants.map { $0.isEmpty ? .null : .string($0) }),
             "variant": .text(variant?.isEmpty ?? true ? nil : variant),
             "parameters": .int(parameterCount), "bytes": .int(byteCount),
@@ -74,6 +81,18 @@ extension Inspection {
         if layout == .original {
             lines.append("stored under NVlabs' names, shown under those of diffusers")
         }
+        for encoding in encodings {
+            lines.append(
+                "\(Format.counted(encoding.tensors, "tensor")) quantized as "
+                    + "\(encoding.recipe.printable), \(Format.bytes(encoding.bytes)) in the file; "
+                    + "shown and computed as F32")
+        }
+        for adapter in adapters {
+            let name = adapter["name"]?.string ?? "an adapter"
+            let weight = adapter["weight"]?.double.map { " × \($0)" } ?? ""
+            lines.append("LoRA added: \(name.printable)\(weight)")
+        }
+        lines += notes.map { "note: \($0.printable)" }
         return lines.joined(separator: "\n")
     }
 

@@ -22,7 +22,8 @@ struct OpenedModel: Sendable {
     ///   - subfolder, variant, config: see `Checkpoint.open`; without meaning for an archive.
     /// - Throws: the errors of `Checkpoint.open` and `Archive.init`, and `QuantizationError`.
     static func open(
-        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil
+        _ path: String, subfolder: String? = nil, variant: String? = nil, config: String? = nil,
+        trained: TrainedWeights = .model
     ) throws -> OpenedModel {
         let path = try archivePath(path, subfolder: subfolder) ?? path
         if OpenedFile.isArchive(path) {
@@ -46,8 +47,8 @@ struct OpenedModel: Sendable {
                 source: archive, kind: .archive(archive))
         }
         let checkpoint = try Checkpoint.open(
-            path, subfolder: subfolder, variant: variant, config: config)
-        try checkpoint.checkQuantization()
+            path, subfolder: subfolder, variant: variant, config: config, trained: trained)
+        for note in checkpoint.notes { Console.note("sana-tools: \(path.printable): \(note)") }
         return OpenedModel(
             label: path, configJSON: checkpoint.configJSON, config: try checkpoint.config(),
             source: checkpoint.source, kind: .checkpoint(checkpoint))
@@ -56,15 +57,10 @@ struct OpenedModel: Sendable {
     /// The archive that `path` names, or that a folder has its weights in, as convert makes them;
     /// `nil` for everything else.
     static func archivePath(_ path: String, subfolder: String? = nil) throws -> String? {
-        guard path.isFolder else { return OpenedFile.isArchive(path) ? path : nil }
-        let folder = try Checkpoint.componentFolder(path, subfolder: subfolder)
-        let names = try folder.folderEntries()
-        let stem = NetworkClass.stem(
-            beside: try? JSONFile.read(folder.appendingPath("config.json")))
-        guard names.contains(stem + Archive.suffix),
-            try WeightFiles.candidates(in: names, folder: folder, stem: stem).isEmpty
+        guard path.isFolder || ModelLocator.isArchive(path) else { return nil }
+        guard case .archive(let archive) = try ModelLocator.locate(path, subfolder: subfolder)
         else { return nil }
-        return folder.appendingPath(stem + Archive.suffix)
+        return archive
     }
 
     /// What an archive says of its source.
@@ -103,8 +99,10 @@ struct OpenedModel: Sendable {
 
     /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
     var dtypes: String {
-        let sizes = Dictionary(grouping: source.tensors, by: \.dtype.rawValue)
-            .mapValues { $0.reduce(0) { $0 + $1.byteCount } }
+        let sizes = Dictionary(grouping: source.tensors) {
+            source.recipe(of: $0) ?? $0.dtype.rawValue
+        }
+        .mapValues { $0.reduce(0) { $0 + source.storedByteCount(of: $1) } }
         return sizes.sorted { ($0.value, $0.key) > ($1.value, $1.key) }.map(\.key)
             .joined(separator: "+")
     }
@@ -122,6 +120,8 @@ struct OpenedModel: Sendable {
 
     private func loadWeights(workers: WorkerPool, checksHashes: Bool) throws -> LoadedModel {
         try Arithmetic.prepare(for: workers)
+        // What is computed is computed once.
+        let source = source.computesValues ? try source.resident(using: workers) : source
         let tensors =
             manifest == nil ? try WeightsDigest.tensors(source, workers: workers) : []
         let digest = manifest?.weightsDigest ?? WeightsDigest.combine(tensors)
@@ -263,7 +263,7 @@ struct LoadedModel: Sendable {
 /// Opening files that may be plain safetensors or archives.
 enum OpenedFile {
     /// Whether a path names an archive.
-    static func isArchive(_ path: String) -> Bool { path.hasSuffix(".zst") && !path.isFolder }
+    static func isArchive(_ path: String) -> Bool { ModelLocator.isArchive(path) }
 
     /// Opens an archive, and remarks on one that carries no hashes.
     static func archive(_ path: String) throws -> Archive {

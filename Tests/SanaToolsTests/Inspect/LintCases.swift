@@ -35,6 +35,24 @@ enum LintCases {
             try $0.remove("transformer")
         },
         .init(rule: .componentAbsent, location: "vae") { try $0.remove("vae") },
+        .init(
+            rule: .componentMismatch, location: "text_encoder",
+            words: "hidden_size is 2304, and caption_channels of transformer is"
+        ) {
+            try $0.write(
+                "text_encoder/config.json",
+                #"{"architectures": ["Gemma2Model"], "hidden_size": 2304}"#)
+        },
+        .init(
+            rule: .componentMismatch, location: "vae",
+            words: "latent_channels is 99, and in_channels of transformer is"
+        ) {
+            try $0.write(
+                "vae/config.json", #"{"_class_name": "AutoencoderDC", "latent_channels": 99}"#)
+        },
+        .init(
+            rule: .componentMismatch, location: "transformer", words: "needs guidance_embeds"
+        ) { try $0.edit("model_index.json", "SanaPipeline", "SanaSprintPipeline") },
         .init(rule: .componentFileAbsent, location: "vae/config.json") {
             try $0.remove("vae/config.json")
         },
@@ -118,6 +136,21 @@ enum LintCases {
         .init(
             rule: .downloadUnfinished, location: weights, words: ".part", also: [.weightsAbsent]
         ) { try $0.move(weights, weights + ".part") },
+        .init(rule: .headerOdd, location: weights, words: "is null") { repository in
+            let file = try SafetensorsFile(path: repository.folder(weights))
+            let header = file.headerBytes.withUnsafeBytes { Array($0.dropFirst(8)) }
+            let json =
+                #"{"__metadata__":null,"# + String(decoding: header.dropFirst(), as: UTF8.self)
+            let data = file.fileBytes.withUnsafeBytes { Array($0.dropFirst(8 + header.count)) }
+            try repository.folder.write(
+                weights, littleEndianBytes(UInt64(json.utf8.count)) + Array(json.utf8) + data)
+        },
+        .init(rule: .byteOrderMark, location: "transformer/config.json", words: "BOM") {
+            repository in
+            let path = "transformer/config.json"
+            let text = try ByteView(mapping: repository.folder(path)).withUnsafeBytes { Array($0) }
+            try repository.folder.write(path, [0xEF, 0xBB, 0xBF] + text)
+        },
         .init(rule: .weightsEmpty, location: weights, words: "holds no tensors") {
             try $0.folder.write(weights, SafetensorsBuilder().file)
         },
@@ -318,13 +351,27 @@ enum LintCases {
                 "\"quantization_config\": {\"quant_method\": \"sdnq\"}, \"dropout\"")
         },
         .init(
-            rule: .quantizationUnsupported, location: "proj_out.SCB", words: "bitsandbytes (int8)"
+            rule: .quantizationMismatch, location: "quantization_config",
+            words: "bitsandbytes (int8)"
         ) {
             try $0.rewrite(adding: ["proj_out.SCB"]) { ($0.name, $0.dtype, $0.shape, $1) }
         },
         .init(
-            rule: .quantizationUnsupported, location: stem + ".gguf", words: "by GGUF"
+            rule: .quantizationUnsupported, location: "proj_out.wscales", words: "nunchaku"
+        ) {
+            try $0.rewrite(adding: ["proj_out.wscales"]) { ($0.name, $0.dtype, $0.shape, $1) }
+        },
+        .init(
+            rule: .weightsAbsent, location: "transformer/",
+            words: "only diffusion_pytorch_model.gguf"
         ) { try $0.move(weights, stem + ".gguf") },
+        .init(
+            rule: .weightsAbsent, location: "transformer/",
+            words: "which a downloader named after its link"
+        ) { try $0.move(weights, weights + "?download=true") },
+        .init(rule: .weightsAbsent, location: "transformer/", words: "the ONNX model") {
+            try $0.move(weights, "transformer/model.onnx")
+        },
         .init(rule: .tensorMissing, location: "proj_out.bias", words: "missing keys") {
             try $0.rewrite { info, bytes in
                 info.name == "proj_out.bias" ? nil : (info.name, info.dtype, info.shape, bytes)

@@ -72,10 +72,35 @@ struct LintTests {
         #expect(found.config?.summary == expected.config?.summary)
     }
 
+    @Test("a deep inspection binds the tensors of every component")
+    func deepInspection() throws {
+        let repository = try TinyRepository("plain")
+        #expect(try problems(repository) == [])
+        var options = Inspection.Options()
+        options.isDeep = true
+        func deep() throws -> [Problem] {
+            try Inspector.run(repository.path, options: options, workers: Self.workers).problems
+        }
+        let found = try deep()
+        #expect(Set(found.map(\.rule)) == [.componentTensors])
+        // Both are stand-ins of one tensor.
+        #expect(found.contains { $0.location == "vae/config.json" })
+        #expect(found.contains { $0.location == "text_encoder/config.json" })
+        #expect(found.contains { $0.message.contains("'w' has no place in the network") })
+        for name in ["vae", "text_encoder"] { try repository.remove(name) }
+        // Whole ones; the golden files beside them are none of their weights.
+        try FileManager.default.copyItem(
+            atPath: Fixtures.path + "/dcae/sana", toPath: repository.folder("vae"))
+        try FileManager.default.copyItem(
+            atPath: Fixtures.path + "/gemma/plain", toPath: repository.folder("text_encoder"))
+        #expect(try deep().filter { $0.rule == .componentTensors } == [])
+    }
+
     @Test func everyRuleHasACaseAndAnEntry() {
         #expect(LintRule.table.map(\.rule).count == LintRule.allCases.count)
         #expect(Set(LintRule.table.map(\.rule)) == Set(LintRule.allCases))
         let covered = Set(LintCases.all.map(\.rule)).union(ValueLintCases.rules)
+            .union([.componentTensors])
         #expect(Set(LintRule.allCases).subtracting(covered) == [])
         for entry in LintRule.table {
             #expect(!entry.what.isEmpty && !entry.remedy.isEmpty)

@@ -104,7 +104,7 @@ public enum LogicalTensors {
 
     /// The shapes that a network of this configuration calls for, for encodings that do not keep them.
     private static func expectedShapes(_ config: JSONValue, file: String) -> [String: [Int]] {
-        guard let config = try? SanaConfig(json: config, file: file) else { return [:] }
+        guard let config = try? NetworkClass.configuration(config, file: file) else { return [:] }
         return Dictionary(config.expectedTensors.all.map { ($0.name, $0.shape) }) { first, _ in
             first
         }

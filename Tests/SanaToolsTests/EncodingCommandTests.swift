@@ -1,0 +1,221 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+/// Checkpoints as other programs store and name them, through the built program.
+struct EncodingCommandTests {
+    private let program: BuiltProgram
+    private var folder: TemporaryFolder { program.folder }
+
+    init() throws { program = try BuiltProgram() }
+
+    /// The tiny model in fp8 with ComfyUI's scales, in its folder.
+    private func writeScaled(in name: String) throws {
+        let source = Fixtures.path + "/tiny/plain"
+        try FileManager.default.createDirectory(
+            atPath: folder(name), withIntermediateDirectories: true)
+        try FileManager.default.copyItem(
+            atPath: source + "/config.json", toPath: folder(name + "/config.json"))
+        var builder = SafetensorsBuilder()
+        let file = try SafetensorsFile(
+            path: source + "/diffusion_pytorch_model.safetensors")
+        for tensor in file.tensors {
+            let bytes = try file.bytes(of: tensor)
+            guard tensor.name.hasSuffix(".weight"), tensor.shape.count == 2 else {
+                builder.add(
+                    tensor.name, tensor.dtype, tensor.shape,
+                    bytes: bytes.withUnsafeBytes { Array($0) })
+                continue
+            }
+            // 1, 1.125, …: what the bits are does not matter here.
+            let values = (0..<tensor.elementCount).map { UInt8(0x38 + $0 % 8) }
+            builder.add(tensor.name, .f8e4m3, tensor.shape, bytes: values)
+            builder.add(tensor.name.dropLast(6) + "scale_weight", [], [0.01])
+        }
+        builder.add("scaled_fp8", .f8e4m3, [2], bytes: [0, 0])
+        try folder.write(name + "/diffusion_pytorch_model.safetensors", builder.file)
+    }
+
+    @Test("quantized weights are shown, compared, profiled and converted")
+    func quantizedModel() throws {
+        try writeScaled(in: "scaled")
+        let inspected = try program.run("inspect", "scaled", "--format", "json")
+        #expect(inspected.code == 0, "\(inspected.output)")
+        let encoding = inspected.json?["encodings"]?.array?.first
+        #expect(encoding?["recipe"]?.string == "scaled fp8 E4M3")
+        let converted = try program.run(
+            "convert", "scaled", "--dtype", "fp32", "--container", "safetensors", "--output", "new")
+        #expect(converted.code == 0, "\(converted.talk)")
+        let weight = "transformer_blocks.0.attn1.to_q.weight"
+        let file = try SafetensorsFile(path: folder("new/diffusion_pytorch_model.safetensors"))
+        let info = try #require(file.info(weight))
+        let values = try #require(try file.bytes(of: info).widened(from: info.dtype)?.values)
+        #expect(values.prefix(2) == [0.01, 1.125 * 0.01])
+        #expect(try program.run("diff", "scaled", "new").code == 0)
+        #expect(try program.run("diff", "scaled", "fixtures/tiny/plain").code == 1)
+        let profiled = try program.run(
+            "profile", "scaled", "--latent", "4x4", "--repeat", "1", "--no-record")
+        #expect(profiled.code == 0, "\(profiled.talk)")
+    }
+
+    @Test("a GGUF file holds the model, under the names that were asked for")
+    func ggufRoundTrip() throws {
+        let model = "fixtures/tiny/plain"
+        for (names, dtype, tolerance) in [
+            ("original", "bf16", "4e-3"), ("diffusers", "fp16", "1e-3"),
+            ("diffusers", "int8", "2e-2"),
+        ] {
+            let file = "\(names)-\(dtype).gguf"
+            let written = try program.run(
+                "convert", model, "--dtype", dtype, "--container", "gguf", "--output", file,
+                "--names", names)
+            #expect(written.code == 0, "\(written.talk)")
+            let same = try program.run("diff", file, model, "--tolerance", tolerance)
+            #expect(same.code == 0, "\(same.output) \(same.talk)")
+            let changed = try program.run("diff", file, model, "--tolerance", "1e-9")
+            #expect(changed.code == 1)
+            guard names == "diffusers" else { continue }
+            let inspected = try program.run("inspect", file, "--strict")
+            #expect(inspected.code == 0, "\(inspected.output) \(inspected.talk)")
+        }
+        let refused = try program.run("convert", model, "--dtype", "fp32", "--container", "gguf")
+        #expect(refused.code == 64)
+    }
+
+    @Test("original names are those that the reader of originals knows")
+    func originalNames() throws {
+        for model in ["plain", "qknorm", "sprint"] {
+            let file = model + "-original.safetensors"
+            let written = try program.run(
+                "convert", "fixtures/tiny/\(model)", "--dtype", "fp32", "--container",
+                "safetensors",
+                "--names", "original", "--output", file)
+            #expect(written.code == 0, "\(written.talk)")
+            let names = try SafetensorsFile(path: folder(file)).tensors.map(\.name)
+            #expect(names.contains("blocks.0.attn.qkv.weight"))
+            #expect(!names.contains { $0.contains("transformer_blocks") })
+            let same = try program.run("diff", file, "fixtures/tiny/\(model)")
+            #expect(same.code == 0, "\(same.output) \(same.talk)")
+        }
+    }
+
+    @Test("a variant is part of the names that a folder's weights get")
+    func savedVariant() throws {
+        let written = try program.run(
+            "convert", "fixtures/tiny/plain", "--dtype", "fp16", "--container", "safetensors",
+            "--save-variant", "fp16", "--max-shard-size", "60KB", "--output", "v")
+        #expect(written.code == 0, "\(written.talk)")
+        let names = try folder("v").folderEntries()
+        #expect(names.contains("diffusion_pytorch_model.safetensors.index.fp16.json"), "\(names)")
+        #expect(names.contains { $0.hasPrefix("diffusion_pytorch_model.fp16-00001-of-") })
+        #expect(try program.run("inspect", "v", "--variant", "fp16").code == 0)
+    }
+
+    // MARK: State dictionaries
+
+    @Test("a training checkpoint opens, and so do its averaged weights")
+    func trainingCheckpoint() throws {
+        let file = "fixtures/originals/training.pth"
+        let config = ["--config", "fixtures/tiny/plain/config.json"]
+        let model = try program.run(["inspect", file] + config + ["--digest", "--format", "json"])
+        #expect(model.code == 0, "\(model.output) \(model.talk)")
+        let notes = (model.json?["notes"]?.array ?? []).compactMap(\.string).joined()
+        #expect(notes.contains("'logvar_step' (an int), 'none' (None)"), "\(notes)")
+        #expect(notes.contains("--weights ema"))
+        let averaged = try program.run(
+            ["inspect", file] + config + ["--digest", "--format", "json", "--weights", "ema"])
+        #expect(averaged.code == 0, "\(averaged.talk)")
+        #expect(averaged.json?["digest"] != model.json?["digest"])
+        let same = try program.run(["diff", file, "fixtures/originals/plain.pth"] + config)
+        #expect(same.code == 0, "\(same.output) \(same.talk)")
+        let none = try program.run(
+            ["inspect", "fixtures/originals/plain.pth", "--weights", "ema"] + config)
+        #expect(none.code == 65)
+    }
+
+    @Test(
+        "prefixes of wrappers are told and left out",
+        arguments: ["_orig_mod.", "module.", "module._orig_mod.", "model.", "base_model.model."])
+    func wrappedNames(_ prefix: String) throws {
+        let source = Fixtures.path + "/tiny/plain"
+        let builder = try SafetensorsBuilder(
+            copying: source + "/diffusion_pytorch_model.safetensors"
+        ) { (prefix + $0.name, $0.shape, $1) }
+        try folder.write("w/diffusion_pytorch_model.safetensors", builder.file)
+        try FileManager.default.copyItem(
+            atPath: source + "/config.json", toPath: folder("w/config.json"))
+        let same = try program.run(
+            "diff", "w/diffusion_pytorch_model.safetensors", "fixtures/tiny/plain")
+        #expect(same.code == 0, "\(same.output) \(same.talk)")
+        let verified = try program.run(
+            "verify", "w", "--reference", "fixtures/goldens/tiny-plain.safetensors", "--tolerance",
+            "1e-5", "--allow-stale", "--no-record")
+        #expect(verified.code == 0, "\(verified.output) \(verified.talk)")
+        #expect(verified.talk.contains("names are read without"), "\(verified.talk)")
+    }
+
+    @Test("layers of an adapter that is not merged are named")
+    func unmergedLayers() throws {
+        let builder = try SafetensorsBuilder(
+            copying: Fixtures.path + "/tiny/plain/diffusion_pytorch_model.safetensors"
+        ) { ($0.name.replacing("to_q.weight", with: "to_q.base_layer.weight"), $0.shape, $1) }
+        try folder.write("p.safetensors", builder.file)
+        let outcome = try program.run(
+            "convert", "p.safetensors", "--config", "fixtures/tiny/plain/config.json", "--dtype",
+            "fp16")
+        #expect(outcome.code == 65)
+        #expect(outcome.talk.contains("PEFT adapter that is not merged"), "\(outcome.talk)")
+    }
+
+    // MARK: LoRA
+
+    @Test("a merged file adds what its parts add")
+    func mergedLora() throws {
+        let files = ["fixtures/lora/style.safetensors=0.8", "fixtures/lora/detail=-0.5"]
+        let merged = try program.run(
+            ["lora", "merge"] + files + [
+                "--model", "fixtures/tiny/plain", "--output", "m.safetensors",
+            ])
+        #expect(merged.code == 0, "\(merged.talk)")
+        let options = ["--dtype", "fp32", "--container", "safetensors", "--output"]
+        let first = try program.run(
+            ["convert", "fixtures/tiny/plain", "--lora", "m.safetensors"] + options + ["a"])
+        let second = try program.run(
+            ["convert", "fixtures/tiny/plain"] + files.flatMap { ["--lora", $0] } + options + ["b"])
+        #expect(first.code == 0, "\(first.talk)")
+        #expect(second.code == 0, "\(second.talk)")
+        #expect(try program.run("diff", "a", "b", "--tolerance", "1e-6").code == 0)
+        #expect(
+            try program.run("diff", "a", "fixtures/tiny/plain", "--tolerance", "1e-2").code == 1)
+        // What was added is told by the file itself.
+        let inspected = try program.run("inspect", "b", "--format", "json")
+        #expect(
+            inspected.json?["lora"]?.array?.compactMap { $0["name"]?.string }
+                == ["style.safetensors", "adapter_model.safetensors"])
+    }
+
+    @Test("an extracted file brings the tuned model back")
+    func extractedLora() throws {
+        let options = ["--dtype", "fp32", "--container", "safetensors", "--output"]
+        _ = try program.run(
+            ["convert", "fixtures/tiny/plain", "--lora", "fixtures/lora/style.safetensors"]
+                + options
+                + ["tuned"])
+        for (rank, tolerance, code) in [("8", "1e-5", Int32(0)), ("1", "1e-5", 1)] {
+            let extracted = try program.run(
+                "lora", "extract", "tuned", "fixtures/tiny/plain", "--rank", rank, "--output",
+                "e.safetensors", "--force")
+            #expect(extracted.code == 0, "\(extracted.talk)")
+            _ = try program.run(
+                ["convert", "fixtures/tiny/plain", "--lora", "e.safetensors"] + options
+                    + ["again", "--force"])
+            let same = try program.run("diff", "again", "tuned", "--tolerance", tolerance)
+            #expect(same.code == code, "\(rank): \(same.output) \(same.talk)")
+        }
+        let none = try program.run(
+            "lora", "extract", "fixtures/tiny/plain", "fixtures/tiny/plain", "--output",
+            "n.safetensors")
+        #expect(none.code == 65)
+    }
+}
