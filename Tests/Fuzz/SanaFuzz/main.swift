@@ -1,4 +1,4 @@
-// libFuzzer on the parsers of untrusted files: `sana-fuzz safetensors|archive|zip|names|gguf|encodings CORPUS… [-flag=value …]`.
+// libFuzzer on the parsers of untrusted files: `sana-fuzz TARGET CORPUS… [-flag=value …]`.
 // An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
 import CLibFuzzer
 import SanaModel
@@ -73,6 +73,14 @@ func readEncodings(_ content: ByteView) throws {
     if let failure { throw failure }
 }
 
+/// Reads a tokenizer.json, and takes a text apart with what opens.
+func readTokenizer(_ content: ByteView) throws {
+    let tokenizer = try Tokenizer(content: content, path: "fuzz.json")
+    let ids = tokenizer.encode("a b ab <unk>\u{1F600}a\u{301}\u{0} ▁ab\n")
+    precondition(ids.allSatisfy { 0 <= $0 && $0 < tokenizer.count })
+    for id in ids { precondition(!tokenizer.piece(id).isEmpty) }
+}
+
 func attempt(
     _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
 ) -> Int32 {
@@ -98,7 +106,9 @@ case "zip":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readZip) }
 case "names":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readNames) }
+case "tokenizer":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readTokenizer) }
 default:
     fatalError(
-        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings CORPUS… [-flag=value …]")
+        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer CORPUS… [-flag=value …]")
 }

@@ -44,6 +44,12 @@ import Testing
         }
     }
 
+    @Test func tokenizerSeedsAreTakenAndRefusedAsNamed() throws {
+        try check("tokenizer") { content in
+            _ = try Tokenizer(content: content, path: "seed.json").encode("ab a\u{301} <unk>")
+        }
+    }
+
     @Test func archiveSeedsAreTakenAndRefusedAsNamed() throws {
         try check("archive") { content in
             _ = try readEverything(try Archive(content: content, path: "seed.zst"))
