@@ -82,7 +82,35 @@ extension VerificationBatch.Outcome {
                     return .init(
                         name: failure.subject(" against "), startedAt: failure.date, seconds: 0,
                         cases: [.init(name: "read", outcome: outcome)])
-                })
+                } + (night.map { [$0.junit] } ?? []))
+    }
+}
+
+extension NightOutcome {
+    /// One case for each run judged, and for each model that is missed.
+    fileprivate var junit: JUnitReport.Suite {
+        let missed = unverified.map { model in
+            JUnitReport.Case(
+                name: model.model,
+                outcome: .error(type: Verdict.inconclusive.rawValue, message: model.text))
+        }
+        let dates = judgements.compactMap { try? Date($0.run.run.startedAt, strategy: .iso8601) }
+        return .init(
+            name: "gate", startedAt: dates.max() ?? Date(), seconds: 0,
+            properties: [("verdict", word)], cases: judgements.map(\.junit) + missed, output: line)
+    }
+}
+
+extension Gate.Judgement {
+    fileprivate var junit: JUnitReport.Case {
+        let outcome: JUnitReport.Case.Outcome =
+            switch verdict {
+            case .pass: .passed
+            case .inconclusive: .error(type: word, message: heading)
+            case .fail: .failed(type: word, message: heading)
+            }
+        let against = run.run.reference.map { " against \($0)" } ?? ""
+        return .init(name: "\(run.run.kind) of \(run.run.modelPath)\(against)", outcome: outcome)
     }
 }
 
