@@ -37,8 +37,28 @@ struct GateCommandTests {
         let risen = try program.run(healthy + ["--gate"])
         #expect(risen.code == 1)
         #expect(risen.output.contains("REGRESS") && risen.output.contains("transformer_blocks.0"))
+        try expectRegressEverywhere(healthy + ["--gate"])
         // Without the gate the same run passes, and what it records is the new normal.
         #expect(try program.run(healthy).code == 0)
+    }
+
+    /// Whatever a reader looks at says that errors rose, though all comparisons pass.
+    private func expectRegressEverywhere(_ verify: [String]) throws {
+        let text = try program.run(verify)
+        #expect(text.code == 1)
+        #expect(text.output.hasSuffix("\nREGRESS: 1 of 1 got less accurate\n"), "\(text.output)")
+        let json = try program.run(verify + ["--format", "json"])
+        #expect(json.code == 1)
+        #expect(json.json?["verdict"]?.string == "pass")
+        #expect(json.json?["gate"]?["verdict"]?.string == "regress")
+        let markdown = try program.run(verify + ["--format", "markdown"])
+        #expect(markdown.code == 1)
+        #expect(markdown.output.hasPrefix("**REGRESS: 1 of 1 got less accurate**\n"))
+        let junit = try program.run(verify + ["--format", "junit"])
+        #expect(junit.code == 1)
+        #expect(junit.output.contains(#"name="gate""#))
+        #expect(junit.output.contains(#"<failure type="regress""#))
+        #expect(junit.output.contains("<system-out>REGRESS: 1 of 1 got less accurate"))
     }
 
     /// A baseline that was just set is the newest run itself, which would pass whatever it is.
@@ -92,6 +112,13 @@ struct GateCommandTests {
         let first = try program.run(profile)
         #expect(first.code == 0)
         #expect(repetitions(first) == 3)
+        let distances = (first.json?["repetitions"]?.array ?? []).map { $0["core_distance_ns"] }
+        #expect(distances.count == 3)
+        let stored = try DatabaseQueue(path: folder("h.sqlite")).read {
+            try Double?.fetchAll(
+                $0, sql: "SELECT core_distance_ns FROM repetition ORDER BY repetition")
+        }
+        #expect(stored == distances.map { $0?.double })
         let second = try program.finish(
             program.launch(profile, environment: ["SANA_SLOWDOWN": "total=0.4"]))
         #expect(second.code == 3)

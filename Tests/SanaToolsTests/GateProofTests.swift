@@ -137,13 +137,14 @@ private enum RecordedNoise {
                 try rows.map { try #require(Double($0[index])) }
             }
             var layers: [GateSamples.Layer] = []
-            for index in stride(from: 4, to: header.count, by: 2) {
+            for index in stride(from: 5, to: header.count, by: 2) {
                 layers.append(
                     .init(
                         path: String(header[index].split(separator: ":")[0]),
                         wall: try column(index), cpu: try column(index + 1)))
             }
             let (canary, canaryCPU, load) = (try column(1), try column(2), try column(3))
+            let distance = try column(4)
             // The forward is the first of them.
             let total = layers.removeFirst()
             try #require(total.path == Profile.totalPath && layers.count == 16)
@@ -152,7 +153,8 @@ private enum RecordedNoise {
                 host: rows.indices.map {
                     .init(
                         canaryGFLOPS: canary[$0], canaryCPUGFLOPS: canaryCPU[$0],
-                        otherLoad: load[$0])
+                        otherLoad: load[$0],
+                        coreDistance: distance[$0] > 0 ? distance[$0] : nil)
                 })
         }
     }

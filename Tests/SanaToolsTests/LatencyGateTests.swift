@@ -7,7 +7,8 @@ struct LatencyGateTests {
     /// A profile of two blocks on a host of some speed, with noise between runs and within each.
     private func run(
         _ seed: UInt64, slow: [String: Double] = [:], speed: Double = 1, load: Double = 0.01,
-        repetitions: Int = 12, between: Double = 0.002, waiting: Double = 1
+        repetitions: Int = 12, between: Double = 0.002, waiting: Double = 1,
+        distant: Range<Int> = 0..<0
     ) -> GateSamples {
         var random = SplitMix64(seed: seed)
         func noise(_ size: Double) -> Double {
@@ -16,8 +17,9 @@ struct LatencyGateTests {
         let paths = ["patch_embed", "transformer_blocks.0", "transformer_blocks.1"]
         let layers = zip(paths, [10e6, 45e6, 45e6]).map { path, time in
             let own = noise(3.5 * between)
-            let values = (0..<repetitions).map { _ in
-                time * (slow[path] ?? 1) * (slow["total"] ?? 1) * own * noise(0.01) / speed
+            let values = (0..<repetitions).map { index in
+                let factor = (slow[path] ?? 1) * (slow["total"] ?? 1) / speed
+                return time * factor * own * noise(0.01) * (distant.contains(index) ? 1.6 : 1)
             }
             return GateSamples.Layer(
                 path: path, wall: values.map { $0 * waiting }, cpu: values.map { $0 * 1.9 })
@@ -30,10 +32,11 @@ struct LatencyGateTests {
         let rate = noise(3.5 * between)
         return GateSamples(
             total: .init(path: "total", wall: sum(\.wall), cpu: sum(\.cpu)), layers: layers,
-            host: (0..<repetitions).map { _ in
+            host: (0..<repetitions).map {
                 .init(
                     canaryGFLOPS: 150 * speed * rate * noise(0.01),
-                    canaryCPUGFLOPS: 75 * speed * rate * noise(0.01), otherLoad: load)
+                    canaryCPUGFLOPS: 75 * speed * rate * noise(0.01), otherLoad: load,
+                    coreDistance: distant.contains($0) ? 300 : 55 + Double($0 % 3))
             })
     }
 
@@ -154,6 +157,56 @@ struct LatencyGateTests {
         #expect(serial.total.verdict == .inconclusive)
         #expect(serial.doubts.first?.contains("threads wait") == true)
         #expect(try compare(run(99, load: 0.6, waiting: 1.4)).verdict == .pass)
+    }
+
+    /// Cores without a cache in common make a small model 1.6 times as slow, and the canary not.
+    @Test func repetitionsOnDistantCoresAreLeftOut() throws {
+        let some = try compare(run(99, repetitions: 20, distant: 0..<8))
+        #expect(some.verdict == .pass)
+        let slow = try compare(
+            run(99, slow: ["total": 1.05], repetitions: 20, distant: 0..<8))
+        #expect(slow.total.verdict == .fail)
+        let all = try compare(run(99, distant: 0..<12))
+        #expect(all.verdict == .inconclusive)
+        #expect(all.doubts.first?.contains("share no cache") == true)
+        let others = (1...10).map { run($0, distant: 0..<12) }
+        let baseline = try #require(
+            LatencyGate.compare([run(99)], with: others, GateOptions()))
+        #expect(baseline.verdict == .inconclusive)
+        // One odd run that was nearer than all others makes those no worse.
+        var odd = run(1)
+        odd = GateSamples(
+            total: odd.total, layers: odd.layers,
+            host: odd.host.map {
+                .init(
+                    canaryGFLOPS: $0.canaryGFLOPS, canaryCPUGFLOPS: $0.canaryCPUGFLOPS,
+                    otherLoad: 0, coreDistance: 20)
+            })
+        let mixed = try #require(
+            LatencyGate.compare([run(99)], with: [odd] + (2...10).map { run($0) }, GateOptions()))
+        #expect(mixed.verdict == .pass)
+        // Where all are far, they are alike.
+        let far = try #require(
+            LatencyGate.compare([run(99, distant: 0..<12)], with: others, GateOptions()))
+        #expect(far.verdict == .pass)
+    }
+
+    @Test func distancesAreFarAgainstTheNearestAndWasteIsLimited() {
+        var distances = CoreDistances()
+        #expect(!distances.isFar(300))
+        distances.note(nil)
+        distances.note(300)
+        #expect(!distances.isFar(300))
+        distances.note(55)
+        #expect(distances.isFar(300))
+        #expect(!distances.isFar(100))
+        #expect(!distances.isFar(nil))
+        let (first, second) = (distances.allowsWaste(seconds: 6), distances.allowsWaste(seconds: 6))
+        #expect(first)
+        #expect(!second)
+        let third = distances.allowsWaste(seconds: 3)
+        #expect(third)
+        #expect(CoreDistances(nearest: 50).isFar(120))
     }
 
     /// The process's clock, of old versions, cannot tell.

@@ -191,7 +191,7 @@ struct ProfileCommand: TalkingCommand {
     ) throws -> RepetitionPlan {
         var plan = RepetitionPlan(budget: budget)
         plan.options = gateArguments.options
-        guard repetitions == nil, let store else { return plan }
+        guard let store else { return plan }
         let newest = try store.newestOfEachSeries().last { summary in
             let run = summary.run
             guard run.kind == RunRecord.Kind.profile.rawValue, run.reference == nil else {
@@ -210,6 +210,7 @@ struct ProfileCommand: TalkingCommand {
         plan.baseline = try store.runs(
             ofSeries: series, areSound: true, limit: gateArguments.last
         ).map(store.gateSamples)
+        plan.nearestCores = CoreDistances(ofRuns: plan.baseline).nearest
         return plan
     }
 

@@ -17,6 +17,8 @@ struct GateSamples: Sendable, Equatable {
         let canaryCPUGFLOPS: Double
         /// Part of the CPUs that others took, where it is known.
         let otherLoad: Double?
+        /// See `CoreDistance`.
+        var coreDistance: Double?
     }
 
     /// The whole forward.
@@ -27,6 +29,29 @@ struct GateSamples: Sendable, Equatable {
     let host: [Host]
     /// How CPU time was read, see `Profile.clock`; `nil` for runs of old versions.
     var clock: String? = Profile.clock
+
+    /// Median distance of the threads' cores; `nil` where it is not known.
+    var coreDistance: Double? {
+        let known = host.compactMap(\.coreDistance)
+        return known.isEmpty ? nil : known.median
+    }
+
+    /// The repetitions whose threads did not run on distant cores; `nil` where too few are left.
+    func near(_ distances: CoreDistances) -> GateSamples? {
+        guard host.count == total.wall.count else { return self }
+        let places = host.indices.filter { !distances.isFar(host[$0].coreDistance) }
+        guard places.count < host.count else { return self }
+        guard places.count >= GateOptions.fewestRepetitions else { return nil }
+        func near(_ layer: Layer) -> Layer {
+            func pick(_ times: [Double]) -> [Double] {
+                times.count == host.count ? places.map { times[$0] } : []
+            }
+            return Layer(path: layer.path, wall: pick(layer.wall), cpu: pick(layer.cpu))
+        }
+        return GateSamples(
+            total: near(total), layers: layers.map(near), host: places.map { host[$0] },
+            clock: clock)
+    }
 }
 
 /// A time of one module in several runs.

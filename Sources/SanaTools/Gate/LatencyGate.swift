@@ -86,6 +86,16 @@ enum LatencyGate {
         _ candidates: [GateSamples], with baseline: [GateSamples],
         neighbours: [GateSamples] = [], _ options: GateOptions
     ) -> Result? {
+        var distances = CoreDistances(ofRuns: baseline + neighbours)
+        for run in candidates { distances.note(run.coreDistance) }
+        let isFar = [candidates, baseline].contains { runs in
+            runs.allSatisfy { $0.near(distances) == nil }
+        }
+        func near(_ runs: [GateSamples]) -> [GateSamples] {
+            isFar ? runs : runs.compactMap { $0.near(distances) }
+        }
+        let (candidates, baseline) = (near(candidates), near(baseline))
+        let neighbours = near(neighbours)
         let (new, old) = (GatePool(candidates), GatePool(baseline))
         let spreading =
             baseline.count < GateOptions.fewestRuns && neighbours.count > baseline.count
@@ -101,7 +111,7 @@ enum LatencyGate {
         var result = Result(
             total: total, layers: layers, doubts: hostDoubts(new, old, options),
             canary: (old.canary, new.canary))
-        let scarcity = scarcity(new, spreading.count, total)
+        let scarcity = scarcity(new, spreading.count, total, isFar: isFar)
         judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
         if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {
             result.doubts.append(doubt)
@@ -154,8 +164,15 @@ enum LatencyGate {
     }
 
     /// Why so few measurements can tell nothing; empty where they can.
-    private static func scarcity(_ new: GatePool, _ runs: Int, _ total: Finding) -> [String] {
+    private static func scarcity(
+        _ new: GatePool, _ runs: Int, _ total: Finding, isFar: Bool
+    ) -> [String] {
         var result: [String] = []
+        if isFar {
+            result.append(
+                "the threads ran on cores that share no cache in one of the two, not in the other: "
+                    + "profile again")
+        }
         if total.cpu == nil {
             result.append("CPU time was not read with the threads' clocks: profile again")
         }

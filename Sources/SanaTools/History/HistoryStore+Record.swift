@@ -47,7 +47,7 @@ extension HistoryStore {
                     runId: runID, repetition: index, canaryGflops: item.canaryGFLOPS,
                     canaryCpuGflops: item.canaryCPUGFLOPS, otherLoad: item.otherLoad,
                     canaryCpuNs: item.canaryCPUNanoseconds,
-                    modelCpuNs: item.cpuNanoseconds)
+                    modelCpuNs: item.cpuNanoseconds, coreDistanceNs: item.coreDistance)
                 try row.insert(db)
             }
             return runID

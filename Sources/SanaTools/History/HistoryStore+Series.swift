@@ -115,15 +115,17 @@ extension HistoryStore {
             try Row.fetchAll(
                 $0,
                 sql: """
-                    SELECT run_id, model_cpu_ns, canary_cpu_ns FROM repetition
+                    SELECT run_id, model_cpu_ns, canary_cpu_ns, core_distance_ns FROM repetition
                     JOIN run ON run.id = run_id
                     WHERE series_id = ? AND (started_at, run.id) <= (?, ?)
                         AND model_cpu_ns > 0 AND canary_cpu_ns > 0
                     ORDER BY started_at, run.id, repetition
                     """, arguments: [run.joined.seriesId, run.run.startedAt, run.joined.id])
         }
+        let known = rows.compactMap { $0[3] as Double? }
+        let distances = CoreDistances(nearest: known.isEmpty ? nil : known.quantile(0.1))
         var nights: [(run: Int64, logarithms: [Double])] = []
-        for row in rows {
+        for row in rows where !distances.isFar(row[3]) {
             let (id, model, canary): (Int64, Double, Double) = (row[0], row[1], row[2])
             if nights.last?.run != id { nights.append((id, [])) }
             nights[nights.count - 1].logarithms.append(log(model / canary))
@@ -190,7 +192,7 @@ extension GateSamples {
             host: host.map {
                 Host(
                     canaryGFLOPS: $0.canaryGflops, canaryCPUGFLOPS: $0.canaryCpuGflops,
-                    otherLoad: $0.otherLoad)
+                    otherLoad: $0.otherLoad, coreDistance: $0.coreDistanceNs)
             }, clock: clock)
     }
 }

@@ -154,11 +154,13 @@ struct RepetitionRow: HistoryRow {
     /// CPU time of the canary and of the forward next to it; `nil` in runs of old versions.
     let canaryCpuNs: Int?
     let modelCpuNs: Int?
+    /// See `CoreDistance`; `nil` where it could not be told.
+    let coreDistanceNs: Double?
 
     var quantities: [Double?] {
         [
             canaryGflops, canaryCpuGflops, otherLoad, canaryCpuNs.map(Double.init),
-            modelCpuNs.map(Double.init),
+            modelCpuNs.map(Double.init), coreDistanceNs,
         ]
     }
 }

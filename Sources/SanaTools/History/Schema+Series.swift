@@ -44,6 +44,12 @@ extension Schema {
         names.map { amount($0) }.joined(separator: ",\n    ")
     }
 
+    /// The sixth migration: how far apart the cores were that the threads ran on.
+    static func addCoreDistances(_ db: Database) throws {
+        try db.execute(
+            sql: "ALTER TABLE repetition ADD COLUMN \(amount("core_distance_ns"))")
+    }
+
     private static let seriesTables = """
         CREATE TABLE machine (
             id INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -14,6 +14,7 @@ enum Schema {
         Migration(name: "3 gate", migrate: addGate),
         Migration(name: "4 problems", migrate: addProblems),
         Migration(name: "5 series and packed samples", migrate: addSeries),
+        Migration(name: "6 core distances", migrate: addCoreDistances),
     ]
 
     static let migrationTable = "grdb_migrations"

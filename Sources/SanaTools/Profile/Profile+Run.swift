@@ -29,6 +29,7 @@ extension Profile {
         while !isDone {
             progress(timer.repetitions.count, options.repetitions ?? options.plan.fewest)
             try timer.time(inputs)
+            timer.discardDistant()
             isDone =
                 options.repetitions.map { timer.repetitions.count >= $0 }
                 ?? options.plan.isDone(timer, seconds: (ContinuousClock.now - timed).inSeconds)
@@ -51,6 +52,8 @@ final class ForwardTimer {
     private let probe: ProfileProbe
     private let canary: HostCanary
     private let context: ForwardContext
+    private let distance: CoreDistance
+    private var distances: CoreDistances
     private var firstState = HostState.now
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
@@ -76,6 +79,8 @@ final class ForwardTimer {
         #endif
         context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
+        distance = CoreDistance(workers: workers)
+        distances = CoreDistances(nearest: options.plan.nearestCores)
     }
 
     /// Forwards from now on count.
@@ -89,6 +94,7 @@ final class ForwardTimer {
     /// - Throws: `InputError` when the inputs do not fit the model.
     func time(_ inputs: NamedTensors) throws {
         probe.startForward()
+        let apart = distance.measure()
         let (host, quantization) = (HostState.now, context.quantizationTime)
         let (begin, cpu) = (ContinuousClock.now, workers.cpuNanoseconds)
         _ = try network.forward(inputs, context)
@@ -96,6 +102,8 @@ final class ForwardTimer {
         let spent = workers.cpuNanoseconds - cpu - probe.canaryTime.cpu
         let state = HostState.now
         if probe.canaryTime.slices == 0 { probe.runCanary() }
+        let farthest = [apart, distance.measure()].compactMap(\.self).max()
+        distances.note(farthest)
         guard probe.isRecording else { return }
         let load = state.since(host)
         let time = probe.canaryTime
@@ -111,7 +119,18 @@ final class ForwardTimer {
                 cpuNanoseconds: max(1, spent),
                 processNanoseconds: max(0, load.cpuNanoseconds - time.cpu),
                 otherLoad: load.seconds < Self.shortestLoad
-                    ? state.since(firstState).otherShare : load.otherShare))
+                    ? state.since(firstState).otherShare : load.otherShare,
+                coreDistance: farthest))
+    }
+
+    /// Leaves out the forwards whose threads ran on distant cores, so that others are made in their
+    /// place, unless that has taken too long already.
+    func discardDistant() {
+        let isKept = repetitions.map { !distances.isFar($0.coreDistance) }
+        let lost = zip(repetitions, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }
+        guard !lost.isEmpty, distances.allowsWaste(seconds: lost.reduce(0, +)) else { return }
+        repetitions = zip(repetitions, isKept).filter(\.1).map(\.0)
+        probe.keepForwards(isKept)
     }
 
     /// What the gate would compare, so far.
@@ -131,7 +150,7 @@ final class ForwardTimer {
             host: repetitions.map {
                 .init(
                     canaryGFLOPS: $0.canaryGFLOPS, canaryCPUGFLOPS: $0.canaryCPUGFLOPS,
-                    otherLoad: $0.otherLoad)
+                    otherLoad: $0.otherLoad, coreDistance: $0.coreDistance)
             })
     }
 

@@ -50,6 +50,9 @@ struct Profile: Sendable {
         let processNanoseconds: Int
         /// Part of all CPUs that others took, 0...1; `nil` where the system does not tell.
         let otherLoad: Double?
+        /// Nanoseconds that a cache line took from one thread to another and back, just before the
+        /// forward or behind it; `nil` where it could not be told.
+        let coreDistance: Double?
     }
 
     let model: String

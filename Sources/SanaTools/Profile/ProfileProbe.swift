@@ -17,6 +17,8 @@ final class ProfileProbe: LayerProbe {
     private var running: [(wall: Int, cpu: Int?)] = []
     /// An entry for every module that ended, so that the probe does next to nothing meanwhile.
     private var spans: [(path: String, nanoseconds: Int, cpu: Int?)] = []
+    /// Where in `spans` each recorded forward begins.
+    private var starts: [Int] = []
     /// Modules within modules whose CPU time is read.
     private static let depthWithCPU = 2
     /// The last reading of CPU time, and when that was.
@@ -40,7 +42,23 @@ final class ProfileProbe: LayerProbe {
     }
 
     /// Another forward begins.
-    func startForward() { canaryTime = CanaryTime() }
+    func startForward() {
+        canaryTime = CanaryTime()
+        if isRecording { starts.append(spans.count) }
+    }
+
+    /// Forgets the passes of recorded forwards.
+    ///
+    /// - Parameter isKept: one for each of them.
+    func keepForwards(_ isKept: [Bool]) {
+        let old = (spans: spans, starts: starts)
+        let ends = old.starts.dropFirst() + [old.spans.count]
+        (spans, starts) = ([], [])
+        for (index, range) in zip(old.starts, ends).enumerated() where isKept[index] {
+            starts.append(spans.count)
+            spans += old.spans[range.0..<range.1]
+        }
+    }
 
     func begin(_ path: String) {
         let wall = Self.now

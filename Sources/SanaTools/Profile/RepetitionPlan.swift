@@ -6,6 +6,8 @@ struct RepetitionPlan: Sendable {
     /// Runs that the gate will compare with, oldest first.
     var baseline: [GateSamples] = []
     var options = GateOptions()
+    /// The least distance of cores that is known of runs of the same kind, see `CoreDistances`.
+    var nearestCores: Double?
 
     /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
     let fewest = 20

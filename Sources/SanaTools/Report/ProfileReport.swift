@@ -38,6 +38,7 @@ extension Profile {
                         "canary_cpu_ns": .int($0.canaryCPUNanoseconds),
                         "process_cpu_ns": .int($0.processNanoseconds),
                         "other_load": .double($0.otherLoad),
+                        "core_distance_ns": .double($0.coreDistance),
                     ])
                 }),
             "layers": .array(layers.map(json)),
