@@ -1,5 +1,6 @@
 # make demo      set up everything and run the main job on the bundled checkpoint
 # make test      set up everything and run the tests
+# make test-aarch64   test the kernels for aarch64 under emulation, where Debian's cross compiler and qemu-user are installed
 # make install   build and install the binary, shell completions and what manual pages there are below PREFIX
 # make test-fast build and pass the suites that start no process and read no large file
 # make coverage  measure which lines the tests run, into .build/coverage
@@ -22,7 +23,7 @@ ROUNDS ?= 3
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
 
-.PHONY: demo test test-fast coverage install manual manual-pages lint docs docs-test fuzz mutations bench interop setup build clean
+.PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages lint docs docs-test fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -58,6 +59,21 @@ test-fast: setup
 coverage: setup
 	$(SWIFT) test --enable-code-coverage --scratch-path .build/coverage
 	scripts/coverage.sh .build/coverage
+
+AARCH64 = .build/aarch64
+
+test-aarch64:
+	@for tool in clang aarch64-linux-gnu-ld qemu-aarch64; do \
+	    command -v $$tool > /dev/null && continue; \
+	    echo "SKIPPED test-aarch64: $$tool is not installed (Debian: gcc-aarch64-linux-gnu qemu-user; clang is part of Swift)"; \
+	    exit 0; \
+	done; \
+	set -e; mkdir -p $(AARCH64); \
+	clang --target=aarch64-linux-gnu -O3 -ffp-contract=off -Wall -Werror -static \
+	    -fuse-ld="$$(command -v aarch64-linux-gnu-ld)" -ISources/CSanaKernels/include Sources/CSanaKernels/*.c \
+	    Tests/Kernels/twins.c -lm -o $(AARCH64)/twins; \
+	qemu-aarch64 -cpu max $(AARCH64)/twins neoni8mm neondot neon; \
+	qemu-aarch64 -cpu cortex-a57 $(AARCH64)/twins neon
 
 build: setup
 	$(SWIFT) build -c release --product sana-tools
@@ -145,7 +161,7 @@ bench: build
 	$(VENV)/bin/python fixtures/bench_conversion.py $(BENCH)/sana-1.6b --binary $(BINARY) --rounds $(ROUNDS) \
 	    --output reports/conversion
 	$(VENV)/bin/python fixtures/bench_forward.py --model $(BENCH)/sana-0.6b --model $(BENCH)/sana-1.6b \
-	    --binary $(BINARY) --rounds $(ROUNDS) --output reports/benchmark
+	    --size 1024 --size 512 --binary $(BINARY) --rounds $(ROUNDS) --output reports/benchmark
 
 interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)

@@ -47,7 +47,7 @@ typedef struct {
 } sk_rounding;
 
 typedef struct {
-    /// "portable", "avx2", "avx512vnni" or "avx512bf16".
+    /// "portable", "avx2", "avx512vnni", "avx512bf16", "neon", "neondot" or "neoni8mm".
     const char *name;
     /// Whether multiply_f32 runs on vectors; where not, a BLAS is faster.
     int multiplies_f32;
@@ -195,8 +195,8 @@ typedef struct {
     void (*multiply_add_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
                              const float *panel, size_t rows, float *y, size_t y_stride);
 
-    // Products of values rounded to bf16 with fp32 sums, which are those of multiply_f32 on the
-    // rounded values. Values are rounded to nearest even, below 2^-56 to zero. How tokens and
+    // Products of values rounded to bf16 with fp32 sums, which are chains as those of multiply_f32,
+    // in parts of at most 2048. Values are rounded to nearest even, below 2^-56 to zero. How tokens and
     // panels lie in memory is each instruction set's own affair, but an even number of columns
     // takes as much of a token as it would alone, so windows of a row of pixels are tokens.
     /// Whether they are faster than those of fp32.
@@ -266,6 +266,12 @@ const sk_kernels *sk_kernels_avx512(void);
 
 /// The same with AVX512-BF16.
 const sk_kernels *sk_kernels_avx512bf16(void);
+
+/// NEON, with int8 products of its dot product extension, and of its matrix one; NULL on processors
+/// without it and on other architectures.
+const sk_kernels *sk_kernels_neon(void);
+const sk_kernels *sk_kernels_neondot(void);
+const sk_kernels *sk_kernels_neoni8mm(void);
 
 /// The sets that this processor runs by number, the fastest first; NULL behind the last one.
 const sk_kernels *sk_kernels_at(size_t index);
