@@ -1,6 +1,6 @@
 // Products of values rounded to bf16, with fp32 sums; kernels_body.h includes it.
 //
-// Sums are those of the fp32 products of the rounded values, to the bit: vdpbf16ps rounds after each
+// Sums are chains of fused multiply-adds of the rounded values, as in fp32 but longer: vdpbf16ps rounds after each
 // of its two additions, and products of two bf16 values are exact. It takes denormals for zero,
 // which other instructions do not, so there are none: operands below 2^-56 become zero, and what is
 // left makes products that are multiples of 2^-126, the smallest number that is not denormal.
@@ -10,6 +10,14 @@
 // upper half.
 
 #define SMALLEST_BF16 0x1.0p-56f
+
+// Longer than chains of fp32: next to what rounding the operands does, long sums err little, and
+// each chain costs a pass over the output.
+enum { ROUNDED_COLUMNS = 2048 };
+
+static inline size_t rounded_chain(size_t columns) {
+    return chain_columns(columns, ROUNDED_COLUMNS);
+}
 
 #ifndef SK_HAS_OWN_BF16
 #define SK_PAIRS 0
@@ -61,13 +69,14 @@ static void pack_rounded_columns(const float *weights, size_t rows, size_t colum
 static void multiply_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
                              const void *panel, size_t rows, const float *bias, float *y,
                              size_t y_stride, const void *soon, size_t soon_bytes) {
-    multiply_f32(x, x_stride / sizeof(float), tokens, columns, panel, rows, bias, y, y_stride, soon,
-                 soon_bytes);
+    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, rounded_chain(columns), panel,
+            rows, bias, 0, y, y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
                                  const void *panel, size_t rows, float *y, size_t y_stride) {
-    multiply_add_f32(x, x_stride / sizeof(float), tokens, columns, panel, rows, y, y_stride);
+    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, rounded_chain(columns), panel,
+            rows, y, y_stride, y, y_stride, NULL, 0);
 }
 
 enum { OPERATIONS_BF16 = OPERATIONS };
@@ -80,12 +89,12 @@ static void multiply_rounded(const void *x, size_t x_stride, size_t tokens, size
                              const void *panel, size_t rows, const float *bias, float *y,
                              size_t y_stride, const void *soon, size_t soon_bytes) {
     product(PAIRS, x, x_stride / sizeof(float), tokens, parts(columns, 2),
-            chain_columns(columns) / 2, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
+            rounded_chain(columns) / 2, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
                                  const void *panel, size_t rows, float *y, size_t y_stride) {
     product(PAIRS, x, x_stride / sizeof(float), tokens, parts(columns, 2),
-            chain_columns(columns) / 2, panel, rows, y, y_stride, y, y_stride, NULL, 0);
+            rounded_chain(columns) / 2, panel, rows, y, y_stride, y, y_stride, NULL, 0);
 }
 #endif

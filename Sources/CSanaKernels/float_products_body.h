@@ -45,9 +45,9 @@ static inline void fetch_share(fetched *memory) {
 
 static inline size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
 
-// Columns summed in one chain: equal shares of at most SUM_COLUMNS, in whole pairs.
-static inline size_t chain_columns(size_t columns) {
-    size_t chains = parts(columns, SUM_COLUMNS);
+// Columns summed in one chain: equal shares of at most `most`, in whole pairs.
+static inline size_t chain_columns(size_t columns, size_t most) {
+    size_t chains = parts(columns, most);
     return chains ? parts(parts(columns, chains), 2) * 2 : 2;
 }
 
@@ -259,13 +259,13 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
 static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
                          size_t y_stride, const void *soon, size_t soon_bytes) {
-    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns), panel, rows, bias, 0, y,
+    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns, SUM_COLUMNS), panel, rows, bias, 0, y,
             y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                              const float *panel, size_t rows, float *y, size_t y_stride) {
-    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns), panel, rows, y, y_stride,
+    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns, SUM_COLUMNS), panel, rows, y, y_stride,
             y, y_stride, NULL, 0);
 }
 

@@ -16,7 +16,7 @@ extension ForwardContext {
     /// y = convolution of `x`, images of a batch.
     func convolve(_ x: Matrix, _ convolution: Convolution3x3, into y: Matrix, _ grid: TokenGrid) {
         if records([x], into: y, convolution.work(pixels: y.rows, from: x.rows)) { return }
-        let packed = PackedConvolution(convolution)
+        let packed = PackedConvolution(convolution, floatProduct)
         packed.pack(
             into: matrix("convolution.packed", rows: 1, columns: packed.floats).pointer, self)
         let (height, width) = (
@@ -43,7 +43,10 @@ extension ForwardContext {
         let segments = (width + taskPixels - 1) / taskPixels
         let linesPerTask = max(1, taskPixels / max(width, 1))
         let edges = ConvolutionEdges(packed.convolution)
-        let scratch = scratch(floatsPerWorker: edges.floats * linesPerTask)
+        let edgeFloats = edges.floats * linesPerTask
+        let rounded = packed.product.tokenFloats(
+            linesPerTask, columns: edges.windowFloats(pixels: min(taskPixels, width)))
+        let scratch = scratch(floatsPerWorker: edgeFloats + rounded)
         workers.run((lines + linesPerTask - 1) / linesPerTask * segments) { task, worker in
             let part = task % segments
             let pixels = width * part / segments..<width * (part + 1) / segments
@@ -58,7 +61,9 @@ extension ForwardContext {
                         scratch[worker] + (line - first - rows.lowerBound / scale) * edges.floats,
                         output: row + phase.column * y.channels, stride: scale * y.channels)
                 }
-                multiply(windows, packed, index, stride: scale * y.channels)
+                multiply(
+                    windows, packed, index, stride: scale * y.channels,
+                    scratch[worker] + edgeFloats)
             }
             guard let epilogue else { return }
             for line in lines.lowerBound * scale..<lines.upperBound * scale {
@@ -70,29 +75,37 @@ extension ForwardContext {
     }
 
     /// The products of one phase with windows of pixels.
+    ///
+    /// - Parameter memory: room for the windows' pixels as products read them.
     private func multiply(
         _ windows: [ConvolutionEdges.Window], _ packed: PackedConvolution, _ phase: Int,
-        stride: Int
+        stride: Int, _ memory: UnsafeMutablePointer<Float>
     ) {
-        let convolution = packed.convolution
+        let (convolution, product) = (packed.convolution, packed.product)
         let columns = packed.phases[phase].columnTaps.count * convolution.inChannels
+        var used = 0
+        let tokens = windows.map { window in
+            let floats = (window.pixels - 1) * window.stride + columns
+            defer { used += product.tokenFloats(1, columns: floats) }
+            return product.window(
+                window.values, floats: floats, stride: window.stride, in: memory + used)
+        }
         let bias = convolution.bias.map { bias in
             bias.pointer + (convolution.sampling == .shuffled ? phase * convolution.outChannels : 0)
         }
         for first in Swift.stride(from: 0, to: convolution.outChannels, by: panelRows) {
             let rows = min(panelRows, convolution.outChannels - first)
-            for window in windows {
+            for (window, tokens) in zip(windows, tokens) {
                 let target = window.output + first
-                let panel = packed.panel(phase, window.tap) + first * columns
+                let panel = packed.panel(phase, window.tap, from: first)
                 if window.isFirst {
-                    PanelProduct.multiply(
-                        window.values, stride: window.stride, tokens: window.pixels,
-                        columns: columns, panel: panel, rows: rows,
+                    product.multiply(
+                        tokens, tokens: window.pixels, columns: columns, panel: panel, rows: rows,
                         bias: bias.map { UnsafePointer($0 + first) }, into: target, stride: stride)
                 } else {
-                    PanelProduct.multiplyAdd(
-                        window.values, stride: window.stride, tokens: window.pixels,
-                        columns: columns, panel: panel, rows: rows, into: target, stride: stride)
+                    product.multiplyAdd(
+                        tokens, tokens: window.pixels, columns: columns, panel: panel, rows: rows,
+                        into: target, stride: stride)
                 }
             }
         }
@@ -123,6 +136,10 @@ struct ConvolutionEdges {
     private let span: Int
     /// Room for both edges of three rows.
     var floats: Int { 6 * span * channels }
+
+    /// Floats of the windows of so many pixels of a row: three rows of taps, each in up to three parts
+    /// that overlap.
+    func windowFloats(pixels: Int) -> Int { 3 * (pixels * stride + 3 * 3) * channels }
 
     init(_ convolution: Convolution3x3) {
         (channels, stride) = (convolution.inChannels, convolution.stride)

@@ -15,14 +15,16 @@ extension ForwardContext {
         _ x: ImageRows, _ packed: PackedConvolution, into y: ImageRows, rows: Range<Int>,
         then epilogue: PixelEpilogue?
     ) {
-        let channels = packed.convolution.inChannels
+        let (channels, product) = (packed.convolution.inChannels, packed.product)
         let width = (y.width + 1) / 2
         let most = max(32, inputFloats / (16 * channels))
         let segments = (width + most - 1) / most
         let linesPerTask = max(1, most / width)
         let squares = (width + segments - 1) / segments * linesPerTask
         let inputs = 16 * squares * channels
-        let scratch = scratch(floatsPerWorker: inputs + 16 * squares * panelRows + channels)
+        let rounded = product.tokenFloats(16 * squares, columns: channels)
+        let scratch = scratch(
+            floatsPerWorker: inputs + 16 * squares * panelRows + channels + rounded)
         let lines = rows.lowerBound / 2..<(rows.upperBound + 1) / 2
         workers.run((lines.count + linesPerTask - 1) / linesPerTask * segments) { task, worker in
             let first = lines.lowerBound + task / segments * linesPerTask
@@ -34,13 +36,15 @@ extension ForwardContext {
             let zeros = products + 16 * squares * panelRows
             zeros.update(repeating: 0, count: channels)
             block.transform(x, zeros: zeros, into: scratch[worker])
+            let tokens = product.tokens(
+                scratch[worker], stride: channels, count: 16 * block.count, columns: channels,
+                in: zeros + channels)
             for first in stride(from: 0, to: y.channels, by: panelRows) {
                 let count = min(panelRows, y.channels - first)
                 for position in 0..<16 {
-                    PanelProduct.multiply(
-                        scratch[worker] + position * block.count * channels, stride: channels,
-                        tokens: block.count, columns: channels,
-                        panel: packed.panel(position) + first * channels, rows: count,
+                    product.multiply(
+                        tokens.from(position * block.count), tokens: block.count, columns: channels,
+                        panel: packed.panel(position, from: first), rows: count,
                         into: products + position * block.count * count, stride: count)
                 }
                 block.finish(

@@ -97,6 +97,20 @@ struct PanelProduct: Sendable {
         return Tokens(start: memory, stride: Kernels.best.rounded_bytes(columns))
     }
 
+    /// Windows of `floats` neighbours, `stride` floats apart and overlapping, as products read them. A
+    /// stride in bf16 is a whole number of pairs.
+    ///
+    /// - Parameter memory: room for `tokenFloats` of one row of so many columns.
+    func window(
+        _ x: UnsafePointer<Float>, floats: Int, stride: Int,
+        in memory: UnsafeMutablePointer<Float>
+    ) -> Tokens {
+        let row = tokens(x, stride: floats, count: 1, columns: floats, in: memory)
+        return Tokens(
+            start: row.start,
+            stride: isRounded ? Kernels.best.rounded_bytes(stride) : stride * 4)
+    }
+
     /// y = x · panelᵀ + bias for `x` `[tokens, columns]` and `y` `[tokens, rows]`, whose rows lie
     /// `stride` floats apart.
     ///

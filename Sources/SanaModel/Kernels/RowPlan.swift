@@ -75,7 +75,7 @@ final class RowPlan {
 
     /// Weights that are packed once for all stripes.
     func pack(_ convolution: Convolution3x3) -> PackedConvolution {
-        let result = PackedConvolution(convolution)
+        let result = PackedConvolution(convolution, context.floatProduct)
         packed.append(result)
         return result
     }

@@ -121,6 +121,7 @@ struct ConvolutionPhase {
 final class PackedConvolution {
     let convolution: Convolution3x3
     let phases: [ConvolutionPhase]
+    let product: PanelProduct
     /// Whether it is made by squares of 2×2 pixels.
     let isSquare: Bool
     /// Floats of memory that it takes.
@@ -132,8 +133,11 @@ final class PackedConvolution {
     /// Channels from which on fewer multiplications are worth the sums around them.
     private static let fewestSquareChannels = 32
 
-    init(_ convolution: Convolution3x3) {
+    /// - Parameter product: of floats. Windows of an odd number of channels do not begin with a pair of
+    ///   values, so their products stay in fp32.
+    init(_ convolution: Convolution3x3, _ product: PanelProduct) {
         self.convolution = convolution
+        self.product = convolution.inChannels % 2 == 0 ? product : .fp32
         let channels = convolution.inChannels
         phases = convolution.phases
         isSquare =
@@ -147,20 +151,23 @@ final class PackedConvolution {
         var (panels, total) = ([(columns: Int, start: Int)](), 0)
         for columns in columns {
             panels.append((columns, total))
-            total += PanelProduct.fp32.floats(rows: convolution.outChannels, columns: columns)
+            total += self.product.floats(rows: convolution.outChannels, columns: columns)
         }
         (self.panels, floats) = (panels, total)
     }
 
-    /// The panel of a phase's row of taps.
-    func panel(_ phase: Int, _ tap: Int) -> UnsafePointer<Float> {
-        panel(phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count })
+    /// The panel of a phase's row of taps, from the output channel `row` on.
+    func panel(_ phase: Int, _ tap: Int, from row: Int) -> UnsafePointer<Float> {
+        panel(phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count }, from: row)
     }
 
-    /// The panel of one of the sixteen inputs of squares.
-    func panel(_ index: Int) -> UnsafePointer<Float> {
+    /// The panel of one of the sixteen inputs of squares, from the output channel `row` on, which is a
+    /// multiple of `PanelProduct.packedRows`.
+    func panel(_ index: Int, from row: Int) -> UnsafePointer<Float> {
         guard let memory else { preconditionFailure("weights were not packed") }
-        return UnsafePointer(memory + panels[index].start)
+        let panel = panels[index]
+        return UnsafePointer(
+            memory + panel.start + product.floats(rows: row, columns: panel.columns))
     }
 
     /// Writes the panels to `memory`, which has room for `floats`.
@@ -186,10 +193,11 @@ final class PackedConvolution {
             }
             let width = (isSquare ? 1 : phases[phase].columnTaps.count) * channels
             for index in 0..<(isSquare ? 16 : phases[phase].rowTaps.count) {
-                let panel = isSquare ? panel(index) : panel(phase, index)
-                PanelProduct.fp32.pack(
+                let panel =
+                    isSquare ? panel(index, from: first) : panel(phase, index, from: first)
+                product.pack(
                     block + index * rows * width, rows: count, columns: width, stride: width,
-                    into: UnsafeMutablePointer(mutating: panel) + first * width)
+                    into: UnsafeMutablePointer(mutating: panel))
             }
         }
     }

@@ -4,15 +4,16 @@ import Testing
 
 @testable import SanaModel
 
-/// Products of values rounded to bf16: every instruction set against the fp32 products of the rounded
-/// values, bit for bit, with whatever values floats can have.
+/// Products of values rounded to bf16: every instruction set against chains of fp32 products of the
+/// rounded values, bit for bit, with whatever values floats can have.
 struct RoundedProductTests {
     struct Shape: Sendable { let tokens: Int, columns: Int, rows: Int }
 
-    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 512.
+    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 2048.
     static let shapes: [Shape] = [
         [1, 1, 1], [5, 2, 7], [14, 64, 32], [15, 63, 33], [29, 511, 31], [3, 513, 64],
-        [30, 1025, 40], [16, 1021, 16], [2, 33, 96], [57, 1152, 64], [0, 4, 4], [4, 0, 4],
+        [30, 1025, 40], [16, 1021, 16], [2, 33, 96], [57, 1152, 64], [3, 2049, 33], [2, 4095, 32],
+        [0, 4, 4], [4, 0, 4],
         [4, 4, 0],
     ].map { Shape(tokens: $0[0], columns: $0[1], rows: $0[2]) }
 
@@ -106,7 +107,7 @@ struct RoundedProductTests {
     ) -> [Float] {
         let (columns, rows) = (shape.columns, shape.rows)
         let (x, weights) = (x.map(Self.rounded), weights.map(Self.rounded))
-        let chains = (columns + 511) / 512
+        let chains = (columns + 2047) / 2048
         let chain = chains > 0 ? ((columns + chains - 1) / chains + 1) / 2 * 2 : 2
         var y = [Float](repeating: -1, count: shape.tokens * (rows + Self.gap) + 1)
         for token in 0..<shape.tokens {

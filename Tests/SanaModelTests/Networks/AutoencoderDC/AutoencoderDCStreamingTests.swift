@@ -33,24 +33,25 @@ struct AutoencoderDCStreamingTests {
 
     private func outputs(
         _ network: any Network, _ input: DenseTensor, threads: Int = 2,
-        probe: (any LayerProbe)? = nil
+        compute: ComputeMode = .fp32, probe: (any LayerProbe)? = nil
     ) throws -> DenseTensor {
-        let context = ForwardContext(workers: WorkerPool(threadCount: threads), probe: probe)
+        let context = ForwardContext(
+            workers: WorkerPool(threadCount: threads), compute: compute, probe: probe)
         return try network.forward([network.inputSpecs[0].name: input], context)[0]
     }
 
     /// 300 columns: several segments a row, and several stripes a picture.
-    @Test(arguments: configs)
-    func bitsDependOnNeitherStripesNorThreads(_ json: String) throws {
+    @Test(arguments: configs, [ComputeMode.fp32, .bf16])
+    func bitsDependOnNeitherStripesNorThreads(_ json: String, _ compute: ComputeMode) throws {
         let model = try RandomAutoencoder.make(RandomAutoencoder.config(json))
         for (network, shape) in [
             (model.decoder as any Network, [2, 4, 37, 75]), (model.encoder, [2, 3, 148, 300]),
         ] {
             let input = RandomAutoencoder.input(shape)
-            let whole = try outputs(network, input, probe: ReadingProbe())
+            let whole = try outputs(network, input, compute: compute, probe: ReadingProbe())
             #expect(whole.nonfiniteCount == 0)
             for threads in [1, 2, 5] {
-                let rows = try outputs(network, input, threads: threads)
+                let rows = try outputs(network, input, threads: threads, compute: compute)
                 #expect(rows.bitPatterns == whole.bitPatterns, "\(network.outputs), \(threads)")
             }
         }

@@ -22,6 +22,8 @@ struct ConvolutionTests {
         (.none, 6, 300, (32, 97)), (.halved, 1, 1, (3, 5)), (.halved, 7, 9, (5, 34)),
         (.halved, 4, 270, (3, 8)), (.interpolated, 1, 1, (3, 5)), (.interpolated, 3, 2, (40, 33)),
         (.interpolated, 3, 140, (5, 9)), (.shuffled, 1, 1, (3, 5)), (.shuffled, 4, 131, (33, 6)),
+        (.halved, 7, 9, (6, 34)), (.halved, 4, 270, (4, 8)), (.interpolated, 3, 140, (6, 9)),
+        (.shuffled, 4, 131, (34, 6)),
     ]
 
     private func scope(_ weight: [Float], _ bias: [Float], _ channels: Int) throws -> WeightScope {
@@ -52,8 +54,8 @@ struct ConvolutionTests {
         return sum
     }
 
-    @Test(arguments: cases)
-    func matchesItsDefinition(_ item: Case) throws {
+    @Test(arguments: cases, [ComputeMode.fp32, .bf16])
+    func matchesItsDefinition(_ item: Case, _ compute: ComputeMode) throws {
         let (input, output) = item.channels
         let rows = item.sampling == .shuffled ? 4 * output : output
         let weight = RandomAutoencoder.noise(rows * input * 9, 3)
@@ -65,7 +67,7 @@ struct ConvolutionTests {
             convolution.outputSize(item.height), convolution.outputSize(item.width)
         )
         let y = Matrix(rows: height * width, columns: output)
-        let context = ForwardContext(workers: WorkerPool(threadCount: 2))
+        let context = ForwardContext(workers: WorkerPool(threadCount: 2), compute: compute)
         context.convolve(
             Matrix(FloatBuffer(values), rows: item.height * item.width, columns: input),
             convolution, into: y,
@@ -93,6 +95,8 @@ struct ConvolutionTests {
                 (error, power) = (error + difference * difference, power + expected * expected)
             }
         }
-        #expect((error / power).squareRoot() < 6e-7)
+        let isRounded = compute == .bf16 && input % 2 == 0
+        #expect((error / power).squareRoot() < (isRounded ? 1e-2 : 6e-7))
+        #expect(!isRounded || error / power > 1e-8)
     }
 }
