@@ -41,6 +41,42 @@ struct ForwardTests {
         }
     }
 
+    @Test(arguments: ComputeMode.allCases, ["sana-digits", "tiny/qknorm"])
+    func keptKeysAndValuesOfCaptionsChangeNoBit(_ compute: ComputeMode, _ name: String) throws {
+        let model = try model(name)
+        let config = model.config
+        func inputs(_ captions: Float) -> SanaInputs {
+            SanaInputs(
+                hiddenStates: ramp([2, config.inChannels, 8, 8]),
+                encoderHiddenStates: ramp([2, 12, config.captionChannels], captions),
+                timestep: ramp([2], 5))
+        }
+        func forward(_ inputs: SanaInputs, _ context: ForwardContext) throws -> [UInt32] {
+            try model.forward(inputs, context).values.values.map(\.bitPattern)
+        }
+        let workers = WorkerPool(threadCount: 2)
+        let context = ForwardContext(workers: workers, compute: compute)
+        let cache = CaptionCache()
+        for captions in [Float(0.01), 0.02] {
+            var kept = inputs(captions)
+            kept.captionCache = cache
+            for step in 0..<3 {
+                kept.hiddenStates = ramp([2, config.inChannels, 8, 8], Float(step + 1) * 0.01)
+                var plain = kept
+                plain.captionCache = nil
+                let expected = try forward(
+                    plain, ForwardContext(workers: workers, compute: compute))
+                #expect(try forward(kept, context) == expected)
+            }
+        }
+        // Another mode does not meet what this one left.
+        var other = inputs(0.01)
+        let exact = try forward(other, ForwardContext(workers: workers, compute: .fp32))
+        other.captionCache = cache
+        _ = try forward(other, context)
+        #expect(try forward(other, ForwardContext(workers: workers, compute: .fp32)) == exact)
+    }
+
     @Test func oneContextServesForwardsOfDifferentSizes() throws {
         let model = try model("sana-digits")
         let context = ForwardContext(workers: WorkerPool(threadCount: 2))

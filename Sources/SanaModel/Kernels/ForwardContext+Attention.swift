@@ -13,7 +13,8 @@ extension ForwardContext {
     /// `query` and `key` have been through ReLU. Source: Sana (arXiv 2410.10629), diffusers'
     /// `SanaLinearAttnProcessor2_0`.
     func linearAttention(
-        query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int, into output: Matrix
+        query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int,
+        _ products: PanelProduct, into output: Matrix
     ) {
         let dim = query.columns / heads
         let work = ModuleGraph.Work(
@@ -24,7 +25,6 @@ extension ForwardContext {
         let sums = dim + 1
         // Rows a power of two apart would share a few lines of the cache.
         let length = tokens + 16
-        let products = floatProduct
         let sizes = [
             sums * length, products.floats(rows: dim, columns: tokens), sums * dim,
             products.floats(rows: sums, columns: dim),
@@ -72,7 +72,7 @@ extension ForwardContext {
     /// - Parameter bias: added to the scores, one row of keys for each image of the batch.
     func softmaxAttention(
         query: Matrix, key: Matrix, value: Matrix, bias: Matrix?, heads: Int, batch: Int,
-        into output: Matrix
+        _ products: PanelProduct, into output: Matrix
     ) {
         let dim = query.columns / heads
         let (tokens, keys) = (query.rows / batch, key.rows / batch)
@@ -82,7 +82,6 @@ extension ForwardContext {
         if records([query, key, value] + [bias].compactMap { $0 }, into: output, work) { return }
         let blocks = (tokens + queryBlock - 1) / queryBlock
         let scale = Float(1 / Double(dim).squareRoot())
-        let products = floatProduct
         let keyFloats = products.floats(rows: keys, columns: dim)
         let valueFloats = products.floats(rows: dim, columns: keys)
         let rounded = products.tokenFloats(queryRows, columns: max(keys, dim))

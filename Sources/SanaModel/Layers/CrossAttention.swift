@@ -23,29 +23,47 @@ struct CrossAttention {
         toOut = try AttentionOutput(scope["to_out"], in: innerDim, out: config.innerDim)
     }
 
-    /// - Parameter bias: additive, `[B, L]`.
+    /// - Parameters:
+    ///   - bias: additive, `[B, L]`.
+    ///   - cache: has keys and values of `captions`, or gets them.
     func callAsFunction(
-        _ x: Matrix, captions: Matrix, bias: Matrix?, into y: Matrix, batch: Int,
-        _ context: ForwardContext
+        _ x: Matrix, captions: Matrix, bias: Matrix?, cache: CaptionCache?, into y: Matrix,
+        batch: Int, _ context: ForwardContext
     ) {
         context.module(path, "Attention") {
             let layout = Activation.Layout.tokens(batch: batch)
             let query = context.matrix("query", rows: x.rows, columns: innerDim)
-            let key = context.matrix("key", rows: captions.rows, columns: innerDim)
-            let value = context.matrix("value", rows: captions.rows, columns: innerDim)
             let attended = context.matrix("attended", rows: x.rows, columns: innerDim)
             toQ(x, into: query, layout, context)
-            context.sharing(captions) {
-                toK(captions, into: key, layout, context)
-                toV(captions, into: value, layout, context)
-            }
+            let (key, value) = keysAndValues(captions, cache, layout, context)
             normQ?(query, batch: batch, context)
-            normK?(key, batch: batch, context)
+            if cache?[path] == nil { normK?(key, batch: batch, context) }
+            cache?[path] = (key, value)
             context.softmaxAttention(
                 query: query, key: key, value: value, bias: bias, heads: heads, batch: batch,
-                into: attended)
+                context.attentionProduct(after: toQ.weight), into: attended)
             toOut(attended, into: y, batch: batch, context)
             return [Activation(y, layout)]
         }
+    }
+
+    /// Those of the cache, else new ones, keys before their norm, in memory of their own where a cache
+    /// is to keep them.
+    private func keysAndValues(
+        _ captions: Matrix, _ cache: CaptionCache?, _ layout: Activation.Layout,
+        _ context: ForwardContext
+    ) -> (key: Matrix, value: Matrix) {
+        if let kept = cache?[path] { return kept }
+        func matrix(_ name: String) -> Matrix {
+            cache == nil
+                ? context.matrix(name, rows: captions.rows, columns: innerDim)
+                : Matrix(rows: captions.rows, columns: innerDim)
+        }
+        let (key, value) = (matrix("key"), matrix("value"))
+        context.sharing(captions) {
+            toK(captions, into: key, layout, context)
+            toV(captions, into: value, layout, context)
+        }
+        return (key, value)
     }
 }

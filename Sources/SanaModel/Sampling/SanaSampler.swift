@@ -68,6 +68,7 @@ public struct SanaSampler: Sendable {
         var forward = try prepare(inputs)
         let timestepScale = control == nil ? Float(config.timestepScale) : 1
         let condition = control?.condition.repeated(isGuided ? 2 : 1)
+        forward.captionCache = CaptionCache()
         for (index, time) in scheduler.timesteps.enumerated() {
             forward.hiddenStates = latents.repeated(isGuided ? 2 : 1)
             for image in 0..<forward.timestep.count {

@@ -48,11 +48,12 @@ public struct SanaSprintSampler: Sendable {
         for element in 0..<latents.count {
             latents.values.pointer[element] *= scheduler.sigmaData
         }
-        let forward = SanaInputs(
+        var forward = SanaInputs(
             hiddenStates: DenseTensor(shape: latents.shape),
             encoderHiddenStates: inputs.promptEmbeds, timestep: DenseTensor(shape: [batch]),
             guidance: DenseTensor(shape: [batch]),
             encoderAttentionMask: inputs.promptAttentionMask)
+        forward.captionCache = CaptionCache()
         let guidance = guidanceScale * Float(config.guidanceEmbedsScale)
         for image in 0..<batch { forward.guidance?.values.pointer[image] = guidance }
         for index in 0..<scheduler.steps {

@@ -16,6 +16,8 @@ public struct SanaInputs: Sendable {
     public var controlnetCond: DenseTensor?
     /// Factor of a ControlNet's outputs.
     public var conditioningScale: Float
+    /// What a transformer's forwards with these captions share; a ControlNet does without.
+    public var captionCache: CaptionCache?
 
     /// diffusers' `attention_mask` has no place here: the class accepts it and never uses it.
     public init(

@@ -76,20 +76,22 @@ public struct SanaTransformer2DModel: Sendable {
 
         let captions = context.matrix(
             "captions", rows: grid.batch * sizes.captionTokens, columns: dim)
-        captionProjection(
-            Matrix(
-                inputs.encoderHiddenStates.values, rows: captions.rows,
-                columns: config.captionChannels),
-            into: captions, batch: grid.batch, context)
-        captionNorm(captions, batch: grid.batch, context)
+        let cache = inputs.captionCache
+        if cache?.isFilled(from: inputs.encoderHiddenStates, context.compute) != true {
+            captionProjection(
+                Matrix(
+                    inputs.encoderHiddenStates.values, rows: captions.rows,
+                    columns: config.captionChannels),
+                into: captions, batch: grid.batch, context)
+            captionNorm(captions, batch: grid.batch, context)
+        }
         let captionBias = inputs.captionBias(sizes, context)
 
         // 2. Transformer blocks
         for (index, block) in transformerBlocks.enumerated() {
             block(
-                hiddenStates, captions: captions, captionBias: captionBias, timestep: timestep,
-                grid,
-                context)
+                hiddenStates, captions: captions, captionBias: captionBias, captionCache: cache,
+                timestep: timestep, grid, context)
             if index > 0, index <= inputs.controlnetBlockSamples.count {
                 let sample = inputs.controlnetBlockSamples[index - 1].values
                 context.add(Matrix(sample, rows: grid.tokens, columns: dim), to: hiddenStates)

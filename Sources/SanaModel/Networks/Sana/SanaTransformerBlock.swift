@@ -35,10 +35,12 @@ struct SanaTransformerBlock {
     ///   - hiddenStates: `[B · N, D]`, updated in place.
     ///   - captions: `[B · L, D]`.
     ///   - captionBias: `[B, L]`, added to the scores.
+    ///   - captionCache: see `CaptionCache`.
     ///   - timestep: `[B, 6 · D]`.
     func callAsFunction(
-        _ hiddenStates: Matrix, captions: Matrix, captionBias: Matrix?, timestep: Matrix,
-        _ grid: TokenGrid, _ context: ForwardContext
+        _ hiddenStates: Matrix, captions: Matrix, captionBias: Matrix?,
+        captionCache: CaptionCache? = nil, timestep: Matrix, _ grid: TokenGrid,
+        _ context: ForwardContext
     ) {
         context.module(path, "SanaTransformerBlock") {
             let (rows, dim) = (hiddenStates.rows, hiddenStates.columns)
@@ -57,9 +59,8 @@ struct SanaTransformerBlock {
 
             // 3. Cross Attention, on the states as they are
             attn2(
-                hiddenStates, captions: captions, bias: captionBias, into: output,
-                batch: grid.batch,
-                context)
+                hiddenStates, captions: captions, bias: captionBias, cache: captionCache,
+                into: output, batch: grid.batch, context)
             context.add(output, to: hiddenStates)
 
             // 4. Feed-forward
