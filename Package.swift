@@ -14,9 +14,17 @@ let sanitizers = ["-sanitize=fuzzer,address"]
 let fuzzLinkerFlags =
     sanitizers + ["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "nostart-stop-gc"]
 
+/// A newer compiler may warn of more than this one: SANA_ALLOW_WARNINGS builds all the same.
+let warningSettings: [SwiftSetting] =
+    Context.environment["SANA_ALLOW_WARNINGS"] == nil ? [.treatAllWarnings(as: .error)] : []
+
+/// The commit for --version, which make passes; not asked of git here, since manifests are cached.
+let buildInfoSettings: [CSetting] =
+    (Context.environment["SANA_COMMIT"] ?? "")
+    .wholeMatch(of: /[0-9a-z-]+/).map { [.define("SANA_COMMIT", to: "\"\($0.0)\"")] } ?? []
+
 let swiftSettings: [SwiftSetting] =
-    [
-        .treatAllWarnings(as: .error),
+    warningSettings + [
         .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
         // The tests run thousands of commands in children of one process.
         .define("FORK_SERVER", .when(configuration: .debug)),
@@ -42,6 +50,7 @@ let package = Package(
         .target(name: "COpenBLAS", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
+        .target(name: "CBuildInfo", cSettings: buildInfoSettings),
         .target(name: "CSignalCleanup"),
         .target(name: "CSQLiteGuard"),
         .target(
@@ -61,7 +70,7 @@ let package = Package(
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaQuant", "SanaModel", "CPNG", "CSignalCleanup", "CSQLiteGuard",
+                "SanaQuant", "SanaModel", "CBuildInfo", "CPNG", "CSignalCleanup", "CSQLiteGuard",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),

@@ -25,7 +25,7 @@ extension DiagnosticError {
 
     /// `description` followed by the remedy.
     public var fullMessage: String {
-        remedy.map { "\(description)\n  remedy: \($0)" } ?? description
+        remedy.map { "\(description)\n  hint: \($0)" } ?? description
     }
 }
 

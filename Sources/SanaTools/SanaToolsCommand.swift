@@ -1,4 +1,5 @@
 import ArgumentParser
+import CBuildInfo
 import CSignalCleanup
 import Foundation
 import SanaModel
@@ -7,6 +8,12 @@ import SanaQuant
 /// `sana-tools`
 struct SanaToolsCommand: ParsableCommand {
     static let version = "0.1.0"
+
+    /// The version with the commit that the program was built from, where the build was told.
+    static var versionText: String {
+        let commit = String(cString: sana_build_commit())
+        return commit.isEmpty ? version : "\(version) (\(commit))"
+    }
 
     static let configuration = CommandConfiguration(
         commandName: "sana-tools",
@@ -30,10 +37,10 @@ struct SanaToolsCommand: ParsableCommand {
               sana-tools history list
 
             EXIT CODES
-              0 good, 1 a check failed, 3 a check decides nothing, 64 usage, 65 bad data, 66 no such input, 69 Python packages
+              0 good, 1 a check failed, 3 inconclusive, 64 usage, 65 bad data, 66 no such input, 69 Python packages
               are missing (capture), 70 internal error, 73 cannot create output, 74 input/output error
             """,
-        version: version,
+        version: versionText,
         subcommands: [
             InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
@@ -59,12 +66,11 @@ extension SanaToolsCommand {
                 continue
             }
             let names = children.map { $0._commandName }
-            let nearest = names.min { $0.distance(to: name) < $1.distance(to: name) } ?? ""
             throw UsageError(
                 "no command\(depth > 0 ? " of '\(path)'" : "") is called '\(name.printable)'",
-                remedy: nearest.distance(to: name) <= 2
-                    ? "did you mean '\(nearest)'? '\(path) --help' lists all"
-                    : "'\(path) --help' lists the commands")
+                remedy: name.nearest(in: names).map {
+                    "did you mean '\($0)'? '\(path) --help' lists all"
+                } ?? "'\(path) --help' lists the commands")
         }
     }
 
@@ -83,23 +89,6 @@ extension SanaToolsCommand {
             }
         }
         return result
-    }
-}
-
-extension String {
-    /// Letters to insert, remove or replace (V. Levenshtein 1966), of the first 40.
-    fileprivate func distance(to other: String) -> Int {
-        let (a, b) = (Array(prefix(40)), Array(other.prefix(40)))
-        var row = Array(0...b.count)
-        for (i, letter) in a.enumerated() {
-            var diagonal = row[0]
-            row[0] = i + 1
-            for (j, its) in b.enumerated() {
-                let next = Swift.min(diagonal + (letter == its ? 0 : 1), row[j] + 1, row[j + 1] + 1)
-                (diagonal, row[j + 1]) = (row[j + 1], next)
-            }
-        }
-        return row[b.count]
     }
 }
 
@@ -124,10 +113,13 @@ enum Main {
         do {
             let arguments = SanaToolsCommand.joiningNumbers(
                 arguments ?? Array(CommandLine.arguments.dropFirst()))
+            ErrorDocument.isWanted.store(
+                ErrorDocument.wants(arguments), ordering: .relaxed)
             try SanaToolsCommand.checkName(arguments)
             command = try SanaToolsCommand.parseAsRoot(arguments)
         } catch let error as UsageError {
             Console.report(error)
+            ErrorDocument(error).show()
             end(ExitCode(error.category.exitCode))
         } catch {
             endParsing(error)
@@ -140,6 +132,7 @@ enum Main {
             end(.success)
         } catch let error as any DiagnosticError {
             Console.report(error)
+            ErrorDocument(error).show()
             end(ExitCode(error.category.exitCode))
         } catch let code as ExitCode {
             end(code)
@@ -157,6 +150,7 @@ enum Main {
         let code = SanaToolsCommand.exitCode(for: error)
         if code == .success { SanaToolsCommand.exit(withError: error) }
         Console.talk(SanaToolsCommand.fullMessage(for: error).printableLines)
+        ErrorDocument(usage: SanaToolsCommand.message(for: error), code: code.rawValue).show()
         end(code)
     }
 
@@ -183,9 +177,9 @@ extension DiagnosticCategory {
 extension ExitCode {
     /// A check failed: out of tolerance, a regression, a lint error.
     static let checkFailed = ExitCode(1)
-    /// A check that decides nothing.
+    /// A check that is inconclusive.
     static let inconclusive = ExitCode(3)
-    /// Our fault.
+    /// An internal error.
     static let internalError = ExitCode(70)
 }
 

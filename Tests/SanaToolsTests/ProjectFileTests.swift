@@ -59,7 +59,7 @@ struct ProjectFileTests {
 
     @Test(arguments: [
         "modle: x", "model: [a]", "tolerance: much", "tolerance: -1", "tolerance: .nan",
-        "resolution: 0", "rules: [a=int4]", "rules: '(=keep'",
+        "resolution: 0", "rules: [a=int4]", "rules: '(=keep'", "dtype: int9",
         "resolution: 1e9", "- a", "model: a\nmodel: b", "model: {", "&a [*a]", "dtype: {a: b}",
         "\u{0}",
     ])
@@ -67,6 +67,55 @@ struct ProjectFileTests {
         #expect { try project(text) } throws: {
             ($0 as? any DiagnosticError)?.category == .badData
         }
+    }
+
+    /// What is said of a text that is wrong.
+    private func error(_ text: String) throws -> BadDataError {
+        try #require(throws: BadDataError.self) { try project(text) }
+    }
+
+    @Test("errors show line, column and a caret below it")
+    func pointsAtTheValue() throws {
+        let wrong = try error("model: a\nresolution: 500\n")
+        #expect(wrong.description.contains("sana-tools.yaml:2:13: resolution must be"))
+        #expect(wrong.description.hasSuffix("\n  2 | resolution: 500\n    |             ^"))
+        let second = try error("rules:\n  - a=keep\n  - a=int4\n")
+        #expect(second.description.contains(":3:5: rules: "))
+        let syntax = try error("model: {\n")
+        #expect(syntax.description.contains("invalid YAML"))
+        #expect(!syntax.description.contains("\\n"))
+        #expect(try error("model: a\nmodel: b\n").description.contains("given twice: model"))
+    }
+
+    @Test("a name that is nearly right is answered with the right one")
+    func suggests() throws {
+        #expect(try error("refrences: g").remedy == "did you mean 'references'?")
+        #expect(try error("dtype: [fp16, int9]").remedy == "did you mean 'int8'?")
+        #expect(try error("frobnicate: g").remedy?.contains("layer_tolerances") == true)
+    }
+
+    @Test(
+        "a value is refused in the file as on the command line",
+        arguments: [
+            "resolution: 500", "resolution: 16", "dtype: fp8", "tolerance: -1",
+        ])
+    func sameRules(_ text: String) throws {
+        #expect(try error(text).category == .badData)
+    }
+
+    @Test("without database: runs are recorded next to the file")
+    func defaultDatabase() throws {
+        let (folder, project) = try project("model: m")
+        #expect(DatabaseOption().path(project) == folder("reports/sana-tools.sqlite"))
+        #expect(DatabaseOption().path(nil) == "reports/sana-tools.sqlite")
+    }
+
+    @Test("the JSON Schema has the keys that are read")
+    func schema() throws {
+        let path = Fixtures.path + "/../docs/reference/project-file.schema.json"
+        let schema = try JSONScanner.parse(String(decoding: try fileBytes(path), as: UTF8.self))
+        let keys = (schema["properties"]?.members ?? []).map(\.key)
+        #expect(keys.sorted() == ProjectFile.keys.sorted())
     }
 
     @Test func archivesAreNamedAfterModelAndType() {

@@ -215,7 +215,7 @@ struct RepositoryTests {
                 ["convert", "repo", "--dtype", "int8", "--output", "new"]
                     + (force ? ["--force"] : []))
             #expect(Int(outcome.code) == code, "\(name): \(outcome.talk)")
-            #expect(outcome.talk.contains("remedy"))
+            #expect(outcome.talk.contains("hint"))
             #expect(folder.entries("new") == before)
         }
     }

@@ -46,6 +46,32 @@ import Testing
         }
     }
 
+    @Test("an error is JSON on stdout, too, where JSON was asked for and there is no result")
+    func errorsAsJSON() throws {
+        let absent = try program.run("inspect", "nowhere", "--format", "json")
+        #expect(absent.code == 66)
+        let error = try #require(absent.json?["error"])
+        #expect(error["exit_code"]?.int == 66)
+        #expect(error["category"]?.string == "noInput")
+        #expect(error["hint"]?.string?.isEmpty == false)
+        #expect(absent.talk.contains("error:"))
+        let usage = try program.run("inspect", "--frobnicate", "--format=json")
+        #expect(usage.code == 64)
+        #expect(usage.json?["error"]?["category"]?.string == "usage")
+        #expect(try program.run("inspect", "nowhere").output.isEmpty)
+        let both = try program.run(
+            "verify", "fixtures/tiny/plain", "nowhere", "--reference",
+            "fixtures/goldens/tiny-plain.safetensors", "--no-record", "--format", "json")
+        #expect(both.code == 66)
+        #expect(both.json?.array?.count == 2)
+    }
+
+    @Test("--version begins with the version")
+    func version() throws {
+        let text = try program.run("--version").output
+        #expect(text.hasPrefix(SanaToolsCommand.version))
+    }
+
     @Test(arguments: ["bash", "zsh", "fish"])
     func completionsKnowEveryCommand(_ shell: String) throws {
         let script = try program.run("--generate-completion-script", shell)

@@ -9,7 +9,7 @@ struct ModelOptions: ParsableArguments {
             valueName: "folder"))
     var subfolder: String?
 
-    @Option(help: "Weights variant, such as fp16 (default: the only one there).")
+    @Option(help: "Weights variant, such as fp16 (default: the only one present).")
     var variant: String?
 
     @Option(

@@ -110,8 +110,8 @@ struct ConvertCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "One other component's fate: fp16, bf16, fp32, link, copy or skip. Repeatable.",
-            valueName: "name=fate"))
+            "Action for one other component: fp16, bf16, fp32, link, copy or skip. Repeatable.",
+            valueName: "name=action"))
     var component: [String] = []
 
     @Flag(help: "Replace an existing output.")
@@ -145,7 +145,7 @@ struct ConvertCommand: TalkingCommand {
     @Option(help: "zstd level, 1 to 19.")
     var level = 1
 
-    @Flag(help: "Do not read the output back before it gets its name.")
+    @Flag(help: "Skip verifying the output before it is renamed into place.")
     var noVerifyWrite = false
 
     @OptionGroup var modelOptions: ModelOptions
@@ -336,14 +336,7 @@ struct ConvertCommand: TalkingCommand {
         guard let project, !project.dtypes.isEmpty else {
             throw UsageError("no --dtype given", remedy: "choose fp16 or int8")
         }
-        return try project.dtypes.map { name in
-            guard let target = ConversionTarget(rawValue: name) else {
-                throw BadDataError(
-                    file: project.path,
-                    reason: "dtype: '\(name.printable)' is not fp16, int8, bf16 or fp32")
-            }
-            return target
-        }
+        return project.dtypes.compactMap(ConversionTarget.init)
     }
 
     /// Shows what the plans do to the tensor `name`.

@@ -21,12 +21,13 @@ struct DatabaseOption: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "History database (default: sana-tools.yaml, else \(defaultPath)).", valueName: "path"),
+            "History database (default: database: of sana-tools.yaml, else \(defaultPath) next to it).",
+            valueName: "path"),
         completion: .file())
     var db: String?
 
     func path(_ project: ProjectFile?) -> String {
-        db ?? project?.database ?? Self.defaultPath
+        db ?? project?.database ?? project?.defaultDatabase ?? Self.defaultPath
     }
 
     func open() throws -> HistoryStore { try open(ProjectFile.find(), creating: false) }
@@ -56,7 +57,7 @@ struct DatabaseOption: ParsableArguments {
 struct HistoryCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "history",
-        abstract: "Look at recorded runs.",
+        abstract: "List, compare and report recorded runs.",
         discussion: """
             Every verify and profile run is kept in one SQLite file, which sqlite3 reads too: the view \
             layer_result has error and latency of each layer of each run.

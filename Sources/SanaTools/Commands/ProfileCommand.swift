@@ -93,7 +93,7 @@ struct ProfileCommand: TalkingCommand {
         completion: .file())
     var trace: String?
 
-    @Flag(help: "Judge the runs by those before them, as 'history gate' does.")
+    @Flag(help: "Also run 'history gate' on the recorded runs.")
     var gate = false
 
     @OptionGroup var gateArguments: GateArguments
@@ -116,8 +116,8 @@ struct ProfileCommand: TalkingCommand {
         }
         try validateAgainst()
         if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
-        if let size, !(32...16384).contains(size) || size % 32 != 0 {
-            throw ValidationError("--size must be a multiple of 32 in 32...16384")
+        if let size, !LatentSize.isSide(size) {
+            throw ValidationError("--size must be \(LatentSize.sideRule)")
         }
         guard (1...4096).contains(batch ?? 1), (1...65536).contains(tokens ?? 1) else {
             throw ValidationError("--batch must lie in 1...4096 and --tokens in 1...65536")

@@ -2,7 +2,7 @@ import ArgumentParser
 
 /// How much a command says on stderr.
 struct TalkOptions: ParsableArguments {
-    @Flag(name: .shortAndLong, help: "No progress and no remarks on stderr, only errors.")
+    @Flag(name: .shortAndLong, help: "Suppress progress and notes on stderr.")
     var quiet = false
 }
 

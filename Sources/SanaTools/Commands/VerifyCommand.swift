@@ -40,7 +40,7 @@ struct VerifyCommand: TalkingCommand {
             to runs of the same source weights, stored types, --compute and --numerics, --tolerance to all others.
 
             EXIT CODES
-              0 all within tolerance, 1 a comparison failed, 3 none failed and at least one decides nothing,
+              0 all within tolerance, 1 a comparison failed, 3 none failed and at least one is inconclusive,
               65 a model or golden is bad data, 66 one is absent, or an archive of the project is stale
               With --calibrate: 0 written, 1 a golden does not fit or is not precise enough; then the gate's
             """)
@@ -110,7 +110,7 @@ struct VerifyCommand: TalkingCommand {
         completion: .file())
     var junit: String?
 
-    @Flag(help: "Judge the runs by those before them, too, as 'history gate' does.")
+    @Flag(help: "Also run 'history gate' on the recorded runs.")
     var gate = false
 
     @OptionGroup var components: ComponentOptions

@@ -2,13 +2,14 @@ import Foundation
 import SanaModel
 import Synchronization
 
-/// stdout is data, stderr is talk.
+/// Results go to stdout, messages to stderr.
 enum Console {
     /// Writes a line of data.
     ///
     /// - Throws: `FileError` when it cannot be written; a reader that has gone (`| head`) is no
     ///   failure.
     static func data(_ text: String) throws {
+        hasData.store(true, ordering: .relaxed)
         // write(2), because FileHandle's errors do not say which one it was.
         var rest = Array((text + "\n").utf8)[...]
         while !rest.isEmpty {
@@ -22,6 +23,9 @@ enum Console {
             }
         }
     }
+
+    /// Whether anything was written to stdout.
+    static let hasData = Atomic<Bool>(false)
 
     /// Whether only data and errors are written: `--quiet`.
     static let isQuiet = Atomic<Bool>(false)

@@ -30,7 +30,7 @@ struct HubName: Sendable, Equatable {
         guard Self.isRevision(revision) else {
             throw BadDataError(
                 file: text,
-                reason: "'\(revision.printable)' is no name of a revision",
+                reason: "'\(revision.printable)' is not a valid revision",
                 remedy: "give a branch, a tag or a full commit hash behind the @")
         }
     }
@@ -137,7 +137,7 @@ struct HubCache: Sendable {
         let text = content.withUnsafeBytes { String(decoding: $0.prefix(64), as: UTF8.self) }
         guard content.count == 40, HubName.isCommit(text) else {
             throw BadDataError(
-                file: file, reason: "is no commit hash: '\(text.printable)'",
+                file: file, reason: "is not a commit hash: '\(text.printable)'",
                 remedy: "download the revision again: \(ModelAbsentError.command(model))")
         }
         return text

@@ -6,6 +6,15 @@ struct LatentSize: Equatable {
     let width: Int
 
     private static let sides = 1...4096
+    /// Pixels of an image to a position of its latent.
+    static let pixels = 32
+    /// What a side of an image must be.
+    static let sideRule = "a multiple of 32 in 32...16384"
+
+    /// Whether an image may have a side of so many pixels.
+    static func isSide(_ pixels: Int) -> Bool {
+        (32...16384).contains(pixels) && pixels.isMultiple(of: Self.pixels)
+    }
 
     init(height: Int, width: Int) { (self.height, self.width) = (height, width) }
 

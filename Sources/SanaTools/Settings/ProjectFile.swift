@@ -59,81 +59,93 @@ struct ProjectFile {
         func bad(_ reason: String, _ remedy: String? = nil) -> BadDataError {
             BadDataError(file: path, reason: reason, remedy: remedy)
         }
-        guard content.count <= 1 << 20 else { throw bad("over 1 MiB is no configuration") }
+        guard content.count <= 1 << 20 else { throw bad("is larger than 1 MiB") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         guard text.isStreamSafe else { throw bad("more than 30 marks on a letter, out of order") }
         guard text.matches(of: /(?:^|[\s\[{,])\*\w/).count <= Self.maximumAliasCount else {
             throw bad("over \(Self.maximumAliasCount) aliases (*)", "write the values out")
         }
-        let node: Node?
-        do { node = try Yams.compose(yaml: text) } catch {
-            throw bad("invalid YAML: \(error)".printable)
-        }
+        let source = ProjectSource(path: path, text: text)
         self.path = path
-        guard let node else { return }
-        guard let mapping = node.mapping else { throw bad("is not a mapping of keys to values") }
-        let folder = path.parentFolder
-        func resolved(_ path: String) -> String {
-            path.hasPrefix("/") ? path : Self.relative(folder.appendingPath(path))
+        guard let node = try source.root() else { return }
+        guard let mapping = node.mapping else {
+            throw source.bad(node, "is not a mapping of keys to values")
         }
         for (key, value) in mapping {
-            let name = key.string ?? ""
-            func required<Value>(_ value: Value?, _ type: String) throws -> Value {
-                guard let value else { throw bad("\(name) is not \(type)") }
-                return value
-            }
-            func strings() throws -> [String] {
-                if let list = value.sequence {
-                    return try list.map { try required($0.string, "a list of strings") }
-                }
-                return [try required(value.string, "a string or a list of strings")]
-            }
-            switch name {
-            case "model":
-                let text = try required(value.string, "a path")
-                let file = resolved(text)
-                model = try !file.pathExists && ModelPath.isCached(text) ? text : file
-            case "dtype": dtypes = try strings()
-            case "rules":
-                rules = try strings().map { text in
-                    do throws(RuleError) { return try UserRule(text) } catch {
-                        throw bad("rules: \(error.description)", error.remedy)
-                    }
-                }
-            case "output": output = resolved(try required(value.string, "a path"))
-            case "references": references = try strings().map(resolved)
-            case "trajectories": trajectories = try strings().map(resolved)
-            case "tolerance":
-                let number = try required(value.float, "a number")
-                guard number >= 0, number.isFinite else {
-                    throw bad("tolerance is negative or not finite")
-                }
-                tolerance = number
-            case "layer_tolerances":
-                layerTolerances = try strings().map { text in
-                    guard let rule = LayerTolerance(text) else {
-                        throw bad(
-                            "layer_tolerances: '\(text.printable)' is not GLOB=T",
-                            LayerTolerance.remedy)
-                    }
-                    return rule
-                }
-            case "tolerances": calibrations = try strings().map(resolved)
-            case "database": database = resolved(try required(value.string, "a path"))
-            case "resolution":
-                let pixels = try required(value.int, "a whole number of pixels")
-                guard (32...16384).contains(pixels) else {
-                    throw bad("resolution is not in 32...16384")
-                }
-                resolution = pixels
-            default:
-                throw bad(
-                    "unknown key '\(name.printable)'",
-                    "keys are model, dtype, rules, output, references, trajectories, tolerance, "
-                        + "layer_tolerances, tolerances, database, resolution")
-            }
+            try set(key, ProjectValue(key: key.string ?? "", node: value, source: source))
         }
     }
+
+    /// Keys that the file may have.
+    static let keys = [
+        "model", "dtype", "rules", "output", "references", "trajectories", "tolerance",
+        "layer_tolerances", "tolerances", "database", "resolution",
+    ]
+
+    private mutating func set(_ key: Node, _ value: ProjectValue) throws {
+        switch value.key {
+        case "model":
+            let text = try value.string("a path")
+            let file = resolved(text)
+            model = try !file.pathExists && ModelPath.isCached(text) ? text : file
+        case "dtype": dtypes = try value.strings(Self.dtype)
+        case "rules": rules = try value.strings(Self.rule)
+        case "output": output = resolved(try value.string("a path"))
+        case "references": references = try value.strings { text, _ in resolved(text) }
+        case "trajectories": trajectories = try value.strings { text, _ in resolved(text) }
+        case "tolerance":
+            let number = try value.number()
+            guard number >= 0, number.isFinite else {
+                throw value.bad("must be a non-negative number")
+            }
+            tolerance = number
+        case "layer_tolerances":
+            layerTolerances = try value.strings { text, bad in
+                guard let rule = LayerTolerance(text) else {
+                    throw bad("'\(text.printable)' is not GLOB=T", LayerTolerance.remedy)
+                }
+                return rule
+            }
+        case "tolerances": calibrations = try value.strings { text, _ in resolved(text) }
+        case "database": database = resolved(try value.string("a path"))
+        case "resolution":
+            let pixels = try value.integer("a whole number of pixels")
+            guard LatentSize.isSide(pixels) else {
+                throw value.bad("must be \(LatentSize.sideRule)")
+            }
+            resolution = pixels
+        default:
+            let name = key.string ?? ""
+            throw value.source.bad(
+                key, "unknown key '\(name.printable)'",
+                name.nearest(in: Self.keys).map { "did you mean '\($0)'?" }
+                    ?? "keys are \(Self.keys.joined(separator: ", "))")
+        }
+    }
+
+    private static func dtype(_ text: String, _ bad: ProjectValue.Failure) throws -> String {
+        guard ConversionTarget(rawValue: text) != nil else {
+            throw bad(
+                "'\(text.printable)' is not fp16, int8, bf16 or fp32",
+                text.nearest(in: ArchiveName.dtypes).map { "did you mean '\($0)'?" })
+        }
+        return text
+    }
+
+    private static func rule(_ text: String, _ bad: ProjectValue.Failure) throws -> UserRule {
+        do throws(RuleError) { return try UserRule(text) } catch {
+            throw bad(error.description, error.remedy)
+        }
+    }
+
+    /// A path of the file, seen from the current folder.
+    func resolved(_ text: String) -> String {
+        text.hasPrefix("/") ? text : Self.relative(path.parentFolder.appendingPath(text))
+    }
+
+    /// Where runs are recorded when `database` says nothing: next to this file, whatever the
+    /// current folder is.
+    var defaultDatabase: String { resolved(DatabaseOption.defaultPath) }
 
     /// The path from the current folder where it lies below it, which reads better in reports.
     private static func relative(_ path: String) -> String {

@@ -22,7 +22,7 @@ struct Shard: ExpressibleByArgument, Equatable {
 struct ShardOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Only every n-th of the work, beginning at the i-th: a fleet shares a list so.",
+            "Process shard i of n (1-based).",
             valueName: "i/n"))
     var shard: Shard?
 }
