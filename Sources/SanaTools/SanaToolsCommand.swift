@@ -46,7 +46,7 @@ struct SanaToolsCommand: ParsableCommand {
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
             HistoryCommand.self,
             LoraCommand.self, CaptureCommand.self, SampleCommand.self, TokenizeCommand.self,
-            KernelsCommand.self,
+            KernelsCommand.self, NightlyCommand.self, InitCommand.self, DoctorCommand.self,
         ])
 }
 

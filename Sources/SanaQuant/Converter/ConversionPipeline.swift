@@ -1,4 +1,3 @@
-import CZstd
 import SanaModel
 
 /// Converts, compresses, hashes and writes, a batch of frames at a time.
@@ -285,7 +284,7 @@ final class ConversionPipeline {
             contentByteCount: work.contentByteCount, contentSHA256: fileDigests[0],
             headerSHA256: WeightsDigest.sha256(ByteView(layout.headerBytes)).hexadecimal,
             chunkByteCount: options.chunkByteCount,
-            zstdVersion: String(cString: ZSTD_versionString()),
+            zstdVersion: LinkedLibraries.zstdVersion,
             zstdLevel: options.level,
             tensors: zip(work.outputs, tensorHashes).map {
                 .init(

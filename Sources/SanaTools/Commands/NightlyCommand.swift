@@ -1,0 +1,72 @@
+import ArgumentParser
+import SanaModel
+
+/// `sana-tools nightly`
+struct NightlyCommand: TalkingCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "nightly",
+        abstract: "Inspect, convert, verify, profile, gate and report, with one verdict.",
+        discussion: """
+            Does in one command what a night needs, as sana-tools.yaml says: inspects the model, converts it \
+            to each dtype:, verifies the model and its archives, profiles it, compares the recorded runs with \
+            earlier ones, and writes an HTML report. Each step runs in a process of its own and writes a log; \
+            later steps run even where an earlier one failed.
+
+            The exit code is that of the first step that failed, else 3 where one was inconclusive or had \
+            nothing to do.
+
+            EXAMPLES
+              sana-tools nightly
+              sana-tools nightly --baseline release --format markdown
+              sana-tools nightly --repeat 20 --output nights/today
+
+            EXIT CODES
+              0 every step passed, 1 a check failed, 3 inconclusive, 64 to 74 a step could not be done
+            """)
+
+    @Option(
+        help: ArgumentHelp(
+            "Folder for logs, report.html, verify.xml and samples.png (default: reports, next to sana-tools.yaml).",
+            valueName: "folder"), completion: .directory)
+    var output: String?
+
+    @Option(
+        name: .customLong("repeat"),
+        help: "Number of timed runs (default: as many as the gate needs, see --budget).")
+    var repetitions: Int?
+
+    @Option(help: "Seconds of timed runs at most, where --repeat is not given.")
+    var budget: Double?
+
+    @Option(help: "Compare with this named baseline, in place of the last runs.")
+    var baseline: String?
+
+    @OptionGroup var database: DatabaseOption
+    @OptionGroup var format: FormatOption
+    @OptionGroup var threads: ThreadsOption
+    @OptionGroup var talk: TalkOptions
+
+    func run() throws {
+        guard let project = try ProjectFile.find(), let model = project.model else {
+            throw ProjectFile.noModel
+        }
+        var night = Night(
+            project: project, folder: output ?? project.resolved("reports"),
+            threads: Self.option("--threads", threads.threads.map(String.init))
+                + Self.option("--kernels", threads.kernels),
+            database: ["--db", database.path(project)],
+            profile: Self.option("--repeat", repetitions.map(String.init))
+                + Self.option("--budget", budget.map { "\($0)" }),
+            gate: Self.option("--baseline", baseline))
+        night.begins = { name in
+            if Console.stderrIsTerminal { Console.note("sana-tools: \(name)") }
+        }
+        let outcome = try night.run(model: model)
+        try format.show(json: outcome.json, text: outcome.text, markdown: outcome.markdown)
+        if outcome.exitCode != 0 { throw ExitCode(outcome.exitCode) }
+    }
+
+    private static func option(_ name: String, _ value: String?) -> [String] {
+        value.map { ["\(name)=\($0)"] } ?? []
+    }
+}
