@@ -8,6 +8,8 @@
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
 # make manual    write the manual pages to .build/manual, from what --help is made of
+# make package   write a .deb and a tarball that need no Swift to .build/dist
+# make package-test  install that .deb into a fresh Debian root and use it there (root, debootstrap)
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
 # make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (40 minutes, 30 GB of disk)
@@ -22,8 +24,11 @@ BENCH ?= .build/bench
 ROUNDS ?= 3
 SWIFT ?= swift
 BINARY = .build/release/sana-tools
+PACKAGED = .build/package/release/sana-tools
+# For --version.
+export SANA_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 
-.PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages lint docs docs-test fuzz mutations bench interop setup build clean
+.PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages package package-test lint docs docs-test fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -124,6 +129,14 @@ manual-pages:
 	.build/debug/generate-manual .build/manual/help --multi-page --output-directory .build/manual
 	rm .build/manual/help
 	for page in .build/manual/*.1; do awk "$$LAYOUT" "$$page" > "$$page.new" && mv "$$page.new" "$$page" || exit 1; done
+
+package: setup
+	$(SWIFT) build -c release --product sana-tools --static-swift-stdlib --scratch-path .build/package
+	$(MAKE) manual-pages BINARY=$(PACKAGED)
+	scripts/package.sh $(PACKAGED) .build/manual
+
+package-test:
+	scripts/package_test.sh .build/dist/sana-tools_*.deb
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
