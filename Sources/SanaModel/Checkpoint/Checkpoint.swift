@@ -131,15 +131,11 @@ public struct Checkpoint: Sendable {
             (source, files) = (single, [single])
         }
         try Self.checkNotEmpty(source, file: file)
-        let stored = try source.tensors.map { StoredTensor($0, try source.bytes(of: $0)) }
-        let wrapped = try WrappedNames(stored, file: file)
+        let (unwrapped, note) = try LogicalTensors.unwrapped(source, file: file)
         try self.init(
-            path: folder, config: (json, configPath),
-            source: wrapped.note == nil
-                ? source
-                : MappedTensors(wrapped.tensors, path: file, metadata: source.metadata),
+            path: folder, config: (json, configPath), source: unwrapped,
             variant: weights.variant, files: files.map { StoredFile($0) },
-            notes: wrapped.note.map { [$0] } ?? [])
+            notes: note.map { [$0] } ?? [])
     }
 
     /// - Throws: `BadDataError` for weights without a tensor.

@@ -84,3 +84,21 @@ extension StoredTensor {
         info.name.contains(part) && info.name.split(separator: ".").contains { $0 == part }
     }
 }
+
+extension LogicalTensors {
+    /// The tensors under the names that the model itself gives them, and for people what was taken away;
+    /// the source itself and `nil` where no wrapper put anything into them.
+    ///
+    /// - Parameter file: for messages.
+    /// - Throws: `BadDataError` for layers of an adapter that have not been merged.
+    public static func unwrapped(
+        _ source: any TensorSource, file: String
+    ) throws -> (source: any TensorSource, note: String?) {
+        let stored = source.tensors.map { StoredTensor($0, of: source) }
+        let wrapped = try WrappedNames(stored, file: file)
+        guard let note = wrapped.note else { return (source, nil) }
+        return (
+            try MappedTensors(wrapped.tensors, path: file, metadata: source.metadata), note
+        )
+    }
+}

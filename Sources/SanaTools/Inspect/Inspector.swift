@@ -157,8 +157,21 @@ struct Inspector {
     }
 
     private mutating func take(_ opened: [PartialFile]) {
-        source = PartialSource(opened)
+        let partial = PartialSource(opened)
+        source = partial
         files = opened.map { .init(name: $0.name, byteCount: $0.byteCount) }
+        let name = files.first?.name ?? ""
+        do {
+            let (unwrapped, note) = try LogicalTensors.unwrapped(partial, file: name)
+            guard let note else { return }
+            (stored, source) = (partial, unwrapped)
+            problems.append(Problem(.nameWrapped, name.printable, note))
+        } catch let error as any DiagnosticError {
+            problems.append(
+                Problem(
+                    .nameWrapped, name.printable, PartialFile.reason(error, name),
+                    remedy: error.remedy))
+        } catch {}
     }
 
     private mutating func readConfiguration(_ scan: FolderScan) {
@@ -232,9 +245,7 @@ struct Inspector {
         do {
             let logical = try LogicalTensors.read(
                 source, config: excused.isEmpty ? configJSON : nil, file: files.first?.name ?? "")
-            if logical.computesValues, let partial = source as? PartialSource {
-                (stored, source) = (partial, logical)
-            }
+            if logical.computesValues, let partial { (stored, source) = (partial, logical) }
             return true
         } catch let error as any DiagnosticError {
             problems.append(

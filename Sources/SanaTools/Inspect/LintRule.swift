@@ -30,6 +30,7 @@ enum LintRule: String, CaseIterable, Sendable {
     case pickleBeside = "pickle-beside"
     case nameLegacy = "name-legacy"
     case nameForeign = "name-foreign"
+    case nameWrapped = "name-wrapped"
     case variantOnly = "variant-only"
     case variantMixed = "variant-mixed"
     case indexInvalid = "index-invalid"
@@ -178,6 +179,11 @@ enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .nameForeign, .warning, "safetensors files whose name diffusers does not look for",
             "rename the file to diffusion_pytorch_model.safetensors if it holds the weights"),
+        Entry(
+            .nameWrapped, .warning,
+            "a wrapper, trainer or adapter put something into the names of the tensors",
+            "save the state dictionary of the model itself, or convert the file: convert writes plain names"
+        ),
         Entry(
             .variantOnly, .warning, "weights exist as a variant only",
             "load them with variant=, or save the plain ones too"),

@@ -204,6 +204,10 @@ enum LintCases {
             try $0.write("transformer/pytorch_model.bin", "x")
         },
         .init(
+            rule: .nameWrapped, location: "diffusion_pytorch_model.safetensors",
+            words: "without '_orig_mod.'"
+        ) { try $0.rewrite { ("_orig_mod." + $0.name, $0.dtype, $0.shape, $1) } },
+        .init(
             rule: .nameLegacy, fixture: "variant-sharded",
             location: stem + ".fp16.safetensors.index.json",
             words: "Error no file named diffusion_pytorch_model.safetensors.index.fp16.json",
