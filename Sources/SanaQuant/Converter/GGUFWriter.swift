@@ -3,13 +3,13 @@ import SanaModel
 /// What a GGUF file holds weights as.
 public enum GGUFPrecision: String, Sendable, CaseIterable {
     case bf16, f16
-    case q8_0
+    case q80 = "q8_0"
 
     /// Number of a whole file of this type (`general.file_type`).
     var fileType: UInt32 {
         switch self {
         case .f16: 1
-        case .q8_0: 7
+        case .q80: 7
         case .bf16: 32
         }
     }
@@ -181,7 +181,7 @@ public struct GGUFWriter {
         switch precision {
         case .bf16: return (bf16, tensor.shape)
         case .f16: return (f16, tensor.shape)
-        case .q8_0:
+        case .q80:
             let isMatrix = tensor.shape.dropFirst(2).allSatisfy { $0 == 1 }
             guard isMatrix, tensor.shape[1] % 32 == 0 else { return (f16, tensor.shape) }
             return (q8, Array(tensor.shape.prefix(2)))

@@ -54,7 +54,7 @@ extension ConversionTarget {
         switch self {
         case .fp16: .f16
         case .bf16: .bf16
-        case .int8: .q8_0
+        case .int8: .q80
         case .fp32: nil
         }
     }

@@ -5,11 +5,11 @@
 enum GGUFType: UInt32 {
     case f32 = 0
     case f16 = 1
-    case q4_0 = 2
-    case q4_1 = 3
-    case q5_0 = 6
-    case q5_1 = 7
-    case q8_0 = 8
+    case q40 = 2
+    case q41 = 3
+    case q50 = 6
+    case q51 = 7
+    case q80 = 8
     case q2K = 10
     case q3K = 11
     case q4K = 12
@@ -33,7 +33,7 @@ enum GGUFType: UInt32 {
     var blockCount: Int {
         switch self {
         case .f32, .f16, .bf16: 1
-        case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0, .iq4NL: 32
+        case .q40, .q41, .q50, .q51, .q80, .iq4NL: 32
         case .q2K, .q3K, .q4K, .q5K, .q6K, .iq4XS: 256
         }
     }
@@ -43,11 +43,11 @@ enum GGUFType: UInt32 {
         switch self {
         case .f32: 4
         case .f16, .bf16: 2
-        case .q4_0, .iq4NL: 18
-        case .q4_1: 20
-        case .q5_0: 22
-        case .q5_1: 24
-        case .q8_0: 34
+        case .q40, .iq4NL: 18
+        case .q41: 20
+        case .q50: 22
+        case .q51: 24
+        case .q80: 34
         case .q2K: 84
         case .q3K: 110
         case .q4K: 144
@@ -74,23 +74,23 @@ enum GGUFType: UInt32 {
     func decode(_ block: UnsafePointer<UInt8>, to output: UnsafeMutablePointer<Float>) {
         switch self {
         case .f32, .f16, .bf16: break
-        case .q8_0:
+        case .q80:
             let scale = Self.half(block)
             for index in 0..<32 {
                 output[index] = Float(Int8(bitPattern: block[2 + index])) * scale
             }
-        case .q4_0:
+        case .q40:
             let scale = Self.half(block)
             Self.nibbles(block + 2) { output[$0] = scale * Float($1 - 8) }
-        case .q4_1:
+        case .q41:
             let (scale, minimum) = (Self.half(block), Self.half(block + 2))
             Self.nibbles(block + 4) { output[$0] = scale * Float($1) + minimum }
-        case .q5_0:
+        case .q50:
             let scale = Self.half(block)
             Self.nibbles(block + 6) {
                 output[$0] = scale * Float(($1 | (Self.bit(block + 2, $0) << 4)) - 16)
             }
-        case .q5_1:
+        case .q51:
             let (scale, minimum) = (Self.half(block), Self.half(block + 2))
             Self.nibbles(block + 8) {
                 output[$0] = scale * Float($1 | (Self.bit(block + 4, $0) << 4)) + minimum
