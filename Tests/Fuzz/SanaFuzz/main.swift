@@ -42,7 +42,8 @@ func readNames(_ content: ByteView) throws {
         precondition(file.tensors.isEmpty || file.tensors[0].name.utf8.elementsEqual(text.utf8))
     }
     let document = try JSONFile.parse(content, path: "fuzz.json")
-    precondition(try JSONScanner.parse(document.text(indent: 2)) == document)
+    let again = try JSONScanner.parse(document.text(indent: 2))
+    precondition(again == document)
 }
 
 /// Reads a GGUF file: settings, names, and the values of every block.
