@@ -57,9 +57,7 @@ struct UnpicklerTests {
         }
         let both = refusal(file(["state_dict_ema", "module"]))
         #expect(both?.contains("here tensors lie under 'state_dict_ema', 'module'") == true)
-        do { _ = try read(file(["model"])) } catch let error as any DiagnosticError {
-            #expect(error.remedy?.contains("['model']") == true)
-        }
+        #expect(try read(file(["model"])).info("w") != nil)
         #expect(try read(file(["state_dict"])).info("w") != nil)
         #expect(refusal(file([]))?.contains("no tensor; its keys are 'epoch'") == true)
     }
