@@ -9,21 +9,28 @@ import Synchronization
 public final class CoreDistance {
     private let workers: WorkerPool
     private let line = SharedLine()
-    /// Measurements so far: each meets the next of the other threads.
-    private var count = 0
 
     public init(workers: WorkerPool) { self.workers = workers }
 
     private static let (batches, trips) = (6, 8)
+    /// Other threads that the caller's exchanges the line with, at most.
+    private static let mostOthers = 6
     /// Looks at the line after which the other thread is given up.
     private static let patience = 20_000
 
-    /// Nanoseconds of a round trip, the best of a few batches, so that an interrupt does not count;
-    /// `nil` where there is no other thread, or it does not run at this moment.
+    /// Nanoseconds of a round trip, the mean over threads spread among the others: of many, some are
+    /// always on the other side of a large processor. `nil` where there is no other thread, or none
+    /// runs at this moment.
     public func measure() -> Double? {
-        guard workers.threadCount > 1 else { return nil }
-        let other = 1 + count % (workers.threadCount - 1)
-        count += 1
+        let others = workers.threadCount - 1
+        guard others > 0 else { return nil }
+        let step = (others + Self.mostOthers - 1) / Self.mostOthers
+        let times = stride(from: 1, through: others, by: step).compactMap(distance)
+        return times.isEmpty ? nil : times.reduce(0, +) / Double(times.count)
+    }
+
+    /// The best of a few batches, so that an interrupt does not count.
+    private func distance(to other: Int) -> Double? {
         line.turn.store(0, ordering: .releasing)
         var best: Duration?
         workers.run(workers.threadCount) { index, _ in
