@@ -257,11 +257,12 @@ struct PipelineVerificationTests {
     @Test("runs are recorded")
     func records() throws {
         let outcome = try program.run(
-            "verify", "\(Self.folder)/sana", "--reference", golden("sana"), "--database",
+            "verify", "\(Self.folder)/sana", "--reference", golden("sana"), "--db",
             "runs.sqlite")
         #expect(outcome.code == 0, "\(outcome.talk)")
-        let list = try program.run("history", "list", "--database", "runs.sqlite")
-        #expect(list.output.contains("sana.safetensors"), "\(list.output)")
+        let list = try program.run("history", "list", "--db", "runs.sqlite")
+        #expect(list.output.contains("trajectory"), "\(list.output)")
+        #expect(list.output.contains("pipelines/sana"), "\(list.output)")
     }
 
     @Test("what is not a recorded pipeline, or is another's, is refused by name")
