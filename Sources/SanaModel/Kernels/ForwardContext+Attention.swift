@@ -13,9 +13,9 @@ extension ForwardContext {
     /// `query` and `key` have been through ReLU. Source: Sana (arXiv 2410.10629), diffusers'
     /// `SanaLinearAttnProcessor2_0`.
     func linearAttention(
-        query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int,
-        _ products: PanelProduct, into output: Matrix
+        query: Matrix, key: Matrix, value: Matrix, heads: Int, batch: Int, into output: Matrix
     ) {
+        let products = floatProduct
         let dim = query.columns / heads
         let work = ModuleGraph.Work(
             operations: 4 * query.count * dim + 4 * query.count, floats: 4 * query.count)
@@ -72,8 +72,9 @@ extension ForwardContext {
     /// - Parameter bias: added to the scores, one row of keys for each image of the batch.
     func softmaxAttention(
         query: Matrix, key: Matrix, value: Matrix, bias: Matrix?, heads: Int, batch: Int,
-        _ products: PanelProduct, into output: Matrix
+        into output: Matrix
     ) {
+        let products = floatProduct
         let dim = query.columns / heads
         let (tokens, keys) = (query.rows / batch, key.rows / batch)
         let width = query.columns

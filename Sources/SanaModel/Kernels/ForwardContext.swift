@@ -42,13 +42,6 @@ public final class ForwardContext {
     /// Products of activations with weights that are no int8, and with each other.
     var floatProduct: PanelProduct { compute == .bf16 ? .bf16 : .fp32 }
 
-    /// Products of queries, keys and values that `weight` made: bf16 adds next to nothing to what
-    /// rounding to int8 did to them.
-    func attentionProduct(after weight: Weight) -> PanelProduct {
-        if compute == .int8, case .int8 = weight.storage { return .bf16 }
-        return floatProduct
-    }
-
     /// Whether passes may be joined so that some activations are never materialized.
     var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
 

@@ -41,7 +41,7 @@ struct CrossAttention {
             cache?[path] = (key, value)
             context.softmaxAttention(
                 query: query, key: key, value: value, bias: bias, heads: heads, batch: batch,
-                context.attentionProduct(after: toQ.weight), into: attended)
+                into: attended)
             toOut(attended, into: y, batch: batch, context)
             return [Activation(y, layout)]
         }

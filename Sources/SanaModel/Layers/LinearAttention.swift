@@ -42,8 +42,7 @@ struct LinearAttention {
                 context.relu(key)
             }
             context.linearAttention(
-                query: query, key: key, value: value, heads: heads, batch: batch,
-                context.attentionProduct(after: toQ.weight), into: attended)
+                query: query, key: key, value: value, heads: heads, batch: batch, into: attended)
             toOut(attended, into: y, batch: batch, context)
             if context.numerics == .fp16Clip { context.clip(y, limit: 65504) }
             return [Activation(y, layout)]
