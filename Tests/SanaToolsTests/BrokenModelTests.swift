@@ -39,9 +39,6 @@ struct BrokenModelTests {
     }
 
     private static let cases: [Case] = [
-        .init(name: "Hadamard", isInt8: true, words: "SDNQ (int8, with Hadamard rotation)") {
-            try settings($0) { $0.setting("use_hadamard", to: .bool(true)) }
-        },
         .init(name: "unknown key", isInt8: true, words: "unknown key use_spin") {
             try settings($0) { $0.setting("use_spin", to: .int(2)) }
         },
@@ -239,25 +236,18 @@ struct BrokenModelTests {
         #expect(twice.talk.contains("warning: --lora \(lora) is given twice"))
     }
 
-    @Test("a checkpoint in ComfyUI's scaled fp8 is named by every command")
-    func scaledFP8IsNamed() throws {
+    @Test("a checkpoint in ComfyUI's scaled fp8 is read by every command")
+    func scaledFP8IsRead() throws {
         let model = "fixtures/cases/comfy-fp8-scaled/comfy-fp8-scaled.safetensors"
-        let golden = "fixtures/goldens/sana-digits-b1-t1.safetensors"
         for command in [
-            ["verify", model, "--reference", golden, "--no-record"],
+            ["inspect", model, "--strict"], ["digest", model], ["diff", model, model],
+            ["profile", model, "--latent", "8x8", "--repeat", "1", "--no-record"],
             ["convert", model, "--dtype", "fp16", "--output", "out.safetensors.zst"],
-            ["profile", model, "--latent", "8x8", "--no-record"], ["diff", model, model],
-            ["tune", model, "--reference", golden],
+            ["diff", model, "out.safetensors.zst", "--tolerance", "1e-3"],
         ] {
             let outcome = try program.run(command)
-            #expect(outcome.code == 65, "\(command)")
-            #expect(outcome.talk.contains("ComfyUI (scaled fp8)"), "\(outcome.talk)")
+            #expect(outcome.code == 0, "\(command): \(outcome.talk)")
         }
-        let inspection = try program.run("inspect", model)
-        #expect(inspection.code == 1)
-        #expect(inspection.output.contains("ComfyUI (scaled fp8)"), "\(inspection.output)")
-        // Hashes do not depend on what the numbers mean.
-        #expect(try program.run("digest", model).code == 0)
     }
 
     @Test("every component of a pipeline is looked into")

@@ -196,7 +196,7 @@ struct ReportPageTests {
             try $0.execute(
                 sql: """
                     WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number LIMIT 9)
-                    INSERT INTO repetition SELECT id, n, 1e5, 1e5, 0.01, NULL, NULL FROM run, number
+                    INSERT INTO repetition SELECT id, n, 1e5, 1e5, 0.01, NULL, NULL, NULL FROM run, number
                     """)
         }
         var gate = Gate(store: store, baseline: .last(6))

@@ -223,13 +223,13 @@ struct VerifyCommandTests {
         let root = try #require(document.rootElement())
         #expect(root.name == "testsuites" && (root.attributes ?? []).isEmpty)
         let suites = elements(root)
-        #expect(suites.map { attribute($0, "tests") } == ["33", "33", "1"])
+        #expect(suites.map { attribute($0, "tests") } == ["34", "34", "1"])
         #expect(suites.map { attribute($0, "errors") } == ["0", "0", "1"])
         #expect(attribute(suites[0], "failures") == "0")
         for suite in suites { try checkSuite(suite) }
         let cases = elements(suites[1]).filter { $0.name == "testcase" }
         let contract = cases.filter { attribute($0, "name").hasPrefix("contract.") }
-        #expect(contract.count == 9)
+        #expect(contract.count == 10)
         let failed = contract.filter { !elements($0).isEmpty }
         #expect(failed.map { attribute($0, "name") } == ["contract.stale"])
         let layer = try #require(

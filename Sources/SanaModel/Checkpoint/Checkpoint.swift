@@ -153,7 +153,8 @@ public struct Checkpoint: Sendable {
         var checkpoint = self
         guard let config = try config() as? SanaConfig else {
             throw BadDataError(
-                file: path, reason: "is not a Sana transformer, which alone has names in NVlabs' code",
+                file: path,
+                reason: "is not a Sana transformer, which alone has names in NVlabs' code",
                 remedy: "leave out --names original")
         }
         // No latent that was trained on is larger than that of 8192 pixels.

@@ -111,5 +111,6 @@ case "tokenizer":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readTokenizer) }
 default:
     fatalError(
-        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer CORPUS… [-flag=value …]")
+        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer CORPUS… [-flag=value …]"
+    )
 }

@@ -177,8 +177,12 @@ struct MutationCampaign {
             }
             for noise in ["Optional(", "Swift.", "GRDB.", "Foundation.", "NSError", "Error("]
             where outcome.talk.contains(noise) { return "\(noise) in \(outcome.talk.prefix(400))" }
-            // What is absent is told by its own name; weights that do not fit by that of their folder.
-            let names = [(target.file as NSString).lastPathComponent, "error: m: "]
+            // What is absent is told by its own name; weights that do not fit by that of their folder,
+            // and those whose configuration no longer explains them by theirs.
+            let names = [
+                (target.file as NSString).lastPathComponent, "error: m: ",
+                "error: m/w.safetensors: ",
+            ]
             guard code != 65 || target.isNamed || names.contains(where: outcome.talk.contains)
             else {
                 return "does not name the file: \(outcome.talk.prefix(400))"

@@ -157,7 +157,8 @@ struct ReportPage {
         let timed = Dictionary(latencies.map { ($0.path, $0.medianNs) }) { first, _ in first }
         var seen = Set<String>()
         let paths = (latencies + errors).map(\.path).filter { path in
-            ModuleLevel(path: path) != .inner && path != Profile.totalPath && seen.insert(path).inserted
+            ModuleLevel(path: path) != .inner && path != Profile.totalPath
+                && seen.insert(path).inserted
         }
         let run = (verification ?? profile)?.run
         let name = run.map { "\($0.run.modelPath.lastPathComponent), \($0.joined.dtype)" } ?? ""

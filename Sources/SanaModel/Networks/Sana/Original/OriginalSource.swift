@@ -43,7 +43,9 @@ extension OriginalNames {
         ].compactMap { name, shape in
             guard let info = TensorInfo(name: name, dtype: .f32, shape: shape) else { return nil }
             return StoredTensor(info) {
-                ByteView(count: info.byteCount) { $0.initializeMemory(as: UInt8.self, repeating: 0) }
+                ByteView(count: info.byteCount) {
+                    $0.initializeMemory(as: UInt8.self, repeating: 0)
+                }
             }
         }
     }
