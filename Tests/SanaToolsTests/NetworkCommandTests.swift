@@ -156,6 +156,28 @@ struct NetworkCommandTests {
         #expect(outcome.output.contains("golden is of a Gemma2Model"))
     }
 
+    @Test("mit-han-lab's names are read", arguments: ["sana", "in"])
+    func originalNames(_ name: String) throws {
+        let folder = "fixtures/dcae/\(name)"
+        for entry in ["decode", "encode"] {
+            let outcome = try program.run(
+                "verify", folder + "/original.safetensors", "--config", folder + "/config.json",
+                "--reference", "\(folder)/\(entry).safetensors", "--tolerance", "2e-6",
+                "--no-record")
+            #expect(outcome.code == 0, "\(outcome.output) \(outcome.talk)")
+        }
+        let alone = try program.run("inspect", folder + "/original.safetensors")
+        #expect(alone.output.contains("authors' names"), "\(alone.output)")
+    }
+
+    @Test("the configuration of a released autoencoder is what its config.json says")
+    func releasedConfigurations() throws {
+        for released in ReleasedAutoencoder.all {
+            #expect(
+                try AutoencoderDCConfig(json: released.config.json, file: "") == released.config)
+        }
+    }
+
     @Test("a released autoencoder's old class name is explained")
     func formerName() throws {
         try FileManager.default.copyItem(

@@ -24,9 +24,11 @@ extension Checkpoint {
             json = (try JSONFile.read(config), config)
         } else if let own = weights.config {
             json = (own, path)
-        } else if weights.layout == .original {
+        } else if let naming = weights.naming {
             // Shapes tell it of released models; for others it can stand next to the file.
-            do { json = (try OriginalConfig.infer(weights.inner, file: path), path) } catch {
+            do {
+                json = (try naming.configuration(weights.inner, weights.source, path), path)
+            } catch {
                 guard beside.pathExists, let found = try? JSONFile.read(beside) else { throw error }
                 json = (found, beside)
             }
@@ -98,6 +100,8 @@ private struct FileWeights {
     let config: JSONValue?
     /// What was left out or taken away, for people.
     let notes: [String]
+    /// The names that it has, where they are not diffusers'.
+    let naming: OriginalNaming?
 
     /// - Parameter zip: the content, where it is a zip file.
     init(
@@ -129,7 +133,8 @@ private struct FileWeights {
                 path: path, diskPath: path, tensors: tensors.map(\.info), fileBytes: content)
         let wrapped = try WrappedNames(tensors, file: path)
         var inner = wrapped.tensors
-        layout = OriginalNames.areOriginal(inner) ? .original : .diffusers
+        naming = OriginalNaming.all.first { [inner] in $0.matches(inner) }
+        layout = naming == nil ? .diffusers : .original
         if layout == .original {
             inner = try Self.decoded(inner, plain?.metadata ?? [:], path: path)
         }
@@ -139,8 +144,7 @@ private struct FileWeights {
         if let plain, layout == .diffusers, self.inner == plain.tensors {
             source = plain
         } else {
-            let named =
-                layout == .original ? try OriginalNames.renamed(inner, file: path) : inner
+            let named = try naming?.renamed(inner, path) ?? inner
             source = try MappedTensors(named, path: path, metadata: plain?.metadata ?? [:])
         }
         try Checkpoint.checkNotEmpty(source, file: path)

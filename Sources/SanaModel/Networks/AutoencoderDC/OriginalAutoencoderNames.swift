@@ -88,3 +88,20 @@ extension StoredTensor {
         return described(as: linear)
     }
 }
+
+extension OriginalNaming {
+    /// mit-han-lab's names.
+    static let autoencoderDC = OriginalNaming(
+        matches: OriginalAutoencoderNames.areOriginal, renamed: OriginalAutoencoderNames.renamed,
+        configuration: { _, source, file in
+            guard let released = ReleasedAutoencoder.matching(source).first else {
+                throw BadDataError(
+                    file: file,
+                    reason:
+                        "is an autoencoder of no released shapes, so its configuration cannot be told",
+                    remedy:
+                        "give the config.json of the same model in diffusers' format with --config")
+            }
+            return released.config.json
+        })
+}

@@ -47,3 +47,10 @@ extension SanaConfig: NetworkConfiguration {
             nearest: nearest.map { ($0.model.repository, $0.differences) })
     }
 }
+
+extension OriginalNaming {
+    /// NVlabs' names.
+    static let sana = OriginalNaming(
+        matches: OriginalNames.areOriginal, renamed: OriginalNames.renamed,
+        configuration: { inner, _, file in try OriginalConfig.infer(inner, file: file) })
+}
