@@ -106,8 +106,7 @@ struct ProjectFileTests {
     @Test("without database: runs are recorded next to the file")
     func defaultDatabase() throws {
         let (folder, project) = try project("model: m")
-        #expect(DatabaseOption().path(project) == folder("reports/sana-tools.sqlite"))
-        #expect(DatabaseOption().path(nil) == "reports/sana-tools.sqlite")
+        #expect(project.defaultDatabase == folder("reports/sana-tools.sqlite"))
     }
 
     @Test("the JSON Schema has the keys that are read")
