@@ -43,6 +43,7 @@ struct DoctorCommandTests {
             dtype: fp16
             output: a
             references: fixtures/goldens/tiny-plain.safetensors
+            tolerance: 0.5
             database: h.sqlite
             """)
         let before = try program.run("doctor", "--format", "json")

@@ -29,7 +29,8 @@ struct NightlyCommandTests {
 
     @Test("a good night passes in at most ten lines and leaves a report")
     func passes() throws {
-        try project("dtype: [fp16, int8]\noutput: a\n" + Self.golden)
+        // Random weights lose more by rounding than trained ones.
+        try project("dtype: [fp16, int8]\noutput: a\ntolerance: 0.5\n" + Self.golden)
         let night = try program.run("nightly", "--repeat", "2")
         #expect(night.code == 0, "\(night.output)\(night.talk)")
         #expect(night.output.split(separator: "\n").count <= 10)
