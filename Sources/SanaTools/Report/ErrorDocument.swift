@@ -19,8 +19,8 @@ struct ErrorDocument {
     private init(category: String, message: String, hint: String?, code: Int32) {
         json = .fields([
             "error": .fields([
-                "category": .string(category), "message": .string(message),
-                "hint": .text(hint), "exit_code": .int(Int(code)),
+                "category": .string(category), "message": .string(message.printableLines),
+                "hint": .text(hint?.printableLines), "exit_code": .int(Int(code)),
             ])
         ])
     }
