@@ -240,8 +240,10 @@ struct NetworkCommandTests {
             let config = try JSONFile.read(program.folder("new/\(component)/config.json"))
             #expect(config["quantization_config"]?["weights_dtype"]?.string == "int8")
         }
-        #expect(
-            try program.run("inspect", "new", "--subfolder", "vae", "--format", "json").code == 0)
+        for component in ["vae", "text_encoder"] {
+            let inspection = try program.run("inspect", "new/" + component)
+            #expect(inspection.code == 0, "\(inspection.output)")
+        }
     }
 
     private static let python = Python.having("diffusers, transformers")

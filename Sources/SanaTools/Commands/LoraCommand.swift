@@ -6,6 +6,11 @@ import SanaQuant
 struct LoraCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "lora", abstract: "Merge LoRA files, or extract one from two checkpoints.",
+        discussion: """
+            EXAMPLES
+              sana-tools lora merge style.safetensors=0.8 detail.safetensors --model path/to/repo --output both.safetensors
+              sana-tools lora extract path/to/tuned path/to/base --rank 32 --output tuned-r32.safetensors
+            """,
         subcommands: [LoraMergeCommand.self, LoraExtractCommand.self])
 }
 

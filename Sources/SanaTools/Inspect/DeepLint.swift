@@ -36,8 +36,8 @@ struct DeepLint {
     private mutating func report(_ location: String, _ open: () throws -> Void) {
         do { try open() } catch let error as BindingError {
             let lines =
-                error.missing.map { "'\($0.name.printable)' \($0.shape) is missing" }
-                + error.unexpected.map { "'\($0.printable)' has no place in the network" }
+                error.unexpected.map { "'\($0.printable)' has no place in the network" }
+                + error.missing.map { "'\($0.name.printable)' \($0.shape) is missing" }
                 + error.mismatched.map {
                     "'\($0.tensor.name.printable)' is \($0.tensor.dtype.rawValue) "
                         + "\($0.tensor.shape), not \($0.expectedShape)"

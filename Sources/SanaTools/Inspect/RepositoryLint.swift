@@ -174,7 +174,8 @@ struct RepositoryLint {
             if !lint.variants.isEmpty { variants.append((component.name, lint.variants)) }
         }
         let lint = PipelineLint(
-            pipeline, configs(), transformer: transformer.map { String($0.prefix.dropLast()) })
+            pipeline, configs(),
+            transformer: NetworkClass.mainComponent(components.map { ($0.name, $0.className) }))
         problems += lint.problems
         let common = variants.map { Set($0.variants) }.reduce(nil) { (all: Set<String>?, own) in
             all?.intersection(own) ?? own

@@ -139,8 +139,8 @@ enum LintCases {
         .init(rule: .headerOdd, location: weights, words: "is null") { repository in
             let file = try SafetensorsFile(path: repository.folder(weights))
             let header = file.headerBytes.withUnsafeBytes { Array($0.dropFirst(8)) }
-            let json =
-                #"{"__metadata__":null,"# + String(decoding: header.dropFirst(), as: UTF8.self)
+            let json = String(decoding: header, as: UTF8.self)
+                .replacing(#""__metadata__":{"format":"pt"}"#, with: #""__metadata__":null"#)
             let data = file.fileBytes.withUnsafeBytes { Array($0.dropFirst(8 + header.count)) }
             try repository.folder.write(
                 weights, littleEndianBytes(UInt64(json.utf8.count)) + Array(json.utf8) + data)
@@ -339,7 +339,8 @@ enum LintCases {
         },
         .init(
             rule: .configReleased, location: "timestep_scale",
-            words: "is 1.0, and in Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers"
+            words: "is 1.0, and in Efficient-Large-Model/Sana_Sprint_0.6B_1024px_diffusers",
+            also: [.componentMismatch]
         ) { repository in
             let item = try ReleasedConfiguration.named("Sprint_0.6B_1024px_diffusers")
             try repository.folder.write(
@@ -356,7 +357,7 @@ enum LintCases {
         },
         .init(
             rule: .quantizationMismatch, location: "quantization_config",
-            words: "bitsandbytes (int8)"
+            words: "bitsandbytes (int8)", also: [.tensorUnexpected]
         ) {
             try $0.rewrite(adding: ["proj_out.SCB"]) { ($0.name, $0.dtype, $0.shape, $1) }
         },

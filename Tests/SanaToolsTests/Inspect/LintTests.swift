@@ -93,7 +93,11 @@ struct LintTests {
             atPath: Fixtures.path + "/dcae/sana", toPath: repository.folder("vae"))
         try FileManager.default.copyItem(
             atPath: Fixtures.path + "/gemma/plain", toPath: repository.folder("text_encoder"))
-        #expect(try deep().filter { $0.rule == .componentTensors } == [])
+        let whole = try deep().filter {
+            // The tokenizer is a stand-in, too.
+            $0.rule == .componentTensors && !$0.location.hasPrefix("tokenizer/")
+        }
+        #expect(whole == [], "\(whole.map(\.message))")
     }
 
     @Test func everyRuleHasACaseAndAnEntry() {
