@@ -142,6 +142,8 @@ struct EncodingCommandTests {
         let builder = try SafetensorsBuilder(
             copying: source + "/diffusion_pytorch_model.safetensors"
         ) { (prefix + $0.name, $0.shape, $1) }
+        try FileManager.default.createDirectory(
+            atPath: folder("w"), withIntermediateDirectories: false)
         try folder.write("w/diffusion_pytorch_model.safetensors", builder.file)
         try FileManager.default.copyItem(
             atPath: source + "/config.json", toPath: folder("w/config.json"))

@@ -76,8 +76,9 @@ extension Checkpoint {
             let beside = path.parentFolder.appendingPath("config.json")
             let json = try config.map { try JSONFile.read($0) } ?? (try? JSONFile.read(beside))
             let findings = QuantizationCheck.findings(config: json, tensors: weights.source.tensors)
-            // Values can be compared where only the configuration is at fault.
-            if let first = findings.first(where: { $0.kind == .unsupported }) {
+            // Values can be compared where only the configuration is at fault, or absent: as stored.
+            let isAlone = json == nil && StoredEncoding.isInt8(weights.source.tensors)
+            if !isAlone, let first = findings.first(where: { $0.kind == .unsupported }) {
                 throw QuantizationError(file: path, finding: first)
             }
             let config = findings.isEmpty ? json : nil

@@ -280,7 +280,9 @@ struct Inspector {
     /// Float weights of several types, but for scales and what convert keeps on purpose.
     private mutating func checkTypes() {
         guard archive?.manifest == nil, configJSON?["quantization_config"] == nil,
-            !source.computesValues
+            !source.computesValues,
+            // GGUF files keep small tensors in F32 by convention.
+            !files.contains(where: { $0.name.hasSuffix(".gguf") })
         else { return }
         let kept = partial?.keptTypes ?? []
         let floats = source.tensors.filter {

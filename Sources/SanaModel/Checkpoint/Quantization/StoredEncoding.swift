@@ -21,6 +21,13 @@ enum StoredEncoding: Equatable {
         self = Self.int8(tensors)
     }
 
+    /// Whether quantized weights are I8 with scales and nothing else tells of them: what they stand for,
+    /// only a configuration can say.
+    static func isInt8(_ tensors: [TensorInfo]) -> Bool {
+        marked(tensors) == nil && !tensors.contains { packedTypes[$0.dtype] != nil }
+            && int8(tensors) != .float
+    }
+
     /// Tensors that only one program writes next to its weights, by the end of their names, the
     /// surest first.
     private static let markers: [(suffix: String, method: String, recipe: String)] = [
