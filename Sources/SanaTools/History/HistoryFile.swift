@@ -175,7 +175,13 @@ enum HistoryFile {
     /// has: undoing it would delete the file that it names.
     private static func refuseJournalOfSeveralFiles(_ path: String) throws {
         guard size(path + "-journal") > 0 else { return }
-        let journal = try ByteView(mapping: path + "-journal")
+        let journal: ByteView
+        do { journal = try ByteView(mapping: path + "-journal") } catch let error as FileError
+            where error.category == .noInput
+        {
+            // Another process has just ended its transaction.
+            return
+        }
         let end = journal.withUnsafeBytes { Array($0.suffix(8)) }
         if end == [0xD9, 0xD5, 0x05, 0xF9, 0x20, 0xA1, 0x63, 0xD7] {
             throw SchemaCheck.Failure(reason: "its journal names another journal")
