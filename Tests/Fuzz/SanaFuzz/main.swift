@@ -107,6 +107,10 @@ case "zip":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readZip) }
 case "names":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readNames) }
+case "gguf":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readGGUF) }
+case "encodings":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readEncodings) }
 case "tokenizer":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readTokenizer) }
 default:
