@@ -125,7 +125,16 @@ private struct PipelineComparison {
         for kind in golden.kinds {
             let ours = kind == .prompt ? prompts.positive : prompts.negative
             let theirs = kind == .prompt ? reference.positive : reference.negative
-            guard let ours, let theirs else { continue }
+            guard let ours, let theirs else {
+                result.problems.append(
+                    ours == nil
+                        ? .init(
+                            kind: .extra,
+                            message: "\(kind.embeds) is in the golden, but the sampling has none",
+                            path: kind.embeds) : .missing(kind.embeds))
+                outcome[.prompt].passes = false
+                continue
+            }
             let hasSameTokens = try compareTokens(kind, ours)
             if ours.mask.values.values != theirs.mask.values.values {
                 result.problems.append(
@@ -152,7 +161,14 @@ private struct PipelineComparison {
         let (texts, length) = try golden.ids(kind)
         // Of pictures of one prompt the golden has the text once.
         for (index, text) in texts.enumerated() {
-            guard index < ours.tokens.count else { break }
+            guard index < ours.tokens.count else {
+                result.problems.append(
+                    .init(
+                        kind: .tokens,
+                        message: "\(kind.ids) has \(texts.count) texts, the sampling has "
+                            + "\(ours.tokens.count)", path: kind.embeds))
+                return false
+            }
             let tokens = ours.tokens[index]
             guard tokens.ids != text || tokens.length != length else { continue }
             let place = zip(tokens.ids, text).enumerated().first { $1.0 != $1.1 }?.offset
@@ -212,18 +228,21 @@ private struct PipelineComparison {
         ]
         where !ours.isEmpty {
             let stored = try golden.required(name).values.values
-            let step = ours.indices.first {
-                $0 >= stored.count
+            func value(_ values: [Float], _ step: Int) -> String {
+                step < values.count ? "\(values[step])" : "absent"
+            }
+            let step = (0..<max(ours.count, stored.count)).first {
+                $0 >= stored.count || $0 >= ours.count
                     || !(abs(ours[$0] - stored[$0]) <= 1e-5 * max(abs(stored[$0]), 1e-3))
             }
             guard let step else { continue }
-            let value = step < stored.count ? "\(stored[step])" : "absent"
             blamed[.denoise] = PipelineComponent.scheduler.rawValue
             result.problems.append(
                 .init(
                     kind: .schedule,
                     message:
-                        "\(name) of step \(step) is \(value) in the golden, \(ours[step]) by the "
+                        "\(name) of step \(step) is \(value(stored, step)) in the golden, "
+                        + "\(value(ours, step)) by the "
                         + "repository's scheduler"))
             return
         }

@@ -211,6 +211,12 @@ struct LoadedModel: Sendable {
     ///
     /// - Throws: `BadDataError` for settings in the contract that cannot be.
     func configured(by golden: Golden) throws -> LoadedModel {
+        if let entry = golden.provenance.entry, !entries.contains(entry) {
+            throw BadDataError(
+                file: golden.path,
+                reason: "contract: entry is \"\(entry.printable)\", which a "
+                    + "\(networkClass.name) does not have")
+        }
         var model = try entering(golden.provenance.entry)
         model.network = try model.network.configured(by: golden.contract, file: golden.path)
         return model

@@ -107,7 +107,13 @@ struct PrecisionSearch {
     private static func network(
         _ bound: BoundNetwork, _ golden: Golden
     ) throws -> any Network {
-        let network = bound[golden.provenance.entry] ?? bound.network
+        let entry = golden.provenance.entry ?? bound.entries[0].name
+        guard let network = bound[entry] else {
+            throw BadDataError(
+                file: golden.path,
+                reason: "contract: entry is \"\((entry ?? "").printable)\", which the model does "
+                    + "not have")
+        }
         return try network.configured(by: golden.contract, file: golden.path)
     }
 

@@ -234,7 +234,8 @@ struct FamilyTests {
         let folder = try TemporaryFolder()
         try folder.write(item, isWhole: false)
         let bare = try inspect(folder)
-        #expect(bare.family == "SANA-Sprint 0.6B" && bare.released == [item.repository])
+        #expect(bare.family == "SANA-Sprint 0.6B")
+        #expect(bare.released == [item.repository])
         #expect(Set(bare.problems.map(\.rule)) == [.fileTruncated, .configAbsent])
         #expect(bare.json["family"]?.string == "SANA-Sprint 0.6B")
         #expect(bare.text.contains("family SANA-Sprint 0.6B, as in \(item.repository)"))
@@ -243,7 +244,9 @@ struct FamilyTests {
         // A latent of another size is another model of the same family.
         try folder.write(item, config: item.json.setting("sample_size", to: .int(16)))
         let other = try inspect(folder)
-        #expect(other.family == "SANA-Sprint 0.6B" && other.released == [] && other.problems == [])
+        #expect(other.family == "SANA-Sprint 0.6B")
+        #expect(other.released == [])
+        #expect(other.problems == [])
     }
 
     /// Every released configuration is clean, and with any of its values changed it is another's.

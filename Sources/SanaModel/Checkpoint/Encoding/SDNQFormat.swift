@@ -111,7 +111,7 @@ struct SDNQFormat: QuantizationFormat {
         let (rows, columns) = (layout.shape[0], layout.columns)
         guard up.shape.count == 2, down.shape.count == 2, up.dtype.isFloatWeight,
             down.dtype.isFloatWeight
-        else { throw layout.unfit("'\(up.name.printable)' is no matrix of floats") }
+        else { throw layout.unfit("'\(up.name.printable)' is not a matrix of floats") }
         if up.shape[0] == rows, down.shape[1] == columns, up.shape[1] == down.shape[0] {
             return .init(up: up, down: down, rank: up.shape[1], isTransposed: false)
         }

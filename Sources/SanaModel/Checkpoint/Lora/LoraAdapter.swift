@@ -106,7 +106,7 @@ public struct LoraAdapter: Sendable {
             file: path,
             reason: "tensor '\(tensor.name.printable)' "
                 + (known.map { $0 + ", which cannot be added" }
-                    ?? "is no part of a LoRA in any known spelling"),
+                    ?? "is not part of a LoRA in any known spelling"),
             remedy: known == nil
                 ? "convert the file to diffusers' format first"
                 : "fuse it in Python with the program that made it")
@@ -149,7 +149,7 @@ private struct LoraParts {
                 b.shape[0] == a.shape[1], a.shape.count == b.shape.count || up != .up,
                 (a.shape + b.shape).allSatisfy({ $0 <= Int32.max }),
                 b.elementCount / b.shape[0] <= Int32.max
-            else { throw refuse("has shapes \(b.shape) and \(a.shape), which are no pair") }
+            else { throw refuse("has shapes \(b.shape) and \(a.shape), which do not form a pair") }
             return .init(up: a, down: b)
         }
         func factor(

@@ -33,11 +33,29 @@ extension AutoencoderDCConfig: NetworkConfiguration {
     }
 }
 
-extension AutoencoderDCEncoder: Network {
+/// What both halves have in common as networks: they may run in tiles.
+public protocol AutoencoderDCHalf: Network {
+    var config: AutoencoderDCConfig { get }
+    var tiling: AutoencoderTiling? { get set }
+}
+
+extension AutoencoderDCHalf {
+    public var className: String { AutoencoderDCConfig.className }
+
+    public func configured(
+        by contract: JSONValue, file: String
+    ) throws(BadDataError) -> any Network {
+        var network = self
+        network.tiling = try AutoencoderTiling(contract: contract, file: file, for: config)
+        return network
+    }
+
+    public var capturesModules: Bool { tiling == nil }
+}
+
+extension AutoencoderDCEncoder: AutoencoderDCHalf {
     /// Value of `entry` in contracts.
     public static let entry = "encode"
-
-    public var className: String { AutoencoderDCConfig.className }
 
     public var inputSpecs: [InputSpec] {
         [
@@ -57,16 +75,6 @@ extension AutoencoderDCEncoder: Network {
             "width": request.width.map { $0 * ratio } ?? 1024,
         ]
     }
-
-    public func configured(
-        by contract: JSONValue, file: String
-    ) throws(BadDataError) -> any Network {
-        var network = self
-        network.tiling = try AutoencoderTiling(contract: contract, file: file, for: config)
-        return network
-    }
-
-    public var capturesModules: Bool { tiling == nil }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         _ = try sample(inputs)
@@ -89,11 +97,9 @@ extension AutoencoderDCEncoder: Network {
     }
 }
 
-extension AutoencoderDCDecoder: Network {
+extension AutoencoderDCDecoder: AutoencoderDCHalf {
     /// Value of `entry` in contracts.
     public static let entry = "decode"
-
-    public var className: String { AutoencoderDCConfig.className }
 
     public var inputSpecs: [InputSpec] {
         [
@@ -113,16 +119,6 @@ extension AutoencoderDCDecoder: Network {
             "width": request.width ?? side,
         ]
     }
-
-    public func configured(
-        by contract: JSONValue, file: String
-    ) throws(BadDataError) -> any Network {
-        var network = self
-        network.tiling = try AutoencoderTiling(contract: contract, file: file, for: config)
-        return network
-    }
-
-    public var capturesModules: Bool { tiling == nil }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
         _ = try latent(inputs)

@@ -220,7 +220,7 @@ struct LoraTests {
             (pair(rows: 25), "do not fit the weight's [24, 24]"),
             (pair("transformer_blocks.0.ff.conv_inverted", rows: 120), "do not fit the weight's"),
             (pair("transformer_blocks.0.ff.conv_depth"), "do not fit the weight's"),
-            ([pair(rank: 3)[0], pair()[1]], "which are no pair"),
+            ([pair(rank: 3)[0], pair()[1]], "which do not form a pair"),
             (pair() + [("norm.q.weight", [1])], "'norm.q.weight' is no part"),
             (pair() + [("x.lora_B.bias", [1])], "'x.lora_B.bias' is a bias of a LoRA"),
             (pair() + pair(prefix: ""), "is there twice"),
