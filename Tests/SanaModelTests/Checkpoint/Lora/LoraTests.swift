@@ -221,7 +221,7 @@ struct LoraTests {
             (pair("transformer_blocks.0.ff.conv_inverted", rows: 120), "do not fit the weight's"),
             (pair("transformer_blocks.0.ff.conv_depth"), "do not fit the weight's"),
             ([pair(rank: 3)[0], pair()[1]], "which do not form a pair"),
-            (pair() + [("norm.q.weight", [1])], "'norm.q.weight' is no part"),
+            (pair() + [("norm.q.weight", [1])], "'norm.q.weight' is not part"),
             (pair() + [("x.lora_B.bias", [1])], "'x.lora_B.bias' is a bias of a LoRA"),
             (pair() + pair(prefix: ""), "is there twice"),
             (pair() + [("transformer.\(Self.target).alpha", [2])], "no number"),
