@@ -67,11 +67,10 @@ let package = Package(
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
-        .executableTarget(
-            name: "SanaTools",
+        .target(
+            name: "SanaWorkbench",
             dependencies: [
                 "SanaQuant", "SanaModel", "CBuildInfo", "CPNG", "CSignalCleanup", "CSQLiteGuard",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "Yams", package: "Yams"),
@@ -80,6 +79,13 @@ let package = Package(
                 .embedInCode("Capture/capture.py"),
                 .embedInCode("Capture/capture_pipeline.py"),
                 .embedInCode("Report/Page/report.mustache"),
+            ],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "SanaTools",
+            dependencies: [
+                "SanaWorkbench", "SanaQuant", "SanaModel", "CSignalCleanup",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),
         .target(
@@ -96,9 +102,16 @@ let package = Package(
             dependencies: ["SanaQuant", "SanaModel", "CZstd", "SanaTestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
+            name: "SanaWorkbenchTests",
+            dependencies: [
+                "SanaWorkbench", "SanaQuant", "SanaModel", "SanaTestSupport",
+                .product(name: "GRDB", package: "GRDB.swift"),
+            ],
+            swiftSettings: swiftSettings),
+        .testTarget(
             name: "SanaToolsTests",
             dependencies: [
-                "SanaTools", "SanaQuant", "SanaModel", "SanaTestSupport",
+                "SanaTools", "SanaWorkbench", "SanaQuant", "SanaModel", "SanaTestSupport",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: swiftSettings),

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 binary=${1:?usage: package.sh BINARY MANUAL}
 manual=${2:?usage: package.sh BINARY MANUAL}
-version=$(sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/SanaTools/SanaToolsCommand.swift)
+version=$(sed -n 's/.*static let number = "\(.*\)"/\1/p' Sources/SanaWorkbench/Support/ToolVersion.swift)
 arch=$(dpkg --print-architecture)
 dist=.build/dist
 root=.build/package-root

@@ -1,20 +1,12 @@
 import ArgumentParser
-import CBuildInfo
 import CSignalCleanup
 import Foundation
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `sana-tools`
 struct SanaToolsCommand: ParsableCommand {
-    static let version = "0.1.0"
-
-    /// The version with the commit that the program was built from, where the build was told.
-    static var versionText: String {
-        let commit = String(cString: sana_build_commit())
-        return commit.isEmpty ? version : "\(version) (\(commit))"
-    }
-
     static let configuration = CommandConfiguration(
         commandName: "sana-tools",
         abstract: "Inspect, convert, verify and profile Sana checkpoints, without PyTorch.",
@@ -40,7 +32,7 @@ struct SanaToolsCommand: ParsableCommand {
               0 good, 1 a check failed, 3 inconclusive, 64 usage, 65 bad data, 66 no such input, 69 Python packages
               are missing (capture), 70 internal error, 73 cannot create output, 74 input/output error
             """,
-        version: versionText,
+        version: ToolVersion.text,
         subcommands: [
             InspectCommand.self, DigestCommand.self, ConvertCommand.self, UnpackCommand.self,
             DiffCommand.self, VerifyCommand.self, TuneCommand.self, ProfileCommand.self,
@@ -109,6 +101,7 @@ enum Main {
         signal(SIGPIPE, SIG_IGN)
         // An interrupted command leaves nothing half-written.
         signal_cleanup_install()
+        Notices.listen(ConsoleListener())
         var command: any ParsableCommand
         do {
             let arguments = SanaToolsCommand.joiningNumbers(
@@ -161,19 +154,6 @@ enum Main {
     private static func end(_ code: ExitCode) -> Never { _exit(code.rawValue) }
 }
 
-extension DiagnosticCategory {
-    /// The exit code of sysexits.h for this kind of trouble.
-    var exitCode: Int32 {
-        switch self {
-        case .usage: 64
-        case .badData: 65
-        case .noInput: 66
-        case .cannotCreate: 73
-        case .inputOutput: 74
-        }
-    }
-}
-
 extension ExitCode {
     /// A check failed: out of tolerance, a regression, a lint error.
     static let checkFailed = ExitCode(1)
@@ -181,16 +161,4 @@ extension ExitCode {
     static let inconclusive = ExitCode(3)
     /// An internal error.
     static let internalError = ExitCode(70)
-}
-
-/// A request that cannot be met as it stands.
-struct UsageError: DiagnosticError {
-    let description: String
-    let remedy: String?
-
-    init(_ description: String, remedy: String? = nil) {
-        (self.description, self.remedy) = (description, remedy)
-    }
-
-    var category: DiagnosticCategory { .usage }
 }

@@ -4,6 +4,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// What a conversion says of every tensor, by the built binary.
 @Suite struct ConversionReportTests {

@@ -4,6 +4,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// A Hugging Face cache in a temporary folder, as huggingface_hub lays it out.
 struct TinyCache {

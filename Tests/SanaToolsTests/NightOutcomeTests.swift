@@ -5,6 +5,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// What a night comes to, for whoever reads the last line, the exit code, the JSON or the headline.
 struct NightOutcomeTests {

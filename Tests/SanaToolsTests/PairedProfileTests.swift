@@ -4,6 +4,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 struct PairedProfileTests {
     /// Pairs of forwards of two blocks on a host whose speed drifts by far more than models differ.

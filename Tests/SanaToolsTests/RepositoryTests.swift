@@ -5,6 +5,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// Whole repositories: `convert --output FOLDER`, `diff` and `digest`, by the built binary.
 struct RepositoryTests {

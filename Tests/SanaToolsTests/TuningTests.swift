@@ -5,6 +5,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// Choosing which weights become int8.
 struct TuningTests {

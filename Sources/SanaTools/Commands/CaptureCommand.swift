@@ -3,6 +3,7 @@ import CSignalCleanup
 import Foundation
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `sana-tools capture`
 struct CaptureCommand: TalkingCommand {
@@ -167,9 +168,7 @@ struct CaptureCommand: TalkingCommand {
         }
         signal_cleanup_set_child(process.processIdentifier)
         // The interpreter may end without reading the script; its exit code says why.
-        let sources =
-            Data(PackageResources.capture_py)
-            + (isPipeline ? [0] + Data(PackageResources.capture_pipeline_py) : [])
+        let sources = CaptureScript.source(ofPipelines: isPipeline)
         try? script.fileHandleForWriting.write(contentsOf: sources)
         try? script.fileHandleForWriting.close()
         process.waitUntilExit()

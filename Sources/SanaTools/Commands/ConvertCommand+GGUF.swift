@@ -1,5 +1,6 @@
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `--container gguf`
 extension ConvertCommand {
@@ -23,7 +24,7 @@ extension ConvertCommand {
         let writer = try GGUFWriter(
             source, as: precision, config: checkpoint.configJSON,
             name: ModelPath.stem(name).lastPathComponent,
-            tool: "sana-tools \(SanaToolsCommand.version)")
+            tool: "sana-tools \(ToolVersion.number)")
         let summary =
             "\(file.printable): \(Format.counted(writer.entries.count, "tensor")), "
             + Format.bytes(writer.byteCount)

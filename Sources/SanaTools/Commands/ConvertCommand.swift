@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `sana-tools convert`
 struct ConvertCommand: TalkingCommand {
@@ -276,7 +277,7 @@ struct ConvertCommand: TalkingCommand {
             options.verifyWrite = !noVerifyWrite
             // Outputs that the project file names are the project's own; others need a word.
             options.replaceExisting = force || (project != nil && output == nil)
-            options.tool = "sana-tools \(SanaToolsCommand.version)"
+            options.tool = "sana-tools \(ToolVersion.number)"
             return options
         }
     }

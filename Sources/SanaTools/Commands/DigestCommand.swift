@@ -1,6 +1,7 @@
 import ArgumentParser
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `sana-tools digest`
 struct DigestCommand: TalkingCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaWorkbench
 
 /// `sana-tools doctor`
 struct DoctorCommand: ParsableCommand {

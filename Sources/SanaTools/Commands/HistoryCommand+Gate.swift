@@ -1,6 +1,7 @@
 import ArgumentParser
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// What a gate compares with, and how much it bears.
 struct GateArguments: ParsableArguments {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 extension HistoryCommand {
     /// `sana-tools history merge`

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import SanaModel
+import SanaWorkbench
 
 /// Where runs are recorded.
 struct HistoryOptions: ParsableArguments {
@@ -17,17 +18,15 @@ struct HistoryOptions: ParsableArguments {
 
 /// Which database the history commands read.
 struct DatabaseOption: ParsableArguments {
-    static let defaultPath = "reports/sana-tools.sqlite"
-
     @Option(
         help: ArgumentHelp(
-            "History database (default: database: of sana-tools.yaml, else \(defaultPath) next to it).",
+            "History database (default: database: of sana-tools.yaml, else \(HistoryStore.defaultPath) next to it).",
             valueName: "path"),
         completion: .file())
     var db: String?
 
     func path(_ project: ProjectFile?) -> String {
-        db ?? project?.database ?? project?.defaultDatabase ?? Self.defaultPath
+        db ?? project?.database ?? project?.defaultDatabase ?? HistoryStore.defaultPath
     }
 
     func open() throws -> HistoryStore { try open(ProjectFile.find(), creating: false) }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaWorkbench
 
 /// `sana-tools kernels`
 struct KernelsCommand: TalkingCommand {

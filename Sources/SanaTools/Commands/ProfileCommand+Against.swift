@@ -1,5 +1,6 @@
 import ArgumentParser
 import SanaModel
+import SanaWorkbench
 
 /// `sana-tools profile --against`: two models, or two builds, in turns.
 struct AgainstArguments: ParsableArguments {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// `sana-tools sample`
 struct SampleCommand: TalkingCommand {
@@ -225,27 +226,6 @@ struct SampleCommand: TalkingCommand {
                 file: path, reason: "holds no float tensor called latents or inputs.latents")
         }
         return DenseTensor(shape: tensor.shape, values: values)
-    }
-}
-
-/// Rows and columns of a picture in pixels, written `768x1344`.
-struct PictureSize: Equatable {
-    let height: Int
-    let width: Int
-
-    private static let sides = 1...65536
-
-    /// - Throws: `ValidationError` that says what is allowed.
-    init(checking argument: String) throws {
-        let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
-        guard parts.count == 2, let height = parts[0], let width = parts[1],
-            Self.sides.contains(height), Self.sides.contains(width)
-        else {
-            throw ValidationError(
-                "write rows, x and columns in pixels, each in \(Self.sides.lowerBound)..."
-                    + "\(Self.sides.upperBound), such as 768x1344")
-        }
-        (self.height, self.width) = (height, width)
     }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import SanaModel
+import SanaWorkbench
 
 /// `sana-tools tokenize`
 struct TokenizeCommand: TalkingCommand {

@@ -3,6 +3,7 @@ import SanaModel
 import SanaTestSupport
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// One defect for each rule that headers and configuration show.
 enum LintCases {

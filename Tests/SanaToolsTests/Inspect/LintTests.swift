@@ -4,6 +4,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// Every rule of the lint with a repository that breaks it; the undamaged ones break none.
 struct LintTests {

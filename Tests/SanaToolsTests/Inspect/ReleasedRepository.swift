@@ -3,6 +3,7 @@ import SanaModel
 import SanaTestSupport
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 extension TemporaryFolder {
     /// Writes the configuration of a released model and weights of its names and shapes, all zeros.

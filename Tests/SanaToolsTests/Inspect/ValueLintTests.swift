@@ -4,6 +4,7 @@ import SanaTestSupport
 import Testing
 
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// Rules that only values show.
 enum ValueLintCases {

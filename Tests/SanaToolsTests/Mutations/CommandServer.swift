@@ -3,7 +3,7 @@ import SanaTestSupport
 import Testing
 
 /// The binary, started once in a folder, running many commands in children of its own
-/// (`Sources/SanaTools/Support/ForkServer.swift`).
+/// (`Sources/SanaTools/Terminal/ForkServer.swift`).
 final class CommandServer {
     struct Outcome {
         /// As of wait(2).

@@ -1,4 +1,5 @@
 @testable import SanaTools
+@testable import SanaWorkbench
 
 /// Breaks files at random, the same way for the same seed.
 struct Mutator {

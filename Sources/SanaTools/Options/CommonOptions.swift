@@ -1,0 +1,162 @@
+import ArgumentParser
+import SanaModel
+import SanaWorkbench
+
+/// Which MODEL, and which part of it.
+struct ModelOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Component of a repository (default: the Sana transformer, else the ControlNet).",
+            valueName: "folder"))
+    var subfolder: String?
+
+    @Option(help: "Weights variant, such as fp16 (default: the only one present).")
+    var variant: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "config.json of the transformer, for weights that have none or whose shapes do not tell all.",
+            valueName: "file"), completion: .file())
+    var config: String?
+
+    @Option(
+        help: "Weights of a training checkpoint (.pth): model, or ema for the averaged ones.")
+    var weights = TrainedWeights.model
+
+    /// - Throws: `UsageError` when a file is asked for a part, and the errors of
+    ///   `OpenedModel.open`.
+    func open(_ model: String) throws -> OpenedModel {
+        let path = try ModelPath.resolve(model)
+        try check(path)
+        let opened = try ModelFault.advising(model) {
+            try OpenedModel.open(
+                path, subfolder: subfolder, variant: variant, config: config, trained: weights)
+        }
+        return path == model ? opened : opened.labelled(model)
+    }
+
+    /// The checkpoint that a MODEL which is no archive names.
+    ///
+    /// - Throws: as `open`.
+    func openCheckpoint(_ model: String) throws -> Checkpoint {
+        let path = try ModelPath.resolve(model)
+        try check(path)
+        return try ModelFault.advising(model) {
+            let checkpoint = try Checkpoint.open(
+                path, subfolder: subfolder, variant: variant, config: config, trained: weights)
+            for note in checkpoint.notes {
+                Console.note("sana-tools: \(path.printable): \(note)")
+            }
+            return checkpoint
+        }
+    }
+
+    /// - Throws: `UsageError` when a file is asked for a part, `BadDataError` for a golden, a
+    ///   trajectory or a LoRA.
+    func check(_ path: String) throws {
+        try ForeignModel.refuse(path)
+        let isFile = path.pathExists && !path.isFolder
+        if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
+            throw UsageError(
+                "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
+                remedy: "leave them out, or give the folder")
+        }
+        if weights != .model, !isFile || OpenedFile.isArchive(path) {
+            throw UsageError(
+                "--weights \(weights.rawValue) is for a training checkpoint, which is a .pth file",
+                remedy: "leave it out, or give the .pth file as MODEL")
+        }
+        if OpenedFile.isArchive(path), config != nil {
+            throw UsageError(
+                "\(path.printable) is an archive, which holds its own configuration",
+                remedy: "leave out --config")
+        }
+    }
+}
+
+/// How results are written to stdout.
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, markdown
+}
+
+struct FormatOption: ParsableArguments {
+    @Option(help: "Format of the results on stdout.")
+    var format = OutputFormat.text
+
+    /// Writes a result in the format asked for.
+    ///
+    /// - Throws: `FileError` when stdout cannot be written.
+    func show(
+        json: @autoclosure () -> JSONValue, text: @autoclosure () -> String,
+        markdown: @autoclosure () -> String
+    ) throws {
+        switch format {
+        case .json: try Console.data(json().text(indent: 2))
+        case .text:
+            let text = text().printableLines
+            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
+        case .markdown: try Console.data(markdown().printableLines)
+        }
+    }
+}
+
+struct ThreadsOption: ParsableArguments {
+    @Option(
+        help:
+            "Threads of the whole process (default: one per processor that it may use). Results do not depend on it."
+    )
+    var threads: Int?
+
+    @Option(
+        help: ArgumentHelp(
+            "Set of kernels to compute with, as 'sana-tools kernels' lists them (default: the fastest one). Results do not depend on it.",
+            valueName: "name"))
+    var kernels: String?
+
+    func validate() throws {
+        if let kernels, !Arithmetic.available.contains(kernels) {
+            throw ValidationError(
+                "--kernels is one of \(Arithmetic.available.joined(separator: ", ")) on this processor"
+            )
+        }
+        // OpenBLAS has buffers for 64 callers at once.
+        if let threads, !(1...64).contains(threads) {
+            throw ValidationError("--threads must lie in 1...64")
+        }
+    }
+
+    func makePool() -> WorkerPool {
+        if let kernels { _ = Arithmetic.choose(kernels) }
+        return WorkerPool(threadCount: threads ?? min(64, WorkerPool.processorCount))
+    }
+}
+
+extension TrainedWeights: ExpressibleByArgument {}
+extension Numerics: ExpressibleByArgument {}
+
+extension ComputeMode: ExpressibleByArgument {
+    /// Old names are understood, too: `w8a16` and `w8a8`.
+    public init?(argument: String) {
+        switch argument {
+        case "w8a16": self = .fp32
+        case "w8a8": self = .int8
+        default: self.init(rawValue: argument)
+        }
+    }
+}
+
+/// What `--numerics` says of itself.
+enum NumericsHelp {
+    static let text: ArgumentHelp =
+        "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504."
+}
+
+/// What `--compute` says of itself.
+enum ComputeHelp {
+    static let text: ArgumentHelp =
+        """
+        Type of products: fp32, so that a check tells of the weights alone; bf16 rounds weights and activations to bf16; \
+        int8 rounds the activations of int8 weights to int8. The last two are faster and can cost more than a tolerance \
+        of 1e-3 by themselves.
+        """
+}

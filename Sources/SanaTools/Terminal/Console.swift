@@ -1,0 +1,108 @@
+import Foundation
+import SanaModel
+import SanaWorkbench
+import Synchronization
+
+/// Results go to stdout, messages to stderr.
+enum Console {
+    /// Writes a line of data.
+    ///
+    /// - Throws: `FileError` when it cannot be written; a reader that has gone (`| head`) is no
+    ///   failure.
+    static func data(_ text: String) throws {
+        hasData.store(true, ordering: .relaxed)
+        // write(2), because FileHandle's errors do not say which one it was.
+        var rest = Array((text + "\n").utf8)[...]
+        while !rest.isEmpty {
+            let count = rest.withUnsafeBytes { write(1, $0.baseAddress, $0.count) }
+            if count >= 0 {
+                rest = rest.dropFirst(count)
+            } else if errno == EPIPE {
+                return
+            } else if errno != EINTR {
+                throw FileError(.write, "stdout", code: errno)
+            }
+        }
+    }
+
+    /// Whether anything was written to stdout.
+    static let hasData = Atomic<Bool>(false)
+
+    /// Whether only data and errors are written: `--quiet`.
+    static let isQuiet = Atomic<Bool>(false)
+
+    /// Writes a line of talk that `--quiet` leaves out.
+    static func note(_ text: String) {
+        if !isQuiet.load(ordering: .relaxed) { talk(text) }
+    }
+
+    /// Writes a line of talk.
+    static func talk(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
+    }
+
+    /// Warns of something that may not be meant; the command goes on.
+    static func warn(_ text: String) { talk("sana-tools: warning: \(text)") }
+
+    /// Tells of an error, with what to do next.
+    static func report(_ error: any DiagnosticError) {
+        let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
+        talk("sana-tools: \(word) \(error.fullMessage.printableLines)")
+    }
+
+    /// Whether stderr is a terminal, where progress may be drawn.
+    static let stderrIsTerminal = isatty(2) == 1
+}
+
+/// Shows on stderr what the runners of SanaWorkbench say.
+struct ConsoleListener: NoticeListener {
+    func note(_ text: String) { Console.note(text) }
+    func warn(_ text: String) { Console.warn(text) }
+    func progress(_ title: String) -> any ProgressDisplay { ProgressLine(title) }
+}
+
+/// A progress line on stderr: drawn on terminals only, at most ten times a second, erased at the
+/// end.
+final class ProgressLine: ProgressDisplay, @unchecked Sendable {
+    private let title: String
+    private let lock = NSLock()
+    private var lastDraw = ContinuousClock.now - .seconds(1)
+    private var drawn = false
+
+    init(_ title: String) { self.title = title }
+
+    /// Shows `completed` of `total`; may be called from any thread.
+    func update(_ completed: Int, of total: Int) {
+        guard total > 0 else { return }
+        let width = 30
+        let filled = min(width, width * completed / total)
+        let bar =
+            String(repeating: "█", count: filled)
+            + String(repeating: "·", count: width - filled)
+        show("\(bar) \(100 * completed / total) %")
+    }
+
+    /// Shows a text; may be called from any thread.
+    func show(_ text: String) {
+        guard Console.stderrIsTerminal, !Console.isQuiet.load(ordering: .relaxed) else { return }
+        lock.withLock {
+            let now = ContinuousClock.now
+            guard now - lastDraw > .milliseconds(100) else { return }
+            (lastDraw, drawn) = (now, true)
+            draw("\(title) \(text)")
+        }
+    }
+
+    /// Erases the line.
+    func finish() {
+        lock.withLock {
+            if drawn { draw("") }
+            drawn = false
+        }
+    }
+
+    /// Replaces the line; a terminal that is gone does not matter.
+    private func draw(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K\(text)".utf8))
+    }
+}

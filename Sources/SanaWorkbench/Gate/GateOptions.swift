@@ -1,0 +1,49 @@
+import SanaModel
+
+/// What the gate takes for a regression.
+package struct GateOptions: Sendable, Equatable {
+    /// Slowdown of the forward that is one: 0.03 is 3 %.
+    package var threshold = 0.03
+    /// Slowdown of a block that is one; twice that for modules outside the blocks and for parts of
+    /// blocks, which are too short to be timed as well. `nil`: 3 %, and 2.5 % where runs are pooled.
+    package var layerThreshold: Double?
+    /// Runs from which on they count as pooled.
+    package static let fewestPooled = 3
+    /// Runs that it takes to know how much runs differ.
+    package static let fewestRuns = 5
+    /// Repetitions that it takes to judge a run.
+    package static let fewestRepetitions = 6
+    /// Probabilities of a false alarm that are accepted where nothing changed: of the forward (three
+    /// standard deviations), of all blocks together, and of all other modules together.
+    package static let levels = (forward: 0.00135, blocks: 0.005, others: 0.002)
+    /// Layers that take a smaller part of the forward are not judged.
+    package var smallestShare = 0.005
+    /// How much slower the canary may be than in the baseline before it is reported.
+    package var canaryTolerance = 0.03
+    /// How much more of the CPUs others may take than in the baseline before it is reported.
+    package var loadTolerance = 0.05
+    /// Rise of wall time that is doubtful where CPU time did not rise and the host is as it was.
+    package static let lostParallelism = 0.2
+    /// Relative rise of an error that is one.
+    package var errorRise = 0.02
+
+    package init(
+        threshold: Double = 0.03, layerThreshold: Double? = nil, smallestShare: Double = 0.005,
+        canaryTolerance: Double = 0.03, loadTolerance: Double = 0.05, errorRise: Double = 0.02
+    ) {
+        (self.threshold, self.layerThreshold) = (threshold, layerThreshold)
+        (self.smallestShare, self.canaryTolerance) = (smallestShare, canaryTolerance)
+        (self.loadTolerance, self.errorRise) = (loadTolerance, errorRise)
+    }
+    /// Rise of a relative RMS error that rounding alone explains: 16 units of fp32.
+    package static let rounding = 16 * 0x1p-24
+
+    /// The slowdown of a module that is worth an alarm.
+    ///
+    /// - Parameter runs: number of runs that are judged together.
+    package func threshold(_ path: String, runs: Int) -> Double {
+        if path == Profile.totalPath { return threshold }
+        let block = layerThreshold ?? (runs >= Self.fewestPooled ? 0.025 : 0.03)
+        return ModuleLevel(path: path) == .block ? block : 2 * block
+    }
+}

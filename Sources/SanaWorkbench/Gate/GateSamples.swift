@@ -1,0 +1,123 @@
+import Foundation
+
+/// The samples of one profile, as the gate compares them.
+package struct GateSamples: Sendable, Equatable {
+    /// Nanoseconds of one module, one of each kind for each repetition.
+    package struct Layer: Sendable, Equatable {
+        package let path: String
+        package var wall: [Double] = []
+        /// CPU time of all threads; empty for runs of old versions.
+        package var cpu: [Double] = []
+    }
+
+    /// What the host did at one repetition.
+    package struct Host: Sendable, Equatable {
+        package let canaryGFLOPS: Double
+        /// For a second of CPU time.
+        package let canaryCPUGFLOPS: Double
+        /// Part of the CPUs that others took, where it is known.
+        package let otherLoad: Double?
+        /// See `CoreDistance`.
+        package var coreDistance: Double?
+    }
+
+    /// The whole forward.
+    package let total: Layer
+    /// In execution order.
+    package let layers: [Layer]
+    /// As many as `total` has samples; empty for runs of old versions.
+    package let host: [Host]
+    /// How CPU time was read, see `Profile.clock`; `nil` for runs of old versions.
+    package var clock: String? = Profile.clock
+
+    /// Median distance of the threads' cores; `nil` where it is not known.
+    package var coreDistance: Double? {
+        let known = host.compactMap(\.coreDistance)
+        return known.isEmpty ? nil : known.median
+    }
+
+    /// The repetitions whose threads did not run on distant cores; `nil` where too few are left.
+    package func near(_ distances: CoreDistances) -> GateSamples? {
+        guard host.count == total.wall.count else { return self }
+        let places = host.indices.filter { !distances.isFar(host[$0].coreDistance) }
+        guard places.count < host.count else { return self }
+        guard places.count >= GateOptions.fewestRepetitions else { return nil }
+        func near(_ layer: Layer) -> Layer {
+            func pick(_ times: [Double]) -> [Double] {
+                times.count == host.count ? places.map { times[$0] } : []
+            }
+            return Layer(path: layer.path, wall: pick(layer.wall), cpu: pick(layer.cpu))
+        }
+        return GateSamples(
+            total: near(total), layers: layers.map(near), host: places.map { host[$0] },
+            clock: clock)
+    }
+}
+
+/// A time of one module in several runs.
+package struct GateSeries: Sendable {
+    /// Nanoseconds of all repetitions.
+    package private(set) var raw: [Double] = []
+    /// Logarithms by run with the host divided out. The forward: over the canary beside it. A layer:
+    /// over the rest of its forward.
+    package private(set) var runs: [[Double]] = []
+    /// The same over the canary, whatever it is.
+    package private(set) var absolute: [[Double]] = []
+
+    fileprivate mutating func add(_ raw: [Double], _ logs: [Double], _ absolute: [Double]) {
+        self.raw += raw
+        runs.append(logs)
+        self.absolute.append(absolute)
+    }
+
+    /// The ratio that is compared, of each run.
+    package var runMedians: [Double] { runs.map { exp($0.median) } }
+}
+
+/// Samples of several runs.
+package struct GatePool: Sendable {
+    /// By path, the forward included.
+    package private(set) var wall: [String: GateSeries] = [:]
+    package private(set) var cpu: [String: GateSeries] = [:]
+    /// Layers in execution order.
+    package let paths: [String]
+    /// Repetitions of the run that has fewest.
+    package let repetitions: Int
+    /// Median rates of the canary; `nil` for runs that have none.
+    package let canary: Double?
+    package let canaryCPU: Double?
+    /// Median part of the CPUs that others took.
+    package let otherLoad: Double?
+
+    package init(_ runs: [GateSamples]) {
+        var seen = Set<String>()
+        paths = runs.flatMap { $0.layers.map(\.path) }.filter { seen.insert($0).inserted }
+        repetitions = runs.map(\.total.wall.count).min() ?? 0
+        let host = runs.flatMap(\.host)
+        canary = host.isEmpty ? nil : host.map(\.canaryGFLOPS).median
+        canaryCPU = host.isEmpty ? nil : host.map(\.canaryCPUGFLOPS).median
+        let loads = host.compactMap(\.otherLoad)
+        otherLoad = loads.isEmpty ? nil : loads.median
+        for run in runs where run.host.count == run.total.wall.count && !run.host.isEmpty {
+            let (forward, host) = (run.total, run.host)
+            for layer in [forward] + run.layers {
+                Self.add(layer.wall, forward.wall, host.map(\.canaryGFLOPS), layer, &wall)
+                // The old clock cannot tell times as short as these.
+                guard run.clock != nil else { continue }
+                Self.add(layer.cpu, forward.cpu, host.map(\.canaryCPUGFLOPS), layer, &cpu)
+            }
+        }
+    }
+
+    private static func add(
+        _ times: [Double], _ forward: [Double], _ rates: [Double], _ layer: GateSamples.Layer,
+        _ series: inout [String: GateSeries]
+    ) {
+        guard times.count == forward.count, times.count == rates.count else { return }
+        let absolute = zip(times, rates).map { log(max($0, 1) * $1) }
+        let logs =
+            layer.path == Profile.totalPath
+            ? absolute : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
+        series[layer.path, default: GateSeries()].add(times, logs, absolute)
+    }
+}

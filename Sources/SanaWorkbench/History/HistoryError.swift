@@ -1,0 +1,69 @@
+import GRDB
+import SanaModel
+
+/// Trouble with the history's database.
+package enum HistoryError: DiagnosticError {
+    case newerSchema(String)
+    case notDatabase(String, reason: String)
+    case cannotWrite(String, reason: String)
+    case failed(String, reason: String)
+    case noSuchRun(String, Int64?)
+    case absent(String)
+    case noSuchBaseline(String, String)
+
+    package init(_ error: DatabaseError, _ path: String, isWriting: Bool) {
+        let reason = error.message ?? "SQLite error \(error.resultCode.rawValue)"
+        self =
+            switch error.resultCode {
+            case .SQLITE_NOTADB, .SQLITE_CORRUPT, .SQLITE_ERROR, .SQLITE_CONSTRAINT, .SQLITE_TOOBIG,
+                .SQLITE_MISMATCH:
+                .notDatabase(path, reason: reason)
+            case .SQLITE_INTERRUPT:
+                .notDatabase(path, reason: "reading it takes too long for its size")
+            case .SQLITE_CANTOPEN, .SQLITE_READONLY, .SQLITE_PERM:
+                isWriting
+                    ? .cannotWrite(path, reason: reason) : .failed(path, reason: reason)
+            default: .failed(path, reason: reason)
+            }
+    }
+
+    package var category: DiagnosticCategory {
+        switch self {
+        case .newerSchema, .notDatabase: .badData
+        case .cannotWrite: .cannotCreate
+        case .failed: .inputOutput
+        case .noSuchRun, .noSuchBaseline, .absent: .noInput
+        }
+    }
+
+    package var description: String {
+        switch self {
+        case .absent(let path): "\(path.printable): no history here yet"
+        case .newerSchema(let path):
+            "\(path.printable): history was written by a newer sana-tools"
+        case .noSuchBaseline(let path, let name):
+            "\(path.printable): no baseline '\(name.printable)'"
+        case .notDatabase(let path, let reason):
+            "\(path.printable): not a usable history database: \(reason.printable)"
+        case .cannotWrite(let path, let reason):
+            "\(path.printable): cannot write the history: \(reason.printable)"
+        case .failed(let path, let reason): "\(path.printable): \(reason.printable)"
+        case .noSuchRun(let path, let id):
+            "\(path.printable): " + (id.map { "no run \($0)" } ?? "no run recorded yet")
+        }
+    }
+
+    package var remedy: String? {
+        switch self {
+        case .newerSchema: "update sana-tools, or choose another file with --db"
+        case .notDatabase: "restore the file from a backup, or choose another one with --db"
+        case .cannotWrite:
+            "choose another file with --db, or leave the run unrecorded with --no-record"
+        case .failed: nil
+        case .noSuchBaseline: "'sana-tools history baseline list' shows them"
+        case .absent:
+            "'sana-tools verify' and 'profile' record their runs there; name another with --db"
+        case .noSuchRun: "'sana-tools history list' shows the runs"
+        }
+    }
+}

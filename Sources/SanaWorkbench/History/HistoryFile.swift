@@ -1,0 +1,204 @@
+import CSQLiteGuard
+import Foundation
+import GRDB
+import SanaModel
+
+/// Opening files that may be anybody's: nothing in them runs, and nothing beside them is touched.
+package enum HistoryFile {
+    /// Opens a history to add to it, which is made or brought up to date where it must be.
+    ///
+    /// Databases have a rollback journal, so that reading needs no file beside them.
+    package static func writable(_ path: String) throws -> DatabaseQueue {
+        try refuseJournalOfSeveralFiles(path)
+        let file = try DatabaseQueue(path: path, configuration: configuration())
+        try file.writeWithoutTransaction { db in
+            // Fails where another process has the file open, and is tried again by the next run.
+            if isWriteAhead(path) { try? db.execute(sql: "PRAGMA journal_mode = DELETE") }
+            let check = try SchemaCheck(db)
+            switch check.version {
+            case Schema.migrations.count:
+                guard check.isOurs else {
+                    throw SchemaCheck.Failure(reason: "its tables are not as sana-tools makes them")
+                }
+            case 0: try Schema.migrate(db)
+            default:
+                try Schema.migrate(db)
+                // The old tables' room; a failure leaves the file as it is, only larger.
+                try? vacuum(db)
+            }
+        }
+        return file
+    }
+
+    /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy of its
+    /// rows in our own tables.
+    package static func readable(_ path: String) throws -> DatabaseQueue {
+        let file = try source(path)
+        if try file.read({ try SchemaCheck($0).isOurs }) { return file }
+        return try stage(file, path)
+    }
+
+    /// A copy of all rows of a history in tables of our own, whose checks they have passed.
+    package static func staged(_ path: String) throws -> DatabaseQueue {
+        try stage(source(path), path)
+    }
+
+    /// Gives unused room back.
+    package static func vacuum(_ db: Database) throws {
+        sqlite_guard_allow_vacuum(db.sqliteConnection, 1)
+        defer { sqlite_guard_allow_vacuum(db.sqliteConnection, 0) }
+        try db.execute(sql: "VACUUM")
+    }
+
+    private static func configuration(isReadOnly: Bool = false, seconds: Double? = nil)
+        -> Configuration
+    {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(60)
+        configuration.foreignKeysEnabled = true
+        configuration.readonly = isReadOnly
+        configuration.prepareDatabase { db in
+            sqlite_guard(db.sqliteConnection)
+            if let seconds { sqlite_guard_deadline(db.sqliteConnection, seconds) }
+        }
+        return configuration
+    }
+
+    /// What reading a file may take: a damaged one may lead round in circles.
+    private static func seconds(_ path: String) -> Double {
+        8 + Double(size(path)) / Double(1 << 20)
+    }
+
+    private static func size(_ path: String) -> Int {
+        (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
+    }
+
+    /// A connection to read from: to the file, or to a private copy where reading it in place would take
+    /// writing beside it.
+    private static func source(_ path: String) throws -> DatabaseQueue {
+        try refuseJournalOfSeveralFiles(path)
+        guard !isWriteAhead(path) else { return try privateCopy(path) }
+        do {
+            let file = try DatabaseQueue(
+                path: path, configuration: configuration(isReadOnly: true, seconds: seconds(path)))
+            _ = try file.read { try SchemaCheck($0) }
+            return file
+        } catch let error as DatabaseError
+            where [.SQLITE_READONLY, .SQLITE_CANTOPEN].contains(error.resultCode)
+            && size(path + "-journal") > 0
+        {
+            // A writer died: what it began must be undone, which is not ours to do in place.
+            return try privateCopy(path)
+        }
+    }
+
+    private static func privateCopy(_ path: String) throws -> DatabaseQueue {
+        let folder = FileManager.default.temporaryDirectory.path
+            .appendingPath("sana-tools-" + UUID().uuidString)
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: false,
+            attributes: [.posixPermissions: 0o700])
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let copy = folder.appendingPath("history")
+        let endings = ["", "-wal", "-journal"]
+        func state() -> [[String]] {
+            endings.map { ending in
+                let values = try? FileManager.default.attributesOfItem(atPath: path + ending)
+                return ["\(values?[.size] ?? 0)", "\(values?[.modificationDate] ?? 0)"]
+            }
+        }
+        for _ in 0..<5 {
+            let before = state()
+            for ending in endings {
+                try? FileManager.default.removeItem(atPath: copy + ending)
+                guard size(path + ending) > 0 else { continue }
+                let content = try ByteView(mapping: path + ending)
+                try content.withUnsafeBytes { try Data($0).write(to: URL(filePath: copy + ending)) }
+            }
+            if state() == before { break }
+        }
+        let file = try DatabaseQueue(
+            path: copy, configuration: configuration(seconds: seconds(path)))
+        try file.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
+        let result = try DatabaseQueue(
+            path: "", configuration: configuration(seconds: seconds(path)))
+        try file.backup(to: result)
+        return result
+    }
+
+    /// Copies the rows of every table of the version that the file has into tables that our own
+    /// statements made, then brings those up to date.
+    private static func stage(_ file: DatabaseQueue, _ path: String) throws -> DatabaseQueue {
+        let copy = try DatabaseQueue(
+            path: "", configuration: configuration(seconds: seconds(path)))
+        try file.read { theirs in
+            let version = try SchemaCheck(theirs).version
+            try copy.writeWithoutTransaction { ours in
+                try Schema.migrate(ours, upTo: version)
+                try ours.execute(sql: "PRAGMA foreign_keys = OFF")
+                try ours.inTransaction(.immediate) {
+                    for table in try SchemaCheck.reference(version).columns {
+                        try copyRows(of: table.key, table.value, from: theirs, to: ours)
+                    }
+                    try ours.checkForeignKeys()
+                    return .commit
+                }
+                try ours.execute(sql: "PRAGMA foreign_keys = ON")
+                try Schema.migrate(ours)
+            }
+        }
+        return copy
+    }
+
+    private static func copyRows(
+        of table: String, _ columns: [String], from theirs: Database, to ours: Database
+    ) throws {
+        guard table != Schema.migrationTable else { return }
+        let names = columns.map { "\"\($0)\"" }.joined(separator: ", ")
+        let places = columns.map { _ in "?" }.joined(separator: ", ")
+        let insert = try ours.makeStatement(
+            sql: "INSERT INTO \"\(table)\" (\(names)) VALUES (\(places))")
+        let rows = try Row.fetchCursor(theirs, sql: "SELECT \(names) FROM \"\(table)\"")
+        while let row = try rows.next() {
+            try row.requireFinite()
+            try insert.execute(arguments: StatementArguments(row.databaseValues))
+        }
+    }
+
+    /// Whether a file says that it has a write-ahead log, as those of old versions do.
+    private static func isWriteAhead(_ path: String) -> Bool {
+        guard let file = FileHandle(forReadingAtPath: path) else { return false }
+        defer { try? file.close() }
+        guard let header = try? file.read(upToCount: 20), header.count == 20 else { return false }
+        return header[18] == 2 || header[19] == 2
+    }
+
+    /// A journal that names another one is of a transaction on several databases, which a history never
+    /// has: undoing it would delete the file that it names.
+    private static func refuseJournalOfSeveralFiles(_ path: String) throws {
+        guard size(path + "-journal") > 0 else { return }
+        let journal: ByteView
+        do { journal = try ByteView(mapping: path + "-journal") } catch let error as FileError
+            where error.category == .noInput
+        {
+            // Another process has just ended its transaction.
+            return
+        }
+        let end = journal.withUnsafeBytes { Array($0.suffix(8)) }
+        if end == [0xD9, 0xD5, 0x05, 0xF9, 0x20, 0xA1, 0x63, 0xD7] {
+            throw SchemaCheck.Failure(reason: "its journal names another journal")
+        }
+    }
+}
+
+extension Row {
+    /// - Throws: `DatabaseError` where a value is infinite.
+    package func requireFinite() throws {
+        for (column, value) in self {
+            if case .double(let number) = value.storage, !number.isFinite {
+                throw DatabaseError(
+                    resultCode: .SQLITE_CONSTRAINT, message: "\(column) is not a finite number")
+            }
+        }
+    }
+}

@@ -1,0 +1,84 @@
+import Foundation
+import GRDB
+
+/// A named baseline as lists show it.
+package struct Baseline: HistoryColumns {
+    package let name: String
+    package let runId: Int64
+    package let setAt: String
+}
+
+extension HistoryStore {
+    /// All named baselines, by name and run.
+    package func baselines() throws -> [Baseline] {
+        try translatingErrors {
+            try queue.read {
+                try Baseline.fetchAll(
+                    $0, sql: "SELECT name, run_id, set_at FROM baseline ORDER BY name, run_id")
+            }
+        }
+    }
+
+    /// Makes runs a baseline, in place of those of the same series that had the name.
+    ///
+    /// - Throws: `HistoryError.noSuchRun`.
+    package func setBaseline(_ name: String, to ids: [Int64], at date: Date = Date()) throws {
+        try writing { db in
+            for id in ids {
+                let new = try RunSummary.fetchOne(
+                    db, sql: RunSummary.sql + " WHERE run.id = ?", arguments: [id])
+                guard let new else { throw HistoryError.noSuchRun(path, id) }
+                let old = try RunSummary.fetchAll(
+                    db,
+                    sql: RunSummary.sql
+                        + " WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?)",
+                    arguments: [name])
+                for run in old where run.joined.seriesId == new.joined.seriesId {
+                    try BaselineRow
+                        .filter(
+                            Column("name") == name && Column("run_id") == run.joined.id
+                        ).deleteAll(db)
+                }
+                var row = BaselineRow(
+                    name: name, runId: id, setAt: date.formatted(.iso8601))
+                try row.insert(db)
+            }
+        }
+    }
+
+    /// Forgets a baseline; its runs stay.
+    ///
+    /// - Throws: `HistoryError.noSuchBaseline`.
+    package func removeBaseline(_ name: String) throws {
+        try writing { db in
+            let count = try BaselineRow.filter(Column("name") == name).deleteAll(db)
+            if count == 0 { throw HistoryError.noSuchBaseline(path, name) }
+        }
+    }
+
+    /// Removes all but the newest `keep` runs of each series, and gives the room back. Runs of a
+    /// baseline stay.
+    ///
+    /// - Returns: the number of runs that went.
+    package func prune(keeping keep: Int) throws -> Int {
+        let count = try writing { db in
+            try db.execute(
+                sql: """
+                    DELETE FROM run WHERE id IN (
+                        SELECT id FROM (
+                            SELECT id, ROW_NUMBER() OVER (
+                                PARTITION BY series_id ORDER BY started_at DESC, id DESC) AS place
+                            FROM run)
+                        WHERE place > ?)
+                    AND id NOT IN (SELECT run_id FROM baseline)
+                    """, arguments: [keep])
+            let count = db.changesCount
+            try LayerSet.removeUnused(db)
+            return count
+        }
+        if count > 0 {
+            try translatingErrors { try queue.writeWithoutTransaction(HistoryFile.vacuum) }
+        }
+        return count
+    }
+}

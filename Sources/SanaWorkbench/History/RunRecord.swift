@@ -1,0 +1,204 @@
+import Foundation
+import SanaModel
+
+/// What one verify or profile run leaves in the history, independent of how it is stored.
+package struct RunRecord: Sendable {
+    package enum Kind: String, Sendable { case verify, profile, trajectory }
+
+    /// What one layer showed.
+    package struct Layer: Sendable {
+        package let path: String
+        /// Latency of every repetition in nanoseconds; empty for a verification.
+        package var samples: [Int] = []
+        /// Processor time of each repetition; empty where it is not known.
+        package var cpu: [Int] = []
+        package var accuracy: Accuracy?
+        package var work: Work?
+    }
+
+    /// The arithmetic of one layer.
+    package struct Work: Sendable {
+        package let kind: String
+        package let operations: Int
+        package let bytes: Int
+        /// What the roofline allows.
+        package let attainableGFLOPS: Double?
+
+        /// Whether it is a matrix product, which a roofline shows.
+        package var isProduct: Bool { LayerWorkRow.products.contains(kind) }
+    }
+
+    /// One layer's comparison, see `Comparison`.
+    package struct Accuracy: Sendable {
+        package let comparison: Comparison
+        package let tolerance: Double
+        package let passes: Bool
+        package var isolated: Verification.Layer.Isolated?
+    }
+
+    package let kind: Kind
+    package let startedAt: Date
+    package let model: String
+    package let modelDigest: String
+    package let dtype: String
+    package var reference: String?
+    package let compute: String
+    package let numerics: String
+    package let sizes: RunSizes
+    package let threads: Int
+    package var canaryGFLOPS: Double?
+    package var metric: String?
+    package var tolerance: Double?
+    package var verdict: Verdict?
+    /// Path of the layer that makes a verification fail.
+    package var cause: String?
+    /// Why golden and model do not belong together.
+    package var problems: [Verification.Problem] = []
+    package let seconds: Double
+    package let layers: [Layer]
+    /// Largest resident memory of the process so far; several models of one command share it.
+    package var peakRSSBytes = Machine.peakResidentBytes
+    /// What a profile measured beside latencies.
+    package var profile: Profile?
+    package var storedBytes: Int?
+    /// See `OpenedModel.architecture`.
+    package var architecture: String?
+    /// How CPU time was measured.
+    package var clock = Series.processClock
+    /// Identifies the canary's kernel.
+    package var canary: String?
+    /// Whether the user allowed a golden of other weights.
+    package var allowed = false
+
+    package static func verification(
+        _ result: Verification, _ model: LoadedModel, _ sizes: RunSizes, _ workers: WorkerPool
+    ) -> RunRecord {
+        var record = RunRecord(
+            kind: result.sampling == nil ? .verify : .trajectory, startedAt: result.startedAt,
+            model: result.model,
+            modelDigest: model.sourceDigest, dtype: model.dtype,
+            reference: result.reference, compute: result.compute,
+            numerics: result.numerics.rawValue,
+            sizes: sizes, threads: workers.threadCount, metric: result.metric.rawValue,
+            tolerance: result.tolerance, verdict: result.verdict,
+            cause: result.cause, seconds: result.seconds,
+            layers: result.compared.map {
+                Layer(
+                    path: $0.path,
+                    accuracy: Accuracy(
+                        comparison: $0.comparison, tolerance: $0.tolerance, passes: $0.passes,
+                        isolated: $0.isolated))
+            })
+        (record.problems, record.storedBytes) = (result.problems, model.storedBytes)
+        (record.architecture, record.allowed) = (model.architecture, result.isStaleAllowed)
+        return record
+    }
+
+    /// A verification that should have taken place and could not.
+    ///
+    /// - Parameter model: where it could be read.
+    package static func failure(
+        _ failure: VerificationBatch.Failure, of reference: VerificationBatch.Reference,
+        _ model: LoadedModel?, _ options: Verification.Options, threads: Int
+    ) -> RunRecord {
+        let kind: Kind = if case .trajectory = reference { .trajectory } else { .verify }
+        var record = RunRecord(
+            kind: kind, startedAt: failure.date, model: failure.model,
+            modelDigest: model?.sourceDigest ?? unknown, dtype: model?.dtype ?? unknown,
+            reference: reference.path, compute: model?.compute(options.compute) ?? unknown,
+            numerics: options.numerics.rawValue,
+            sizes: RunSizes(batch: 0, height: 0, width: 0, captionTokens: 0), threads: threads,
+            verdict: .fail, seconds: 0, layers: [])
+        record.problems = [
+            .init(
+                kind: failure.error.category == .noInput ? .absent : .unreadable,
+                message: failure.error.description)
+        ]
+        return record
+    }
+
+    /// Stands for what only a model that can be read tells.
+    package static let unknown = "unknown"
+
+    /// - Parameter other: model whose forwards took turns with it; such runs are a series of their own.
+    package static func profile(
+        _ result: Profile, _ model: LoadedModel, _ workers: WorkerPool,
+        against other: String? = nil
+    ) -> RunRecord {
+        var record = RunRecord(
+            kind: .profile, startedAt: result.startedAt, model: result.model,
+            modelDigest: model.sourceDigest,
+            dtype: model.dtype, reference: other,
+            compute: result.compute, numerics: result.numerics.rawValue, sizes: result.sizes,
+            threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
+            seconds: result.seconds,
+            layers: [
+                Layer(
+                    path: Profile.totalPath, samples: result.total.samples,
+                    cpu: result.repetitions.map(\.cpuNanoseconds))
+            ]
+                + result.layers.map { layer in
+                    Layer(
+                        path: layer.module.path, samples: layer.timing.samples, cpu: layer.cpu,
+                        work: Work(
+                            kind: layer.module.kind, operations: layer.module.operations,
+                            bytes: layer.bytes, attainableGFLOPS: result.attainable(layer)))
+                })
+        record.peakRSSBytes = result.peakRSSBytes
+        (record.profile, record.storedBytes) = (result, result.storedBytes)
+        record.architecture = model.architecture
+        (record.clock, record.canary) = (Profile.clock, HostCanary.identity)
+        return record
+    }
+}
+
+/// Sizes of a forward.
+package struct RunSizes: Sendable, Equatable {
+    package let batch: Int
+    /// Rows of the latent.
+    package let height: Int
+    /// Columns of the latent.
+    package let width: Int
+    package let captionTokens: Int
+
+    package init(batch: Int, height: Int, width: Int, captionTokens: Int) {
+        (self.batch, self.height, self.width, self.captionTokens) =
+            (batch, height, width, captionTokens)
+    }
+
+    package init(_ run: RunRow) {
+        self.init(
+            batch: run.batch, height: run.height, width: run.width,
+            captionTokens: run.captionTokens)
+    }
+
+    /// Of a network; what it does not have is 0.
+    package init(_ sizes: NetworkSizes) {
+        self.init(
+            batch: sizes["batch"] ?? 0, height: sizes["height"] ?? 0, width: sizes["width"] ?? 0,
+            captionTokens: sizes["caption_tokens"] ?? sizes["tokens"] ?? 0)
+    }
+
+    /// As a report says it: `latent 32×32, batch 1, 300 caption tokens`.
+    package var text: String {
+        let parts = [
+            height > 0 ? "\(height)×\(width)" : nil, "batch \(batch)",
+            captionTokens > 0 ? "\(captionTokens) tokens" : nil,
+        ]
+        return parts.compactMap { $0 }.joined(separator: ", ")
+    }
+
+    package init(_ inputs: SanaSampler.Inputs) {
+        self.init(latent: inputs.latents.shape, captions: inputs.promptEmbeds.shape)
+    }
+
+    /// Shapes that a forward refused may have too few dimensions.
+    private init(latent: [Int], captions: [Int]) {
+        func extent(_ shape: [Int], _ index: Int) -> Int {
+            index < shape.count ? shape[index] : 0
+        }
+        self.init(
+            batch: extent(latent, 0), height: extent(latent, 2), width: extent(latent, 3),
+            captionTokens: extent(captions, 1))
+    }
+}

@@ -1,0 +1,27 @@
+import SanaModel
+import SanaQuant
+
+/// Bad data in a MODEL, with the command that shows everything that is wrong with it.
+package struct ModelFault: DiagnosticError {
+    /// The model as the user named it.
+    package let model: String
+    package let cause: any DiagnosticError
+
+    package var category: DiagnosticCategory { cause.category }
+    package var description: String { cause.description }
+    package var remedy: String? {
+        let inspect = "run 'sana-tools inspect \(model.printable)'"
+        return cause.remedy.map { "\($0); to see all that is wrong, \(inspect)" } ?? inspect
+    }
+
+    /// Runs what opens or reads `model`.
+    ///
+    /// - Throws: errors about the data with the advice to inspect the model, all others as they are.
+    package static func advising<Value>(_ model: String, _ body: () throws -> Value) throws -> Value
+    {
+        do { return try body() } catch let error as any DiagnosticError {
+            guard error.category == .badData, !(error is ModelFault) else { throw error }
+            throw ModelFault(model: model, cause: error)
+        }
+    }
+}

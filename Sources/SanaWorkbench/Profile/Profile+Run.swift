@@ -1,0 +1,196 @@
+import Foundation
+import SanaModel
+
+extension Profile {
+    package struct Options: Sendable {
+        package var warmup = 1
+        /// Exactly so many timed forwards; `nil`: as `plan` says.
+        package var repetitions: Int? = 5
+        package var plan = RepetitionPlan()
+        package var numerics = Numerics.fp32
+        /// The element type of products.
+        package var compute = ComputeMode.standard
+
+        package init(
+            warmup: Int = 1, repetitions: Int? = 5, plan: RepetitionPlan = RepetitionPlan(),
+            numerics: Numerics = Numerics.fp32,
+            compute: ComputeMode = ComputeMode.standard
+        ) {
+            (self.warmup, self.repetitions, self.plan) = (warmup, repetitions, plan)
+            (self.numerics, self.compute) = (numerics, compute)
+        }
+    }
+
+    /// Times forwards after a warm-up, the canary running between their blocks.
+    ///
+    /// - Throws: `InputError` when the inputs do not fit the model.
+    package static func run(
+        _ model: LoadedModel, _ inputs: NamedTensors, _ options: Options, workers: WorkerPool,
+        progress: (Int, Int) -> Void
+    ) throws -> Profile {
+        let (startedAt, start) = (Date(), ContinuousClock.now)
+        let before = HostState.now
+        let timer = try ForwardTimer(model, model.network.sizes(of: inputs), options, workers)
+        for _ in 0..<options.warmup { _ = try timer.time(inputs) }
+        timer.startRecording()
+        let timed = ContinuousClock.now
+        var isDone = false
+        while !isDone {
+            progress(timer.repetitions.count, options.repetitions ?? options.plan.fewest)
+            try timer.time(inputs)
+            timer.discardDistant()
+            isDone =
+                options.repetitions.map { timer.repetitions.count >= $0 }
+                ?? options.plan.isDone(timer, seconds: (ContinuousClock.now - timed).inSeconds)
+        }
+        return timer.profile(
+            model, options, warnings: HostState.now.since(before), startedAt: startedAt,
+            since: start)
+    }
+}
+
+/// Times forwards of one model, with the canary between their blocks.
+package final class ForwardTimer {
+    package let workers: WorkerPool
+    package let sizes: RunSizes
+    package private(set) var repetitions: [Profile.Repetition] = []
+    private let network: any Network
+    private let modules: [ModuleGraph.Module]
+    /// Of a whole forward.
+    private let operations: Int
+    private let probe: ProfileProbe
+    private let canary: HostCanary
+    private let context: ForwardContext
+    private let distance: CoreDistance
+    private var distances: CoreDistances
+    private var firstState = HostState.now
+    /// Seconds below which the load of one forward is not read: the system counts in ticks.
+    private static let shortestLoad = 0.1
+
+    /// - Parameter isSlowed: whether `SANA_SLOWDOWN` is heeded, in builds that know it.
+    package init(
+        _ model: LoadedModel, _ sizes: NetworkSizes, _ options: Profile.Options,
+        _ workers: WorkerPool, isSlowed: Bool = true
+    ) throws {
+        (self.workers, self.sizes, network) = (workers, RunSizes(sizes), model.network)
+        let graph = try network.graph(sizes)
+        operations = graph.operations
+        modules = graph.measured
+        canary = HostCanary(
+            workers: workers, operations: graph.operations,
+            slices: modules.count { ModuleLevel(path: $0.path) == .block })
+        probe = ProfileProbe(workers, canary: canary)
+        probe.isRecording = false
+        #if SLOWDOWN
+            let watched = isSlowed ? Slowdown.around(probe, workers) : probe
+        #else
+            let watched = probe
+        #endif
+        context = ForwardContext(
+            workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
+        distance = CoreDistance(workers: workers)
+        distances = CoreDistances(nearest: options.plan.nearestCores)
+    }
+
+    /// Forwards from now on count.
+    package func startRecording() {
+        probe.isRecording = true
+        firstState = HostState.now
+    }
+
+    /// Runs one forward.
+    ///
+    /// - Throws: `InputError` when the inputs do not fit the model.
+    package func time(_ inputs: NamedTensors) throws {
+        probe.startForward()
+        let apart = distance.measure()
+        let (host, quantization) = (HostState.now, context.quantizationTime)
+        let (begin, cpu) = (ContinuousClock.now, workers.cpuNanoseconds)
+        _ = try network.forward(inputs, context)
+        let length = (ContinuousClock.now - begin).inNanoseconds - probe.canaryTime.wall
+        let spent = workers.cpuNanoseconds - cpu - probe.canaryTime.cpu
+        let state = HostState.now
+        if probe.canaryTime.slices == 0 { probe.runCanary() }
+        let farthest = [apart, distance.measure()].compactMap(\.self).max()
+        distances.note(farthest)
+        guard probe.isRecording else { return }
+        let load = state.since(host)
+        let time = probe.canaryTime
+        let gflop = canary.gflop * Double(time.slices)
+        repetitions.append(
+            Profile.Repetition(
+                nanoseconds: max(1, length),
+                quantizationShare: (context.quantizationTime - quantization).inSeconds * 1e9
+                    / Double(max(1, length)),
+                canaryGFLOPS: gflop / Double(max(1, time.wall)) * 1e9,
+                canaryCPUGFLOPS: gflop / Double(max(1, time.cpu)) * 1e9,
+                canaryCPUNanoseconds: max(1, time.cpu),
+                cpuNanoseconds: max(1, spent),
+                processNanoseconds: max(0, load.cpuNanoseconds - time.cpu),
+                otherLoad: load.seconds < Self.shortestLoad
+                    ? state.since(firstState).otherShare : load.otherShare,
+                coreDistance: farthest))
+    }
+
+    /// Leaves out the forwards whose threads ran on distant cores, so that others are made in their
+    /// place, unless that has taken too long already.
+    package func discardDistant() {
+        let isKept = repetitions.map { !distances.isFar($0.coreDistance) }
+        let lost = zip(repetitions, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }
+        guard !lost.isEmpty, distances.allowsWaste(seconds: lost.reduce(0, +)) else { return }
+        repetitions = zip(repetitions, isKept).filter(\.1).map(\.0)
+        probe.keepForwards(isKept)
+    }
+
+    /// What the gate would compare, so far.
+    package var gateSamples: GateSamples {
+        let samples = probe.samples
+        return GateSamples(
+            total: .init(
+                path: Profile.totalPath, wall: repetitions.map { Double($0.nanoseconds) },
+                cpu: repetitions.map { Double($0.cpuNanoseconds) }),
+            layers: modules.compactMap { module in
+                samples[module.path].map {
+                    .init(
+                        path: module.path, wall: $0.wall.map(Double.init),
+                        cpu: $0.cpu.map(Double.init))
+                }
+            },
+            host: repetitions.map {
+                .init(
+                    canaryGFLOPS: $0.canaryGFLOPS, canaryCPUGFLOPS: $0.canaryCPUGFLOPS,
+                    otherLoad: $0.otherLoad, coreDistance: $0.coreDistance)
+            })
+    }
+
+    /// All that was timed.
+    package func profile(
+        _ model: LoadedModel, _ options: Profile.Options, warnings load: HostState.Load,
+        startedAt: Date, since start: ContinuousClock.Instant
+    ) -> Profile {
+        // The buffers that peaks are read from are no memory of the model's.
+        let peakRSS = Machine.peakResidentBytes
+        let total = Timing(samples: repetitions.map(\.nanoseconds))
+        let samples = probe.samples
+        let layers = modules.compactMap { module in
+            samples[module.path].map { samples in
+                let own = Timing(samples: samples.wall)
+                return Profile.Layer(
+                    module: module, timing: own, cpu: samples.cpu,
+                    share: own.median / total.median,
+                    bytes: module.activationBytes + model.weightBytes(below: module.path),
+                    compute: options.compute == .int8 && !model.isInt8(module.path)
+                        ? .fp32 : options.compute)
+            }
+        }
+        let peaks = Profile.Peaks.measure(workers, workingSets: layers.map(\.bytes))
+        return Profile(
+            model: model.label, compute: model.compute(options.compute), numerics: options.numerics,
+            sizes: sizes, threads: workers.threadCount, layers: layers, total: total,
+            repetitions: repetitions, operations: operations, peaks: peaks,
+            probeOverhead: probe.overhead(ofForward: total.median), peakRSSBytes: peakRSS,
+            loadSeconds: model.loadSeconds, storedBytes: model.storedBytes,
+            warnings: load.warnings(threads: workers.threadCount, repetitions),
+            startedAt: startedAt, seconds: (ContinuousClock.now - start).inSeconds)
+    }
+}

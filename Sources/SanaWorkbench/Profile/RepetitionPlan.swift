@@ -1,0 +1,46 @@
+/// How often a forward is repeated where nobody says it: until the gate could see a slowdown of the
+/// threshold, or the time is spent.
+package struct RepetitionPlan: Sendable {
+    /// Seconds of forwards after which no other is begun.
+    package var budget = 60.0
+    /// Runs that the gate will compare with, oldest first.
+    package var baseline: [GateSamples] = []
+    package var options = GateOptions()
+    /// The least distance of cores that is known of runs of the same kind, see `CoreDistances`.
+    package var nearestCores: Double?
+
+    /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
+    package let fewest = 20
+    private let most = 400
+    /// The limit is looked at each time after so many.
+    private let step = 5
+
+    package init(
+        budget: Double = 60.0, baseline: [GateSamples] = [],
+        options: GateOptions = GateOptions(), nearestCores: Double? = nil
+    ) {
+        (self.budget, self.baseline, self.options) = (budget, baseline, options)
+        self.nearestCores = nearestCores
+    }
+
+    /// - Parameter seconds: those that have passed since the first.
+    package func isDone(_ timer: ForwardTimer, seconds: Double) -> Bool {
+        let count = timer.repetitions.count
+        if seconds >= budget { return count >= step }
+        if count < fewest || count % step != 0 { return false }
+        return count >= most || isEnough(timer.gateSamples)
+    }
+
+    /// Whether the limits of the forward and of all blocks are at their thresholds, or are due to the
+    /// spread between runs, which no repetition makes smaller.
+    package func isEnough(_ samples: GateSamples) -> Bool {
+        let others = baseline.count < GateOptions.fewestRuns ? [samples] : baseline
+        guard let result = LatencyGate.compare([samples], with: others, options) else {
+            return true
+        }
+        return result.findings.filter(\.decides).allSatisfy { finding in
+            guard let comparison = finding.cpu?.comparison else { return true }
+            return finding.limit <= finding.threshold || !comparison.gainsFromRepetitions
+        }
+    }
+}

@@ -1,0 +1,84 @@
+#if SLOWDOWN
+    import Foundation
+    import SanaModel
+
+    /// Makes modules really slower, so that what finds a slow model can be measured.
+    ///
+    /// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work, `total=0.03` the whole
+    /// forward 3 %. The work is spread over everything that the module does: whenever a module inside
+    /// begins or ends, each thread takes that share more of what it took since the last time. Only
+    /// debug builds, and those with `-Xswiftc -DSLOWDOWN`, know it.
+    package final class Slowdown: LayerProbe {
+        private let path: String
+        private let share: Double
+        private let inner: any LayerProbe
+        private let workers: WorkerPool
+        /// Modules around the one that begins next, down to `path`; 0 outside it.
+        private var depth = 0
+        /// CPU time of the pool and of this thread up to which the work is paid for.
+        private var paid = (all: 0, mine: 0)
+        /// Nanoseconds below which the debt waits.
+        private static let smallestDebt = 5000
+
+        package var readsActivations: Bool { inner.readsActivations }
+
+        private init(
+            _ path: String, _ share: Double, _ inner: any LayerProbe, _ workers: WorkerPool
+        ) {
+            (self.path, self.share, self.inner, self.workers) = (path, share, inner, workers)
+        }
+
+        /// `inner`, behind the slowdown that the environment asks for.
+        package static func around(_ inner: any LayerProbe, _ workers: WorkerPool) -> any LayerProbe
+        {
+            let parts = ProcessInfo.processInfo.environment["SANA_SLOWDOWN"]?.split(separator: "=")
+            guard let parts, parts.count == 2, let share = Double(parts[1]), 0 < share, share < 10
+            else { return inner }
+            return Slowdown(String(parts[0]), share, inner, workers)
+        }
+
+        package func begin(_ path: String) {
+            if depth > 0 { pay(atLeast: Self.smallestDebt) }
+            inner.begin(path)
+            if depth > 0 {
+                depth += 1
+            } else if path == self.path || self.path == Profile.totalPath {
+                depth = 1
+                paid = reading
+            }
+        }
+
+        package func end(_ path: String, _ outputs: [Activation]) {
+            if depth > 0 { pay(atLeast: depth == 1 ? 0 : Self.smallestDebt) }
+            inner.end(path, outputs)
+            if depth > 0 {
+                depth -= 1
+                // What the inner probe runs after a block is not the model's.
+                if depth == 0 { paid = reading }
+            }
+        }
+
+        private var reading: (all: Int, mine: Int) { (workers.cpuNanoseconds, Self.threadTime) }
+
+        /// Takes `share` more of the CPU time that each thread took since the last payment, whatever
+        /// else runs on the machine.
+        private func pay(atLeast least: Int) {
+            let now = reading
+            let (all, mine) = (now.all - paid.all, now.mine - paid.mine)
+            guard all > max(least, 0) else { return }
+            let theirs = max(0, all - mine) / max(1, workers.threadCount - 1)
+            workers.run(workers.threadCount) { index, _ in
+                let end = Self.threadTime + Int(share * Double(index == 0 ? mine : theirs))
+                while Self.threadTime < end {}
+            }
+            paid = reading
+        }
+
+        /// Nanoseconds that this thread has run.
+        private static var threadTime: Int {
+            var time = timespec()
+            clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+            return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
+        }
+    }
+#endif

@@ -1,0 +1,96 @@
+import SanaModel
+import Yams
+
+/// The text of sana-tools.yaml, for errors that show the line they are about.
+package struct ProjectSource {
+    package let path: String
+    package let text: String
+
+    /// The document; `nil` where the file says nothing.
+    ///
+    /// - Throws: `BadDataError` for text that is not YAML.
+    package func root() throws(BadDataError) -> Node? {
+        do { return try Yams.compose(yaml: text) } catch let error as YamlError {
+            throw bad(error)
+        } catch { throw BadDataError(file: path, reason: "invalid YAML") }
+    }
+
+    /// An error about a node of the document.
+    package func bad(_ node: Node, _ reason: String, _ remedy: String? = nil) -> BadDataError {
+        guard let mark = node.mark else {
+            return BadDataError(file: path, reason: reason, remedy: remedy)
+        }
+        return bad(mark, reason, remedy)
+    }
+
+    private func bad(_ error: YamlError) -> BadDataError {
+        switch error {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            bad(mark, "invalid YAML: \(problem.printable)")
+        case .duplicatedKeysInMapping(let keys, let context):
+            bad(context.mark, "a key is given twice: \(keys.joined(separator: ", ").printable)")
+        case .reader(let problem, _, _, _):
+            BadDataError(file: path, reason: "invalid YAML: \(problem.printable)")
+        default: BadDataError(file: path, reason: "invalid YAML")
+        }
+    }
+
+    private func bad(_ mark: Mark, _ reason: String, _ remedy: String? = nil) -> BadDataError {
+        BadDataError(
+            file: "\(path):\(mark.line):\(mark.column)", reason: reason + snippet(mark),
+            remedy: remedy)
+    }
+
+    /// The line, and a caret below the column, as compilers show them; nothing of very long lines.
+    private func snippet(_ mark: Mark) -> String {
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        guard lines.indices.contains(mark.line - 1) else { return "" }
+        let line = String(lines[mark.line - 1])
+        guard line.count <= 200, mark.column <= line.count + 1 else { return "" }
+        let number = "\(mark.line)"
+        let margin = String(repeating: " ", count: number.count)
+        let spaces = String(repeating: " ", count: line.prefix(mark.column - 1).count)
+        return "\n  \(number) | \(line.printable)\n  \(margin) | \(spaces)^"
+    }
+}
+
+/// The value of one key of sana-tools.yaml.
+package struct ProjectValue {
+    package typealias Failure = (_ reason: String, _ remedy: String?) -> BadDataError
+
+    package let key: String
+    package let node: Node
+    package let source: ProjectSource
+
+    /// An error about the value.
+    package func bad(_ reason: String) -> BadDataError { source.bad(node, "\(key) \(reason)") }
+
+    /// - Parameter type: what a value that is none is said not to be.
+    package func string(_ type: String) throws(BadDataError) -> String {
+        guard let text = node.string else { throw bad("is not \(type)") }
+        return text
+    }
+
+    package func number() throws(BadDataError) -> Double {
+        guard let number = node.float else { throw bad("is not a number") }
+        return number
+    }
+
+    package func integer(_ type: String) throws(BadDataError) -> Int {
+        guard let number = node.int else { throw bad("is not \(type)") }
+        return number
+    }
+
+    /// One string or a list of them, each turned into something by `transform`, which makes errors
+    /// about it with its second argument.
+    package func strings<Item>(_ transform: (String, Failure) throws -> Item) throws -> [Item] {
+        let nodes = node.sequence.map(Array.init) ?? [node]
+        return try nodes.map { item in
+            guard let text = item.string else {
+                throw source.bad(item, "\(key) is not a string or a list of strings")
+            }
+            return try transform(text) { source.bad(item, "\(key): \($0)", $1) }
+        }
+    }
+}

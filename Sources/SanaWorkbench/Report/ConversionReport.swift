@@ -1,0 +1,214 @@
+import SanaModel
+import SanaQuant
+
+/// How conversions are shown.
+extension ConversionOutcome {
+    /// The interface that other programs read; field names are kept by tests.
+    package var json: JSONValue {
+        var json = result.json
+        if let repository {
+            json = json.setting("repository", to: .string(repository.output))
+                .setting(
+                    "components",
+                    to: .object(
+                        repository.components.map { .init($0.name, .string($0.treatment.name)) })
+                )
+                .setting(
+                    "component_tensors",
+                    to: .object(
+                        components.sorted { $0.key < $1.key }.map {
+                            .init($0.key, .array($0.value.flatMap(\.tensors).map(\.json)))
+                        }))
+        }
+        return json
+    }
+
+    /// Ends with how the values of the model's own weights came out.
+    package var text: String {
+        guard let repository else { return result.text() }
+        let others = repository.components.map { "\($0.name.printable): \($0.treatment.name)" }
+        let summary =
+            "repository \(repository.output.printable)"
+            + (others.isEmpty ? "" : "; " + others.joined(separator: ", "))
+        let tables = convertedComponents.map { name, tensors in
+            ConversionResult.table(tensors, title: "tensor of \(name.printable)").text
+                + "\n\n\(name.printable): \(ConversionResult.summary(tensors))"
+        }
+        return (tables + [result.text([summary])]).joined(separator: "\n\n")
+    }
+
+    package var markdown: String {
+        ([result.table]
+            + convertedComponents.map {
+                ConversionResult.table($0.tensors, title: "tensor of \($0.name.printable)")
+            })
+            .map(\.markdown).joined(separator: "\n\n")
+    }
+
+    /// Components other than the transformer that were converted, in the order of their names.
+    private var convertedComponents: [(name: String, tensors: [ConversionResult.Tensor])] {
+        components.sorted { $0.key < $1.key }.map { ($0.key, $0.value.flatMap(\.tensors)) }
+    }
+}
+
+extension ComponentTreatment {
+    package var name: String {
+        switch self {
+        case .link: "link"
+        case .copy: "copy"
+        case .skip: "skip"
+        case .convert(let target): target.rawValue
+        }
+    }
+}
+
+extension ConversionResult {
+    package var json: JSONValue {
+        .fields([
+            "output": .string(output), "bytes_in": .int(bytesIn), "bytes_out": .int(bytesOut),
+            "ratio": .double(ratio), "seconds": .double(seconds),
+            "values": ValueCounts(tensors).json,
+            "source_digest": .string(sourceDigest), "lora": .array(adapters.map(\.json)),
+            "files": .array(
+                files.map {
+                    .fields([
+                        "path": .string($0.path), "content_sha256": .string($0.contentSHA256),
+                    ])
+                }),
+            "tensors": .array(tensors.map(\.json)),
+        ])
+    }
+
+    /// - Parameter notes: lines before the last one, which says how the values came out.
+    package func text(_ notes: [String] = []) -> String {
+        let lines =
+            files.map(\.path.printable) + adapters.map(\.text) + notes + [
+                "\(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio "
+                    + "\(Format.decimal(ratio)), in \(Format.decimal(seconds)) s; "
+                    + Self.summary(tensors)
+            ]
+        return table.text + "\n\n" + lines.joined(separator: "\n")
+    }
+
+    /// How the values came out, in a few words.
+    package static func summary(_ tensors: [Tensor]) -> String {
+        let counts = ValueCounts(tensors)
+        let exact = tensors.count(where: \.statistics.isExact)
+        let nonFinite = tensors.reduce(0) { $0 + $1.nonFinite }
+        var parts: [String] = []
+        if exact == tensors.count {
+            parts.append(nonFinite > 0 ? "every finite value exact" : "every value exact")
+        } else {
+            let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
+            parts.append(
+                "\(exact) of \(tensors.count) tensors exact; \(counts.exact) values exact, "
+                    + "\(counts.rounded) rounded (\(counts.flushed) flushed to zero), "
+                    + "\(counts.clipped) clipped, largest relative RMS "
+                    + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in "
+                    + (worst?.name.printable ?? ""))
+        }
+        let kept = tensors.filter(\.isKeptFromFP16)
+        if !kept.isEmpty {
+            let names = kept.prefix(5).map(\.name.printable).joined(separator: ", ")
+            let others = kept.count > 5 ? " and \(kept.count - 5) more" : ""
+            parts.append(
+                "\(kept.count) \(kept.count == 1 ? "tensor" : "tensors") stayed "
+                    + "\(kept[0].from.rawValue), since fp16 would change "
+                    + "\(kept.reduce(0) { $0 + $1.fp16Inexact }) of their values: "
+                    + names + others)
+        }
+        if nonFinite > 0 {
+            let holders = tensors.count { $0.nonFinite > 0 }
+            parts.append(
+                "\(nonFinite) values of \(holders) tensors are NaN or infinite, as they were")
+        }
+        return parts.joined(separator: "; ")
+    }
+
+    package var table: TextTable { Self.table(tensors, title: "tensor") }
+
+    /// A row for each tensor whose values changed or are not all finite, or that was kept from fp16,
+    /// and one for each way in which others kept every value.
+    package static func table(_ tensors: [Tensor], title: String) -> TextTable {
+        var table = TextTable([
+            (title, .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
+            ("max error", .right), ("changed", .right), ("clipped", .right), ("flushed", .right),
+            ("NaN or Inf", .right), ("reason", .left),
+        ])
+        var groups: [(key: [String], tensors: [Tensor])] = []
+        for tensor in tensors {
+            let statistics = tensor.statistics
+            let types = [tensor.from.rawValue, tensor.to.rawValue]
+            guard statistics.isExact, tensor.nonFinite == 0, !tensor.isKeptFromFP16 else {
+                let inexact = tensor.isKeptFromFP16 ? " (\(tensor.fp16Inexact))" : ""
+                table.append(
+                    [tensor.name.printable] + types + [
+                        Format.scientific(statistics.relativeRMS),
+                        Format.scientific(statistics.maxError), "\(statistics.changed)",
+                        "\(statistics.clipped)", "\(statistics.flushed)", "\(tensor.nonFinite)",
+                        tensor.reason.printable + inexact,
+                    ])
+                continue
+            }
+            let key = types + [tensor.reason]
+            if let index = groups.firstIndex(where: { $0.key == key }) {
+                groups[index].tensors.append(tensor)
+            } else {
+                groups.append((key, [tensor]))
+            }
+        }
+        for (key, members) in groups {
+            table.append(
+                [
+                    "\(members.count) exact tensor\(members.count == 1 ? "" : "s")", key[0], key[1],
+                    "0", "0", "0", "0", "0", "0",
+                    key[2].printable,
+                ])
+        }
+        return table
+    }
+}
+
+/// How many values of some tensors came out in which way.
+package struct ValueCounts: Equatable {
+    package var exact = 0
+    /// Changed, but not clipped.
+    package var rounded = 0
+    /// Rounded to zero; also counted in `rounded`.
+    package var flushed = 0
+    package var clipped = 0
+
+    package init(_ tensors: [ConversionResult.Tensor]) {
+        for statistics in tensors.map(\.statistics) {
+            exact += statistics.elements - statistics.changed
+            rounded += statistics.changed - statistics.clipped
+            flushed += statistics.flushed
+            clipped += statistics.clipped
+        }
+    }
+
+    package var json: JSONValue {
+        .fields([
+            "exact": .int(exact), "rounded": .int(rounded), "flushed": .int(flushed),
+            "clipped": .int(clipped),
+        ])
+    }
+}
+
+extension ConversionResult.Tensor {
+    /// Whether it kept its type because fp16 would change some of its values.
+    package var isKeptFromFP16: Bool { fp16Inexact > 0 && from == to }
+}
+
+extension LoraAdapter {
+    package var json: JSONValue {
+        .fields([
+            "name": .string(path.lastPathComponent), "sha256": .string(sha256),
+            "weight": .double(weight), "modules": .int(moduleCount),
+        ])
+    }
+
+    package var text: String {
+        "added \(path.printable) × \(weight) to \(moduleCount) weights (SHA-256 \(sha256))"
+    }
+}

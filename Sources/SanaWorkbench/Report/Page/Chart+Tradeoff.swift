@@ -1,0 +1,83 @@
+import Foundation
+
+extension Chart {
+    /// A way to store and run a model.
+    package struct Stored {
+        package let name: String
+        package let bytes: Int
+        /// Relative RMS error of the output; `nil` where nobody verified it.
+        package let error: Double?
+        /// Nanoseconds of a forward.
+        package let latency: Double?
+    }
+
+    /// Size against error of every stored type, with its latency, and the line of those that no other
+    /// beats in both.
+    package static func tradeoff(_ points: [Stored]) -> Chart? {
+        let placed = points.filter { $0.error?.isFinite == true }.sorted {
+            ($0.bytes, $0.error ?? 0) < ($1.bytes, $1.error ?? 0)
+        }
+        guard placed.count > 1 else { return nil }
+        let errors = placed.compactMap(\.error).filter { $0 > 0 }
+        let (lowest, highest) = (errors.min() ?? 1e-7, errors.max() ?? 1e-6)
+        let x = Scale(
+            low: 0, high: Double(placed.map(\.bytes).max() ?? 1) * 1.1, start: 90, end: 800)
+        let y = Scale(low: lowest / 3, high: highest * 3, start: 215, end: 15, isLogarithmic: true)
+        // Zero has no place on a logarithmic axis: it stands on the axis itself.
+        let height = { (error: Double) in error > 0 ? y.place(error) : 230 }
+        var svg = SVG(width: 820, height: 270)
+        svg.line([(90, 10), (90, 230), (800, 230)], "axis")
+        let frontier = frontier(placed)
+        svg.line(frontier.map { (x.place(Double($0.bytes)), height($0.error ?? 0)) }, "lb")
+        var taken: [Double] = []
+        for point in placed {
+            let place = (x: x.place(Double(point.bytes)), y: height(point.error ?? 0))
+            let latency = point.latency.map { ", " + Format.nanoseconds($0) } ?? ""
+            svg.dot(place.x, place.y, "a", hint: point.name, radius: 6)
+            let row = freeRow(near: place.y - 8, taken)
+            taken.append(row)
+            svg.label(
+                point.name + latency, place.x + (place.x > 445 ? -10 : 10), row,
+                place.x > 445 ? .end : .start)
+        }
+        for error in Set([lowest, highest]) {
+            svg.label(Format.scientific(error), 84, y.place(error) + 4, .end, style: "dim")
+        }
+        if errors.count < placed.count { svg.label("0", 84, 234, .end, style: "dim") }
+        svg.label(
+            "stored bytes, up to \(Format.bytes(placed.map(\.bytes).max() ?? 0))", 445, 252,
+            .middle, style: "dim")
+        return Chart(
+            id: "tradeoff", title: "Size, error and latency of each stored type",
+            note: "Left is smaller, lower is more exact (output relative RMS, log; 0 on the axis). "
+                + "The line joins those that no other beats in both.",
+            svg: svg.text(label: "Size and error of \(placed.count) stored types"),
+            head: ["Type", "Stored", "Output relative RMS", "Median forward", "On the line"],
+            rows: points.map { point in
+                [
+                    point.name.printable, Format.bytes(point.bytes),
+                    point.error.map(Format.scientific) ?? "not verified",
+                    point.latency.map(Format.nanoseconds) ?? "",
+                    frontier.contains { $0.name == point.name } ? "yes" : "",
+                ]
+            })
+    }
+
+    /// Of points from small to large, those that are more exact than everything smaller.
+    private static func frontier(_ points: [Stored]) -> [Stored] {
+        var lowest = Double.infinity
+        return points.filter { point in
+            guard let error = point.error, error < lowest else { return false }
+            lowest = error
+            return true
+        }
+    }
+
+    /// A baseline for text at `y` or as near above or below as no other text is.
+    private static func freeRow(near y: Double, _ taken: [Double]) -> Double {
+        let candidates = (0..<20).flatMap { [y + Double($0) * 15, y - Double($0) * 15] }
+        return candidates.first { row in
+            (12...226).contains(row) && taken.allSatisfy { abs($0 - row) >= 14 }
+        } ?? y
+    }
+}

@@ -1,0 +1,335 @@
+import Foundation
+import Mustache
+import SanaModel
+
+/// The history as one HTML page: what got worse first, what it rests on below.
+package struct ReportPage {
+    package let store: HistoryStore
+    package let outcome: NightOutcome
+    /// A PNG of a trajectory check.
+    package var picture: [UInt8]?
+
+    package init(store: HistoryStore, outcome: NightOutcome, picture: [UInt8]? = nil) {
+        (self.store, self.outcome, self.picture) = (store, outcome, picture)
+    }
+
+    /// The page.
+    ///
+    /// - Throws: `HistoryError`.
+    package func html() throws -> String {
+        Markup.contentType
+        let template = try MustacheTemplate(
+            string: String(decoding: PackageResources.report_mustache, as: UTF8.self))
+        let subjects = subjects
+        var charts = try subjects.enumerated().compactMap { index, subject in
+            try layerChart(subject, id: index)
+        }
+        charts += try historyCharts()
+        let profile = subjects.lazy.compactMap(\.profile).first
+        let verification = subjects.lazy.compactMap(\.verification).first
+        charts += try [roofline(profile), tradeoff(), errors(verification)].compactMap { $0 }
+        var context: [String: Any] = [
+            "word": outcome.word, "headline": outcome.headline,
+            "subject": "\(judgements.count) series of \(store.path.lastPathComponent.printable), "
+                + "\(try store.runCount()) runs",
+            "sentences": sentences, "charts": charts.map(\.context),
+            "facts": try subjects.flatMap {
+                try facts($0.verification ?? $0.profile) + facts($0.pairedProfile)
+            },
+            "version": ToolVersion.number,
+        ]
+        if !worse.isEmpty { context["worse"] = ["rows": worse] as [String: Any] }
+        if let picture {
+            let captions = (ContactSheet.captions(inPNG: picture) ?? []).map(\.printable)
+            var fields: [String: Any] = ["data": Data(picture).base64EncodedString()]
+            if !captions.isEmpty {
+                fields["caption"] = ["rows": captions] as [String: Any]
+                fields["alt"] = ", from the top: " + captions.joined(separator: "; ")
+            }
+            context["picture"] = fields
+        }
+        return template.render(context)
+    }
+
+    private var judgements: [Gate.Judgement] { outcome.judgements }
+
+    /// A model to show in full: runs of the same weights and stored types, or one alone.
+    private struct Subject {
+        package var profile: Gate.Judgement?
+        package var verification: Gate.Judgement?
+
+        /// The profile where it stands beside a verification.
+        package var pairedProfile: Gate.Judgement? { verification == nil ? nil : profile }
+    }
+
+    /// The worst verification and the worst profile; next to each the worst of the other kind of the
+    /// same model, as latencies of one say nothing about errors of another.
+    private var subjects: [Subject] {
+        func worst(_ kind: RunRecord.Kind, like other: Gate.Judgement? = nil) -> Gate.Judgement? {
+            judgements.filter { judgement in
+                let (mine, theirs) = (judgement.run.joined, other?.run.joined)
+                return judgement.run.run.kind == kind.rawValue
+                    && (theirs == nil
+                        || mine.digest == theirs?.digest && mine.dtype == theirs?.dtype)
+            }.max { ($0.rank, $0.run.joined.id) < ($1.rank, $1.run.joined.id) }
+        }
+        let (verification, profile) = (worst(.verify), worst(.profile))
+        let first = Subject(
+            profile: verification.flatMap { worst(.profile, like: $0) },
+            verification: verification)
+        let second = Subject(
+            profile: profile, verification: profile.flatMap { worst(.verify, like: $0) })
+        let isOne = first.profile?.run.joined.id == profile?.run.joined.id
+        return (verification == nil ? [] : [first]) + (isOne || profile == nil ? [] : [second])
+    }
+
+    /// Headings of what did not pass; of everything where all passed.
+    private var sentences: [String] {
+        let open = outcome.ordered.filter { $0.verdict != .pass }
+        let shown = (open.isEmpty ? judgements : open).map(\.heading)
+        return (worst.isEmpty ? [] : ["Worst: " + worst.joined(separator: "; ") + "."])
+            + outcome.failedSteps.map { "FAIL: \($0.printable)" }
+            + Self.limited(shown, to: 8) + outcome.unverified.map(\.text)
+    }
+
+    /// The first `count` of `lines`, and how many more there are.
+    private static func limited(_ lines: [String], to count: Int) -> [String] {
+        lines.count > count ? lines.prefix(count) + ["… and \(lines.count - count) more"] : lines
+    }
+
+    /// The worst layer of each judgement that failed.
+    private var worst: [String] {
+        let found = outcome.ordered.filter { $0.verdict == .fail }.compactMap {
+            judgement -> String? in
+            if let slow = (judgement.latency?.findings ?? []).filter({ $0.verdict == .fail })
+                .max(by: { $0.decisive.ratio < $1.decisive.ratio })
+            {
+                return
+                    "\(slow.path.printable) takes \(Format.percent(slow.decisive.ratio - 1)) longer"
+            }
+            return judgement.accuracy.filter { $0.verdict == .fail }
+                .max { $0.ratio < $1.ratio }.map { rise in
+                    let size = rise.ratio.isFinite ? Format.percent(rise.ratio - 1) : nil
+                    return "the error of \(rise.path.printable) "
+                        + (size.map { "grew by \($0)" } ?? "is not finite")
+                }
+        }
+        return Self.limited(found, to: 4)
+    }
+
+    private var worse: [[String: Any]] {
+        let rows = outcome.ordered.filter { $0.verdict != .pass }.flatMap {
+            judgement -> [[String: Any]] in
+            let run = "\(judgement.run.joined.id)"
+            let slower = (judgement.latency?.findings ?? []).filter { $0.verdict != .pass }
+                .sorted { ($0.verdict, $0.decisive.ratio) > ($1.verdict, $1.decisive.ratio) }
+            return slower.map { finding in
+                [
+                    "path": finding.path.printable, "measure": "latency",
+                    "before": Format.nanoseconds(finding.wall.baseline),
+                    "now": Format.nanoseconds(finding.wall.candidate),
+                    "change": Format.change(finding.decisive.ratio),
+                    "word": finding.verdict.gateWord, "run": run,
+                ]
+            }
+                + judgement.accuracy.filter { $0.verdict != .pass }.sorted { $0.ratio > $1.ratio }
+                .map { finding in
+                    [
+                        "path": finding.path.printable, "measure": "relative RMS error",
+                        "before": finding.baseline.map(Format.scientific) ?? "not finite",
+                        "now": finding.candidate.map(Format.scientific) ?? "not finite",
+                        "change": finding.ratio.isFinite ? Format.change(finding.ratio) : "",
+                        "word": finding.verdict.gateWord,
+                        "run": run,
+                    ]
+                }
+        }
+        let most = 18
+        guard rows.count > most else { return rows }
+        let rest: [String: Any] = ["path": "… and \(rows.count - most) more", "word": ""]
+        return Array(rows.prefix(most)) + [rest]
+    }
+
+    private func layerChart(_ subject: Subject, id: Int) throws -> Chart? {
+        let (profile, verification) = (subject.profile, subject.verification)
+        let latencies = try profile.map { try store.run($0.run.joined.id).1 } ?? []
+        let errors = try verification.map { try store.run($0.run.joined.id).1 } ?? []
+        let slower = Set(
+            (profile?.latency?.findings ?? []).filter { $0.verdict == .fail }.map(\.path))
+        let wrong = Set((verification?.accuracy ?? []).filter { $0.verdict == .fail }.map(\.path))
+        let byPath = Dictionary(errors.map { ($0.path, $0.relativeRms) }) { first, _ in first }
+        let timed = Dictionary(latencies.map { ($0.path, $0.medianNs) }) { first, _ in first }
+        var seen = Set<String>()
+        let paths = (latencies + errors).map(\.path).filter { path in
+            ModuleLevel(path: path) != .inner && path != Profile.totalPath
+                && seen.insert(path).inserted
+        }
+        let run = (verification ?? profile)?.run
+        let name = run.map { "\($0.run.modelPath.lastPathComponent), \($0.joined.dtype)" } ?? ""
+        var chart = Chart.layers(
+            paths.prefix(Self.mostLayers).map { path in
+                (
+                    path, byPath[path] ?? nil, timed[path] ?? nil,
+                    wrong.contains(path), slower.contains(path)
+                )
+            })
+        chart?.title += " of \(name)"
+        if id > 0 { chart?.id += "-\(id)" }
+        if paths.count > Self.mostLayers {
+            chart?.note +=
+                " The first \(Self.mostLayers) layers, and \(paths.count - Self.mostLayers) more."
+        }
+        return chart
+    }
+
+    /// Layers that a chart shows.
+    private static let mostLayers = 160
+
+    /// The forward of every profiled series and the output's error of every verified one; where a
+    /// layer got slower, that layer too, since a forward's own time wanders with its host.
+    private func historyCharts() throws -> [Chart] {
+        let rest = judgements.count - Self.mostHistories
+        var charts = try outcome.ordered.prefix(Self.mostHistories).enumerated().flatMap {
+            index, judgement -> [Chart] in
+            let subject = judgement.run.run
+            let mine = try store.runs(
+                ofSeries: judgement.run.joined.seriesId, limit: StepDetection.longestHistory)
+            let name =
+                "\(subject.modelPath.lastPathComponent), \(judgement.run.joined.dtype), "
+                + "latent \(subject.height)×\(subject.width)"
+            func label(_ run: RunSummary) -> String {
+                "run \(run.joined.id), \(run.run.startedAt.prefix(10))"
+            }
+            guard subject.kind == RunRecord.Kind.profile.rawValue else {
+                let errors = mine.compactMap { run in
+                    run.joined.outputRelativeRms.map { (label(run), $0) }
+                }
+                return [
+                    Chart.history(
+                        "the output's error: \(name)", id: "history-\(index)", errors,
+                        measure: "Relative RMS", format: Format.scientific)
+                ].compactMap { $0 }
+            }
+            let forward = Chart.history(
+                "the forward: \(name)", id: "history-\(index)",
+                mine.compactMap { run in run.joined.totalMedianNs.map { (label(run), $0) } })
+            let slower = (judgement.latency?.findings ?? []).filter {
+                $0.verdict == .fail && $0.path != Profile.totalPath
+            }.max { $0.decisive.ratio < $1.decisive.ratio }
+            let layer = try slower.flatMap { finding in
+                Chart.history(
+                    "\(finding.path): \(name)", id: "history-\(index)-layer",
+                    try mine.compactMap { run in
+                        let pool = GatePool([try store.gateSamples(run)])
+                        let times = finding.cpu == nil ? pool.wall : pool.cpu
+                        return times[finding.path]?.runMedians.first.map { (label(run), $0) }
+                    }, measure: "Part of the rest of its forward", format: Format.percent)
+            }
+            return [layer, forward].compactMap { $0 }
+        }
+        if rest > 0, !charts.isEmpty {
+            charts[charts.count - 1].note += " And \(rest) more series, which have no picture here."
+        }
+        return charts
+    }
+
+    /// Series whose histories are drawn, the worst first.
+    private static let mostHistories = 8
+
+    private func roofline(_ profile: Gate.Judgement?) throws -> Chart? {
+        guard let run = profile?.run, let roof = try store.roof(like: run) else { return nil }
+        let work = try store.work(of: run)
+        let points = try store.run(run.joined.id).1.compactMap { layer in
+            work[layer.path].flatMap { work -> Chart.RooflinePoint? in
+                guard let time = layer.medianNs, time > 0, work.operations > 0, work.bytes > 0,
+                    LayerWorkRow.products.contains(work.kind)
+                else { return nil }
+                let operations = Double(work.operations)
+                return .init(
+                    path: layer.path, intensity: operations / Double(work.bytes),
+                    rate: operations / time)
+            }
+        }
+        return Chart.roofline(points, roof)
+    }
+
+    /// Every stored type of the model, and of those verified against the same goldens: a checkpoint of
+    /// another type has another digest.
+    private func tradeoff() throws -> Chart? {
+        guard let digest = judgements.last?.run.joined.digest else { return nil }
+        let runs = try store.newestOfEachSeries()
+        let goldens = Set(
+            runs.filter { $0.joined.digest == digest }
+                .compactMap { $0.run.reference?.lastPathComponent })
+        let digests = Set(
+            runs.filter { goldens.contains($0.run.reference?.lastPathComponent ?? "") }
+                .map(\.joined.digest) + [digest])
+        let types = Dictionary(grouping: runs.filter { digests.contains($0.joined.digest) }) {
+            $0.joined.dtype + ($0.run.compute == "fp32" ? "" : ", \($0.run.compute)")
+        }
+        return Chart.tradeoff(
+            types.sorted { $0.key < $1.key }.compactMap { name, runs in
+                runs.compactMap(\.run.storedBytes).last.map { bytes in
+                    Chart.Stored(
+                        name: name, bytes: bytes,
+                        error: runs.compactMap(\.joined.outputRelativeRms).last,
+                        latency: runs.compactMap(\.joined.totalMedianNs).last)
+                }
+            })
+    }
+
+    private func errors(_ verification: Gate.Judgement?) throws -> Chart? {
+        guard let verification else { return nil }
+        let layers = try store.run(verification.run.joined.id).1
+        let own = layers.filter { $0.path.split(separator: ".").count <= 3 }.compactMap { layer in
+            layer.ownRelativeRms.map { (layer.path, $0, layer.inheritedRelativeRms) }
+        }
+        var chart = Chart.errors(Array(own.prefix(Self.mostLayers)))
+        if own.count > Self.mostLayers {
+            chart?.note +=
+                " The first \(Self.mostLayers) layers, and \(own.count - Self.mostLayers) more."
+        }
+        return chart
+    }
+
+    private func facts(_ judgement: Gate.Judgement?) throws -> [[String: Any]] {
+        guard let run = judgement?.run else { return [] }
+        let machine = try store.machine(of: run)
+        let facts: [(String, String?)] = [
+            ("Model", run.run.modelPath), ("Weights (SHA-256)", run.joined.digest),
+            ("Stored types", run.joined.dtype), ("Run", "\(run.joined.id), \(run.run.uuid)"),
+            ("Started", run.run.startedAt), ("Processor", machine?.cpu),
+            ("Processors", machine.map { "\($0.processors)" }),
+            ("Memory", machine.map { Format.bytes($0.memoryBytes) }), ("System", machine?.system),
+            ("Instruction set", machine?.instructionSet), ("Threads", "\(run.run.threads)"),
+            ("Compute", run.run.compute), ("Numerics", run.run.numerics),
+            ("Golden", run.run.reference),
+            (
+                "Golden at fault",
+                run.run.problemLines.isEmpty
+                    ? nil : run.run.problemLines.joined(separator: "; ")
+            ),
+            (
+                "Latent, batch, caption tokens",
+                "\(run.run.height)×\(run.run.width), \(run.run.batch), \(run.run.captionTokens)"
+            ),
+            (
+                "SGEMM canary",
+                run.run.canaryGflops.map { Format.decimal($0, digits: 1) + " GFLOP/s" }
+            ),
+            ("Memory read", run.run.readBandwidth.map { Format.decimal($0, digits: 1) + " GB/s" }),
+            ("Probes", run.run.probeOverhead.map(Format.percent)),
+            (
+                "Disturbances",
+                run.run.warnings.flatMap { warnings in
+                    let lines = warnings.split(separator: "\n").map { String($0).printable }
+                    return lines.isEmpty ? nil : lines.joined(separator: "; ")
+                }
+            ),
+            ("sana-tools", run.run.toolVersion), ("Commit", run.run.gitCommit),
+        ]
+        return facts.compactMap { name, value in
+            value.map { ["name": name, "value": $0.printable] as [String: Any] }
+        }
+    }
+}

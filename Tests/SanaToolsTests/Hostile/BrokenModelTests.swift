@@ -1,0 +1,292 @@
+import Foundation
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+@testable import SanaWorkbench
+
+/// Models from real life that cannot be trusted, and what every command says of them.
+struct BrokenModelTests {
+    private let program: BuiltProgram
+    private var folder: TemporaryFolder { program.folder }
+
+    init() throws { program = try BuiltProgram() }
+
+    /// A change to the trained model's component folder, and the words that name what is wrong.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let name: String
+        /// Whether the weights are int8 before the change.
+        var isInt8 = false
+        let words: String
+        /// Words of the line that inspect prints, where they are others.
+        var inspect: String?
+        let damage: @Sendable (TemporaryFolder) throws -> Void
+
+        var testDescription: String { name }
+    }
+
+    private static let weights = "model/diffusion_pytorch_model.safetensors"
+
+    private static func settings(
+        _ folder: TemporaryFolder, _ change: (JSONValue) -> JSONValue
+    ) throws {
+        let path = folder("model/config.json")
+        let json = try JSONFile.read(path)
+        let old = json["quantization_config"] ?? .object([.init("quant_method", .string("sdnq"))])
+        try folder.write(
+            "model/config.json",
+            Array(json.setting("quantization_config", to: change(old)).text(indent: 2).utf8))
+    }
+
+    private static let cases: [Case] = [
+        .init(name: "unknown key", isInt8: true, words: "unknown key use_spin") {
+            try settings($0) { $0.setting("use_spin", to: .int(2)) }
+        },
+        .init(name: "no settings", isInt8: true, words: "no quantization_config") {
+            try settings($0) { _ in .null }
+        },
+        .init(name: "another method", isInt8: true, words: "bitsandbytes (int8)") {
+            try settings($0) { _ in
+                .object([
+                    .init("quant_method", .string("bitsandbytes")),
+                    .init("load_in_8bit", .bool(true)),
+                ])
+            }
+        },
+        .init(name: "incomplete list", isInt8: true, words: "modules_to_not_convert does not name")
+        {
+            try settings($0) {
+                let names = $0["modules_to_not_convert"]?.array ?? []
+                return $0.setting("modules_to_not_convert", to: .array(Array(names.dropLast())))
+            }
+        },
+        .init(name: "float weights", words: "no weight is quantized") {
+            try settings($0) { $0.setting("weights_dtype", to: .string("int8")) }
+        },
+        .init(name: "heads", words: "num_attention_heads is 16, and by the shape of") {
+            let json = try JSONFile.read($0("model/config.json"))
+            try $0.write(
+                "model/config.json",
+                Array(json.setting("num_attention_heads", to: .int(16)).text().utf8))
+        },
+        .init(name: "pointer", words: "a Git LFS pointer") {
+            try $0.write(
+                weights,
+                Array("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n".utf8))
+        },
+        .init(name: "web page", words: "a web page") {
+            try $0.write(weights, Array("<!DOCTYPE html>\n<html>401</html>".utf8))
+        },
+        .init(name: "server's error", words: "error of the server") {
+            try $0.write(weights, Array(#"{"error":"Repository not found"}"#.utf8))
+        },
+        .init(name: "zeros", words: "all zeros") {
+            try $0.write(weights, [UInt8](repeating: 0, count: 10_000))
+        },
+        .init(name: "renamed", words: "a torch.save file") {
+            try $0.write(weights, ZipBuilder(pickle: [0x80, 0x02]).file)
+        },
+        .init(name: "GGUF", words: "a GGUF file") {
+            try $0.write(weights, Array("GGUF".utf8) + [3, 0, 0, 0])
+        },
+        .init(name: "unfinished", words: "download is unfinished") {
+            try $0.write(weights + ".aria2", [0, 1])
+        },
+        .init(name: "empty", words: "holds no tensors") {
+            try $0.write(weights, SafetensorsBuilder().file)
+        },
+    ]
+
+    /// The component folder as the case has it.
+    private func prepare(_ item: Case) throws {
+        if item.isInt8 {
+            let made = try program.run(
+                "convert", "fixtures/sana-digits/transformer", "--dtype", "int8", "--container",
+                "safetensors", "--output", "model")
+            #expect(made.code == 0, "\(made.talk)")
+        } else {
+            try FileManager.default.copyItem(
+                atPath: Fixtures.digits + "/transformer", toPath: folder("model"))
+        }
+        try item.damage(folder)
+    }
+
+    @Test(arguments: cases)
+    func everyCommandSaysTheSame(_ item: Case) throws {
+        try prepare(item)
+        let golden = "fixtures/goldens/sana-digits-b1-t1.safetensors"
+        for command in [
+            ["verify", "model", "--reference", golden, "--no-record"],
+            ["convert", "model", "--dtype", "int8", "--output", "out.safetensors.zst"],
+            ["profile", "model", "--latent", "8x8", "--no-record"],
+            ["diff", "model", "fixtures/sana-digits"],
+            ["tune", "model", "--reference", golden],
+        ] {
+            let outcome = try program.run(command)
+            #expect(outcome.code == 65, "\(command): \(outcome.output) \(outcome.talk)")
+            #expect(outcome.talk.contains(item.words), "\(command): \(outcome.talk)")
+            #expect(outcome.talk.contains("run 'sana-tools inspect model'"), "\(outcome.talk)")
+        }
+        let inspection = try program.run("inspect", "model")
+        #expect(inspection.code == 1, "\(inspection.output)")
+        #expect(inspection.output.contains(item.words), "\(inspection.output)")
+        #expect(!inspection.output.contains("run 'sana-tools inspect"))
+        #expect(!FileManager.default.fileExists(atPath: folder("out.safetensors.zst")))
+    }
+
+    @Test("files that the operating system leaves are ignored")
+    func systemFilesAreIgnored() throws {
+        let source = Fixtures.digits
+        try FileManager.default.copyItem(atPath: source, toPath: folder("repo"))
+        for name in ["._diffusion_pytorch_model.safetensors", "._config.json", ".DS_Store"] {
+            try folder.write("repo/transformer/" + name, [0, 5, 22, 7])
+            try folder.write("repo/scheduler/" + name, [0, 5, 22, 7])
+        }
+        #expect(try program.run("inspect", "repo", "--strict").code == 0)
+        #expect(
+            try program.run(
+                "verify", "repo", "--reference", "fixtures/goldens/sana-digits-b1-t1.safetensors",
+                "--no-record"
+            ).code == 0)
+        let made = try program.run(
+            "convert", "repo", "--dtype", "fp16", "--output", "new", "--components", "copy")
+        #expect(made.code == 0, "\(made.talk)")
+        #expect(folder.entries("new/scheduler") == ["scheduler_config.json"])
+        let file = try program.run(
+            "inspect", "repo/transformer/._diffusion_pytorch_model.safetensors")
+        #expect(file.code == 65)
+        #expect(file.talk.contains("AppleDouble"))
+    }
+
+    @Test("what convert and unpack write is clean under --strict")
+    func ownOutputsAreClean() throws {
+        let digits = "fixtures/sana-digits"
+        for (arguments, output) in [
+            (["--dtype", "fp16", "--container", "safetensors", "--output", "half"], "half"),
+            (
+                ["--dtype", "fp16", "--exact", "--container", "safetensors", "--output", "kept"],
+                "kept"
+            ),
+            (["--dtype", "fp16", "--exact", "--output", "a.safetensors.zst"], "a.safetensors.zst"),
+            (["--dtype", "int8", "--container", "safetensors", "--output", "byte"], "byte"),
+            (
+                [
+                    "--dtype", "int8", "--container", "safetensors", "--max-shard-size", "400KB",
+                    "--output", "shards",
+                ], "shards"
+            ),
+            (["--dtype", "int8", "--output", "i8.safetensors.zst"], "i8.safetensors.zst"),
+            (["--dtype", "int8", "--output", "repository"], "repository"),
+        ] {
+            let made = try program.run(["convert", digits] + arguments)
+            #expect(made.code == 0, "\(made.talk)")
+            let inspection = try program.run("inspect", output, "--strict")
+            #expect(inspection.code == 0, "\(arguments): \(inspection.output)")
+        }
+        for name in ["a", "i8"] {
+            #expect(
+                try program.run("unpack", name + ".safetensors.zst", "--output", name).code == 0)
+            let inspection = try program.run("inspect", name, "--strict")
+            #expect(inspection.code == 0, "\(name): \(inspection.output)")
+        }
+        // No file is larger than asked for, its header included.
+        for name in folder.entries("shards/transformer") where name.hasSuffix(".safetensors") {
+            #expect(try fileBytes(folder("shards/transformer/" + name)).count <= 400_000)
+        }
+    }
+
+    @Test("a broken file is one row of the digest's table")
+    func digestShowsTheTableWhateverIsBroken() throws {
+        try FileManager.default.copyItem(atPath: Fixtures.digits, toPath: folder("repo"))
+        let weights = "repo/transformer/diffusion_pytorch_model.safetensors"
+        try folder.write(weights, Array(try fileBytes(folder(weights)).dropLast(5000)))
+        let text = try program.run("digest", "repo")
+        #expect(text.code == 1)
+        #expect(text.output.contains("scheduler_config.json"))
+        #expect(text.output.contains("WRONG"))
+        #expect(text.talk.contains("file is truncated"))
+        let json = try program.run("digest", "repo", "--format", "json")
+        #expect(json.code == 1)
+        let files = json.json?["files"]?.array ?? []
+        let wrong = files.filter { $0["status"]?.string == "WRONG" }
+        #expect(wrong.map { $0["name"]?.string } == [weights.replacing("repo/", with: "")])
+        #expect(wrong.first?["problem"]?.string?.contains("truncated") == true)
+        #expect(files.count > 2)
+        #expect(json.json?["verdict"]?.string == "fail")
+        for (content, words) in [
+            (Array("<html></html>".utf8), "a web page"), ([], "empty"),
+            ([UInt8](repeating: 0, count: 99), "all zeros"),
+        ] {
+            try folder.write("repo/transformer/config.json", content)
+            let outcome = try program.run("digest", "repo")
+            #expect(outcome.code == 1)
+            #expect(outcome.talk.contains(words), "\(outcome.talk)")
+        }
+    }
+
+    @Test("the same LoRA given twice is a warning")
+    func sameLoraTwice() throws {
+        let lora = "fixtures/lora/style.safetensors"
+        let arguments = ["convert", "fixtures/tiny/plain", "--dtype", "bf16", "--dry-run"]
+        let once = try program.run(arguments + ["--lora", lora])
+        #expect(once.code == 0, "\(once.talk)")
+        #expect(!once.talk.contains("warning"))
+        let twice = try program.run(arguments + ["--lora", lora, "--lora", lora + "=0.5"])
+        #expect(twice.code == 0)
+        #expect(twice.talk.contains("warning: --lora \(lora) is given twice"))
+    }
+
+    @Test("a checkpoint in ComfyUI's scaled fp8 is read by every command")
+    func scaledFP8IsRead() throws {
+        let model = "fixtures/cases/comfy-fp8-scaled/comfy-fp8-scaled.safetensors"
+        for command in [
+            ["inspect", model, "--strict"], ["digest", model], ["diff", model, model],
+            ["profile", model, "--latent", "8x8", "--repeat", "1", "--no-record"],
+            ["convert", model, "--dtype", "fp16", "--output", "out.safetensors.zst"],
+            ["diff", model, "out.safetensors.zst", "--tolerance", "1e-3"],
+        ] {
+            let outcome = try program.run(command)
+            #expect(outcome.code == 0, "\(command): \(outcome.talk)")
+        }
+    }
+
+    @Test("every component of a pipeline is looked into")
+    func componentsAreChecked() throws {
+        func strict() throws -> BuiltProgram.Outcome {
+            try program.run("inspect", "pipeline", "--strict")
+        }
+        func reset() throws {
+            try? FileManager.default.removeItem(atPath: folder("pipeline"))
+            try FileManager.default.copyItem(
+                atPath: Fixtures.path + "/cases/gemma-causal", toPath: folder("pipeline"))
+        }
+        try reset()
+        let causal = try strict()
+        #expect(causal.code == 1)
+        #expect(causal.output.contains("component-class"), "\(causal.output)")
+        #expect(causal.output.contains("Gemma2ForCausalLM"))
+        #expect(try program.run("inspect", "pipeline").code == 0)
+        let index = String(
+            decoding: try fileBytes(folder("pipeline/model_index.json")), as: UTF8.self
+        ).replacingOccurrences(of: "Gemma2ForCausalLM", with: "Gemma2Model")
+        for file in [
+            "vae/diffusion_pytorch_model.safetensors", "vae/config.json",
+            "text_encoder/model.safetensors", "text_encoder/config.json",
+            "tokenizer/tokenizer.json", "scheduler/scheduler_config.json",
+        ] {
+            let path = "pipeline/" + file
+            try reset()
+            try folder.write("pipeline/model_index.json", Array(index.utf8))
+            #expect(try strict().code == 0)
+            try folder.write(path, Array(try fileBytes(folder(path)).dropLast(20)))
+            let cut = try strict()
+            #expect(cut.code == 1, "\(file): \(cut.output)")
+            #expect(cut.output.contains(file), "\(cut.output)")
+            try FileManager.default.removeItem(atPath: folder(path))
+            let absent = try strict()
+            #expect(absent.code == 1, "\(file): \(absent.output)")
+            #expect(absent.output.contains(file.parentFolder), "\(absent.output)")
+        }
+    }
+}

@@ -1,0 +1,280 @@
+import Foundation
+import GRDB
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaTools
+@testable import SanaWorkbench
+
+/// Histories of strangers: their schema is data, their values are checked, their neighbours stay.
+struct HistoryHostileTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func record(_ kind: RunRecord.Kind = .profile, ns: Int = 5) -> RunRecord {
+        let comparison = Comparison(
+            ErrorSums(
+                DenseTensor(shape: [2], values: FloatBuffer([1, 2])), with: FloatBuffer([1, 3])),
+            shape: [2])
+        var layer = RunRecord.Layer(path: "total", samples: [ns, ns + 1], cpu: [ns, ns])
+        if kind != .profile {
+            layer = .init(
+                path: "a", accuracy: .init(comparison: comparison, tolerance: 1, passes: true))
+        }
+        return RunRecord(
+            kind: kind, startedAt: Date(timeIntervalSince1970: Double(ns)), model: "models/a",
+            modelDigest: "d", dtype: "BF16", compute: "fp32", numerics: "fp32",
+            sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+            seconds: 1, layers: [layer])
+    }
+
+    /// A history with a profile and a verification, and `statement` executed on it.
+    private func doctored(_ name: String, _ statement: String) throws -> String {
+        let path = folder(name)
+        let store = try HistoryStore(path: path, creating: true)
+        try store.record(record())
+        try store.record(record(.verify))
+        try store.queue.close()
+        try execute(statement, path)
+        return path
+    }
+
+    private func execute(_ statement: String, _ path: String) throws {
+        let queue = try DatabaseQueue(path: path)
+        try queue.writeWithoutTransaction { db in
+            try db.execute(sql: "PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON")
+            try db.execute(sql: "PRAGMA legacy_alter_table = ON; PRAGMA writable_schema = ON")
+            try db.execute(sql: statement)
+        }
+        try queue.close()
+    }
+
+    private func category(_ body: () throws -> Void) -> DiagnosticCategory? {
+        do {
+            try body()
+            return nil
+        } catch { return (error as? any DiagnosticError)?.category }
+    }
+
+    /// Everything that a reader asks of a history.
+    private func readAll(_ path: String) throws {
+        let store = try HistoryStore(path: path, creating: false)
+        for run in try store.runs(limit: 10) {
+            _ = try store.run(run.joined.id)
+            _ = try store.gateSamples(run)
+            _ = try store.work(of: run)
+        }
+        try store.export([]) { _ in }
+        let outcome = try Gate(store: store).outcome()
+        _ = try ReportPage(store: store, outcome: outcome).html()
+    }
+
+    private static let endless = "WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r)"
+
+    static let lyingSchemas = [
+        "ALTER TABLE run ADD COLUMN g AS (seconds * 2)",
+        "ALTER TABLE run ADD COLUMN dtype TEXT DEFAULT 'EVIL'",
+        "DROP VIEW layer_result; ALTER TABLE run DROP COLUMN seconds",
+        "DROP TABLE layer; CREATE VIEW layer AS \(endless) SELECT n AS id, 'x' || n AS path FROM r",
+        "DROP TABLE machine; CREATE VIEW machine AS SELECT 1 AS id",
+        "DROP TABLE layer; CREATE VIRTUAL TABLE layer USING fts5 (id, path)",
+        "CREATE TRIGGER t AFTER INSERT ON run BEGIN DELETE FROM run; END",
+        "CREATE VIEW other AS \(endless) SELECT n FROM r",
+        "DELETE FROM grdb_migrations",
+        "DELETE FROM grdb_migrations WHERE identifier NOT LIKE '4%'",
+        "UPDATE sqlite_master SET sql = sql || '; ATTACH ''victim'' AS x' WHERE name = 'run'",
+    ]
+
+    @Test("a schema that lies is bad data for readers, merges and writers", arguments: lyingSchemas)
+    func lyingSchema(_ statement: String) throws {
+        let path = try doctored("h", statement)
+        let bytes = try fileBytes(path)
+        let target = try HistoryStore(path: folder("ours"), creating: true)
+        let entries = folder.entries
+        #expect(category { try readAll(path) } == .badData)
+        #expect(category { _ = try target.merge(path) } == .badData)
+        #expect(category { _ = try HistoryStore(path: path, creating: true) } == .badData)
+        #expect(try target.allRuns().isEmpty)
+        #expect(try fileBytes(path) == bytes)
+        #expect(folder.entries == entries)
+    }
+
+    @Test("another view of our name is not read")
+    func foreignView() throws {
+        let path = try doctored(
+            "h",
+            "DROP VIEW layer_result; CREATE VIEW layer_result AS \(Self.endless) SELECT n FROM r")
+        try readAll(path)
+        #expect(category { _ = try HistoryStore(path: path, creating: true) } == .badData)
+    }
+
+    static let lyingValues = [
+        "UPDATE accuracy SET own_relative_rms = 9e999",
+        "UPDATE accuracy SET relative_rms = -1",
+        "UPDATE latency SET median_ns = 9e999",
+        "UPDATE latency SET median_ns = -5",
+        "UPDATE latency SET wall = x'8080'",
+        "UPDATE run SET total_median_ns = 9e999",
+        "UPDATE run SET output_relative_rms = -9e999 WHERE kind = 'verify'",
+        "UPDATE run SET stored_bytes = -1",
+    ]
+
+    @Test("values that cannot be are bad data, and no merge takes them", arguments: lyingValues)
+    func lyingValue(_ statement: String) throws {
+        let path = try doctored("h", statement)
+        let target = try HistoryStore(path: folder("ours"), creating: true)
+        #expect(category { try readAll(path) } == .badData)
+        #expect(category { _ = try target.merge(path) } == .badData)
+        #expect(try target.allRuns().isEmpty)
+    }
+
+    @Test("rows that are there twice are bad data")
+    func duplicates() throws {
+        let path = try doctored(
+            "h",
+            """
+            CREATE TABLE l2 (id INTEGER, path TEXT); INSERT INTO l2 SELECT * FROM layer;
+            INSERT INTO l2 SELECT * FROM layer; DROP TABLE layer; ALTER TABLE l2 RENAME TO layer
+            """)
+        let target = try HistoryStore(path: folder("ours"), creating: true)
+        #expect(category { try readAll(path) } == .badData)
+        #expect(category { _ = try target.merge(path) } == .badData)
+    }
+
+    @Test("infinities of an older version do not enter")
+    func oldInfinity() throws {
+        let path = folder("old")
+        let queue = try DatabaseQueue(path: path)
+        try queue.writeWithoutTransaction { try Schema.migrate($0, upTo: 4) }
+        try queue.write { db in
+            try db.execute(
+                sql: """
+                    INSERT INTO machine VALUES (1, 'f', 'c', 2, 3, 's', 'i');
+                    INSERT INTO model VALUES (1, 'd', 'BF16', 'm');
+                    INSERT INTO layer VALUES (5, 'total');
+                    INSERT INTO run (id, uuid, kind, started_at, tool_version, machine_id, model_id,
+                        model_path, threads, compute, numerics, batch, height, width,
+                        caption_tokens, peak_rss_bytes, seconds)
+                    VALUES (7, 'u', 'verify', '2026-01-01T00:00:00Z', '0.1.0', 1, 1, 'm', 2, 'fp32',
+                        'fp32', 1, 8, 8, 12, 5, 0.5);
+                    INSERT INTO accuracy (run_id, layer_id, own_relative_rms, nonfinite, tolerance,
+                        verdict) VALUES (7, 5, 9e999, 0, 1, 'pass');
+                    """)
+        }
+        try queue.close()
+        #expect(category { try readAll(path) } == .badData)
+        try execute("UPDATE accuracy SET own_relative_rms = 1", path)
+        try readAll(path)
+        #expect(try HistoryStore(path: path, creating: true).allRuns().count == 1)
+    }
+
+    /// A tree of pages that leads back into itself has no end.
+    @Test("reading stops where a file takes too long for its size")
+    func deadline() throws {
+        let store = try HistoryStore(path: try doctored("h", "SELECT 1"), creating: false)
+        #expect {
+            try store.reading {
+                try Int.fetchOne($0, sql: "\(Self.endless) SELECT COUNT(*) FROM r")
+            }
+        } throws: {
+            ($0 as? any DiagnosticError)?.category == .badData
+        }
+    }
+
+    @Test("no statement reaches another file")
+    func noAttach() throws {
+        let path = try doctored("h", "SELECT 1")
+        for store in [
+            try HistoryStore(path: path, creating: true),
+            try HistoryStore(path: path, creating: false), try HistoryStore(copying: path),
+        ] {
+            #expect(throws: DatabaseError.self) {
+                try store.queue.inDatabase {
+                    try $0.execute(sql: "ATTACH '\(folder("x"))' AS x")
+                }
+            }
+        }
+        #expect(!folder.entries.contains("x"))
+    }
+
+    /// SQLite deletes the journal that a journal names.
+    @Test("a journal that names another file is refused, and the file stays")
+    func journalOfSeveralFiles() throws {
+        let path = try doctored("h", "SELECT 1")
+        let magic: [UInt8] = [0xD9, 0xD5, 0x05, 0xF9, 0x20, 0xA1, 0x63, 0xD7]
+        try folder.write("h-journal", Array(repeating: 0, count: 512) + magic)
+        #expect(category { try readAll(path) } == .badData)
+        #expect(category { _ = try HistoryStore(path: path, creating: true) } == .badData)
+        #expect(folder.entries.contains("h-journal"))
+    }
+
+    // MARK: Old files and dead writers
+
+    @Test("a history with a write-ahead log is read whole, and no file is left or changed")
+    func writeAheadLog() throws {
+        let path = try doctored("h", "PRAGMA journal_mode = WAL")
+        try readAll(path)
+        #expect(folder.entries.sorted() == ["h"])
+        // A writer that died leaves its log.
+        let queue = try DatabaseQueue(path: path)
+        try queue.writeWithoutTransaction {
+            try $0.execute(sql: "UPDATE run SET model_path = 'in the log'")
+        }
+        for name in ["h", "h-wal"] {
+            try folder.write("dead" + name.dropFirst(), try fileBytes(folder(name)))
+        }
+        try queue.close()
+        let before = try fileBytes(folder("dead"))
+        let paths = try HistoryStore(path: folder("dead"), creating: false).allRuns()
+            .map(\.run.modelPath)
+        #expect(paths == ["in the log", "in the log"])
+        #expect(try fileBytes(folder("dead")) == before)
+        #expect(folder.entries.sorted() == ["dead", "dead-wal", "h"])
+        // The next writer does without a log.
+        try HistoryStore(path: path, creating: true).record(record(ns: 9))
+        #expect(try fileBytes(path)[18] == 1)
+        #expect(folder.entries.sorted() == ["dead", "dead-wal", "h"])
+    }
+
+    @Test("a database whose creation died is finished by the next run")
+    func deadCreation() throws {
+        try folder.write("empty", [])
+        let empty = try DatabaseQueue(path: folder("wal"))
+        try empty.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = WAL") }
+        try empty.close()
+        let half = try DatabaseQueue(path: folder("half"))
+        try half.writeWithoutTransaction { try Schema.migrate($0, upTo: 2) }
+        try half.close()
+        let names = try DatabaseQueue(path: folder("names"))
+        try names.writeWithoutTransaction { try Schema.migrate($0, upTo: 0) }
+        try names.close()
+        for name in ["empty", "wal", "half", "names"] {
+            let path = folder(name)
+            #expect(try HistoryStore(path: path, creating: false).runs(limit: 9).isEmpty, "\(name)")
+            #expect(category { try readAll(path) } == .noInput, "\(name)")
+            try HistoryStore(path: path, creating: true).record(record())
+            #expect(try HistoryStore(path: path, creating: false).allRuns().count == 1, "\(name)")
+        }
+    }
+
+    @Test("first writers at once lose no run")
+    func firstWriters() async throws {
+        let program = try BuiltProgram()
+        let arguments = [
+            "verify", "fixtures/tiny/plain", "--reference",
+            "fixtures/goldens/tiny-plain.safetensors", "--db", "new.sqlite", "--threads", "1", "-q",
+        ]
+        for count in [2, 6] {
+            let path = program.folder("new.sqlite")
+            try? FileManager.default.removeItem(atPath: path)
+            let writers = try (0..<count).map { _ in try program.launch(arguments) }
+            for writer in writers {
+                writer.waitUntilExit()
+                #expect(writer.exitCode == 0)
+            }
+            #expect(try HistoryStore(path: path, creating: false).allRuns().count == count)
+        }
+    }
+}

@@ -1,0 +1,134 @@
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaWorkbench
+
+struct ProjectFileTests {
+    private func project(_ text: String) throws -> (TemporaryFolder, ProjectFile) {
+        let folder = try TemporaryFolder()
+        let path = try folder.write(ProjectFile.name, Array(text.utf8))
+        return (folder, try ProjectFile(path: path))
+    }
+
+    @Test func readsEveryKeyAndResolvesPathsFromItsFolder() throws {
+        let (folder, project) = try project(
+            """
+            model: models/a
+            dtype: [fp16, int8]
+            rules: [".*attn2.*=fp16", proj_out.weight=keep]
+            output: out
+            references: [goldens/*.safetensors, /abs/g.safetensors]
+            tolerance: 1e-3
+            database: db.sqlite
+            resolution: 512
+            """)
+        #expect(project.model == folder("models/a"))
+        #expect(project.dtypes == ["fp16", "int8"])
+        #expect(project.rules.map(\.text) == [".*attn2.*=fp16", "proj_out.weight=keep"])
+        #expect(project.output == folder("out"))
+        #expect(project.references == [folder("goldens/*.safetensors"), "/abs/g.safetensors"])
+        #expect(project.tolerance == 1e-3)
+        #expect(project.database == folder("db.sqlite"))
+        #expect(project.resolution == 512)
+    }
+
+    @Test func aliasesOfAliasesAreRefused() throws {
+        let levels = (1...9).map { level in
+            let list = [String](repeating: "*a\(level - 1)", count: 9).joined(separator: ", ")
+            return "a\(level): &a\(level) [\(list)]"
+        }
+        #expect(throws: BadDataError.self) {
+            try project("a0: &a0 x\n" + levels.joined(separator: "\n") + "\n? *a9\n: x\n")
+        }
+        let (folder, some) = try project("model: &m a\noutput: *m\n")
+        #expect(some.model == folder("a"))
+        #expect(some.output == folder("a"))
+    }
+
+    @Test func isFoundInAParent() throws {
+        let (folder, _) = try project("model: m")
+        let found = try ProjectFile.find(from: folder("deep/er"))
+        #expect(found?.model == folder("m"))
+    }
+
+    @Test func emptyFileSaysNothing() throws {
+        #expect(try project("").1.model == nil)
+        #expect(try project("# nothing\n").1.references == [])
+    }
+
+    @Test(arguments: [
+        "modle: x", "model: [a]", "tolerance: much", "tolerance: -1", "tolerance: .nan",
+        "resolution: 0", "rules: [a=int4]", "rules: '(=keep'", "dtype: int9",
+        "resolution: 1e9", "- a", "model: a\nmodel: b", "model: {", "&a [*a]", "dtype: {a: b}",
+        "\u{0}",
+    ])
+    func anythingElseIsBadData(_ text: String) {
+        #expect { try project(text) } throws: {
+            ($0 as? any DiagnosticError)?.category == .badData
+        }
+    }
+
+    /// What is said of a text that is wrong.
+    private func error(_ text: String) throws -> BadDataError {
+        try #require(throws: BadDataError.self) { try project(text) }
+    }
+
+    @Test("errors show line, column and a caret below it")
+    func pointsAtTheValue() throws {
+        let wrong = try error("model: a\nresolution: 500\n")
+        #expect(wrong.description.contains("sana-tools.yaml:2:13: resolution must be"))
+        #expect(wrong.description.hasSuffix("\n  2 | resolution: 500\n    |             ^"))
+        let second = try error("rules:\n  - a=keep\n  - a=int4\n")
+        #expect(second.description.contains(":3:5: rules: "))
+        let syntax = try error("model: {\n")
+        #expect(syntax.description.contains("invalid YAML"))
+        #expect(!syntax.description.contains("\\n"))
+        #expect(try error("model: a\nmodel: b\n").description.contains("given twice: model"))
+    }
+
+    @Test("a name that is nearly right is answered with the right one")
+    func suggests() throws {
+        #expect(try error("refrences: g").remedy == "did you mean 'references'?")
+        #expect(try error("dtype: [fp16, int9]").remedy == "did you mean 'int8'?")
+        #expect(try error("frobnicate: g").remedy?.contains("layer_tolerances") == true)
+    }
+
+    @Test(
+        "a value is refused in the file as on the command line",
+        arguments: [
+            "resolution: 500", "resolution: 16", "dtype: fp8", "tolerance: -1",
+        ])
+    func sameRules(_ text: String) throws {
+        #expect(try error(text).category == .badData)
+    }
+
+    @Test("without database: runs are recorded next to the file")
+    func defaultDatabase() throws {
+        let (folder, project) = try project("model: m")
+        #expect(project.defaultDatabase == folder("reports/sana-tools.sqlite"))
+    }
+
+    @Test("the JSON Schema has the keys that are read")
+    func schema() throws {
+        let path = Fixtures.path + "/../docs/reference/project-file.schema.json"
+        let schema = try JSONScanner.parse(String(decoding: try fileBytes(path), as: UTF8.self))
+        let keys = (schema["properties"]?.members ?? []).map(\.key)
+        #expect(keys.sorted() == ProjectFile.keys.sorted())
+    }
+
+    @Test func archivesAreNamedAfterModelAndType() {
+        #expect(
+            ArchiveName.path(model: "a/b/", dtype: "int8", output: "out")
+                == "out/b-int8.safetensors.zst")
+        #expect(
+            ArchiveName.path(model: "m.safetensors", dtype: "fp16", output: nil)
+                == "m-fp16.safetensors.zst")
+        #expect(
+            ArchiveName.path(model: "m", dtype: "fp16", output: "x.safetensors.zst")
+                == "x.safetensors.zst")
+        #expect(
+            ArchiveName.path(model: "/a/b/..", dtype: "fp16", output: nil)
+                == "a-fp16.safetensors.zst")
+    }
+}

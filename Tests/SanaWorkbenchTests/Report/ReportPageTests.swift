@@ -1,0 +1,209 @@
+import Foundation
+import GRDB
+import SanaModel
+import SanaTestSupport
+import Testing
+
+@testable import SanaWorkbench
+
+struct ReportPageTests {
+    private let folder: TemporaryFolder
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func page(_ name: String, runs: Int = 9) throws -> String {
+        let store = try HistoryStore(path: folder("h.sqlite"), creating: true)
+        for index in 0..<runs {
+            let ns = index < 5 ? 1000 : 1300
+            try store.record(
+                RunRecord(
+                    kind: .profile, startedAt: Date(timeIntervalSince1970: Double(index) * 60),
+                    model: name, modelDigest: "d", dtype: "BF16", compute: "fp32", numerics: "fp32",
+                    sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+                    seconds: 1,
+                    layers: [
+                        .init(path: "total", samples: [ns + index, ns + 2, ns + 1]),
+                        .init(path: name, samples: [9, 8, 7]),
+                    ]))
+        }
+        let outcome = try Gate(store: store).outcome()
+        return try ReportPage(store: store, outcome: outcome).html()
+    }
+
+    @Test func verdictComesFirstAndNothingIsFetched() throws {
+        let html = try page("models/a")
+        let verdict = try #require(html.range(of: "<strong>"))
+        let chart = try #require(html.range(of: "<svg"))
+        #expect(verdict.lowerBound < chart.lowerBound)
+        for word in ["http:", "https:", "src=\"/", "<script", "@import", "url("] {
+            #expect(!html.contains(word), "\(word)")
+        }
+        #expect(html.contains("lang=\"en\"") && html.contains("<main>"))
+        #expect(
+            html.components(separatedBy: "<svg").count
+                == html.components(separatedBy: "role=\"img\" aria-label=\"").count)
+        #expect(html.contains("Steps: run 6"))
+    }
+
+    @Test func namesOfStrangersAreText() throws {
+        let html = try page("<img src=x onerror=alert(1)>\"&")
+        #expect(!html.contains("<img src=x") && html.contains("&lt;img src=x"))
+    }
+
+    @Test func rooflineMarksWhatNoMachineCouldDo() throws {
+        let roof = Chart.Roof(peak: 100, bandwidth: 10)
+        let fine = Chart.RooflinePoint(path: "a", intensity: 5, rate: 40)
+        let fast = Chart.RooflinePoint(path: "b", intensity: 50, rate: 140)
+        let trusted = try #require(Chart.roofline([fine], roof))
+        #expect(!trusted.note.contains("withheld"))
+        #expect(trusted.svg.contains("class=\"lb\"") && !trusted.svg.contains("\"bad\""))
+        #expect(
+            trusted.svg.contains("100 GFLOP/s") && trusted.rows == [["a", "5.0", "40.0", "50.0"]])
+        let low = try #require(Chart.roofline([fine, fast], roof))
+        #expect(low.note.contains("The roof is withheld: 1 of 2 layers"))
+        #expect(!low.svg.contains("class=\"lb"))
+        #expect(!low.svg.contains("100 GFLOP/s"))
+        #expect(low.svg.contains("class=\"bad\"><title>b: "))
+        #expect(low.rows.allSatisfy { $0[3].isEmpty })
+        #expect(Chart.roofline([], roof) == nil)
+    }
+
+    /// A roof measured beside another process is lower than the one before.
+    @Test func roofIsTheBestThatTheMachineShowed() throws {
+        let store = try HistoryStore(path: folder("r.sqlite"), creating: true)
+        func record(_ attainable: Double, threads: Int) throws {
+            try store.record(
+                RunRecord(
+                    kind: .profile, startedAt: Date(), model: "m", modelDigest: "d", dtype: "BF16",
+                    compute: "fp32", numerics: "fp32",
+                    sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3),
+                    threads: threads, seconds: 1,
+                    layers: [
+                        .init(path: "total", samples: [9]),
+                        .init(
+                            path: "a", samples: [5],
+                            work: .init(
+                                kind: "Linear", operations: 10, bytes: 2,
+                                attainableGFLOPS: attainable)),
+                    ]))
+        }
+        try record(120, threads: 2)
+        try record(300, threads: 4)
+        try record(80, threads: 2)
+        #expect(try store.roof(like: store.allRuns()[2]) == nil)
+        try DatabaseQueue(path: folder("r.sqlite")).write {
+            try $0.execute(sql: "UPDATE run SET read_bandwidth = 10 + id")
+        }
+        let roof = try #require(try store.roof(like: store.allRuns()[2]))
+        #expect(roof.peak == 120 && roof.bandwidth == 13)
+    }
+
+    @Test func tradeoffKeepsExactTypesAndLabelsApart() throws {
+        let chart = try #require(
+            Chart.tradeoff([
+                .init(name: "F32", bytes: 400, error: 0, latency: 3e6),
+                .init(name: "BF16", bytes: 200, error: 1e-6, latency: 2e6),
+                .init(name: "F16", bytes: 201, error: 1.1e-6, latency: nil),
+                .init(name: "I8, w8a8", bytes: 100, error: 2e-3, latency: 1e6),
+                .init(name: "I8, w8a16", bytes: 100, error: 1e-3, latency: 1e6),
+                .init(name: "new", bytes: 150, error: nil, latency: 1e6),
+            ]))
+        #expect(chart.svg.components(separatedBy: "<circle").count == 6)
+        #expect(chart.svg.contains("F32, 3.00 ms") && chart.rows.last?[2] == "not verified")
+        #expect(chart.rows.filter { $0[4] == "yes" }.map { $0[0] } == ["F32", "BF16", "I8, w8a16"])
+        // No two labels of dots share a row.
+        let rows = chart.svg.components(separatedBy: "<text ").dropFirst().filter {
+            $0.contains(", ") && $0.contains(" ms<") || $0.contains(">F16<")
+        }.compactMap { $0.components(separatedBy: "y=\"").dropFirst().first?.prefix { $0 != "\"" } }
+            .compactMap { Double($0) }.sorted()
+        #expect(rows.count == 5 && zip(rows, rows.dropFirst()).allSatisfy { $1 - $0 >= 14 })
+        #expect(Chart.tradeoff([.init(name: "F32", bytes: 4, error: 0, latency: nil)]) == nil)
+    }
+
+    @Test func smallErrorsShowBesideLargeOnes() throws {
+        let chart = try #require(
+            Chart.errors([("small", 1e-7, 2e-7), ("large", 1e-2, nil), ("exact", 0, 0)]))
+        let widths = chart.svg.components(separatedBy: "width=\"").dropFirst()
+            .compactMap { Double($0.prefix { $0 != "\"" }) }
+        #expect(widths.count == 6 && widths[0] > 20 && widths[1] > widths[0])
+        #expect(widths[2] > 500 && widths[3] == 0 && widths[4] == 0 && widths[5] == 0)
+        #expect(chart.svg.contains(">1e-5</text>"))
+        #expect(chart.rows[1] == ["large", "1.00e-02", ""])
+    }
+
+    @Test func layersShowErrorAndLatencyAndWhatGotWorse() throws {
+        let chart = try #require(
+            Chart.layers([
+                ("a", 1e-3, 5e6, true, false), ("b", nil, 6e6, false, true),
+                ("c", 0, nil, false, false),
+            ]))
+        #expect(chart.svg.components(separatedBy: "<rect").count == 4)
+        #expect(chart.svg.contains("class=\"bad\"><title>a: 1.00e-03"))
+        #expect(chart.svg.contains("class=\"b\"><title>a: 5.00 ms"))
+        #expect(chart.svg.contains("class=\"bad\"><title>b: 6.00 ms"))
+        #expect(chart.rows.map { $0[3] } == ["error", "latency", ""])
+        #expect(Chart.layers([]) == nil)
+    }
+
+    @Test func historyNamesItsSteps() throws {
+        let flat = try #require(
+            Chart.history("m", id: "h", (1...8).map { ("run \($0)", 1e6 + Double($0 % 2)) }))
+        #expect(flat.note == "No step among 8 runs." && !flat.svg.contains("class=\"step\""))
+        let step = try #require(
+            Chart.history("m", id: "h", (1...8).map { ("run \($0)", $0 < 5 ? 1e6 : 1.2e6) }))
+        #expect(step.note == "Steps: run 5: +20.0 %" && step.svg.contains("class=\"step\""))
+        #expect(Chart.history("m", id: "h", [("run 1", 1)]) == nil)
+        let share = try #require(
+            Chart.history(
+                "m", id: "h", [("run 1", 0.25), ("run 2", 0.5)], measure: "Part",
+                format: Format.percent))
+        #expect(share.head == ["Run", "Part"] && share.rows[1] == ["run 2", "50.0 %"])
+    }
+
+    @Test func eachDisturbanceIsOnItsOwn() throws {
+        _ = try page("m")
+        try DatabaseQueue(path: folder("h.sqlite")).write {
+            try $0.execute(
+                sql: "UPDATE run SET warnings = 'others took 9 %' || char(10) || 'it <swapped>'")
+        }
+        let store = try HistoryStore(path: folder("h.sqlite"), creating: false)
+        let html = try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
+        #expect(html.contains("others took 9 %; it &lt;swapped&gt;") && !html.contains("\\u{a}"))
+    }
+
+    /// A layer's own history shows its step where the forward's time wanders.
+    @Test func slowLayerIsNamedFirstAndHasAHistory() throws {
+        let store = try HistoryStore(path: folder("l.sqlite"), creating: true)
+        for index in 0..<12 {
+            let layer = (index < 6 ? 1000 : 1500) * (index % 2 + 1)
+            let forward = layer + 5000 * (index % 2 + 1)
+            let samples = { (value: Int) in (0..<9).map { value + $0 } }
+            var record = RunRecord(
+                kind: .profile, startedAt: Date(timeIntervalSince1970: Double(index) * 60),
+                model: "m", modelDigest: "d", dtype: "BF16", compute: "fp32", numerics: "fp32",
+                sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+                seconds: 1,
+                layers: [
+                    .init(path: "total", samples: samples(forward), cpu: samples(forward)),
+                    .init(
+                        path: "transformer_blocks.0", samples: samples(layer),
+                        cpu: samples(layer)),
+                ])
+            record.clock = Profile.clock
+            try store.record(record)
+        }
+        try DatabaseQueue(path: folder("l.sqlite")).write {
+            try $0.execute(
+                sql: """
+                    WITH RECURSIVE number (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number LIMIT 9)
+                    INSERT INTO repetition SELECT id, n, 1e5, 1e5, 0.01, NULL, NULL, NULL FROM run, number
+                    """)
+        }
+        var gate = Gate(store: store, baseline: .last(6))
+        gate.candidates = 6
+        let html = try ReportPage(store: store, outcome: gate.outcome()).html()
+        #expect(html.contains("Worst: transformer_blocks.0 takes 4"))
+        #expect(html.contains("History of transformer_blocks.0: m, BF16, latent 8×8"))
+        #expect(html.contains("Steps: run 7, 1970-01-01: +"))
+    }
+}
