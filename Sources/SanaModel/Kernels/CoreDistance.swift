@@ -15,8 +15,8 @@ public final class CoreDistance {
     private static let (batches, trips) = (6, 8)
     /// Other threads that the caller's exchanges the line with, at most.
     private static let mostOthers = 6
-    /// Looks at the line after which the other thread is given up.
-    private static let patience = 20_000
+    /// How long the other thread is waited for; one that has to be woken takes 50 µs and more.
+    private static let patience = Duration.milliseconds(1)
 
     /// Nanoseconds of a round trip, the mean over threads spread among the others: of many, some are
     /// always on the other side of a large processor. `nil` where there is no other thread, or none
@@ -48,7 +48,7 @@ public final class CoreDistance {
             let start = ContinuousClock.now
             for _ in 0..<Self.trips {
                 line.turn.store(turn + 1, ordering: .releasing)
-                guard line.wait(for: turn + 2, looks: Self.patience) else { return best }
+                guard line.wait(for: turn + 2, patience: Self.patience) else { return best }
                 turn += 2
             }
             let time = ContinuousClock.now - start
@@ -60,7 +60,7 @@ public final class CoreDistance {
     /// Sends the line back whenever it comes.
     private func answer() {
         for trip in 0..<(Self.batches + 1) * Self.trips {
-            guard line.wait(for: 2 * trip + 1, looks: Self.patience) else { return }
+            guard line.wait(for: 2 * trip + 1, patience: Self.patience) else { return }
             line.turn.store(2 * trip + 2, ordering: .releasing)
         }
     }
@@ -70,9 +70,12 @@ public final class CoreDistance {
 private final class SharedLine: Sendable {
     let turn = Atomic<Int>(0)
 
-    /// Looks until it is `value`, at most so often.
-    func wait(for value: Int, looks: Int) -> Bool {
-        for _ in 0..<looks where turn.load(ordering: .acquiring) == value { return true }
+    /// Looks until it is `value`, for so long at most.
+    func wait(for value: Int, patience: Duration) -> Bool {
+        let start = ContinuousClock.now
+        repeat {
+            for _ in 0..<1000 where turn.load(ordering: .acquiring) == value { return true }
+        } while ContinuousClock.now - start < patience
         return false
     }
 }
