@@ -211,7 +211,6 @@ struct ProfileCommand: TalkingCommand {
         plan.baseline = try store.runs(
             ofSeries: series, areSound: true, limit: gateArguments.last
         ).map(store.gateSamples)
-        plan.nearestCores = CoreDistances(ofRuns: plan.baseline).nearest
         return plan
     }
 

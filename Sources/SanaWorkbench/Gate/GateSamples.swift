@@ -36,20 +36,20 @@ package struct GateSamples: Sendable, Equatable {
         return known.isEmpty ? nil : known.median
     }
 
-    /// The repetitions whose threads did not run on distant cores; `nil` where too few are left.
-    package func near(_ distances: CoreDistances) -> GateSamples? {
+    /// The repetitions whose threads ran on the usual cores; `nil` where too few are left.
+    package func placed(_ distances: CoreDistances) -> GateSamples? {
         guard host.count == total.wall.count else { return self }
-        let places = host.indices.filter { !distances.isFar(host[$0].coreDistance) }
+        let places = host.indices.filter { !distances.isUnusual(host[$0].coreDistance) }
         guard places.count < host.count else { return self }
         guard places.count >= GateOptions.fewestRepetitions else { return nil }
-        func near(_ layer: Layer) -> Layer {
+        func placed(_ layer: Layer) -> Layer {
             func pick(_ times: [Double]) -> [Double] {
                 times.count == host.count ? places.map { times[$0] } : []
             }
             return Layer(path: layer.path, wall: pick(layer.wall), cpu: pick(layer.cpu))
         }
         return GateSamples(
-            total: near(total), layers: layers.map(near), host: places.map { host[$0] },
+            total: placed(total), layers: layers.map(placed), host: places.map { host[$0] },
             clock: clock)
     }
 }
@@ -58,8 +58,8 @@ package struct GateSamples: Sendable, Equatable {
 package struct GateSeries: Sendable {
     /// Nanoseconds of all repetitions.
     package private(set) var raw: [Double] = []
-    /// Logarithms by run with the host divided out. The forward: over the canary beside it. A layer:
-    /// over the rest of its forward.
+    /// Logarithms by run with the host divided out. The forward: over the canary beside it, to the power
+    /// of `HostSensitivity`. A layer: over the rest of its forward.
     package private(set) var runs: [[Double]] = []
     /// The same over the canary, whatever it is.
     package private(set) var absolute: [[Double]] = []
@@ -89,7 +89,8 @@ package struct GatePool: Sendable {
     /// Median part of the CPUs that others took.
     package let otherLoad: Double?
 
-    package init(_ runs: [GateSamples]) {
+    /// - Parameter sensitivity: the exponent of the canary's rate for CPU time, see `HostSensitivity`.
+    package init(_ runs: [GateSamples], sensitivity: Double) {
         var seen = Set<String>()
         paths = runs.flatMap { $0.layers.map(\.path) }.filter { seen.insert($0).inserted }
         repetitions = runs.map(\.total.wall.count).min() ?? 0
@@ -101,10 +102,11 @@ package struct GatePool: Sendable {
         for run in runs where run.host.count == run.total.wall.count && !run.host.isEmpty {
             let (forward, host) = (run.total, run.host)
             for layer in [forward] + run.layers {
-                Self.add(layer.wall, forward.wall, host.map(\.canaryGFLOPS), layer, &wall)
+                Self.add(layer.wall, forward.wall, host.map { log($0.canaryGFLOPS) }, layer, &wall)
                 // The old clock cannot tell times as short as these.
                 guard run.clock != nil else { continue }
-                Self.add(layer.cpu, forward.cpu, host.map(\.canaryCPUGFLOPS), layer, &cpu)
+                let rates = host.map { sensitivity * log($0.canaryCPUGFLOPS) }
+                Self.add(layer.cpu, forward.cpu, rates, layer, &cpu)
             }
         }
     }
@@ -114,7 +116,7 @@ package struct GatePool: Sendable {
         _ series: inout [String: GateSeries]
     ) {
         guard times.count == forward.count, times.count == rates.count else { return }
-        let absolute = zip(times, rates).map { log(max($0, 1) * $1) }
+        let absolute = zip(times, rates).map { log(max($0, 1)) + $1 }
         let logs =
             layer.path == Profile.totalPath
             ? absolute : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }

@@ -3,7 +3,7 @@ import SanaModel
 /// Compares a profile with a baseline: a slow host is not a slow model.
 ///
 /// The verdict is CPU time's, which is blind to what others take of the CPUs. The forward is measured
-/// against the canary between its own blocks, a layer against the rest of its own forward: what slows
+/// against the canary between its own blocks, to the power that the baseline shows, a layer against the rest of its own forward: what slows
 /// everything down slows neither. A module is slower where its ratio is above the limit: the threshold,
 /// or three standard deviations of the difference between runs, whichever is larger. It passes only
 /// where a slowdown of the threshold would have been found.
@@ -25,10 +25,12 @@ package enum LatencyGate {
 
         fileprivate init?(
             _ path: String, _ new: [String: GateSeries], _ old: [String: GateSeries],
-            _ spread: [String: GateSeries]
+            _ spread: [String: GateSeries], fitted: Int = 0, leverage: Double = 0
         ) {
             guard let mine = new[path], let before = old[path],
-                let comparison = RunComparison(mine.runs, before.runs, spread: spread[path]?.runs)
+                let comparison = RunComparison(
+                    mine.runs, before.runs, spread: spread[path]?.runs, fitted: fitted,
+                    leverage: leverage)
             else { return nil }
             (baseline, candidate) = (before.raw.median, mine.raw.median)
             self.comparison = comparison
@@ -68,6 +70,8 @@ package enum LatencyGate {
         package var doubts: [String]
         /// Median canaries, GFLOP/s.
         package let canary: (baseline: Double?, candidate: Double?)
+        /// The exponent of the canary's rate, see `HostSensitivity`.
+        package let sensitivity: Double
 
         package var findings: [Finding] { [total] + layers }
         package var verdict: Verdict {
@@ -86,23 +90,28 @@ package enum LatencyGate {
         _ candidates: [GateSamples], with baseline: [GateSamples],
         neighbours: [GateSamples] = [], _ options: GateOptions
     ) -> Result? {
-        var distances = CoreDistances(ofRuns: baseline + neighbours)
-        for run in candidates { distances.note(run.coreDistance) }
-        let isFar = [candidates, baseline].contains { runs in
-            runs.allSatisfy { $0.near(distances) == nil }
+        let distances = CoreDistances(ofRuns: baseline + neighbours)
+        let isElsewhere = [candidates, baseline].contains { runs in
+            runs.allSatisfy { $0.placed(distances) == nil }
         }
-        func near(_ runs: [GateSamples]) -> [GateSamples] {
-            isFar ? runs : runs.compactMap { $0.near(distances) }
+        func placed(_ runs: [GateSamples]) -> [GateSamples] {
+            isElsewhere ? runs : runs.compactMap { $0.placed(distances) }
         }
-        let (candidates, baseline) = (near(candidates), near(baseline))
-        let neighbours = near(neighbours)
-        let (new, old) = (GatePool(candidates), GatePool(baseline))
+        let (candidates, baseline) = (placed(candidates), placed(baseline))
+        let neighbours = placed(neighbours)
         let spreading =
             baseline.count < GateOptions.fewestRuns && neighbours.count > baseline.count
             ? neighbours : baseline
-        let spread = GatePool(spreading)
+        let sensitivity = HostSensitivity(of: spreading)
+        let leverage = sensitivity.leverage(candidates)
+        let new = GatePool(candidates, sensitivity: sensitivity.exponent)
+        let old = GatePool(baseline, sensitivity: sensitivity.exponent)
+        let spread = GatePool(spreading, sensitivity: sensitivity.exponent)
         func find(_ path: String, forward: Double?) -> Finding? {
-            finding(path, new, old, spread, forward: forward)
+            let isTotal = path == Profile.totalPath
+            return finding(
+                path, new, old, spread, forward: forward, fitted: isTotal ? sensitivity.fitted : 0,
+                leverage: isTotal ? leverage : 0)
         }
         guard let total = find(Profile.totalPath, forward: nil) else { return nil }
         let layers = new.paths.filter { ModuleLevel(path: $0) != .inner }
@@ -110,8 +119,8 @@ package enum LatencyGate {
             .filter { $0.share >= options.smallestShare }
         var result = Result(
             total: total, layers: layers, doubts: hostDoubts(new, old, options),
-            canary: (old.canary, new.canary))
-        let scarcity = scarcity(new, spreading.count, total, isFar: isFar)
+            canary: (old.canary, new.canary), sensitivity: sensitivity.exponent)
+        let scarcity = scarcity(new, spreading.count, total, isElsewhere: isElsewhere)
         judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
         if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {
             result.doubts.append(doubt)
@@ -122,7 +131,8 @@ package enum LatencyGate {
     }
 
     private static func finding(
-        _ path: String, _ new: GatePool, _ old: GatePool, _ spread: GatePool, forward: Double?
+        _ path: String, _ new: GatePool, _ old: GatePool, _ spread: GatePool, forward: Double?,
+        fitted: Int, leverage: Double
     ) -> Finding? {
         guard let wall = Effect(path, new.wall, old.wall, spread.wall) else { return nil }
         var absolute: Double?
@@ -130,7 +140,9 @@ package enum LatencyGate {
             absolute = RunComparison(mine, before)?.ratio
         }
         return Finding(
-            path: path, wall: wall, cpu: Effect(path, new.cpu, old.cpu, spread.cpu),
+            path: path, wall: wall,
+            cpu: Effect(
+                path, new.cpu, old.cpu, spread.cpu, fitted: fitted, leverage: leverage),
             absolute: absolute, share: forward.map { wall.candidate / $0 } ?? 1)
     }
 
@@ -165,12 +177,12 @@ package enum LatencyGate {
 
     /// Why so few measurements can tell nothing; empty where they can.
     private static func scarcity(
-        _ new: GatePool, _ runs: Int, _ total: Finding, isFar: Bool
+        _ new: GatePool, _ runs: Int, _ total: Finding, isElsewhere: Bool
     ) -> [String] {
         var result: [String] = []
-        if isFar {
+        if isElsewhere {
             result.append(
-                "the threads ran on cores that share no cache in one of the two, not in the other: "
+                "the threads ran on other cores than usual in one of the two (see core_distance_ns): "
                     + "profile again")
         }
         if total.cpu == nil {

@@ -28,16 +28,20 @@ package struct RunComparison: Sendable, Equatable {
     ///   - candidates: logarithms of each repetition, by run.
     ///   - baseline: the same.
     ///   - spread: runs that tell the spread between runs, in place of the baseline's.
+    ///   - fitted: constants that were fitted to those runs, which are so much more alike for it.
+    ///   - leverage: what the errors of those constants add, in variances of one run.
     package init?(
-        _ candidates: [[Double]], _ baseline: [[Double]], spread runs: [[Double]]? = nil
+        _ candidates: [[Double]], _ baseline: [[Double]], spread runs: [[Double]]? = nil,
+        fitted: Int = 0, leverage: Double = 0
     ) {
         let mine = candidates.filter { !$0.isEmpty }
         let theirs = baseline.filter { !$0.isEmpty }
         guard !mine.isEmpty, !theirs.isEmpty else { return nil }
         ratio = exp(mine.map(\.median).median - theirs.map(\.median).median)
         let known = (runs ?? theirs).filter { !$0.isEmpty }.map(\.median)
-        let freedom = RobustSpread.degreesOfFreedom(known.count)
-        let between = RobustSpread.qn(known) ?? 0
+        let freedom = RobustSpread.degreesOfFreedom(max(1, known.count - fitted))
+        let lost = Double(max(1, known.count - 1)) / Double(max(1, known.count - 1 - fitted))
+        let between = (RobustSpread.qn(known) ?? 0) * lost.squareRoot()
         degreesOfFreedom = freedom + Self.prior.degreesOfFreedom
         let pooled =
             (freedom * between * between
@@ -50,7 +54,7 @@ package struct RunComparison: Sendable, Equatable {
         let mineVariance =
             Self.medianFactor(mine.count) * max(pooled, within) / Double(mine.count)
         let theirVariance = Self.medianFactor(theirs.count) * pooled / Double(theirs.count)
-        error = (mineVariance + theirVariance).squareRoot()
+        error = (mineVariance + theirVariance + leverage * pooled).squareRoot()
     }
 
     /// The variance of the median of one run's repetitions.

@@ -124,15 +124,21 @@ extension HistoryStore {
                     ORDER BY started_at, run.id, repetition
                     """, arguments: [run.joined.seriesId, run.run.startedAt, run.joined.id])
         }
-        let known = rows.compactMap { $0[3] as Double? }
-        let distances = CoreDistances(nearest: known.isEmpty ? nil : known.quantile(0.1))
-        var nights: [(run: Int64, logarithms: [Double])] = []
-        for row in rows where !distances.isFar(row[3]) {
+        let distances = CoreDistances(rows.compactMap { $0[3] as Double? })
+        var nights: [(run: Int64, times: [Double], rates: [Double])] = []
+        for row in rows where !distances.isUnusual(row[3]) {
             let (id, model, canary): (Int64, Double, Double) = (row[0], row[1], row[2])
-            if nights.last?.run != id { nights.append((id, [])) }
-            nights[nights.count - 1].logarithms.append(log(model / canary))
+            if nights.last?.run != id { nights.append((id, [], [])) }
+            nights[nights.count - 1].times.append(log(model))
+            nights[nights.count - 1].rates.append(-log(canary))
         }
-        return nights.map { .init(run: $0.run, logarithm: $0.logarithms.median) }
+        let sensitivity = HostSensitivity(
+            nights.map { ($0.times.median, $0.rates.median) }
+        ).exponent
+        return nights.map { night in
+            let logarithms = zip(night.times, night.rates).map { $0 + sensitivity * $1 }
+            return .init(run: night.run, logarithm: logarithms.median)
+        }
     }
 
     /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none is.

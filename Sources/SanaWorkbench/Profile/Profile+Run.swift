@@ -38,7 +38,7 @@ extension Profile {
         while !isDone {
             progress(timer.repetitions.count, options.repetitions ?? options.plan.fewest)
             try timer.time(inputs)
-            timer.discardDistant()
+            timer.discardUnusual()
             isDone =
                 options.repetitions.map { timer.repetitions.count >= $0 }
                 ?? options.plan.isDone(timer, seconds: (ContinuousClock.now - timed).inSeconds)
@@ -89,7 +89,7 @@ package final class ForwardTimer {
         context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
         distance = CoreDistance(workers: workers)
-        distances = CoreDistances(nearest: options.plan.nearestCores)
+        distances = options.plan.distances
     }
 
     /// Forwards from now on count.
@@ -132,10 +132,10 @@ package final class ForwardTimer {
                 coreDistance: farthest))
     }
 
-    /// Leaves out the forwards whose threads ran on distant cores, so that others are made in their
-    /// place, unless that has taken too long already.
-    package func discardDistant() {
-        let isKept = repetitions.map { !distances.isFar($0.coreDistance) }
+    /// Leaves out the forwards whose threads ran on other cores than usual, so that others are made in
+    /// their place, unless that has taken too long already.
+    package func discardUnusual() {
+        let isKept = repetitions.map { !distances.isUnusual($0.coreDistance) }
         let lost = zip(repetitions, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }
         guard !lost.isEmpty, distances.allowsWaste(seconds: lost.reduce(0, +)) else { return }
         repetitions = zip(repetitions, isKept).filter(\.1).map(\.0)

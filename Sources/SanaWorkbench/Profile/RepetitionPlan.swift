@@ -6,8 +6,8 @@ package struct RepetitionPlan: Sendable {
     /// Runs that the gate will compare with, oldest first.
     package var baseline: [GateSamples] = []
     package var options = GateOptions()
-    /// The least distance of cores that is known of runs of the same kind, see `CoreDistances`.
-    package var nearestCores: Double?
+    /// Where the threads of those runs were.
+    package var distances: CoreDistances { CoreDistances(ofRuns: baseline) }
 
     /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
     package let fewest = 20
@@ -17,10 +17,9 @@ package struct RepetitionPlan: Sendable {
 
     package init(
         budget: Double = 60.0, baseline: [GateSamples] = [],
-        options: GateOptions = GateOptions(), nearestCores: Double? = nil
+        options: GateOptions = GateOptions()
     ) {
         (self.budget, self.baseline, self.options) = (budget, baseline, options)
-        self.nearestCores = nearestCores
     }
 
     /// - Parameter seconds: those that have passed since the first.

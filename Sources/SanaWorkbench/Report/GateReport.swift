@@ -20,6 +20,7 @@ extension Gate.Judgement {
                 "baseline": .double(latency?.canary.baseline),
                 "candidate": .double(latency?.canary.candidate),
             ]),
+            "host_sensitivity": .double(latency?.sensitivity),
             "drift": drift?.json ?? .null,
             "unmatched": .array(unmatched.map { .string($0) }),
             "layers": .array(

@@ -168,7 +168,7 @@ struct LatencyGateTests {
         #expect(slow.total.verdict == .fail)
         let all = try compare(run(99, distant: 0..<12))
         #expect(all.verdict == .inconclusive)
-        #expect(all.doubts.first?.contains("share no cache") == true)
+        #expect(all.doubts.first?.contains("other cores than usual") == true)
         let others = (1...10).map { run($0, distant: 0..<12) }
         let baseline = try #require(
             LatencyGate.compare([run(99)], with: others, GateOptions()))
@@ -191,22 +191,49 @@ struct LatencyGateTests {
         #expect(far.verdict == .pass)
     }
 
-    @Test func distancesAreFarAgainstTheNearestAndWasteIsLimited() {
+    @Test func placementThatMostHadIsTheUsualOneAndWasteIsLimited() {
         var distances = CoreDistances()
-        #expect(!distances.isFar(300))
+        #expect(!distances.isUnusual(300))
         distances.note(nil)
         distances.note(300)
-        #expect(!distances.isFar(300))
-        distances.note(55)
-        #expect(distances.isFar(300))
-        #expect(!distances.isFar(100))
-        #expect(!distances.isFar(nil))
+        #expect(!distances.isUnusual(300))
+        distances.note(60)
+        distances.note(64)
+        #expect(distances.usual == 62)
+        #expect(distances.isUnusual(300))
+        #expect(distances.isUnusual(38))
+        #expect(!distances.isUnusual(75))
+        #expect(!distances.isUnusual(52))
+        #expect(!distances.isUnusual(nil))
         let (first, second) = (distances.allowsWaste(seconds: 6), distances.allowsWaste(seconds: 6))
         #expect(first)
         #expect(!second)
         let third = distances.allowsWaste(seconds: 3)
         #expect(third)
-        #expect(CoreDistances(nearest: 50).isFar(120))
+        #expect(CoreDistances([38, 61, 62, 66, 300, 300]).usual == 62)
+    }
+
+    /// On a host whose canary slows down by a part, the model slows down by the square of it.
+    @Test func exponentOfTheCanaryIsThatOfTheBaseline() throws {
+        var random = NormalGenerator(seed: 9)
+        func runs(_ exponent: Double, spread: Double, count: Int = 10) -> [(
+            time: Double, rate: Double
+        )] {
+            (0..<count).map { _ in
+                let rate = spread * Double(random.next())
+                return (3 - exponent * rate + 0.003 * Double(random.next()), rate)
+            }
+        }
+        func exponent(_ runs: [(time: Double, rate: Double)]) -> Double {
+            HostSensitivity(runs).exponent
+        }
+        #expect(abs(exponent(runs(2, spread: 0.05)) - 2) < 0.15)
+        #expect(abs(exponent(runs(1.4, spread: 0.05)) - 1.4) < 0.15)
+        #expect(exponent(runs(0.2, spread: 0.05)) == 1)
+        #expect(exponent(runs(5, spread: 0.05)) == 2.5)
+        // Where the canary does not vary, or the runs are few, nothing is known.
+        #expect(exponent(runs(2, spread: 0.001)) == 1)
+        #expect(exponent(runs(2, spread: 0.05, count: 4)) == 1)
     }
 
     /// The process's clock, of old versions, cannot tell.

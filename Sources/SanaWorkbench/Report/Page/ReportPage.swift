@@ -216,11 +216,12 @@ package struct ReportPage {
             let slower = (judgement.latency?.findings ?? []).filter {
                 $0.verdict == .fail && $0.path != Profile.totalPath
             }.max { $0.decisive.ratio < $1.decisive.ratio }
+            let sensitivity = judgement.latency?.sensitivity ?? HostSensitivity.neutral.exponent
             let layer = try slower.flatMap { finding in
                 Chart.history(
                     "\(finding.path): \(name)", id: "history-\(index)-layer",
                     try mine.compactMap { run in
-                        let pool = GatePool([try store.gateSamples(run)])
+                        let pool = GatePool([try store.gateSamples(run)], sensitivity: sensitivity)
                         let times = finding.cpu == nil ? pool.wall : pool.cpu
                         return times[finding.path]?.runMedians.first.map { (label(run), $0) }
                     }, measure: "Part of the rest of its forward", format: Format.percent)
