@@ -104,8 +104,9 @@ enum Main {
         Notices.listen(ConsoleListener())
         var command: any ParsableCommand
         do {
-            let arguments = SanaToolsCommand.joiningNumbers(
-                arguments ?? Array(CommandLine.arguments.dropFirst()))
+            let arguments = OldSpellings.replaced(
+                in: SanaToolsCommand.joiningNumbers(
+                    arguments ?? Array(CommandLine.arguments.dropFirst())))
             ErrorDocument.isWanted.store(
                 ErrorDocument.wants(arguments), ordering: .relaxed)
             try SanaToolsCommand.checkName(arguments)

@@ -98,7 +98,7 @@ struct RepositoryTests {
     @Test func componentsAreConvertedCopiedOrLeftOut() throws {
         let outcome = try program.run(
             "convert", "repo", "--dtype", "bf16", "--output", "new", "--container", "safetensors",
-            "--max-shard-size", "1MB", "--components", "copy", "--component", "text_encoder=fp16",
+            "--max-shard-size", "1MB", "--other-components", "copy", "--component", "text_encoder=fp16",
             "--component", "vae=skip")
         #expect(outcome.code == 0, "\(outcome.talk)")
         #expect(!folder.entries("new").contains("vae"))
@@ -147,7 +147,7 @@ struct RepositoryTests {
             (["--output", "new", "--component", "vae=int4"], 64),
             (["--output", "new", "--component", "safety_checker=link"], 64),
             (["--output", "new", "--component", "tokenizer=fp16"], 65),
-            (["--output", "new.safetensors.zst", "--components", "copy"], 64),
+            (["--output", "new.safetensors.zst", "--other-components", "copy"], 64),
             (["--output", "new.txt"], 64), (["--output", "repo/q.PTH"], 64),
             (["--output", "new.zst"], 64), (["--output", "new.safetensors"], 64),
             (["--output", "x", "--max-shard-size", "1GB"], 64),

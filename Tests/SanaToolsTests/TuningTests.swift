@@ -104,7 +104,7 @@ struct TuningTests {
         #expect(tuned.code == 0, "\(tuned.talk)")
         let expected = try #require(tuned.json?["chosen"]?["relative_power"]?.double)
         let converted = try program.run(
-            "convert", "fixtures/sana-digits", "--dtype", "int8", "--rules", "rules.txt",
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--rule-file", "rules.txt",
             "--output", "t.safetensors.zst", "--format", "json")
         #expect(converted.code == 0, "\(converted.talk)")
         let verified = try program.run(

@@ -442,7 +442,7 @@ public struct RepositoryError: DiagnosticError, Equatable {
         case .absent: "download the component, or leave it out"
         case .noSafetensors: "link or copy it"
         case .folderInComponent, .tooDeep: "link the component instead"
-        case .somethingInTheWay: "remove it, or choose --components copy"
+        case .somethingInTheWay: "remove it, or choose --other-components copy"
         case .linkInTheWay: "remove the link, or choose another --output"
         case .insideSource: "choose another --output"
         }

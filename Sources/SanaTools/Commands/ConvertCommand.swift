@@ -20,7 +20,7 @@ struct ConvertCommand: TalkingCommand {
             tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
 
             With a repository as MODEL and a folder as --output, the folder becomes a repository: the transformer \
-            converted, model_index.json kept, every other component linked, copied or left out (--components), or \
+            converted, model_index.json kept, every other component linked, copied or left out (--other-components), or \
             converted itself (--component vae=bf16).
 
             Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
@@ -29,7 +29,7 @@ struct ConvertCommand: TalkingCommand {
             EXAMPLES
               sana-tools convert
               sana-tools convert path/to/repo --dtype fp16 --output model.safetensors.zst --force
-              sana-tools convert path/to/repo --dtype int8 --output new-repo --components copy
+              sana-tools convert path/to/repo --dtype int8 --output new-repo --other-components copy
               sana-tools convert path/to/repo --dtype fp16 --output new-repo --container safetensors --max-shard-size 2GB
               sana-tools convert path/to/repo --dtype int8 --output new-repo --component text_encoder=bf16
               sana-tools convert Sana_1600M_1024px.pth --dtype bf16 --container safetensors --output transformer
@@ -60,6 +60,7 @@ struct ConvertCommand: TalkingCommand {
     var rule: [String] = []
 
     @Option(
+        name: .customLong("rule-file"),
         help: ArgumentHelp(
             "File of rules, one a line, after those of --rule; 'tune' writes one.",
             valueName: "file"), completion: .file())
@@ -106,7 +107,9 @@ struct ConvertCommand: TalkingCommand {
             "Largest file of --container safetensors, such as 500MB or 2GiB.", valueName: "size"))
     var maxShardSize: ByteCount?
 
-    @Option(help: "What a new repository has of other components: link, copy or skip.")
+    @Option(
+        name: .customLong("other-components"),
+        help: "What a new repository has of other components: link, copy or skip.")
     var components: OtherComponents?
 
     @Option(
@@ -294,7 +297,7 @@ struct ConvertCommand: TalkingCommand {
         guard output != nil, outputs.isFolder, Repository.exists(path) else {
             guard components == nil, component.isEmpty else {
                 throw UsageError(
-                    "--components and --component need a repository as MODEL and a folder as --output",
+                    "--other-components and --component need a repository as MODEL and a folder as --output",
                     remedy: "give the folder that holds \(Repository.indexName)")
             }
             var options = options
@@ -371,7 +374,7 @@ enum NameStyle: String, ExpressibleByArgument, CaseIterable {
     case diffusers, original
 }
 
-/// `--components`
+/// `--other-components`
 enum OtherComponents: String, ExpressibleByArgument, CaseIterable {
     case link, copy, skip
 

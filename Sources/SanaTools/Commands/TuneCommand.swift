@@ -12,12 +12,12 @@ struct TuneCommand: TalkingCommand {
             Rounds one weight at a time to int8 and measures what that does to the model's output, by the byte it \
             saves; then takes the cheapest as long as the output's relative error power ‖a−r‖²/‖r‖², measured \
             with all of them rounded, keeps the tolerance on every reference, and exchanges weights while that \
-            makes the archive smaller. --output writes rules that 'convert --rules' follows. One forward per \
+            makes the archive smaller. --output writes rules that 'convert --rule-file' follows. One forward per \
             weight and reference, and about twice as many again. Sizes are those before compression.
 
             EXAMPLES
               sana-tools tune path/to/repo --reference goldens --tolerance 1e-4 --output rules.txt
-              sana-tools convert path/to/repo --dtype int8 --rules rules.txt
+              sana-tools convert path/to/repo --dtype int8 --rule-file rules.txt
               sana-tools tune path/to/repo --reference golden.safetensors --tolerance 1e-3 --format json
             """)
 
@@ -128,7 +128,7 @@ struct TuneCommand: TalkingCommand {
 
     private func write(_ tuning: Tuning, _ path: String) throws {
         let header = [
-            "# Rules for 'sana-tools convert --dtype int8 --rules': the first that matches decides.",
+            "# Rules for 'sana-tools convert --dtype int8 --rule-file': the first that matches decides.",
             "# \(tuning.summary.printable)",
         ]
         let file = try OutputFile(path, replaceExisting: force)

@@ -32,12 +32,12 @@ struct VerifyCommand: TalkingCommand {
               sana-tools verify model-int8.safetensors.zst --reference goldens --layer-tolerance '*.attn1=2e-3'
               sana-tools verify path/to/repo --reference goldens --calibrate tolerances.json
               sana-tools verify a-*.safetensors.zst --reference goldens --gate --shard 1/4
-              sana-tools verify path/to/repo --reference goldens --tolerances tolerances.json
+              sana-tools verify path/to/repo --reference goldens --tolerance-file tolerances.json
 
               sana-tools verify path/to/repo a-fp16.safetensors.zst a-int8.safetensors.zst \\
                 --trajectory trajectory.safetensors --tolerance 1e-2 --pictures samples.png
 
-            --calibrate writes what the model needs and ignores whether it passes; --tolerances applies a file \
+            --calibrate writes what the model needs and ignores whether it passes; --tolerance-file applies a file \
             to runs of the same source weights, stored types, --compute and --numerics, --tolerance to all others.
 
             EXIT CODES
@@ -354,7 +354,7 @@ struct ToleranceOptions: ParsableArguments {
     var layerTolerance: [String] = []
 
     @Option(
-        name: .customLong("tolerances"),
+        name: .customLong("tolerance-file"),
         help: ArgumentHelp(
             "Tolerances of single layers, as --calibrate wrote them, for runs like those it was made of. Repeatable.",
             valueName: "file"), completion: .file())

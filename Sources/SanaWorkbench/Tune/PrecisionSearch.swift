@@ -263,7 +263,7 @@ package struct PrecisionSearch {
         ]
     }
 
-    /// Rules for `convert --rules` that make `choice` of the built-in ones.
+    /// Rules for `convert --rule-file` that make `choice` of the built-in ones.
     package static func rules(_ choice: Choice, _ candidates: [Candidate]) -> [String] {
         candidates.compactMap { candidate in
             let isChosen = choice.names.contains(candidate.name)

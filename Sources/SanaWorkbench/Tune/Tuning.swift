@@ -14,7 +14,7 @@ package struct Tuning {
         [(name: String, choice: PrecisionSearch.Choice, tuned: PrecisionSearch.Choice?)]
     /// The smallest choice found within the tolerance; `nil` when there is none.
     package let chosen: PrecisionSearch.Choice?
-    /// For `convert --rules`.
+    /// For `convert --rule-file`.
     package let rules: [String]
 }
 

@@ -93,16 +93,16 @@ struct VerifyCommandTests {
                 + goldens)
         #expect(written.code == 0 && written.talk.contains("24 layers"), "\(written.talk)")
         let used = try program.run(
-            ["verify", model, "--tolerances", "t.json", "--reference", golden] + goldens)
+            ["verify", model, "--tolerance-file", "t.json", "--reference", golden] + goldens)
         #expect(used.code == 0 && used.output.contains("tolerance 2.00e-06"))
         let metric = try program.run(
-            ["verify", model, "--tolerances", "t.json", "--metric", "relative_power"] + goldens)
+            ["verify", model, "--tolerance-file", "t.json", "--metric", "relative_power"] + goldens)
         #expect(metric.code == 64)
         let several = try program.run(
             ["verify", model, model, "--calibrate", "t.json", "--reference", golden])
         #expect(several.code == 64)
         try folder.write("bad.json", Array("{}".utf8))
-        let bad = try program.run(["verify", model, "--tolerances", "bad.json"] + goldens)
+        let bad = try program.run(["verify", model, "--tolerance-file", "bad.json"] + goldens)
         #expect(bad.code == 65)
         #expect(bad.talk.contains("hint"))
         let stale = try verify(
@@ -291,7 +291,7 @@ struct VerifyCommandTests {
                 == 0)
         let remarks = try [golden, other].map {
             try verify(
-                model, "--reference", $0, "--tolerances", "t.json", "--no-record"
+                model, "--reference", $0, "--tolerance-file", "t.json", "--no-record"
             ).talk.contains("were not made with")
         }
         #expect(remarks == [false, true])

@@ -150,7 +150,7 @@ struct BrokenModelTests {
                 "--no-record"
             ).code == 0)
         let made = try program.run(
-            "convert", "repo", "--dtype", "fp16", "--output", "new", "--components", "copy")
+            "convert", "repo", "--dtype", "fp16", "--output", "new", "--other-components", "copy")
         #expect(made.code == 0, "\(made.talk)")
         #expect(folder.entries("new/scheduler") == ["scheduler_config.json"])
         let file = try program.run(

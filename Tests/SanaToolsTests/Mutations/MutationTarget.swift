@@ -96,7 +96,7 @@ struct MutationTarget: Sendable {
             name: "model_index.json", file: "m/model_index.json",
             commands: [
                 ["inspect", "m"] + one,
-                ["convert", "m", "--dtype", "int8", "--output", "x", "--components", "copy"] + one,
+                ["convert", "m", "--dtype", "int8", "--output", "x", "--other-components", "copy"] + one,
                 ["digest", "m"] + one,
             ], leavings: ["x"])
     }
@@ -328,7 +328,7 @@ struct MutationTarget: Sendable {
             name: "rules", file: "rules.txt",
             commands: [
                 [
-                    "convert", "fixtures/tiny/qknorm", "--dtype", "int8", "--rules", "rules.txt",
+                    "convert", "fixtures/tiny/qknorm", "--dtype", "int8", "--rule-file", "rules.txt",
                     "--dry-run",
                 ] + one
             ], codes: [64])
@@ -343,7 +343,7 @@ struct MutationTarget: Sendable {
         try #require(made.code == 0, "\(made.talk)")
         return MutationTarget(
             name: "tolerances", file: "t.json",
-            commands: [verify + ["--tolerances", "t.json"] + one])
+            commands: [verify + ["--tolerance-file", "t.json"] + one])
     }
 
     static func copy(_ fixture: String, to name: String, in program: BuiltProgram) throws {

@@ -49,4 +49,26 @@ struct OptionTests {
         try write("repo/.git/HEAD", "\(d)\n")
         #expect(GitCommit.checkedOut(from: folder("repo")) == d)
     }
+
+    @Test func oldSpellingsAreReadAndShownByNoHelp() throws {
+        #expect(
+            OldSpellings.replaced(in: ["verify", "m", "--tolerances", "t.json", "--tolerance", "1"])
+                == ["verify", "m", "--tolerance-file", "t.json", "--tolerance", "1"])
+        #expect(
+            OldSpellings.replaced(in: [
+                "convert", "--components=copy", "--rules", "r", "--", "--rules",
+            ])
+                == ["convert", "--other-components=copy", "--rule-file", "r", "--", "--rules"])
+        #expect(OldSpellings.replaced(in: ["profile", "--rules"]) == ["profile", "--rules"])
+        let program = try BuiltProgram()
+        for (command, options) in OldSpellings.options {
+            let help = try program.run(command, "--help").output
+            for (old, new) in options {
+                #expect(!help.contains(old + " "), "\(command) \(old)")
+                #expect(help.contains(new + " "), "\(command) \(new)")
+                let outcome = try program.run(command, "absent", old, "absent")
+                #expect(!outcome.talk.contains("Unknown option"), "\(outcome.talk)")
+            }
+        }
+    }
 }

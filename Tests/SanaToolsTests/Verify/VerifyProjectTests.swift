@@ -134,7 +134,7 @@ struct VerifyProjectTests {
         #expect(mode.code == 0 && tolerance(mode, 1) == 1e-3)
         #expect(mode.talk.contains("w8a8") && mode.talk.contains("\(note) \(archive)"))
         let flags = try verify(
-            archive, "--reference", golden, "--tolerances", "float.json", "--tolerances",
+            archive, "--reference", golden, "--tolerance-file", "float.json", "--tolerance-file",
             "int8.json", "--format", "json", "--no-record")
         #expect(flags.code == 0 && flags.json?["metric"]?.string == "relative_power")
         #expect(flags.json?["output"]?["tolerance"]?.double == tolerance(both, 1))
@@ -151,7 +151,7 @@ struct VerifyProjectTests {
                 """.utf8))
         for path in [model, "fixtures/tiny/plain"] {
             let outcome = try verify(
-                path, "--reference", golden, "--tolerances", "old.json", "--format", "json",
+                path, "--reference", golden, "--tolerance-file", "old.json", "--format", "json",
                 "--no-record")
             #expect(!outcome.talk.contains("no file of tolerances"))
             if path == model {
