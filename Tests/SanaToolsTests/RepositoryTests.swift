@@ -98,7 +98,8 @@ struct RepositoryTests {
     @Test func componentsAreConvertedCopiedOrLeftOut() throws {
         let outcome = try program.run(
             "convert", "repo", "--dtype", "bf16", "--output", "new", "--container", "safetensors",
-            "--max-shard-size", "1MB", "--other-components", "copy", "--component", "text_encoder=fp16",
+            "--max-shard-size", "1MB", "--other-components", "copy", "--component",
+            "text_encoder=fp16",
             "--component", "vae=skip")
         #expect(outcome.code == 0, "\(outcome.talk)")
         #expect(!folder.entries("new").contains("vae"))

@@ -158,9 +158,13 @@ import Testing
     }
 
     private static let conversions = [
-        ["convert", "repo", "--dtype", "fp16", "--other-components", "copy", "--output", "out/new"],
         [
-            "convert", "repo", "--dtype", "fp16", "--other-components", "copy", "--output", "out/new",
+            "convert", "repo", "--dtype", "fp16", "--other-components", "copy", "--output",
+            "out/new",
+        ],
+        [
+            "convert", "repo", "--dtype", "fp16", "--other-components", "copy", "--output",
+            "out/new",
             "--container", "safetensors", "--max-shard-size", "20MB",
         ],
         [

@@ -96,7 +96,8 @@ struct MutationTarget: Sendable {
             name: "model_index.json", file: "m/model_index.json",
             commands: [
                 ["inspect", "m"] + one,
-                ["convert", "m", "--dtype", "int8", "--output", "x", "--other-components", "copy"] + one,
+                ["convert", "m", "--dtype", "int8", "--output", "x", "--other-components", "copy"]
+                    + one,
                 ["digest", "m"] + one,
             ], leavings: ["x"])
     }
@@ -328,7 +329,8 @@ struct MutationTarget: Sendable {
             name: "rules", file: "rules.txt",
             commands: [
                 [
-                    "convert", "fixtures/tiny/qknorm", "--dtype", "int8", "--rule-file", "rules.txt",
+                    "convert", "fixtures/tiny/qknorm", "--dtype", "int8", "--rule-file",
+                    "rules.txt",
                     "--dry-run",
                 ] + one
             ], codes: [64])
