@@ -53,17 +53,18 @@ let package = Package(
         .target(name: "CBuildInfo", cSettings: buildInfoSettings),
         .target(name: "CSignalCleanup"),
         .target(name: "CSQLiteGuard"),
+        .target(name: "Libc"),
         .target(
             name: "SanaModel",
             dependencies: [
-                "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup",
+                "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup", "Libc",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "SanaQuant",
             dependencies: [
-                "SanaModel", "CSanaKernels", "CSignalCleanup", "CZstd",
+                "SanaModel", "CSanaKernels", "CSignalCleanup", "CZstd", "Libc",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
@@ -71,6 +72,7 @@ let package = Package(
             name: "SanaWorkbench",
             dependencies: [
                 "SanaQuant", "SanaModel", "CBuildInfo", "CPNG", "CSignalCleanup", "CSQLiteGuard",
+                "Libc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "Yams", package: "Yams"),
@@ -84,13 +86,13 @@ let package = Package(
         .executableTarget(
             name: "SanaTools",
             dependencies: [
-                "SanaWorkbench", "SanaQuant", "SanaModel", "CSignalCleanup",
+                "SanaWorkbench", "SanaQuant", "SanaModel", "CSignalCleanup", "Libc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "SanaTestSupport",
-            dependencies: ["SanaModel"],
+            dependencies: ["SanaModel", "Libc"],
             path: "Tests/SanaTestSupport",
             swiftSettings: swiftSettings),
         .testTarget(

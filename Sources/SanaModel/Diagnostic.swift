@@ -1,3 +1,5 @@
+import Libc
+
 /// What kind of trouble an error is, for whoever must turn it into an exit code.
 public enum DiagnosticCategory: Sendable {
     /// The input exists but breaks a rule of its format.
@@ -102,11 +104,3 @@ public struct FileError: DiagnosticError {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,5 @@
+import Libc
+
 /// A network of a Sana pipeline as it lies on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
     /// Whose names the stored tensors have.
@@ -196,11 +198,3 @@ public struct StoredFile: Sendable {
             fileBytes: file.fileBytes)
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

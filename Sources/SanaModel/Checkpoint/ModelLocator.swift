@@ -1,3 +1,5 @@
+import Libc
+
 /// Where the weights of a model are.
 public enum ModelLocation: Sendable, Equatable {
     /// The folder of one network: itself, or a component of the repository that was named.
@@ -81,11 +83,3 @@ public enum ModelLocator {
         [".pth", ".pt", ".ckpt"].contains { path.hasSuffix($0) }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

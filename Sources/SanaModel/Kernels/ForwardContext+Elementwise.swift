@@ -1,4 +1,5 @@
 import CSanaKernels
+import Libc
 
 /// Rows of a matrix that one task of an element-wise pass takes.
 private let rowsPerTask = 32
@@ -240,11 +241,3 @@ extension ForwardContext {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,4 +1,5 @@
 import CSanaKernels
+import Libc
 
 /// Tokens of one text among the rows of matrices.
 struct TokenSequence {
@@ -109,11 +110,3 @@ extension ForwardContext {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,12 +1,5 @@
 import COpenBLAS
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import Libc
 
 /// How fast this machine runs the products and passes that a forward is made of.
 public struct KernelRates: Sendable {

@@ -1,15 +1,7 @@
-import CSanaKernels
-import Synchronization
-
 import class Foundation.ProcessInfo
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import CSanaKernels
+import Libc
+import Synchronization
 
 /// A fixed number of threads that share the iterations of a loop.
 ///

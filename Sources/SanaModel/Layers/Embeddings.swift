@@ -1,3 +1,5 @@
+import Libc
+
 /// diffusers' `Timesteps(256, flip_sin_to_cos=True, downscale_freq_shift=0)`: `[B]` → `[B, 256]`,
 /// cosines first.
 struct Timesteps {
@@ -151,11 +153,3 @@ struct CaptionProjection {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,5 @@
+import Libc
+
 /// diffusers' `PatchEmbed`: latent `[B, C, H, W]` → tokens `[B · h · w, D]`, h = ⌊H/p⌋, w = ⌊W/p⌋.
 struct PatchEmbed {
     let path: String
@@ -96,11 +98,3 @@ struct SinCosPositions {
         context.addPositions(columns: columns, rows: rows, to: tokens)
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

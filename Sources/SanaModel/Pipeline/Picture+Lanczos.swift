@@ -1,3 +1,5 @@
+import Libc
+
 extension Picture {
     /// Pillow's `resize(size, Image.LANCZOS)`, to the bit: across, then down, with levels rounded in
     /// between.
@@ -74,11 +76,3 @@ private struct LanczosTaps {
         return -support <= x && x < support ? sinc(x) * sinc(x / support) : 0
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

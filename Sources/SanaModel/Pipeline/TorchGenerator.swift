@@ -1,3 +1,5 @@
+import Libc
+
 /// Standard normal numbers as a `torch.Generator` draws them, to within the rounding of fp32.
 public struct TorchGenerator: Sendable {
     /// Where diffusers' generator draws.
@@ -175,11 +177,3 @@ private struct Philox: Sendable {
         return x
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,5 @@
+import Libc
+
 /// Steps from noise to a latent along the flow that the model predicts.
 ///
 /// Both kinds mirror diffusers 0.42.1 in fp32, scalars included, so that a trajectory can be
@@ -200,11 +202,3 @@ private struct SchedulerConfigReader {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

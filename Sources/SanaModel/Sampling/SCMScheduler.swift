@@ -1,3 +1,5 @@
+import Libc
+
 /// diffusers 0.42.1's `SCMScheduler` in fp32: a few steps along TrigFlow, with fresh noise between
 /// them.
 public struct SCMScheduler: Sendable {
@@ -87,11 +89,3 @@ public struct SCMScheduler: Sendable {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

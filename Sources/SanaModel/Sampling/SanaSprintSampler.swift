@@ -1,3 +1,5 @@
+import Libc
+
 /// The denoising loop of diffusers 0.42.1's `SanaSprintPipeline`: from a latent and prompt embeddings
 /// to a latent without noise, in a few steps.
 ///
@@ -124,11 +126,3 @@ private struct TrigFlowTime {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

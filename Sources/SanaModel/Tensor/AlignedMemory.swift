@@ -1,12 +1,5 @@
 import CSignalCleanup
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import Libc
 
 /// Memory for values: on cache lines, and in huge pages where it is large, since a page that is
 /// touched first costs more than the bytes that are put there.

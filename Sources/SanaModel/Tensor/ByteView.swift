@@ -1,10 +1,4 @@
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
+import Libc
 
 /// A run of immutable bytes that keeps its memory alive: a slice of a mapped file, or decoded data.
 public struct ByteView: Sendable {

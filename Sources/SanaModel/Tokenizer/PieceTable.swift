@@ -1,3 +1,5 @@
+import Libc
+
 /// The pieces of a vocabulary by id, and their ids by bytes.
 ///
 /// Keys are bytes, never `String`s: those compare by canonical equivalence, and "é" as one scalar
@@ -121,11 +123,3 @@ struct TokenizerDefect: Error {
     let reason: String
     init(_ reason: String) { self.reason = reason }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,5 @@
+import Libc
+
 extension Tokenizer {
     /// The file that holds a tokenizer.
     static let fileName = "tokenizer.json"
@@ -55,11 +57,3 @@ extension Tokenizer {
             remedy: "download \(fileName) from the same repository")
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// A checkpoint in one compressed file: a safetensors file cut into zstd frames at tensor
@@ -280,11 +281,3 @@ public struct Archive: TensorSource {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

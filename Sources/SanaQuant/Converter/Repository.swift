@@ -1,12 +1,5 @@
+import Libc
 import SanaModel
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// A diffusers repository: a folder with `model_index.json` and a folder for each component.
 public struct Repository: Sendable {

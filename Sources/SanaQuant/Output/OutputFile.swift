@@ -1,13 +1,6 @@
+import Libc
 import SanaModel
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// A file that appears under its name complete, or not at all.
 ///

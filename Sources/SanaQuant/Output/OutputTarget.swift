@@ -1,12 +1,5 @@
+import Libc
 import SanaModel
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// What stands under the name of an output.
 enum OutputTarget: Equatable {

@@ -1,13 +1,6 @@
+import Libc
 import SanaModel
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// Folders made for outputs. Dropped without `keep()`, those that were new are removed where they
 /// are empty; so they are when a signal ends the process, see `PendingOutputs`.

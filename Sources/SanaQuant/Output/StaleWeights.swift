@@ -1,12 +1,5 @@
+import Libc
 import SanaModel
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
 
 /// Weights in a component's folder that new ones will contradict: a single file beside an index,
 /// shards that no index names, an archive of before. Variants (`.fp16`) stand for themselves.

@@ -1,4 +1,5 @@
 import Foundation
+import Libc
 import SanaModel
 import SanaQuant
 
@@ -141,11 +142,3 @@ package struct ProjectHealth {
             hint: known?.remedy)
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

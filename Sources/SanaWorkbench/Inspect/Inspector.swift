@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 import SanaQuant
 
@@ -369,11 +370,3 @@ extension BindingError {
             }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 import SanaQuant
 
@@ -213,11 +214,3 @@ extension RepositoryLint {
             scan.content("config.json"), path: name, allowsNonFinite: true)
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

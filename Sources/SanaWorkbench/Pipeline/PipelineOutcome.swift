@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// What a verification of a pipeline knows beside its layers: stages, the pictures, who is to blame.
@@ -127,11 +128,3 @@ extension PipelineOutcome.PictureDifference {
         psnr = squares > 0 ? 10 * log10(255 * 255 * 3 * count / squares) : nil
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

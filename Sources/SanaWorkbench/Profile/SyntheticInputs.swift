@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// Inputs for a profile, where no golden gives them: their values do not bear on speed, only their
@@ -68,11 +69,3 @@ package struct NormalGenerator {
         Float((-2 * log(uniform())).squareRoot() * cos(2 * .pi * uniform()))
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

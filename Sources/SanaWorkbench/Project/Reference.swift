@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// Golden files that a command was given.
@@ -44,11 +45,3 @@ package enum Reference {
             .map { folder.appendingPath($0) }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

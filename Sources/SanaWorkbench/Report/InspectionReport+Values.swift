@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// How sizes by part are shown.
@@ -141,11 +142,3 @@ extension JSONValue {
         value.isFinite ? .number("\(value)") : .null
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

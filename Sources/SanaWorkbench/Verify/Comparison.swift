@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// How far values `a` lie from reference values `r`.
@@ -94,11 +95,3 @@ package enum Metric: String, Sendable, CaseIterable {
         comparison.nonfinite == 0 && value(comparison) <= tolerance
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

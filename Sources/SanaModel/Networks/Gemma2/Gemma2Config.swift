@@ -1,3 +1,5 @@
+import Libc
+
 /// The configuration of a `Gemma2Model`, names and defaults as in transformers 5.24. Files that
 /// transformers 4 wrote are read, too.
 public struct Gemma2Config: Sendable, Equatable {
@@ -163,11 +165,3 @@ public struct Gemma2Config: Sendable, Equatable {
         }
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif

@@ -1,3 +1,5 @@
+import Libc
+
 /// The inputs of a forward, shapes as in diffusers.
 public struct SanaInputs: Sendable {
     /// Noisy latent `[B, C, H, W]`.
@@ -209,11 +211,3 @@ public struct InputError: DiagnosticError {
         "input \(input): " + (shape.map { "shape \($0)" } ?? "absent") + ", expected \(expected)"
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
