@@ -177,7 +177,7 @@ struct VerifyCommand: TalkingCommand {
         }
         var verdict = outcome.verdict
         if let path = tolerances.calibrate {
-            try calibrate(path, outcome.results)
+            try calibrate(path, outcome)
             // Whether it passes now is what tolerances are made for; what got worse is not.
             verdict = outcome.night?.judgements.map(\.change).max() ?? .pass
         } else {
@@ -322,10 +322,11 @@ struct VerifyCommand: TalkingCommand {
     }
 
     /// Writes what the results needed, times the margin.
-    private func calibrate(_ path: String, _ results: [Verification]) throws {
+    private func calibrate(_ path: String, _ outcome: VerificationBatch.Outcome) throws {
+        let results = outcome.results
         let problems = results.flatMap(\.problems)
         guard problems.isEmpty, results.allSatisfy({ $0.output != nil }),
-            let calibration = Calibration(results, margin: tolerances.margin)
+            var calibration = Calibration(results, margin: tolerances.margin)
         else {
             var seen = Set<String>()
             let reasons = problems.map(\.message).filter { seen.insert($0).inserted }.prefix(5)
@@ -335,6 +336,7 @@ struct VerifyCommand: TalkingCommand {
                         ? "values are not finite" : reasons.joined(separator: "; ")))
             throw ExitCode.checkFailed
         }
+        calibration.scales = outcome.scales
         try calibration.write(path, order: results.flatMap { $0.compared.map(\.path) })
         Console.note(
             "sana-tools: wrote tolerances of \(Format.counted(calibration.layers.count, "layer")) to \(path.printable)"

@@ -261,6 +261,14 @@ package struct LoadedModel: Sendable {
         return model
     }
 
+    /// The same, with more tensors known not to be what they should.
+    func deviating(_ more: [SourceComparison.Deviation]) -> LoadedModel {
+        var model = self
+        let known = Set(deviations.map(\.tensor))
+        model.deviations += more.filter { !known.contains($0.tensor) }
+        return model
+    }
+
     /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`, which are
     /// products in fp32, or `w8a8`. Series of old versions go on under these names.
     package func compute(_ choice: ComputeMode) -> String {

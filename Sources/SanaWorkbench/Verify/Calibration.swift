@@ -6,7 +6,7 @@ import SanaQuant
 /// Stored as JSON:
 /// `{"format": "sana-tolerances", "version": 1, "metric": …, "margin": …, "layers": {path: T}}`, and
 /// of what they were made since then: `weights_digest`, `dtypes`, `compute`, `numerics`, `references`,
-/// names of goldens, and `own`, `{path: relative RMS}`.
+/// names of goldens, `own`, `{path: relative RMS}`, and `scales` of int8 weights, see `ChannelScales`.
 package struct Calibration: Sendable, Equatable {
     private static let format = "sana-tolerances"
     private static let version = 1
@@ -18,6 +18,8 @@ package struct Calibration: Sendable, Equatable {
     /// Relative RMS that layers may add by themselves, by path; empty where own errors were not
     /// measured.
     package var own: [String: Double] = [:]
+    /// Scales of the model's int8 weights, by name; empty in files that do not say.
+    package var scales: [String: [Float]] = [:]
     /// Names of the goldens they were made with, sorted; empty in files that do not say.
     package var references: [String] = []
     /// The runs they were made for; `nil` for all, as in files that do not say.
@@ -60,6 +62,9 @@ package struct Calibration: Sendable, Equatable {
             && (allowStale || subject.weightsDigest == other.weightsDigest)
     }
 
+    /// Bytes: the scales of a model of 4.8 billion parameters are 10 MB of text.
+    private static let largestFile = 64 << 20
+
     /// Errors below this relative RMS are rounding, which other processors do in another order.
     private static let roundingError = 2e-6
 
@@ -96,7 +101,7 @@ package struct Calibration: Sendable, Equatable {
     ///
     /// - Throws: `FileError`, `BadDataError`.
     package init(path: String) throws {
-        let json = try JSONFile.read(path)
+        let json = try JSONFile.read(path, maximumByteCount: Self.largestFile)
         func bad(_ reason: String) -> BadDataError {
             BadDataError(
                 file: path, reason: reason,
@@ -123,6 +128,12 @@ package struct Calibration: Sendable, Equatable {
         if let value = json["own"] {
             guard let members = value.members else { throw bad("\"own\" is no object") }
             own = try numbers(members)
+        }
+        if let value = json["scales"] {
+            guard let read = ChannelScales.read(value) else {
+                throw bad("\"scales\" are not F32 values in Base64")
+            }
+            scales = read
         }
         if let value = json["references"] {
             references = value.array?.compactMap(\.string) ?? []
@@ -168,6 +179,7 @@ package struct Calibration: Sendable, Equatable {
         }
         json = json.setting("layers", to: object(layers))
         if !own.isEmpty { json = json.setting("own", to: object(own)) }
+        if !scales.isEmpty { json = json.setting("scales", to: ChannelScales.json(scales)) }
         let file = try OutputFile(path, replaceExisting: true)
         try file.write(Array((json.text(indent: 2) + "\n").utf8))
         try file.commit()

@@ -7,12 +7,14 @@ package enum GoldenBlindness {
     /// Where a forward for each tensor takes too long, only what the network knows of its inputs is
     /// told.
     ///
-    /// - Throws: errors of reading weights, or of a forward.
+    /// - Throws: `Unknown`, errors of reading weights, or of a forward.
     package static func find(
         _ model: OpenedModel, _ loaded: LoadedModel, _ golden: Golden, workers: WorkerPool
     ) throws -> [String] {
         let (network, inputs) = (try loaded.configured(by: golden).network, golden.inputs)
-        guard (try? network.check(inputs)) != nil else { return [] }
+        do throws(InputError) { try network.check(inputs) } catch {
+            throw Unknown(reason: error.description)
+        }
         let graph = try network.graph(network.sizes(of: inputs))
         let operations = graph.operations
         // An autoencoder's encoder takes no part in decoding.
@@ -40,6 +42,9 @@ package enum GoldenBlindness {
             }
         }
     }
+
+    /// Why nothing can be said of a golden.
+    struct Unknown: Error { let reason: String }
 
     /// The first part of a module's path.
     private static func root(of path: String) -> Substring { path.prefix { $0 != "." } }

@@ -45,13 +45,8 @@ package enum SourceComparison {
         _ tensor: TensorInfo, _ model: any TensorSource, _ original: TensorInfo,
         _ source: any TensorSource
     ) throws -> Deviation? {
-        let name =
-            tensor.name.hasSuffix("weight")
-            ? String(tensor.name.dropLast("weight".count)) + "scale" : tensor.name + ".scale"
-        guard let rows = tensor.shape.first, rows > 0, let info = model.info(name),
-            info.elementCount == rows,
-            let scales = try model.bytes(of: info).widened(from: info.dtype)
-        else { return nil }
+        guard let scales = try ChannelScales.values(of: tensor, in: model) else { return nil }
+        let rows = tensor.shape[0]
         let columns = tensor.elementCount / rows
         guard columns > 0,
             let weights = try source.bytes(of: original).widened(from: original.dtype)
@@ -75,7 +70,8 @@ package enum SourceComparison {
             ? "has \(Format.decimal(first.factor, digits: 3)) × the scale of the source's weights"
             : "does not hold the source's weights"
         return Deviation(
-            tensor: name, message: "channel \(first.row)\(rest) of \(rows) \(factor)")
+            tensor: ChannelScales.name(of: tensor),
+            message: "channel \(first.row)\(rest) of \(rows) \(factor)")
     }
 
     /// How many times the scale that fits the weights best a channel's scale is; `nil` where every

@@ -46,6 +46,8 @@ package struct VerificationBatch {
         package var runs: [Int64] = []
         /// The same of comparisons that could not take place though they should have.
         package var failedRuns: [Int64] = []
+        /// See `Calibration.scales`; of the model that tolerances are made of.
+        package var scales: [String: [Float]] = [:]
         /// What the gate says of all these; `nil` where it was not asked.
         package var night: NightOutcome?
 
@@ -117,8 +119,10 @@ package struct VerificationBatch {
             let mine = references.enumerated().filter { shard?.contains(first + $0.offset) ?? true }
             guard !mine.isEmpty else { continue }
             do {
-                let (opened, model) = try load(path)
-                let options = options(for: model)
+                let (opened, loaded) = try load(path)
+                let options = options(for: loaded)
+                let model = try comparingScales(of: loaded, opened, options)
+                if calibrates { outcome.scales = try ChannelScales.read(opened.source) }
                 if !calibrations.isEmpty, options.tolerances.calibrated == nil,
                     warned.insert(path).inserted
                 {
@@ -168,13 +172,35 @@ package struct VerificationBatch {
         )
     }
 
+    /// The model, compared with the scales that its file of tolerances recorded.
+    private func comparingScales(
+        of model: LoadedModel, _ opened: OpenedModel, _ options: Verification.Options
+    ) throws -> LoadedModel {
+        let recorded = options.tolerances.calibrated?.scales ?? [:]
+        guard !recorded.isEmpty else { return model }
+        guard let deviations = try ChannelScales.compare(opened.source, with: recorded) else {
+            Notices.note(
+                "sana-tools: warning: \(model.label.printable) was converted by other rules than "
+                    + "its tolerances were made for, so its scales are not compared with theirs")
+            return model
+        }
+        return model.deviating(deviations)
+    }
+
     /// Says which weights' faults a golden cannot show: tolerances made with it miss them, too.
     private func remarkOnBlindness(
         _ opened: OpenedModel, _ model: LoadedModel, _ reference: Reference
     ) throws {
         guard case .forward(let path) = reference else { return }
-        let names = try GoldenBlindness.find(
-            opened, model, Golden(path: path), workers: workers)
+        let names: [String]
+        do {
+            names = try GoldenBlindness.find(opened, model, Golden(path: path), workers: workers)
+        } catch let unknown as GoldenBlindness.Unknown {
+            Notices.note(
+                "sana-tools: warning: which faults \(path.printable) cannot show is not known: "
+                    + unknown.reason.printable)
+            return
+        }
         guard !names.isEmpty else { return }
         Notices.note(
             "sana-tools: warning: \(path.printable) cannot show faults in "

@@ -249,6 +249,60 @@ struct VerifyProjectTests {
         #expect(!healthy.contains("cannot show"), "\(healthy)")
     }
 
+    @Test("calibration says where it cannot tell what a golden does not show")
+    func calibrationTellsOfInputsThatDoNotFit() throws {
+        let outcome = try verify(
+            "fixtures/tiny/plain", "--reference", "fixtures/goldens/sana-digits-b1-t1.safetensors",
+            "--calibrate", "t.json", "--no-record", "--allow-stale")
+        #expect(outcome.code == 1, "\(outcome.talk)")
+        #expect(
+            outcome.talk.contains(
+                "which faults fixtures/goldens/sana-digits-b1-t1.safetensors cannot show is not known:"
+            ), "\(outcome.talk)")
+    }
+
+    /// Neither the source's weights nor hashes are at hand, and errors stay within twice the healthy.
+    @Test(
+        "a calibration finds the wrong scale of one channel",
+        arguments: [1.1, 127.0 / 128] as [Float])
+    func calibrationFindsAWrongScale(_ factor: Float) throws {
+        let model = try DoctoredCheckpoint.int8Digits()
+        let arguments = [
+            "verify", model.path, "--reference", "fixtures/goldens/sana-digits-b1-t1.safetensors",
+            "--allow-stale", "--no-record", "--summary",
+        ]
+        #expect(try program.run(arguments + ["--calibrate", "t.json"]).code == 0)
+        let verified = arguments + ["--tolerances", "t.json"]
+        let healthy = try program.run(verified)
+        #expect(healthy.code == 0, "\(healthy.output)\(healthy.talk)")
+        let name = "transformer_blocks.2.attn2.to_v.scale"
+        let bytes = try model.bytes(name)
+        let word = bytes[20..<24].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+        let wrong = Float(bitPattern: word) * factor
+        try model.patch(name, element: 5, with: littleEndianBytes(wrong.bitPattern))
+        let found = try program.run(verified)
+        #expect(found.code == 1)
+        let text = Format.decimal(Double(wrong / Float(bitPattern: word)), digits: 3)
+        #expect(
+            found.output.contains(
+                "\(name): channel 5 of \(bytes.count / 4) has \(text) × the scale of the calibration"
+            ),
+            "\(found.output)")
+        // Other rules choose other scales.
+        try model.patch(name, with: bytes)
+        let names = try OpenedModel.open(model.path).source.tensors.map(\.name)
+        for name in names where name.hasSuffix(".scale") {
+            let scaled = try model.bytes(name).mappingWords(4) { bits in
+                let value = Float(bitPattern: UInt32(truncatingIfNeeded: bits))
+                return littleEndianBytes((value * 0.999).bitPattern)
+            }
+            try model.patch(name, with: scaled)
+        }
+        let other = try program.run(verified)
+        #expect(other.code == 0, "\(other.output)")
+        #expect(other.talk.contains("was converted by other rules"), "\(other.talk)")
+    }
+
     // MARK: Own errors
 
     @Test func missingEntryIsWhyThereIsNoColumnOfOwnErrors() throws {

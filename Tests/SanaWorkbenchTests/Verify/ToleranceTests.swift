@@ -183,6 +183,9 @@ struct ToleranceTests {
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"own":[]}"#,
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"dtypes":["I8"]}"#,
         #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"own":{"a":-1}}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"scales":[]}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"scales":{"a":"AAAA"}}"#,
+        #"{"format":"sana-tolerances","version":1,"metric":"relative_rms","margin":2,"layers":{},"scales":{"a":"-"}}"#,
     ])
     func fileThatIsNoCalibrationIsBadData(_ text: String) throws {
         let path = try folder.write("t.json", Array(text.utf8))
