@@ -83,6 +83,12 @@ extension RunSummary {
     /// Whether any of its weights are int8.
     package var isQuantized: Bool { joined.dtype.split(separator: "+").contains("I8") }
 
+    /// Whether `other` is of the same model: of the same weights in the same types, under the same name.
+    func isOfModel(_ other: RunSummary) -> Bool {
+        joined.digest == other.joined.digest && joined.dtype == other.joined.dtype
+            && Series.modelName(run.modelPath) == Series.modelName(other.run.modelPath)
+    }
+
     package var isVerification: Bool { run.kind != RunRecord.Kind.profile.rawValue }
 
     /// Why a verification failed; `nil` where it did not, or the run is a profile.

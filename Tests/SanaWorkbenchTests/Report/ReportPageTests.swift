@@ -35,6 +35,8 @@ struct ReportPageTests {
         let verdict = try #require(html.range(of: "<strong>"))
         let chart = try #require(html.range(of: "<svg"))
         #expect(verdict.lowerBound < chart.lowerBound)
+        let policy = #"http-equiv="Content-Security-Policy" content="default-src 'none'; style-src"#
+        #expect(html.contains(policy))
         for word in ["http:", "https:", "src=\"/", "<script", "@import", "url("] {
             #expect(!html.contains(word), "\(word)")
         }
@@ -169,6 +171,96 @@ struct ReportPageTests {
         let store = try HistoryStore(path: folder("h.sqlite"), creating: false)
         let html = try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
         #expect(html.contains("others took 9 %; it &lt;swapped&gt;") && !html.contains("\\u{a}"))
+    }
+
+    /// A history with a run for each of `records`.
+    private func page(of records: [RunRecord]) throws -> String {
+        let store = try HistoryStore(path: folder("\(records.count).sqlite"), creating: true)
+        for record in records { try store.record(record) }
+        return try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
+    }
+
+    private func record(
+        _ kind: RunRecord.Kind, _ model: String, digest: String, error: Float = 0, layers: Int = 1,
+        verdict: Verdict = .pass
+    ) -> RunRecord {
+        let accuracy = RunRecord.Accuracy(
+            comparison: Comparison(
+                ErrorSums(
+                    DenseTensor(shape: [1], values: FloatBuffer([1 + error])),
+                    with: FloatBuffer([1])), shape: [1]), tolerance: 1, passes: verdict == .pass)
+        let paths =
+            (0..<layers).map { "transformer_blocks.\($0)" }
+            + [kind == .profile ? Profile.totalPath : Golden.outputPrefix + "sample"]
+        var record = RunRecord(
+            kind: kind, startedAt: Date(timeIntervalSince1970: 60), model: model,
+            modelDigest: digest, dtype: "BF16", compute: "fp32", numerics: "fp32",
+            sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+            seconds: 1,
+            layers: paths.map {
+                kind == .profile
+                    ? .init(path: $0, samples: [5_000_000, 6_000_000])
+                    : .init(path: $0, accuracy: accuracy)
+            })
+        (record.architecture, record.storedBytes) = (model, 100)
+        if kind != .profile { (record.verdict, record.reference) = (verdict, "golden") }
+        return record
+    }
+
+    @Test("errors of one model never stand beside latencies of another")
+    func modelsAreKeptApart() throws {
+        let html = try page(of: [
+            record(.verify, "models/wrong", digest: "w", error: 0.5, verdict: .fail),
+            record(.profile, "models/other", digest: "o"),
+            // Of the same source, converted by other rules.
+            record(.profile, "models/again", digest: "w"),
+        ])
+        #expect(html.contains("of wrong, BF16"))
+        #expect(html.contains("of again, BF16"))
+        let charts = html.components(separatedBy: "<svg").dropFirst().filter {
+            $0.contains("transformer_blocks.0") && !$0.contains("operations a byte")
+        }
+        #expect(charts.count == 2)
+        // 0.5 is the wrong model's error, 5.5 ms the other's latency.
+        let mixed = charts.filter { $0.contains("5.00e-01") && $0.contains("5.50 ms") }
+        #expect(mixed.isEmpty)
+        #expect(charts.contains { $0.contains("5.00e-01") })
+        #expect(charts.contains { $0.contains("5.50 ms") })
+    }
+
+    @Test("types of several models are dots of their own")
+    func tradeoffKeepsModelsApart() throws {
+        let html = try page(of: [
+            record(.verify, "models/a", digest: "a", error: 0.25),
+            record(.verify, "models/b", digest: "b", error: 0.5),
+            record(.profile, "models/b", digest: "b"),
+        ])
+        let chart = html.components(separatedBy: "Size, error and latency").dropFirst().joined()
+        #expect(chart.contains("BF16 of a"))
+        #expect(!chart.contains("BF16 of a, "))
+        #expect(chart.contains("BF16 of b, 5.50 ms"))
+    }
+
+    @Test("what has no room in the report is counted")
+    func restIsCounted() throws {
+        let failed = (0..<22).map {
+            record(
+                .verify, "models/\($0 / 2)", digest: "d", error: 0.5, layers: 200, verdict: .fail)
+        }
+        let html = try page(of: failed)
+        #expect(html.contains("11 of 11 verifications failed"))
+        // Headings, layers of a chart, histories.
+        #expect(html.contains("… and 3 more"))
+        #expect(html.contains("The first 160 layers, and 40 more."))
+        #expect(html.contains("And 3 more series, which have no picture here."))
+        #expect(html.contains("And 10 more models, whose layers"))
+        // Layers that got worse.
+        let risen = try page(
+            of: [0.001, 0.001, 0.5].map {
+                record(.verify, "models/m", digest: "d", error: $0, layers: 30)
+            })
+        #expect(risen.contains("1 of 1 got less accurate"))
+        #expect(risen.contains("… and 13 more"))
     }
 
     /// A layer's own history shows its step where the forward's time wanders.

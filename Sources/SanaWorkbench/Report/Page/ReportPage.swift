@@ -24,6 +24,11 @@ package struct ReportPage {
         var charts = try subjects.enumerated().compactMap { index, subject in
             try layerChart(subject, id: index)
         }
+        if let last = charts.indices.last, modelsWithoutLayers > 0 {
+            charts[last].note +=
+                " And \(Format.counted(modelsWithoutLayers, "more model")), whose layers "
+                + "'sana-tools history show' lists."
+        }
         charts += try historyCharts()
         let profile = subjects.lazy.compactMap(\.profile).first
         let verification = subjects.lazy.compactMap(\.verification).first
@@ -67,10 +72,8 @@ package struct ReportPage {
     private var subjects: [Subject] {
         func worst(_ kind: RunRecord.Kind, like other: Gate.Judgement? = nil) -> Gate.Judgement? {
             judgements.filter { judgement in
-                let (mine, theirs) = (judgement.run.joined, other?.run.joined)
-                return judgement.run.run.kind == kind.rawValue
-                    && (theirs == nil
-                        || mine.digest == theirs?.digest && mine.dtype == theirs?.dtype)
+                judgement.run.run.kind == kind.rawValue
+                    && other.map { judgement.run.isOfModel($0.run) } ?? true
             }.max { ($0.rank, $0.run.joined.id) < ($1.rank, $1.run.joined.id) }
         }
         let (verification, profile) = (worst(.verify), worst(.profile))
@@ -81,6 +84,16 @@ package struct ReportPage {
             profile: profile, verification: profile.flatMap { worst(.verify, like: $0) })
         let isOne = first.profile?.run.joined.id == profile?.run.joined.id
         return (verification == nil ? [] : [first]) + (isOne || profile == nil ? [] : [second])
+    }
+
+    /// Number of judged models whose layers no chart shows.
+    private var modelsWithoutLayers: Int {
+        let shown = subjects.flatMap { [$0.profile?.run, $0.verification?.run] }.compactMap(\.self)
+        var others: [RunSummary] = []
+        for run in judgements.map(\.run) where !(shown + others).contains(where: run.isOfModel) {
+            others.append(run)
+        }
+        return others.count
     }
 
     /// Headings of what did not pass; of everything where all passed.
@@ -265,18 +278,28 @@ package struct ReportPage {
         let digests = Set(
             runs.filter { goldens.contains($0.run.reference?.lastPathComponent ?? "") }
                 .map(\.joined.digest) + [digest])
-        let types = Dictionary(grouping: runs.filter { digests.contains($0.joined.digest) }) {
-            $0.joined.dtype + ($0.run.compute == "fp32" ? "" : ", \($0.run.compute)")
+        /// Runs of one model, computed alike.
+        struct Kind: Hashable {
+            let type: String
+            let model: String
+            let digest: String
         }
+        let kinds = Dictionary(grouping: runs.filter { digests.contains($0.joined.digest) }) {
+            Kind(
+                type: $0.joined.dtype + ($0.run.compute == "fp32" ? "" : ", \($0.run.compute)"),
+                model: Series.modelName($0.run.modelPath), digest: $0.joined.digest)
+        }
+        let counts = Dictionary(kinds.keys.map { ($0.type, 1) }, uniquingKeysWith: +)
         return Chart.tradeoff(
-            types.sorted { $0.key < $1.key }.compactMap { name, runs in
-                runs.compactMap(\.run.storedBytes).last.map { bytes in
-                    Chart.Stored(
-                        name: name, bytes: bytes,
-                        error: runs.compactMap(\.joined.outputRelativeRms).last,
-                        latency: runs.compactMap(\.joined.totalMedianNs).last)
-                }
-            })
+            kinds.sorted { ($0.key.type, $0.key.model) < ($1.key.type, $1.key.model) }
+                .compactMap { kind, runs in
+                    runs.compactMap(\.run.storedBytes).last.map { bytes in
+                        Chart.Stored(
+                            name: kind.type + (counts[kind.type] == 1 ? "" : " of \(kind.model)"),
+                            bytes: bytes, error: runs.compactMap(\.joined.outputRelativeRms).last,
+                            latency: runs.compactMap(\.joined.totalMedianNs).last)
+                    }
+                })
     }
 
     private func errors(_ verification: Gate.Judgement?) throws -> Chart? {
