@@ -175,14 +175,17 @@ def main():
                 double[mode]["another named, too"] += bool(alien)
                 if found < 2 or alien:
                     remarks.append(f"* {mode}: `{pair[0]}` and `{pair[1]}` × 1.5: {', '.join(f'`{c}`' for c in causes[:6])}")
+    for counts in single.values():
+        counts["exact of found"] = f"{100 * counts['exact'] / (counts['faults'] - counts['not found']):.1f} %"
     modes = list(single)
     lines = ["# Which layer is blamed", "",
              f"Made by `python3 benchmarks/faults.py {arguments.program} --output reports/faults.md`: every tensor of "
              f"sana-digits ({len(bench.header)}) is broken by itself in {len(WAYS)} ways ({', '.join(WAYS)}), then "
              f"{PAIRS} pairs of tensors of different modules at once (× 1.5), and `verify` compares with "
              f"`{GOLDEN.name}` at its standard tolerance of 1e-3. *Exact*: the cause is the module that owns the tensor, as "
-             "far as the golden has it; *within*: one around it or inside it; *not found*: the model passes.", "",
-             *table(single, ["faults", "exact", "within", "wrong", "not found"], modes), "", "## Two faults at once", "",
+             "far as the golden has it; *within*: one around it or inside it; *not found*: the model passes, since the fault "
+             "changes less than the tolerance; *exact of found*: the share of the others.", "",
+             *table(single, ["faults", "exact", "within", "wrong", "not found", "exact of found"], modes), "", "## Two faults at once", "",
              *table(double, ["pairs", "both", "one", "none", "another named, too"], modes)]
     if remarks:
         lines += ["", "## What is not exact", "", *remarks]

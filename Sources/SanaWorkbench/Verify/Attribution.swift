@@ -219,7 +219,8 @@ extension Attribution {
     /// How many layers with other tensors still tell something: a fine-tune changes them all.
     private static let mostOwners = 8
 
-    /// Where errors point beside the tensors that are known to differ, blames those.
+    /// Where errors point beside the tensors that are known to differ, blames those. A jump of the error
+    /// alone accuses no layer whose tensors are right.
     private mutating func decide(
         by tensors: [String], _ layers: [Verification.Layer], _ inputs: LayerInputs,
         firstFailure: String
@@ -247,9 +248,10 @@ extension Attribution {
         }
         self.tensors = owners[cause] ?? []
         let known = paths.filter { owners[$0] != nil && $0 != cause }
+        let suspects = basis == .own ? others : []
         others =
             known.filter { !inputs.isOneModule($0, cause) }
-            + others.filter { other in
+            + suspects.filter { other in
                 other != cause && !known.contains(other)
                     && !([cause] + known).contains { inputs.isRelated(other, $0) }
             }

@@ -211,17 +211,24 @@ struct GoldenSuspicionTests {
         }
     }
 
-    @Test("two tensors that differ are both named, without own errors, too")
-    func twoTensors() throws {
+    @Test(
+        "two tensors that differ are both named and nothing else, without own errors, too",
+        arguments: [
+            ("transformer_blocks.1.attn1", ".to_out.0.weight", "conv_point.weight", 1.1),
+            // Between them the error jumps in a healthy layer.
+            ("caption_projection", ".linear_2.weight", "conv_depth.bias", 1.5),
+        ] as [(String, String, String, Float)])
+    func twoTensors(
+        _ cause: String, _ tensor: String, _ other: String, _ factor: Float
+    ) throws {
         let copy = try DoctoredCheckpoint("sana-digits/transformer")
         let builder = try knowing(copy.path, "sana-digits-b2-t999.safetensors")
-        for name in [
-            "transformer_blocks.1.attn1.to_out.0.weight",
-            "transformer_blocks.3.ff.conv_point.weight",
-        ] { try copy.patch(name, with: copy.bytes(name).mappingBF16 { $0 * 1.1 }) }
+        for name in [cause + tensor, "transformer_blocks.3.ff." + other] {
+            try copy.patch(name, with: copy.bytes(name).mappingBF16 { $0 * factor })
+        }
         for isolated in [true, false] {
             let result = try verify(builder, copy.path, isolated: isolated)
-            #expect(result.attribution?.cause == "transformer_blocks.1.attn1")
+            #expect(result.attribution?.cause == cause)
             #expect(result.attribution?.others == ["transformer_blocks.3.ff"])
         }
     }
