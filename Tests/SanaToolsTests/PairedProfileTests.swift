@@ -85,6 +85,11 @@ struct PairedProfileTests {
         #expect(noisy.findings.allSatisfy { $0.verdict != .fail })
     }
 
+    @Test("turns are in the order ABBA")
+    func turns() {
+        #expect((0..<3).flatMap(PairedProfile.turns) == [true, false, false, true, true, false])
+    }
+
     /// Processes of two builds: times over the canary, block by block.
     @Test func buildsArePairedByTheirTurns() throws {
         func turn(_ factor: Double, speed: Double, clock: String? = "threads") -> JSONValue {

@@ -39,8 +39,8 @@ package struct BuildComparison {
         var (mine, theirs): ([Turn], [Turn]) = ([], [])
         for pair in 0..<options.pairs {
             progress(pair, options.pairs)
-            for turn in 0..<2 {
-                if (pair + turn) % 2 == 0 {
+            for isMine in PairedProfile.turns(of: pair) {
+                if isMine {
                     mine.append(try measure(own))
                 } else {
                     theirs.append(try measure(other))

@@ -87,7 +87,7 @@ package struct PairedProfile: Sendable {
                 theirs.startRecording()
                 before = HostState.now
             }
-            for turn in 0..<2 { try (((pair + turn) % 2 == 0) ? mine : theirs).time(inputs) }
+            for isMine in Self.turns(of: pair) { try (isMine ? mine : theirs).time(inputs) }
         }
         let load = HostState.now.since(before)
         let (new, old) = (mine.gateSamples, theirs.gateSamples)
@@ -99,6 +99,11 @@ package struct PairedProfile: Sendable {
         result.record = mine.profile(
             candidate, profileOptions, warnings: load, startedAt: startedAt, since: start)
         return result
+    }
+
+    /// Whether the candidate runs, for each turn of a pair: pairs are in the order ABBA.
+    static func turns(of pair: Int) -> [Bool] {
+        pair.isMultiple(of: 2) ? [true, false] : [false, true]
     }
 
     /// Blocks that both have, in execution order.

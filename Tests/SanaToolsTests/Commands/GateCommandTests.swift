@@ -120,6 +120,13 @@ struct GateCommandTests {
                 $0, sql: "SELECT core_distance_ns FROM repetition ORDER BY repetition")
         }
         #expect(stored == distances.map { $0?.double })
+        // What times were measured with is told, so that others are another series.
+        let clock = try DatabaseQueue(path: folder("h.sqlite")).read {
+            try String.fetchAll($0, sql: "SELECT clock || ' ' || canary FROM run")
+        }
+        #expect(clock == ["\(Profile.clock) \(HostCanary.identity)"])
+        #expect(first.json?["clock"]?.string == "threads")
+        #expect(first.json?["canary"]?.string == HostCanary.identity)
         let second = try program.finish(
             program.launch(profile, environment: ["SANA_SLOWDOWN": "total=0.4"]))
         #expect(second.code == 3)

@@ -266,4 +266,36 @@ struct NetworkCommandTests {
             "--no-record")
         #expect(verified.code == 0, "\(verified.output)")
     }
+
+    @Test(
+        "capture hashes every entry and says what the golden cannot show",
+        .enabled(if: python != nil, "diffusers and transformers"))
+    func captureTellsWhatAGoldenCannotShow() throws {
+        // Of one caption token the softmax is 1, whatever queries and keys are.
+        let captured = try program.run(
+            "capture", "fixtures/tiny/plain", "--tokens", "1", "--output", "g.safetensors",
+            "--python", try #require(Self.python))
+        #expect(captured.code == 0, "\(captured.talk)")
+        #expect(
+            captured.talk.contains(
+                "warning: this golden cannot show faults in transformer_blocks.0.attn2."),
+            "\(captured.talk)")
+        let path = program.folder("g.safetensors")
+        let file = try SafetensorsFile(path: path)
+        let contract = try JSONScanner.parse(
+            file.header.metadata.first { $0.key == "contract" }?.value ?? "")
+        let blind = contract["blind"]?.array?.compactMap(\.string) ?? []
+        #expect(blind.count == 8)
+        #expect(blind.allSatisfy { $0.contains(".attn2.to_q.") || $0.contains(".attn2.to_k.") })
+        let hashed = Set((contract["sha256"]?.members ?? []).map(\.key))
+        #expect(hashed == Set(file.tensors.map(\.name)))
+        var bytes = try fileBytes(path)
+        let place = try #require(file.tensors.firstIndex { $0.name == "activations.norm_out" })
+        bytes[file.headerBytes.count + file.header.dataOffsets[place]] ^= 1
+        try program.folder.write("g.safetensors", bytes)
+        let damaged = try program.run(
+            "verify", "fixtures/tiny/plain", "--reference", "g.safetensors", "--no-record")
+        #expect(damaged.code == 65)
+        #expect(damaged.talk.contains("entry 'activations.norm_out' is damaged"), "\(damaged.talk)")
+    }
 }

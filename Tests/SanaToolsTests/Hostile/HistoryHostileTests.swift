@@ -101,6 +101,36 @@ struct HistoryHostileTests {
         #expect(folder.entries == entries)
     }
 
+    @Test("the text of an older schema is never executed", arguments: 1..<Schema.migrations.count)
+    func oldSchemaText(_ version: Int) throws {
+        let path = folder("old")
+        let queue = try DatabaseQueue(path: path)
+        try queue.writeWithoutTransaction { try Schema.migrate($0, upTo: version) }
+        try queue.close()
+        let evil = "; ATTACH ''\(folder("evil"))'' AS x; CREATE TABLE x.t (a)"
+        try execute("UPDATE sqlite_master SET sql = sql || '\(evil)' WHERE name = 'run'", path)
+        let bytes = try fileBytes(path)
+        let target = try HistoryStore(path: folder("ours"), creating: true)
+        #expect(category { try readAll(path) } == .badData)
+        #expect(category { _ = try target.merge(path) } == .badData)
+        #expect(category { _ = try HistoryStore(path: path, creating: true) } == .badData)
+        #expect(folder.entries == ["old", "ours"])
+        #expect(try fileBytes(path) == bytes)
+    }
+
+    /// Who waits for our lock has read theirs to the end.
+    @Test("a history is read before ours is locked for the merge")
+    func mergeReadsBeforeItLocks() throws {
+        let path = try doctored("h", Self.lyingSchemas[3])
+        let target = try HistoryStore(path: folder("ours"), creating: true)
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let writer = try DatabaseQueue(path: folder("ours"), configuration: configuration)
+        try writer.writeWithoutTransaction { try $0.execute(sql: "BEGIN IMMEDIATE") }
+        #expect(category { _ = try target.merge(path) } == .badData)
+        try writer.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+    }
+
     @Test("another view of our name is not read")
     func foreignView() throws {
         let path = try doctored(
@@ -199,6 +229,27 @@ struct HistoryHostileTests {
         #expect(!folder.entries.contains("x"))
     }
 
+    @Test("connections are defensive, trust no schema and bound values")
+    func guardedConnections() throws {
+        let path = try doctored("h", "SELECT 1")
+        for store in [
+            try HistoryStore(path: path, creating: true),
+            try HistoryStore(path: path, creating: false), try HistoryStore(copying: path),
+        ] {
+            try store.queue.inDatabase { db in
+                #expect(try Int.fetchOne(db, sql: "PRAGMA trusted_schema") == 0)
+                #expect(throws: DatabaseError.self) {
+                    try Int.fetchOne(db, sql: "SELECT length(zeroblob(80000000))")
+                }
+                // Only a defensive connection takes no notice of it.
+                try db.execute(sql: "PRAGMA writable_schema = ON")
+                #expect(throws: DatabaseError.self) {
+                    try db.execute(sql: "UPDATE sqlite_master SET sql = NULL WHERE name = 'run'")
+                }
+            }
+        }
+    }
+
     /// SQLite deletes the journal that a journal names.
     @Test("a journal that names another file is refused, and the file stays")
     func journalOfSeveralFiles() throws {
@@ -236,6 +287,41 @@ struct HistoryHostileTests {
         try HistoryStore(path: path, creating: true).record(record(ns: 9))
         #expect(try fileBytes(path)[18] == 1)
         #expect(folder.entries.sorted() == ["dead", "dead-wal", "h"])
+    }
+
+    @Test("what a writer that died has begun is not read, and not undone in place")
+    func deadWriter() throws {
+        let path = try doctored("h", "SELECT 1")
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let writer = try DatabaseQueue(path: path, configuration: configuration)
+        try writer.writeWithoutTransaction { db in
+            try db.execute(sql: "PRAGMA cache_size = 5; BEGIN IMMEDIATE")
+            try db.execute(sql: "UPDATE run SET model_path = 'half done'")
+            // More pages than the cache holds, so that some reach the file.
+            try db.execute(
+                sql: """
+                    CREATE TABLE filler AS WITH RECURSIVE n (i) AS
+                        (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 2000)
+                    SELECT i, zeroblob(500) AS z FROM n
+                    """)
+            for name in ["", "-journal"] {
+                try folder.write("dead" + name, try fileBytes(path + name))
+            }
+            try db.execute(sql: "ROLLBACK")
+        }
+        try writer.close()
+        let before = try (fileBytes(folder("dead")), fileBytes(folder("dead-journal")))
+        let entries = folder.entries
+        let runs = try HistoryStore(path: folder("dead"), creating: false).allRuns()
+        #expect(runs.map(\.run.modelPath) == ["models/a", "models/a"])
+        #expect(try fileBytes(folder("dead")) == before.0)
+        #expect(try fileBytes(folder("dead-journal")) == before.1)
+        #expect(folder.entries == entries)
+        // The next writer undoes it.
+        try HistoryStore(path: folder("dead"), creating: true).record(record(ns: 9))
+        #expect(try HistoryStore(path: folder("dead"), creating: false).allRuns().count == 3)
+        #expect(!folder.entries.contains("dead-journal"))
     }
 
     @Test("a database whose creation died is finished by the next run")

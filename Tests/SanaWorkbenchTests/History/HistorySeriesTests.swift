@@ -176,4 +176,48 @@ struct HistorySeriesTests {
         #expect(!plan.isEmpty)
         #expect(!plan.contains { $0.hasPrefix("SCAN") && $0 != "SCAN layer_result" }, "\(plan)")
     }
+
+    /// Statements that were executed.
+    private final class Statements { var texts = Set<String>() }
+
+    @Test("nothing that a user waits for reads a table of all runs from end to end")
+    func queriesUseKeys() throws {
+        let store = try HistoryStore(path: folder("h"), creating: true)
+        for index in 0..<4 {
+            for kind in [RunRecord.Kind.profile, .verify] {
+                try store.record(
+                    record(
+                        kind, model: "models/\(index % 2)",
+                        layers: [.init(path: Profile.totalPath, samples: [5, 6], cpu: [5, 6])]))
+            }
+        }
+        let statements = Statements()
+        store.queue.inDatabase { db in
+            db.trace { event in
+                if case .statement(let statement) = event {
+                    statements.texts.insert(statement.expandedSQL)
+                }
+            }
+        }
+        _ = try store.runs(limit: 20)
+        _ = try store.run(nil)
+        _ = try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
+        store.queue.inDatabase { $0.trace(nil) }
+        let queries = statements.texts.filter { $0.hasPrefix("SELECT") }
+        #expect(queries.count > 10)
+        let large = ["run", "latency", "repetition", "accuracy", "layer_work"]
+        for query in queries {
+            let plan = try store.queue.read {
+                try Row.fetchAll($0, sql: "EXPLAIN QUERY PLAN " + query)
+            }.map { $0["detail"] as String }
+            // The newest few are found from the end on.
+            let isBounded =
+                query.contains("LIMIT") && !plan.contains { $0.contains("TEMP B-TREE") }
+            let scans = plan.filter { step in
+                large.contains { step == "SCAN \($0)" || step.hasPrefix("SCAN \($0) ") }
+                    && !step.contains("COVERING INDEX")
+            }
+            #expect(scans.isEmpty || isBounded, "\(query): \(plan)")
+        }
+    }
 }

@@ -29,4 +29,23 @@ struct ProfileProbeTests {
         #expect(probe.samples["a.b"]?.wall.count == 3)
         #expect(probe.samples["a"]?.cpu.count == 3)
     }
+
+    @Test("the canary runs after each block, and nowhere else")
+    func canaryRunsBetweenBlocks() {
+        let workers = WorkerPool(threadCount: 1)
+        let probe = ProfileProbe(
+            workers, canary: HostCanary(workers: workers, operations: 0, slices: 1))
+        probe.startForward()
+        for path in ["patch_embed", "transformer_blocks.0", "transformer_blocks.1", "proj_out"] {
+            probe.begin(path)
+            probe.begin(path + ".part")
+            probe.end(path + ".part", [])
+            probe.end(path, [])
+        }
+        #expect(probe.canaryTime.slices == 2)
+        #expect(probe.canaryTime.wall > 0)
+        #expect(probe.canaryTime.cpu > 0)
+        probe.startForward()
+        #expect(probe.canaryTime.slices == 0)
+    }
 }
