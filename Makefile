@@ -150,12 +150,7 @@ docs-test: build
 
 fuzz: setup
 	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz
-	for parser in safetensors archive zip names gguf encodings tokenizer; do \
-	    mkdir -p .build/fuzz/corpus/$$parser && .build/fuzz/release/sana-fuzz $$parser \
-	        .build/fuzz/corpus/$$parser fixtures/fuzz/$$parser -artifact_prefix=.build/fuzz/$$parser- \
-	        -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=2 -malloc_limit_mb=256 -rss_limit_mb=1024 \
-	        -print_final_stats=1 || exit 1; \
-	done
+	python3 scripts/fuzz.py .build/fuzz/release/sana-fuzz --seconds $(FUZZ_SECONDS) --report reports/robustness.md
 
 mutations: setup
 	$(SWIFT) build -c release --scratch-path .build/mutations --product sana-tools -Xswiftc -DFORK_SERVER

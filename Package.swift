@@ -125,7 +125,7 @@ if isFuzzing {
         .systemLibrary(name: "CLibFuzzer", path: "Tests/Fuzz/CLibFuzzer"),
         .executableTarget(
             name: "sana-fuzz",
-            dependencies: ["CLibFuzzer", "SanaQuant", "SanaModel"],
+            dependencies: ["CLibFuzzer", "SanaWorkbench", "SanaQuant", "SanaModel"],
             path: "Tests/Fuzz/SanaFuzz",
             swiftSettings: swiftSettings,
             linkerSettings: [.unsafeFlags(fuzzLinkerFlags)]),

@@ -1,8 +1,10 @@
 // libFuzzer on the parsers of untrusted files: `sana-fuzz TARGET CORPUS… [-flag=value …]`.
 // An input is good when it is read or refused with a DiagnosticError; everything else is a finding.
 import CLibFuzzer
+import Foundation
 import SanaModel
 import SanaQuant
+import SanaWorkbench
 
 /// One thread: libFuzzer counts what the thread that calls back covers.
 let workers = WorkerPool(threadCount: 1)
@@ -82,6 +84,39 @@ func readTokenizer(_ content: ByteView) throws {
     for id in ids { precondition(!tokenizer.piece(id).isEmpty) }
 }
 
+/// Reads a history as the commands do, and adds its runs to an empty one: the file and what is next to it
+/// stay as they are.
+func readHistory(_ content: ByteView) throws {
+    let folder = URL(fileURLWithPath: "/dev/shm/sana-fuzz-\(getpid())", isDirectory: true)
+    try? FileManager.default.removeItem(at: folder)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let bytes = content.withUnsafeBytes { Data($0) }
+    let theirs = folder.appendingPathComponent("theirs")
+    let ours = folder.appendingPathComponent("ours")
+    try bytes.write(to: theirs)
+    var failure: (any Error)?
+    for read in [{ try show(theirs.path) }, { try merge(theirs.path, into: ours.path) }] {
+        do { try read() } catch { failure = error }
+    }
+    precondition((try? Data(contentsOf: theirs)) == bytes)
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+    precondition(Set(names).isSubset(of: ["theirs", "ours"]), "\(names)")
+    if let failure { throw failure }
+}
+
+/// What `history list`, `show`, `gate` and `report` do.
+func show(_ path: String) throws {
+    let store = try HistoryStore(path: path, creating: false)
+    for run in try store.runs(limit: 20) { _ = try store.run(run.joined.id) }
+    let outcome = try Gate(store: store).outcome()
+    _ = try ReportPage(store: store, outcome: outcome).html()
+}
+
+func merge(_ path: String, into ours: String) throws {
+    _ = try HistoryStore(path: ours, creating: true).merge(path)
+}
+
 func attempt(
     _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
 ) -> Int32 {
@@ -113,8 +148,10 @@ case "encodings":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readEncodings) }
 case "tokenizer":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readTokenizer) }
+case "history":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readHistory) }
 default:
     fatalError(
-        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer CORPUS… [-flag=value …]"
-    )
+        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer|history CORPUS… "
+            + "[-flag=value …]")
 }

@@ -5,9 +5,14 @@ struct MutationReport {
     let results: [MutationCampaign.Result]
     let seed: UInt64
 
-    /// Writes `path`.md and `path`.json.
+    /// Where the section that `make fuzz` writes begins.
+    private static let fuzzing = "<!-- fuzzing: begin -->"
+
+    /// Writes `path`.md and `path`.json; the section on fuzzing stays.
     func write(_ path: String) throws {
-        try Data(page.utf8).write(to: URL(fileURLWithPath: path + ".md"))
+        let old = (try? String(contentsOfFile: path + ".md", encoding: .utf8)) ?? ""
+        let kept = old.range(of: Self.fuzzing).map { "\n" + old[$0.lowerBound...] } ?? ""
+        try Data((page + kept).utf8).write(to: URL(fileURLWithPath: path + ".md"))
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         try (encoder.encode(results) + [10]).write(to: URL(fileURLWithPath: path + ".json"))
