@@ -42,7 +42,7 @@ struct QuantizationCheckTests {
     /// Names and shapes are those of plain int8, and the integers mean something else.
     @Test(arguments: [
         (#""use_codebook": true"#, "code book"), (#""is_unsigned": true"#, "zero points"),
-        (#""scale_dtype": "float8_e4m3fn""#, "scales"),
+        (#""scale_dtype": "uint4""#, "quantized scales (uint4)"),
         (#""use_rotation": "spin""#, "unknown key use_rotation"),
     ])
     func otherRecipesAreNamed(_ key: String, _ words: String) throws {
@@ -50,6 +50,38 @@ struct QuantizationCheckTests {
         #expect(found.map(\.kind) == [.unsupported])
         #expect(found.first?.reason.contains("SDNQ (int8") == true, "\(found)")
         #expect(found.first?.reason.contains(words) == true, "\(found)")
+    }
+
+    @Test("matrices in groups are not taken for convolutions")
+    func groupedMatrices() throws {
+        let settings =
+            #"{"quant_method": "sdnq", "weights_dtype": "int8", "group_size": 4, \#(list)}"#
+        var tensors = try int8()
+        tensors[0] = try tensor("a.weight", .i8, [4, 2, 4])
+        tensors[1] = try tensor("a.scale", .f32, [4, 2, 1])
+        #expect(try findings(settings, tensors) == [])
+        tensors[0] = try tensor("a.weight", .i8, [4, 8, 3, 3])
+        tensors[1] = try tensor("a.scale", .f32, [4, 1, 3, 3])
+        #expect(try findings(settings, tensors).map(\.kind) == [.contradiction])
+    }
+
+    @Test("integers of 16 bits are named")
+    func wideIntegers() throws {
+        var tensors = try int8()
+        tensors[0] = try tensor("a.weight", .i16, [4, 8])
+        let found = try findings(
+            #"{"quant_method": "sdnq", "weights_dtype": "int16", \#(list)}"#, tensors)
+        #expect(found.first?.reason.contains("SDNQ (int16)") == true, "\(found)")
+    }
+
+    @Test("scales of another type than the configuration says are a contradiction")
+    func scaleTypes() throws {
+        for type in ["float8_e4m3fn", "uint8"] {
+            let found = try findings(
+                "{\(plain), \(list), \"scale_dtype\": \"\(type)\"}", int8())
+            #expect(found.map(\.kind) == [.contradiction])
+            #expect(found.first?.reason.contains("'a.scale' is \(type), and it is F32") == true)
+        }
     }
 
     /// What the configuration adds to plain int8 is known and decoded, not guessed.

@@ -1,6 +1,6 @@
 /// Weights of SDNQ in every recipe but plain int8, which is ours: unsigned and packed integers, fp8,
-/// groups, scales of other float types, the layout for quantized matrix products, SVD and Hadamard
-/// rotation.
+/// groups, scales of other types, code books, the layout for quantized matrix products, SVD and
+/// Hadamard rotation.
 ///
 /// Source: sdnq 0.2.8, `dequantizer.py` and `packed_int/unpack.py`; values are those of a model that is
 /// loaded in fp32. With SVD and Hadamard rotation sums are made in double precision, so that values
@@ -16,7 +16,9 @@ struct SDNQFormat: QuantizationFormat {
         // Plain int8 has its own product.
         case .int8 where settings.otherRecipe == nil: return nil
         case .foreign("SDNQ", "int8 in the layout of matrix products", _), .int8: break
-        case .foreign("SDNQ", _, _), .foreign("fp8", _, _), .foreign("packed bytes", _, _): break
+        case .foreign("SDNQ", _, _), .foreign("fp8", _, _), .foreign("packed bytes", _, _),
+            .foreign("packed integers", _, _):
+            break
         case .foreign: return nil
         }
         (self.model, self.settings) = (model, settings)
@@ -38,25 +40,37 @@ struct SDNQFormat: QuantizationFormat {
         guard !weights.isEmpty else {
             return [QuantizationCheck.floatWeights(settings)]
         }
-        for (weight, _) in weights {
-            let recipe = settings.sdnq(weight.name)
+        for (weight, scale) in weights {
+            let (recipe, scales) = (settings.sdnq(weight.name), settings.sdnqScales(weight.name))
             if let reason = recipe.unsupported {
                 return [
                     QuantizationCheck.unsupported("SDNQ", reason, nil, key: settings.recipeKey)
                 ]
             }
-            let count = recipe.elementCount(
-                byteCount: weight.byteCount, elements: weight.elementCount, dtype: weight.dtype)
-            guard count == nil else { continue }
-            return [
-                .init(
-                    kind: .contradiction, location: settings.recipeKey,
-                    reason: "\(QuantizationCheck.key) says that '\(weight.name.printable)' is "
-                        + "\(recipe.dtype.printable), and it is \(weight.dtype.rawValue) "
-                        + "\(weight.shape)")
-            ]
+            if recipe.elementCount(of: weight) == nil {
+                return [contradiction(weight, recipe.dtype, key: settings.recipeKey)]
+            }
+            let fits =
+                scales.scale.map { $0.elementCount(of: scale) != nil }
+                ?? scale.dtype.isFloatWeight
+            guard fits else {
+                return [
+                    contradiction(
+                        scale, scales.scale?.dtype ?? "a float",
+                        key: QuantizationCheck.key + ".scale_dtype")
+                ]
+            }
         }
         return settings.moduleFindings(model.tensors)
+    }
+
+    private func contradiction(
+        _ tensor: TensorInfo, _ dtype: String, key: String
+    ) -> QuantizationFinding {
+        .init(
+            kind: .contradiction, location: key,
+            reason: "\(QuantizationCheck.key) says that '\(tensor.name.printable)' is "
+                + "\(dtype.printable), and it is \(tensor.dtype.rawValue) \(tensor.shape)")
     }
 
     func encodings(
@@ -67,33 +81,34 @@ struct SDNQFormat: QuantizationFormat {
             let layout = try SDNQLayout(
                 weight, scale, recipe, expected: shapes[weight.name], file: file)
             let module = String(weight.name.dropLast("weight".count))
-            let types: Set<DType> = [.f32, .f16, .bf16]
-            guard types.contains(scale.dtype) else {
-                throw layout.unfit("'\(scale.name.printable)' is \(scale.dtype.rawValue)")
-            }
-            let offset =
-                try recipe.isUnsigned
-                ? source.part(module + "zero_point", of: scale.elementCount, types, file: file)
-                : nil
-            let svd = try svd(module, layout, source, file)
+            let (count, recipes) = (scale.elementCount, settings.sdnqScales(weight.name))
+            let scales = try SDNQScale(
+                (scale.name, module + "scale_2", module + "scale_zero_point"), count: count,
+                recipes.scale, of: source, file: file)
+            let offsets =
+                try recipe.hasZeroPoints
+                ? SDNQScale(
+                    (module + "zero_point", module + "zero_point_scale", module + "zero_point_2"),
+                    count: count, recipes.zeroPoint, of: source, file: file) : nil
+            let svd = try svd(module, layout, recipe, source, file)
             let parts =
-                [weight, scale] + (offset.map { [$0] } ?? [])
+                [weight] + scales.parts + (offsets?.parts ?? [])
                 + (svd.map { [$0.up, $0.down] } ?? [])
             return TensorEncoding(
                 weight.name, shape: layout.shape, recipe: "SDNQ (\(recipe.words))", parts: parts
             ) { source in
                 let values = try SDNQValues(
-                    bytes: source.bytes(of: weight), scales: source.floats(scale, file: file),
-                    offsets: offset.map { try source.floats($0, file: file) })
+                    bytes: source.bytes(of: weight), scales: scales.values(source),
+                    offsets: offsets?.values(source))
                 let terms = try svd.map { svd in
                     try SDNQTerms(
                         svd, source.floats(svd.up, file: file), source.floats(svd.down, file: file))
                 }
                 let rotation = recipe.rotation(for: layout.shape)
                 return { range, target in
+                    values.decode(range, layout, recipe, to: target)
                     for (index, row) in range.enumerated() {
                         let output = target + index * layout.columns
-                        values.decode(row, layout, recipe, to: output)
                         terms?.add(row, to: output, count: layout.columns)
                         rotation?.apply(to: output, count: layout.columns)
                     }
@@ -103,12 +118,25 @@ struct SDNQFormat: QuantizationFormat {
     }
 
     /// The low-rank part of a weight; `nil` where it has none.
+    ///
+    /// - Throws: `BadDataError` where the configuration says something else: without it, or with one
+    ///   that does not belong, values are wrong and nothing shows it.
     private func svd(
-        _ module: String, _ layout: SDNQLayout, _ source: any TensorSource, _ file: String
+        _ module: String, _ layout: SDNQLayout, _ recipe: SDNQRecipe, _ source: any TensorSource,
+        _ file: String
     ) throws -> SDNQTerms.Parts? {
-        guard let up = source.info(module + "svd_up"), let down = source.info(module + "svd_down")
-        else { return nil }
         let (rows, columns) = (layout.shape[0], layout.columns)
+        guard let up = source.info(module + "svd_up"), let down = source.info(module + "svd_down")
+        else {
+            let hasOne = ["svd_up", "svd_down"].contains { source.info(module + $0) != nil }
+            // SDNQ leaves it out where a weight is too small for it.
+            let isNeeded = recipe.svdRank.map { $0 <= min(rows, columns) } ?? false
+            guard !hasOne, !isNeeded else { throw layout.unfit("svd_up or svd_down is absent") }
+            return nil
+        }
+        guard recipe.svdRank != nil else {
+            throw layout.unfit("it has svd_up, and \(QuantizationCheck.key) has no use_svd")
+        }
         guard up.shape.count == 2, down.shape.count == 2, up.dtype.isFloatWeight,
             down.dtype.isFloatWeight
         else { throw layout.unfit("'\(up.name.printable)' is not a matrix of floats") }
@@ -131,10 +159,10 @@ struct SDNQLayout: Sendable {
     /// Values in a row.
     let columns: Int
     /// Groups of input channels with a scale each, and the values of a kernel, each with its own.
-    private let (groups, kernel): (Int, Int)
+    let (groups, kernel): (Int, Int)
     /// Whether the stored weight is `[in, out]`.
     let isTransposed: Bool
-    /// One scale for all.
+    /// One scale or code book for all.
     private let isSingle: Bool
     /// Bytes of a stored element.
     let elementWidth: Int
@@ -149,16 +177,14 @@ struct SDNQLayout: Sendable {
     ) throws {
         (name, self.file, elementWidth) = (weight.name, file, weight.dtype.bitWidth / 8)
         func unfit(_ reason: String) -> BadDataError { Self.unfit(weight.name, file, reason) }
-        guard
-            let count = recipe.elementCount(
-                byteCount: weight.byteCount, elements: weight.elementCount, dtype: weight.dtype)
-        else {
+        guard let count = recipe.elementCount(of: weight) else {
             throw unfit("it is \(weight.dtype.rawValue) \(weight.shape), not \(recipe.dtype)")
         }
-        let scales = scale.shape
-        isSingle = scale.elementCount == 1
+        let (scales, levels) = (scale.shape, recipe.levelCount ?? 1)
+        isSingle = scale.elementCount == levels && (levels == 1 || scales == [levels])
         isTransposed =
-            !isSingle && !recipe.isPacked && scales.count == 2 && scales[0] == 1
+            !isSingle && !recipe.isPacked && recipe.levelCount == nil && scales.count == 2
+            && scales[0] == 1
             && weight.shape.count == 2 && weight.shape[1] == scales[1]
         var shape: [Int]
         if isSingle {
@@ -168,10 +194,11 @@ struct SDNQLayout: Sendable {
             shape = [weight.shape[1], weight.shape[0]]
             (groups, kernel) = (1, 1)
         } else {
-            // [out, 1], [out, groups, 1], [out, 1, kernel …] or [out, groups, 1, kernel …].
+            // [out, 1], [out, groups, 1], [out, 1, kernel …] or [out, groups, 1, kernel …]; a code
+            // book has its levels for the 1.
             let isGrouped = scales.count == 3 || scales.count == 5
-            guard (2...5).contains(scales.count), scales[0] > 0, isGrouped || scales[1] == 1,
-                !isGrouped || scales[2] == 1, scale.elementCount > 0
+            guard (2...5).contains(scales.count), scales[0] > 0, isGrouped || scales[1] == levels,
+                !isGrouped || scales[2] == levels, scale.elementCount > 0
             else { throw unfit("its scale has the shape \(scales)") }
             let sizes = Array(scales.dropFirst(isGrouped ? 3 : 2))
             groups = isGrouped ? scales[1] : 1
@@ -202,36 +229,84 @@ struct SDNQLayout: Sendable {
             remedy: "download the file again, or quantize the model again")
     }
 
-    /// Index of the scale for a value of a row.
-    func scaleIndex(_ row: Int, _ column: Int) -> Int {
-        if isSingle { return 0 }
-        if isTransposed { return row }
-        let group = column / (columns / groups)
-        return (row * groups + group) * kernel + column % kernel
+    /// Index of the first scale or code book of a row's group.
+    func scaleIndex(_ row: Int, group: Int) -> Int {
+        isSingle ? 0 : (row * groups + group) * kernel
     }
 }
 
-/// The numbers of a weight, with scale and zero point.
+/// The numbers of a weight, with scale and zero point or with a code book.
 private struct SDNQValues: Sendable {
     let bytes: ByteView
     let scales: FloatBuffer
     let offsets: FloatBuffer?
 
-    /// Writes a row: q · scale, or q · scale + zero point in one rounding.
+    /// Writes rows: q · scale, q · scale + zero point in one rounding, or the entry q of a code book.
     func decode(
-        _ row: Int, _ layout: SDNQLayout, _ recipe: SDNQRecipe,
+        _ rows: Range<Int>, _ layout: SDNQLayout, _ recipe: SDNQRecipe,
         to output: UnsafeMutablePointer<Float>
     ) {
-        let (rows, columns) = (layout.shape[0], layout.columns)
         let start = bytes.address.assumingMemoryBound(to: UInt8.self)
-        for column in 0..<columns {
-            let element =
-                layout.isTransposed ? column * rows + row : row * columns + column
-            let value = recipe.value(element, start, width: layout.elementWidth)
-            let index = layout.scaleIndex(row, column)
-            let scale = scales.pointer[index]
-            output[column] =
-                offsets.map { $0.pointer[index].addingProduct(value, scale) } ?? value * scale
+        let columns = layout.columns
+        guard !layout.isTransposed else {
+            // Stored row by row of the transposed weight, a column of ours at a time.
+            withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.count) { values in
+                guard let values = values.baseAddress else { return }
+                for column in 0..<columns {
+                    recipe.unpack(
+                        column * layout.shape[0] + rows.lowerBound, count: rows.count, start,
+                        width: layout.elementWidth, to: values)
+                    for (index, row) in rows.enumerated() {
+                        output[index * columns + column] = value(values[index], row)
+                    }
+                }
+            }
+            return
+        }
+        let width = columns / layout.groups
+        for (index, row) in rows.enumerated() {
+            let output = output + index * columns
+            recipe.unpack(
+                row * columns, count: columns, start, width: layout.elementWidth, to: output)
+            for group in 0..<layout.groups {
+                let first = layout.scaleIndex(row, group: group)
+                let values = output + group * width
+                if let levels = recipe.levelCount {
+                    look(up: values, width, first * levels, layout.kernel)
+                } else {
+                    multiply(values, width, first, layout.kernel)
+                }
+            }
+        }
+    }
+
+    private func value(_ number: Float, _ index: Int) -> Float {
+        let scale = scales.pointer[index]
+        return offsets.map { $0.pointer[index].addingProduct(number, scale) } ?? number * scale
+    }
+
+    /// Numbers of a group to values, each place of a kernel with a scale of its own.
+    private func multiply(
+        _ values: UnsafeMutablePointer<Float>, _ count: Int, _ first: Int, _ kernel: Int
+    ) {
+        guard kernel == 1 else {
+            for index in 0..<count { values[index] = value(values[index], first + index % kernel) }
+            return
+        }
+        let scale = scales.pointer[first]
+        if let offset = offsets?.pointer[first] {
+            for index in 0..<count { values[index] = offset.addingProduct(values[index], scale) }
+        } else {
+            for index in 0..<count { values[index] *= scale }
+        }
+    }
+
+    /// Numbers of a group to the entries of its code book, each place of a kernel with one of its own.
+    private func look(
+        up values: UnsafeMutablePointer<Float>, _ count: Int, _ first: Int, _ kernel: Int
+    ) {
+        for index in 0..<count {
+            values[index] = scales.pointer[first + Int(values[index]) * kernel + index % kernel]
         }
     }
 }
@@ -254,16 +329,17 @@ private struct SDNQTerms: Sendable {
 
     func add(_ row: Int, to output: UnsafeMutablePointer<Float>, count: Int) {
         let (rank, rows) = (parts.rank, up.count / max(parts.rank, 1))
-        for column in 0..<count {
-            var sum = Double(output[column])
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: count) { sums in
+            for column in 0..<count { sums[column] = Double(output[column]) }
             for index in 0..<rank {
-                let factor = up.pointer[
-                    parts.isTransposed ? index * rows + row : row * rank + index]
-                let value = down.pointer[
-                    parts.isTransposed ? column * rank + index : index * count + column]
-                sum += Double(factor) * Double(value)
+                let place = parts.isTransposed ? index * rows + row : row * rank + index
+                let factor = Double(up.pointer[place])
+                let (first, step) = parts.isTransposed ? (index, rank) : (index * count, 1)
+                for column in 0..<count {
+                    sums[column] += factor * Double(down.pointer[first + column * step])
+                }
             }
-            output[column] = Float(sum)
+            for column in 0..<count { output[column] = Float(sums[column]) }
         }
     }
 }

@@ -6,6 +6,11 @@ struct SDNQRecipe: Sendable {
     let additions: [String]
     /// Why it cannot be read, as method and recipe; `nil` where it can.
     let unsupported: String?
+    /// Values that an integer stands for where it is an entry of a code book; `nil` for one that is
+    /// multiplied by its scale.
+    let levelCount: Int?
+    /// Rank of the low-rank part that is stored beside; `nil` without SVD.
+    let svdRank: Int?
     private let kind: Kind?
     /// Values that are rotated together at most; `nil` without rotation.
     private let rotatedCount: Int?
@@ -15,10 +20,21 @@ struct SDNQRecipe: Sendable {
         case integer(bits: Int, minimum: Int)
     }
 
-    init(dtype: String, additions: [String], unsupported: String?, rotatedCount: Int?) {
+    init(
+        dtype: String, additions: [String] = [], unsupported: String? = nil,
+        rotatedCount: Int? = nil, svdRank: Int? = nil, hasCodeBook: Bool
+    ) {
         (self.dtype, self.additions, self.rotatedCount) = (dtype, additions, rotatedCount)
+        self.svdRank = svdRank
         kind = Self.kind(dtype)
-        self.unsupported = unsupported ?? (kind == nil ? dtype : nil)
+        var reason = unsupported ?? (kind == nil ? dtype : nil)
+        switch kind {
+        case .integer(let bits, 0) where hasCodeBook: levelCount = 1 << bits
+        default:
+            levelCount = nil
+            if hasCodeBook { reason = reason ?? "\(dtype), with a code book" }
+        }
+        self.unsupported = reason
     }
 
     private static func kind(_ dtype: String) -> Kind? {
@@ -39,7 +55,7 @@ struct SDNQRecipe: Sendable {
     var words: String { ([dtype] + additions).joined(separator: ", ") }
 
     /// Whether there are zero points.
-    var isUnsigned: Bool { dtype.hasPrefix("uint") }
+    var hasZeroPoints: Bool { dtype.hasPrefix("uint") && levelCount == nil }
 
     /// Whether several values share a byte.
     var isPacked: Bool {
@@ -56,8 +72,9 @@ struct SDNQRecipe: Sendable {
         dtype == .u8 || bits == 1 && [.i64, .i32, .i8, .bool].contains(dtype)
     }
 
-    /// Number of values in a stored weight; `nil` where it is not of this type.
-    func elementCount(byteCount: Int, elements: Int, dtype: DType) -> Int? {
+    /// Number of values in a stored tensor; `nil` where it is not of this type.
+    func elementCount(of tensor: TensorInfo) -> Int? {
+        let (elements, dtype) = (tensor.elementCount, tensor.dtype)
         switch kind {
         case .float(_, let type): return dtype == type ? elements : nil
         case .integer(8, let minimum): return dtype == (minimum < 0 ? .i8 : .u8) ? elements : nil
@@ -72,20 +89,39 @@ struct SDNQRecipe: Sendable {
         }
     }
 
-    /// The number at `element`, before scale and zero point.
+    /// Writes `count` numbers from that at `first` on, before scale and zero point.
     ///
     /// - Parameter width: bytes of a stored element.
-    func value(_ element: Int, _ start: UnsafePointer<UInt8>, width: Int) -> Float {
+    func unpack(
+        _ first: Int, count: Int, _ start: UnsafePointer<UInt8>, width: Int,
+        to output: UnsafeMutablePointer<Float>
+    ) {
+        let elements = first..<first + count
         switch kind {
-        case .float(let table, _): return table[Int(start[element])]
-        case .integer(8, let minimum):
-            return minimum < 0 ? Float(Int8(bitPattern: start[element])) : Float(start[element])
+        case .float(let table, _):
+            table.withUnsafeBufferPointer { table in
+                for index in 0..<count { output[index] = table[Int(start[first + index])] }
+            }
+        case .integer(8, 0):
+            for index in 0..<count { output[index] = Float(start[first + index]) }
+        case .integer(8, _):
+            for index in 0..<count { output[index] = Float(Int8(bitPattern: start[first + index])) }
         case .integer(1, let minimum):
             // Eight values share an integer, whose lowest byte comes first.
-            return Float(Int((start[element / 8 * width] >> (element % 8)) & 1) + minimum)
+            for (index, element) in elements.enumerated() {
+                let bit = (start[element / 8 * width] >> (element % 8)) & 1
+                output[index] = Float(Int(bit) + minimum)
+            }
+        case .integer(4, let minimum):
+            for (index, element) in elements.enumerated() {
+                let byte = start[element / 2]
+                output[index] = Float(Int(element % 2 == 0 ? byte & 15 : byte >> 4) + minimum)
+            }
         case .integer(let bits, let minimum):
-            return Float(Self.unpack(element, bits, start) + minimum)
-        case nil: return 0
+            for (index, element) in elements.enumerated() {
+                output[index] = Float(Self.unpack(element, bits, start) + minimum)
+            }
+        case nil: break
         }
     }
 
@@ -99,7 +135,6 @@ struct SDNQRecipe: Sendable {
             if index < 3 { return byte(index) & 7 }
             if index < 6 { return (byte(index - 3) >> 3) & 7 }
             return ((byte(index - 6) >> 6) | ((byte(2) >> (index - 2)) & 4)) & 7
-        case 4: return index == 0 ? byte(0) & 15 : byte(0) >> 4
         case 5:
             if index < 5 { return byte(index) & 31 }
             if index < 7 { return (byte(index - 5) >> 5) | ((byte(index - 2) >> 2) & 24) }
@@ -141,19 +176,20 @@ struct HadamardRotation: Sendable {
     func apply(to values: UnsafeMutablePointer<Float>, count total: Int) {
         let isPowerOf4 = count.trailingZeroBitCount % 2 == 0
         let factor = Double(Float(1) / Float(Double(count).squareRoot()))
-        var run = [Double](repeating: 0, count: count)
-        for first in stride(from: 0, to: total - count + 1, by: count) {
-            for index in 0..<count { run[index] = Double(values[first + index]) }
-            var stride = 1
-            while stride < count {
-                if isPowerOf4 { Self.step4(&run, stride) } else { Self.step2(&run, stride) }
-                stride *= isPowerOf4 ? 4 : 2
+        withUnsafeTemporaryAllocation(of: Double.self, capacity: count) { run in
+            for first in stride(from: 0, to: total - count + 1, by: count) {
+                for index in 0..<count { run[index] = Double(values[first + index]) }
+                var stride = 1
+                while stride < count {
+                    if isPowerOf4 { Self.step4(run, stride) } else { Self.step2(run, stride) }
+                    stride *= isPowerOf4 ? 4 : 2
+                }
+                for index in 0..<count { values[first + index] = Float(run[index] * factor) }
             }
-            for index in 0..<count { values[first + index] = Float(run[index] * factor) }
         }
     }
 
-    private static func step2(_ run: inout [Double], _ size: Int) {
+    private static func step2(_ run: UnsafeMutableBufferPointer<Double>, _ size: Int) {
         for first in stride(from: 0, to: run.count, by: 2 * size) {
             for index in first..<first + size {
                 let (a, b) = (run[index], run[index + size])
@@ -163,7 +199,7 @@ struct HadamardRotation: Sendable {
     }
 
     /// [[1, 1, 1, −1], [1, 1, −1, 1], [1, −1, 1, 1], [−1, 1, 1, 1]]
-    private static func step4(_ run: inout [Double], _ size: Int) {
+    private static func step4(_ run: UnsafeMutableBufferPointer<Double>, _ size: Int) {
         for first in stride(from: 0, to: run.count, by: 4 * size) {
             for i in first..<first + size {
                 let (a, b) = (run[i], run[i + size])

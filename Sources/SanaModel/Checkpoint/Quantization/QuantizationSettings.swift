@@ -67,36 +67,47 @@ struct QuantizationSettings {
 
     /// How one weight is quantized: as all are, but for what the configuration says of its module.
     func sdnq(_ weight: String) -> SDNQRecipe {
-        var settings = self
-        let members = json["modules_quant_config"]?.members ?? []
-        if let own = members.first(where: { ModulePatterns([$0.key]).contains(weight) })?.value {
-            var merged = json
-            for member in own.members ?? [] {
-                merged = merged.setting(member.key, to: member.value)
-            }
-            settings = QuantizationSettings(merged)
-        }
+        let settings = settings(of: weight)
         let dtype = settings.type(of: weight)
+        let scales = sdnqScales(weight)
         var words: [String] = []
         if settings.isOn("use_hadamard") { words.append("with Hadamard rotation") }
         if settings.isOn("use_svd") { words.append("with SVD") }
+        if settings.isOn("use_codebook") { words.append("with a code book") }
+        if scales.scale != nil || scales.zeroPoint != nil { words.append("with quantized scales") }
+        let reason = settings.unreadable ?? scales.unreadable
         return SDNQRecipe(
-            dtype: dtype, additions: words,
-            unsupported: settings.unreadable.map { "\(dtype), \($0)" },
+            dtype: dtype, additions: words, unsupported: reason.map { "\(dtype), \($0)" },
             rotatedCount: settings.isOn("use_hadamard")
-                ? json["hadamard_group_size"]?.int ?? 256 : nil)
+                ? settings.json["hadamard_group_size"]?.int ?? 256 : nil,
+            svdRank: settings.isOn("use_svd") ? settings.json["svd_rank"]?.int ?? 32 : nil,
+            hasCodeBook: settings.isOn("use_codebook"))
+    }
+
+    /// How the scales and zero points of a weight are quantized themselves; `nil` for floats.
+    func sdnqScales(_ weight: String) -> SDNQScaleRecipes {
+        let settings = settings(of: weight)
+        func recipe(_ keys: String...) -> SDNQRecipe? {
+            let type = keys.lazy.compactMap { settings.json[$0]?.string }.first
+            guard let type, !["float32", "none"].contains(type) else { return nil }
+            return SDNQRecipe(dtype: type, hasCodeBook: settings.isOn("use_codebook_scale"))
+        }
+        return SDNQScaleRecipes(
+            scale: recipe("scale_dtype"), zeroPoint: recipe("zero_point_dtype", "scale_dtype"))
+    }
+
+    /// These settings with what they say of the module of one weight.
+    private func settings(of weight: String) -> QuantizationSettings {
+        let members = json["modules_quant_config"]?.members ?? []
+        guard let own = members.first(where: { ModulePatterns([$0.key]).contains(weight) })?.value
+        else { return self }
+        return QuantizationSettings(
+            (own.members ?? []).reduce(json) { $0.setting($1.key, to: $1.value) })
     }
 
     /// What makes a recipe unreadable, whatever its type.
     private var unreadable: String? {
-        if method == "sdnq_training" { return "for training" }
-        let keys = [
-            "use_codebook", "use_codebook_scale", "is_training", "scale_dtype", "zero_point_dtype",
-        ]
-        let words = Self.recipeKeys.filter {
-            keys.contains($0.key) && isOn($0.key) && !isDefaultScale($0.key)
-        }
-        if let first = words.first { return first.words }
+        guard method != "sdnq_training", !isOn("is_training") else { return "for training" }
         guard isOn("is_unsigned"), !weightsType.hasPrefix("u"), !weightsType.contains("fnu") else {
             return nil
         }
@@ -196,8 +207,9 @@ struct QuantizationSettings {
         let unlisted = weights.filter { !isQuantized($0) && !patterns.contains($0.name) }
             .filter { json["quant_conv"]?.bool == true || $0.shape.count < 3 }
         let listed = weights.filter { isQuantized($0) && patterns.contains($0.name) }
+        // Three dimensions are those of a matrix in groups.
         let convolutions = weights.filter {
-            $0.dtype == .i8 && [3, 4].contains($0.shape.count) && json["quant_conv"]?.bool != true
+            $0.dtype == .i8 && $0.shape.count > 3 && json["quant_conv"]?.bool != true
         }
         func finding(
             _ key: String, _ found: [TensorInfo], _ text: (String) -> String

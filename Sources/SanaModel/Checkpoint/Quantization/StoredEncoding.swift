@@ -60,6 +60,7 @@ enum StoredEncoding: Equatable {
     private static let packedTypes: [DType: String] = [
         .f8e4m3: "fp8", .f8e5m2: "fp8", .f8e8m0: "fp8", .f8e4m3fnuz: "fp8", .f8e5m2fnuz: "fp8",
         .f4: "fp4", .f6e2m3: "fp6", .f6e3m2: "fp6", .u8: "packed bytes",
+        .i16: "packed integers", .u16: "packed integers",
     ]
 
     private static func int8(_ tensors: [TensorInfo]) -> StoredEncoding {
