@@ -27,6 +27,10 @@ struct MappedTensors: TensorSource {
         return try stored[index].bytes()
     }
 
+    func rows(of tensor: TensorInfo) throws -> EncodedRows? {
+        try indexByName[tensor.name].flatMap { try stored[$0].rows() }
+    }
+
     func recipe(of tensor: TensorInfo) -> String? {
         indexByName[tensor.name].flatMap { stored[$0].recipe }
     }
@@ -36,10 +40,4 @@ struct MappedTensors: TensorSource {
     }
 
     var computesValues: Bool { stored.contains(where: \.isComputed) }
-
-    func resident(using workers: WorkerPool) throws -> any TensorSource {
-        guard computesValues else { return self }
-        let decoded = try workers.map(stored.count) { try stored[$0].materialized() }
-        return try MappedTensors(decoded, path: path, metadata: metadata)
-    }
 }

@@ -34,6 +34,12 @@ public protocol TensorSource: Sendable {
     /// - Throws: a `DiagnosticError` when the values cannot be decoded.
     func bytes(of tensor: TensorInfo) throws -> ByteView
 
+    /// What decodes rows of a tensor that another program has quantized, so that its values need not
+    /// be in memory at once; `nil` for values that are stored as they are.
+    ///
+    /// - Throws: as `bytes(of:)`.
+    func rows(of tensor: TensorInfo) throws -> EncodedRows?
+
     /// How another program quantized a tensor whose values are decoded here; `nil` for those stored
     /// as they are.
     func recipe(of tensor: TensorInfo) -> String?
@@ -47,12 +53,12 @@ public protocol TensorSource: Sendable {
     /// What a file's header says beside its tensors.
     var metadata: [String: String] { get }
 
-    /// A source whose `bytes(of:)` costs nothing, decoded once by all `workers` where this one is
-    /// compressed.
+    /// A source to bind weights from, unpacked once by all `workers` where this one is compressed.
     func resident(using workers: WorkerPool) throws -> any TensorSource
 }
 
 extension TensorSource {
+    public func rows(of tensor: TensorInfo) throws -> EncodedRows? { nil }
     public func recipe(of tensor: TensorInfo) -> String? { nil }
     public func storedByteCount(of tensor: TensorInfo) -> Int { tensor.byteCount }
     public var computesValues: Bool { false }

@@ -112,6 +112,9 @@ public struct WeightScope {
             }
             return placeholder
         }
+        if binding.readsValues, let encoded = try binding.source?.rows(of: tensor) {
+            return Weight(storage: .encoded(encoded), rows: rows, columns: columns)
+        }
         let bytes =
             binding.readsValues
             ? try binding.source?.bytes(of: tensor) ?? ByteView([]) : ByteView([])

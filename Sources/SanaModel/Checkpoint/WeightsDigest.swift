@@ -23,14 +23,34 @@ public enum WeightsDigest {
         // Two at a time, of about the same length.
         let order = tensors.indices.sorted { tensors[$0].byteCount > tensors[$1].byteCount }
         _ = try workers.map((order.count + 1) / 2) { index in
-            let chains = try order[2 * index..<min(2 * index + 2, order.count)].map {
-                var chain = HashChain(hashes[$0])
-                chain.append(try source.bytes(of: tensors[$0]), releases: true)
+            let chains = try order[2 * index..<min(2 * index + 2, order.count)].compactMap {
+                place -> HashChain? in
+                if let rows = try source.rows(of: tensors[place]) {
+                    update(hashes[place], with: rows, of: tensors[place])
+                    return nil
+                }
+                var chain = HashChain(hashes[place])
+                chain.append(try source.bytes(of: tensors[place]), releases: true)
                 return chain
             }
             HashChain.run(Array(chains.prefix(1)), Array(chains.dropFirst()))
         }
         return zip(tensors, hashes).map { (info: $0, digest: $1.digest) }
+    }
+
+    /// Values that are decoded and hashed at once.
+    private static let decodedCount = 1 << 18
+
+    /// Hashes values as they are decoded, a few rows at a time.
+    private static func update(_ hash: ContentHash, with rows: EncodedRows, of tensor: TensorInfo) {
+        let count = tensor.shape.first ?? 1
+        let width = count > 0 ? tensor.elementCount / count : 0
+        let step = max(1, decodedCount / max(width, 1))
+        for first in stride(from: 0, to: count, by: step) {
+            rows.values(first..<min(first + step, count), width: width)
+                .withUnsafeBytes { hash.update($0) }
+        }
+        rows.stored.releasePages()
     }
 
     /// Joins the digests of single tensors.

@@ -2,8 +2,8 @@ import CSanaKernels
 
 /// The weight `[rows, columns]` of a linear map, in the type it was stored in.
 ///
-/// Rows are output channels. Values narrower than fp32 are widened a few rows at a time, so a
-/// model takes the memory of its file.
+/// Rows are output channels. Values narrower than fp32 are widened, and those that another program
+/// has quantized are decoded, a few rows at a time: a model takes the memory of its file.
 public struct Weight: Sendable {
     /// The stored values.
     enum Storage: Sendable {
@@ -12,6 +12,8 @@ public struct Weight: Sendable {
         case float16(ByteView)
         /// w = q · scale of its row.
         case int8(ByteView, scale: FloatBuffer)
+        /// As another program has quantized it.
+        case encoded(EncodedRows)
     }
 
     let storage: Storage
@@ -62,6 +64,7 @@ public struct Weight: Sendable {
             case .float32(let bytes), .bfloat16(let bytes), .float16(let bytes),
                 .int8(let bytes, _):
                 bytes
+            case .encoded(let rows): rows.stored
             }
         let rowBytes = bytes.count / rows
         return bytes.slice(range.lowerBound * rowBytes, range.count * rowBytes)
@@ -90,6 +93,7 @@ public struct Weight: Sendable {
                     source + row * columns, scale.pointer[range.lowerBound + row],
                     scratch + row * columns, columns)
             }
+        case .encoded(let rows): rows.decode(range, scratch)
         }
         return UnsafePointer(scratch)
     }

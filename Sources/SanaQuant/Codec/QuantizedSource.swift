@@ -33,6 +33,10 @@ public struct QuantizedSource: TensorSource {
 
     public func info(_ name: String) -> TensorInfo? { infos[name] }
 
+    public func rows(of tensor: TensorInfo) throws -> EncodedRows? {
+        origins[tensor.name] == nil ? try base.rows(of: tensor) : nil
+    }
+
     /// - Throws: what the source throws, or `BadDataError` for values that are not finite.
     public func bytes(of tensor: TensorInfo) throws -> ByteView {
         guard let origin = origins[tensor.name] else { return try base.bytes(of: tensor) }

@@ -120,8 +120,6 @@ package struct OpenedModel: Sendable {
 
     private func loadWeights(workers: WorkerPool, checksHashes: Bool) throws -> LoadedModel {
         try Arithmetic.prepare(for: workers)
-        // What is computed is computed once.
-        let source = source.computesValues ? try source.resident(using: workers) : source
         let tensors =
             manifest == nil ? try WeightsDigest.tensors(source, workers: workers) : []
         let digest = manifest?.weightsDigest ?? WeightsDigest.combine(tensors)
@@ -134,7 +132,7 @@ package struct OpenedModel: Sendable {
         }
         let bound = try config.network(resident, label: label)
         let seconds = (ContinuousClock.now - start).inSeconds
-        let bytes = source.tensors.map { ($0.name, $0.byteCount) }
+        let bytes = source.tensors.map { ($0.name, source.storedByteCount(of: $0)) }
         return LoadedModel(
             label: label, isQuantized: isQuantized, dtype: dtypes,
             sourceDigest: digest, architecture: architecture, isConverted: manifest != nil,

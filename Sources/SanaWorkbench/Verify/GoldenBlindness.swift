@@ -71,6 +71,10 @@ private struct ChangedSource: TensorSource {
         name == self.name ? tensors.first { $0.name == name } : base.info(name)
     }
 
+    package func rows(of tensor: TensorInfo) throws -> EncodedRows? {
+        tensor.name == name ? nil : try base.rows(of: tensor)
+    }
+
     package func bytes(of tensor: TensorInfo) throws -> ByteView {
         guard tensor.name == name, let original = base.info(name),
             let values = try base.bytes(of: original).widened(from: original.dtype)

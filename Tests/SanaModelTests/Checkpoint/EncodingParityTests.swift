@@ -1,7 +1,8 @@
 import Foundation
-import SanaModel
 import SanaTestSupport
 import Testing
+
+@testable import SanaModel
 
 /// Quantized weights as the libraries that wrote them dequantize them (`fixtures/make_encodings.py`).
 @Suite struct EncodingParityTests {
@@ -20,6 +21,20 @@ import Testing
         name.contains("svd") || name.contains("hadamard") ? 3e-7 : 0
     }
 
+    private static func stem(_ name: String) -> String {
+        String(name.dropLast(name.hasSuffix(".gguf") ? 5 : ".safetensors".count))
+    }
+
+    private static func source(_ name: String) throws -> any TensorSource {
+        let path = folder.appendingPath(name)
+        guard !name.hasSuffix(".gguf") else { return try Checkpoint.weights(inFile: path) }
+        let settings = folder.appendingPath(stem(name) + ".json")
+        let config: JSONValue? =
+            settings.pathExists
+            ? .object([.init("quantization_config", try JSONFile.read(settings))]) : nil
+        return try LogicalTensors.read(SafetensorsFile(path: path), config: config, file: path)
+    }
+
     @Test("every method and recipe has a case")
     func casesAreComplete() {
         for method in ["bitsandbytes", "comfyui", "fp8", "gguf", "sdnq", "torchao"] {
@@ -30,18 +45,9 @@ import Testing
 
     @Test(arguments: cases)
     func valuesAreThoseOfTheLibrary(_ name: String) throws {
-        let path = Self.folder.appendingPath(name)
-        let stem = name.hasSuffix(".gguf") ? name.dropLast(5) : name.dropLast(".safetensors".count)
-        let settings = Self.folder.appendingPath(stem + ".json")
-        let config: JSONValue? =
-            settings.pathExists
-            ? .object([.init("quantization_config", try JSONFile.read(settings))]) : nil
-        let source: any TensorSource =
-            name.hasSuffix(".gguf")
-            ? try Checkpoint.weights(inFile: path)
-            : try LogicalTensors.read(SafetensorsFile(path: path), config: config, file: path)
+        let source = try Self.source(name)
         let expected = try SafetensorsFile(
-            path: Self.folder.appendingPath(stem + ".expected.safetensors"))
+            path: Self.folder.appendingPath(Self.stem(name) + ".expected.safetensors"))
         #expect(Set(source.tensors.map(\.name)) == Set(expected.tensors.map(\.name)))
         for tensor in expected.tensors {
             let found = try #require(source.info(tensor.name), "\(tensor.name)")
@@ -67,16 +73,69 @@ import Testing
         }
     }
 
-    @Test("rows that are decoded by themselves and on all threads are the same")
-    func residentValuesAreTheSame() throws {
-        let path = Self.folder.appendingPath("gguf.gguf")
-        let source = try Checkpoint.weights(inFile: path)
-        let resident = try source.resident(using: WorkerPool(threadCount: 2))
-        #expect(source.computesValues)
-        #expect(!resident.computesValues)
+    @Test("rows are decoded alike a few at a time and all at once", arguments: cases)
+    func rowsByThemselves(_ name: String) throws {
+        let source = try Self.source(name)
+        var count = 0
         for tensor in source.tensors {
-            let (first, second) = (try source.bytes(of: tensor), try resident.bytes(of: tensor))
-            #expect(first.withUnsafeBytes { Array($0) } == second.withUnsafeBytes { Array($0) })
+            guard let rows = try source.rows(of: tensor) else { continue }
+            count += 1
+            let all = tensor.shape[0]
+            let width = tensor.elementCount / all
+            let whole = try source.bytes(of: tensor).withUnsafeBytes { Array($0) }
+            for step in [1, 3] {
+                let parts = stride(from: 0, to: all, by: step).map {
+                    rows.values($0..<min($0 + step, all), width: width)
+                }
+                let joined = parts.flatMap { part in part.withUnsafeBytes { Array($0) } }
+                #expect(joined == whole, "\(tensor.name) by \(step)")
+            }
         }
+        #expect(count > 0 || name == "sdnq-int8.safetensors")
+    }
+
+    // MARK: Contradictions
+
+    /// What the weights of a case are with a key of the settings changed.
+    private static func read(
+        _ name: String, _ key: String, _ value: JSONValue
+    ) throws -> any TensorSource {
+        let path = folder.appendingPath(name + ".safetensors")
+        let settings = try JSONFile.read(folder.appendingPath(name + ".json"))
+        return try LogicalTensors.read(
+            SafetensorsFile(path: path),
+            config: .object([
+                .init("quantization_config", settings.setting(key, to: value))
+            ]), file: path)
+    }
+
+    @Test(
+        "settings of SDNQ that change what stored numbers mean are compared with what is stored",
+        arguments: [
+            ("sdnq-uint4-svd", "use_svd", JSONValue.bool(false)),
+            ("sdnq-uint4", "use_svd", .bool(true)),
+            ("sdnq-uint4-codebook", "use_codebook", .bool(false)),
+            ("sdnq-uint4", "use_codebook", .bool(true)),
+            ("sdnq-uint4-scales", "scale_dtype", .null),
+            ("sdnq-uint4", "scale_dtype", .string("uint8")),
+            ("sdnq-int8-groups", "use_codebook", .bool(true)),
+            ("sdnq-uint4", "weights_dtype", .string("uint5")),
+        ])
+    func contradictions(_ name: String, _ key: String, _ value: JSONValue) throws {
+        let error = #expect(throws: (any Error).self) {
+            _ = try Self.read(name, key, value)
+        }
+        #expect(error is any DiagnosticError)
+        // As it was written, it is read.
+        _ = try Self.source(name + ".safetensors")
+    }
+
+    @Test("scales that are packed do not keep their shape, and are named")
+    func packedScales() throws {
+        let error = #expect(throws: QuantizationError.self) {
+            _ = try Self.read("sdnq-uint4", "scale_dtype", .string("uint4"))
+        }
+        #expect(error?.finding.kind == .unsupported)
+        #expect(error?.description.contains("with quantized scales (uint4)") == true)
     }
 }

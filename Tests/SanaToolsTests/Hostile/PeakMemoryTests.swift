@@ -27,19 +27,20 @@ struct PeakMemoryTests {
             && !(Self.blocks..<4).contains { name.hasSuffix("transformer_blocks.\($0)") }
     }
 
-    /// Writes the model, all of whose weights are alike.
+    /// Writes the model, all of whose weights are alike: 0.0029 in BF16, 0.0039 in fp8.
     ///
     /// - Returns: bytes of the weights.
-    private func writeModel() throws -> Int {
+    private func writeModel(_ dtype: DType = .bf16) throws -> Int {
         let source = Fixtures.digits + "/transformer/"
         let file = try SafetensorsFile(path: source + "diffusion_pytorch_model.safetensors")
         var builder = SafetensorsBuilder()
         var byteCount = 0
         for tensor in file.tensors where isKept(tensor.name) {
             let shape = tensor.shape.map(scaled)
-            // 0.0029 in BF16.
-            let bytes = [UInt8](repeating: 0x3B, count: 2 * shape.reduce(1, *))
-            builder.add(tensor.name, .bf16, shape, bytes: bytes)
+            let bytes = [UInt8](
+                repeating: dtype == .bf16 ? 0x3B : 0x02,
+                count: dtype.bitWidth / 8 * shape.reduce(1, *))
+            builder.add(tensor.name, dtype, shape, bytes: bytes)
             byteCount += bytes.count
         }
         try FileManager.default.createDirectory(
@@ -106,6 +107,16 @@ struct PeakMemoryTests {
         #expect(few.peak > weights && few.peak < weights + Self.rest)
         // To keep them all would take over eight times the largest.
         #expect(all.peak < few.peak + 6 * largest)
+    }
+
+    @Test("weights that another program quantized are decoded a few rows at a time")
+    func encodedWeightsStayAsStored() throws {
+        let weights = try writeModel(.f8e4m3)
+        try writeGolden("default.safetensors", like: "sana-digits-b1-t1")
+        let peak = try measure("default.safetensors").peak
+        #expect(peak > weights)
+        #expect(4 * weights > weights + Self.rest, "decoded they would not pass")
+        #expect(peak < weights + Self.rest, "\(peak >> 20) MiB for \(weights >> 20)")
     }
 
     /// The program itself, its history, and activations of a few layers.

@@ -166,15 +166,33 @@ struct BitsAndBytesFormat: QuantizationFormat {
             let codes = try source.floats(code, file: file)
             let scales = try Self.absmax(companions, state.nested, source, file)
             return { range, target in
-                let start = bytes.address.assumingMemoryBound(to: UInt8.self)
-                let first = range.lowerBound * columns
-                for index in 0..<range.count * columns {
-                    let element = first + index
-                    let byte = start[element / 2]
-                    let value = codes.pointer[Int(element % 2 == 0 ? byte >> 4 : byte & 15)]
-                    target[index] = (value * scales.pointer[element / state.block])
-                        .rounded(to: state.dtype)
+                let (first, end) = (range.lowerBound * columns, range.upperBound * columns)
+                var element = first
+                while element < end {
+                    let block = element / state.block
+                    let count = min((block + 1) * state.block, end) - element
+                    Self.decode(
+                        bytes, element, count, codes, scales.pointer[block], state.dtype,
+                        to: target + element - first)
+                    element += count
                 }
+            }
+        }
+    }
+
+    /// Writes `count` values of a block, the first of which is `element` of the weight.
+    private static func decode(
+        _ bytes: ByteView, _ element: Int, _ count: Int, _ codes: FloatBuffer, _ scale: Float,
+        _ dtype: DType, to output: UnsafeMutablePointer<Float>
+    ) {
+        let start = bytes.address.assumingMemoryBound(to: UInt8.self)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: 16) { levels in
+            for code in 0..<16 {
+                levels[code] = (codes.pointer[code] * scale).rounded(to: dtype)
+            }
+            for index in 0..<count {
+                let byte = start[(element + index) / 2]
+                output[index] = levels[Int((element + index) % 2 == 0 ? byte >> 4 : byte & 15)]
             }
         }
     }

@@ -2,6 +2,30 @@
 typealias RowDecoder =
     @Sendable (_ rows: Range<Int>, _ target: UnsafeMutablePointer<Float>) -> Void
 
+/// A tensor that another program has quantized, decoded a few rows at a time: it takes the memory of
+/// its file.
+public struct EncodedRows: Sendable {
+    /// The stored tensor that holds the numbers, in the order of the rows.
+    let stored: ByteView
+    let decode: RowDecoder
+
+    /// The same without the rows before `first`.
+    func from(_ first: Int) -> EncodedRows {
+        guard first > 0 else { return self }
+        return EncodedRows(stored: stored) { [decode] rows, target in
+            decode(rows.lowerBound + first..<rows.upperBound + first, target)
+        }
+    }
+
+    /// The rows `range` as fp32, `width` values each.
+    func values(_ range: Range<Int>, width: Int) -> ByteView {
+        ByteView(count: range.count * width * MemoryLayout<Float>.stride) { memory in
+            guard let start = memory.bindMemory(to: Float.self).baseAddress else { return }
+            decode(range, start)
+        }
+    }
+}
+
 /// How a logical tensor `[out, in…]` is stored: by which tensors of the file, and what they stand for.
 ///
 /// Every program that quantizes has a `QuantizationFormat` that makes these of what it wrote.
@@ -41,8 +65,10 @@ public struct StoredTensor: Sendable {
 
     private enum Values: Sendable {
         case view(ByteView)
-        /// Values that are made when they are asked for, `range` of the rows there are.
-        case rows(@Sendable (Range<Int>) throws -> ByteView, Range<Int>)
+        /// Values that are made when they are asked for, all at once: `range` of the rows there are.
+        case made(@Sendable () throws -> ByteView, Range<Int>)
+        /// Values that are decoded when they are asked for, `range` of the rows there are.
+        case encoded(@Sendable () throws -> EncodedRows, Range<Int>)
     }
 
     /// A tensor whose values are at hand.
@@ -67,41 +93,28 @@ public struct StoredTensor: Sendable {
             )
         }
         self.init(
-            info, recipe: encoding.recipe, storedByteCount: encoding.storedByteCount,
-            decoder: { try encoding.decoder(source) })
+            info, recipe: encoding.recipe, storedByteCount: encoding.storedByteCount
+        ) {
+            let largest = encoding.parts.first.flatMap(source.info)
+            return EncodedRows(
+                stored: try largest.map(source.bytes) ?? ByteView([]),
+                decode: try encoding.decoder(source))
+        }
     }
 
-    /// A tensor whose rows a closure writes.
+    /// A tensor whose rows are decoded.
     init(
-        _ info: TensorInfo, recipe: String, storedByteCount: Int, decode: @escaping RowDecoder
-    ) {
-        self.init(info, recipe: recipe, storedByteCount: storedByteCount, decoder: { decode })
-    }
-
-    private init(
         _ info: TensorInfo, recipe: String, storedByteCount: Int,
-        decoder: @escaping @Sendable () throws -> RowDecoder
+        open: @escaping @Sendable () throws -> EncodedRows
     ) {
-        let rows = info.shape.first ?? 1
-        let width = rows > 0 ? info.byteCount / rows : 0
         (self.info, self.recipe, self.storedByteCount) = (info, recipe, storedByteCount)
-        values = .rows(
-            { range in
-                let decode = try decoder()
-                return ByteView(count: range.count * width) { memory in
-                    guard let start = memory.bindMemory(to: Float.self).baseAddress else { return }
-                    decode(range, start)
-                }
-            }, 0..<rows)
+        values = .encoded(open, 0..<(info.shape.first ?? 1))
     }
 
     /// Values that a closure makes of other tensors of the same file, all rows at once.
     init(_ info: TensorInfo, make: @escaping @Sendable () throws -> ByteView) {
-        let rows = info.shape.first ?? 1
-        let width = rows > 0 ? info.byteCount / rows : 0
         (self.info, recipe, storedByteCount) = (info, nil, info.byteCount)
-        values = .rows(
-            { try make().slice($0.lowerBound * width, $0.count * width) }, 0..<rows)
+        values = .made(make, 0..<(info.shape.first ?? 1))
     }
 
     private init(_ info: TensorInfo, _ other: StoredTensor, _ values: Values, stored: Int) {
@@ -109,9 +122,9 @@ public struct StoredTensor: Sendable {
         (recipe, storedByteCount) = (other.recipe, stored)
     }
 
-    /// Whether the values are made when they are asked for, which takes memory each time.
+    /// Whether the values are decoded when they are asked for, which takes memory each time.
     var isComputed: Bool {
-        if case .rows = values { recipe != nil } else { false }
+        if case .encoded = values { true } else { false }
     }
 
     /// The raw values in the type that `info` says.
@@ -119,15 +132,27 @@ public struct StoredTensor: Sendable {
     /// - Throws: errors of the source.
     public func bytes() throws -> ByteView {
         switch values {
-        case .view(let bytes): bytes
-        case .rows(let read, let range): try read(range)
+        case .view(let bytes): return bytes
+        case .made(let make, let range):
+            let width = rowByteCount
+            return try make().slice(range.lowerBound * width, range.count * width)
+        case .encoded(let open, let range):
+            return try open().values(
+                range, width: rowByteCount / MemoryLayout<Float>.stride)
         }
     }
 
-    /// The same values in memory, made now.
-    func materialized() throws -> StoredTensor {
-        guard isComputed else { return self }
-        return StoredTensor(info, self, .view(try bytes()), stored: storedByteCount)
+    private var rowByteCount: Int {
+        let rows = info.shape.first ?? 1
+        return rows > 0 ? info.byteCount / rows : 0
+    }
+
+    /// What decodes the rows; `nil` for values that are stored as they are.
+    ///
+    /// - Throws: errors of the source.
+    func rows() throws -> EncodedRows? {
+        guard case .encoded(let open, let range) = values else { return nil }
+        return try open().from(range.lowerBound)
     }
 
     /// The same values under another name or in another shape of as many rows.
@@ -157,13 +182,15 @@ public struct StoredTensor: Sendable {
             guard let part = TensorInfo(name: name, dtype: info.dtype, shape: shape) else {
                 return nil
             }
+            func rows(_ all: Range<Int>) -> Range<Int> {
+                let first = all.lowerBound + index * count
+                return first..<first + count
+            }
             let values: Values =
                 switch values {
                 case .view(let bytes): .view(bytes.slice(index * part.byteCount, part.byteCount))
-                case .rows(let read, let range):
-                    .rows(
-                        read,
-                        range.lowerBound + index * count..<range.lowerBound + (index + 1) * count)
+                case .made(let make, let range): .made(make, rows(range))
+                case .encoded(let open, let range): .encoded(open, rows(range))
                 }
             return StoredTensor(part, self, values, stored: storedByteCount / names.count)
         }

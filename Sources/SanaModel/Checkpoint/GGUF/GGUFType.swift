@@ -223,7 +223,7 @@ extension StoredTensor {
     ///   - columns: values of a row.
     init(_ info: TensorInfo, blocks: ByteView, recipe: String, type: GGUFType, columns: Int) {
         let width = columns / type.blockCount * type.blockByteCount
-        self.init(info, recipe: recipe, storedByteCount: blocks.count) { rows, target in
+        let rows = EncodedRows(stored: blocks) { rows, target in
             let start = blocks.address.assumingMemoryBound(to: UInt8.self)
             for (index, row) in rows.enumerated() {
                 for block in 0..<columns / type.blockCount {
@@ -233,5 +233,6 @@ extension StoredTensor {
                 }
             }
         }
+        self.init(info, recipe: recipe, storedByteCount: blocks.count) { rows }
     }
 }

@@ -83,6 +83,10 @@ struct FusedTensors: TensorSource {
 
     func info(_ name: String) -> TensorInfo? { fusedByName[name] ?? source.info(name) }
 
+    func rows(of tensor: TensorInfo) throws -> EncodedRows? {
+        fusedByName[tensor.name] == nil ? try source.rows(of: tensor) : nil
+    }
+
     func recipe(of tensor: TensorInfo) -> String? { source.recipe(of: tensor) }
 
     func storedByteCount(of tensor: TensorInfo) -> Int { source.storedByteCount(of: tensor) }
