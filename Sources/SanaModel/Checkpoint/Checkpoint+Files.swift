@@ -35,6 +35,9 @@ extension Checkpoint {
         } else if beside.pathExists {
             json = (try JSONFile.read(beside), beside)
         } else {
+            // What cannot be read at all is told first.
+            try QuantizationCheck.require(
+                config: nil, tensors: weights.source.tensors, file: path)
             throw BadDataError(
                 file: path, reason: "no config.json beside it",
                 remedy:
@@ -110,18 +113,19 @@ private struct FileWeights {
     ) throws {
         var notes: [String] = []
         var config: JSONValue?
+        var metadata: [String: String] = [:]
         let (tensors, plain): ([StoredTensor], SafetensorsFile?)
         if let zip {
             let torch = try TorchFile(zip, weights: trained)
             (tensors, plain, notes) = (torch.tensors, nil, torch.notes)
         } else if GGUFFile.isGGUF(content, path: path) {
             let file = try GGUFFile(content, path: path)
-            (tensors, plain, config) = (file.tensors, nil, file.config)
+            (tensors, plain, config, metadata) = (file.tensors, nil, file.config, file.metadata)
         } else {
             try Self.refuseTorchFile(content, path: path)
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
-            plain = single
+            (plain, metadata) = (single, single.metadata)
         }
         if trained != .model, zip == nil {
             throw BadDataError(
@@ -137,7 +141,7 @@ private struct FileWeights {
         naming = OriginalNaming.all.first { [inner] in $0.matches(inner) }
         layout = naming == nil ? .diffusers : .original
         if layout == .original {
-            inner = try Self.decoded(inner, plain?.metadata ?? [:], path: path)
+            inner = try Self.decoded(inner, metadata, path: path)
         }
         self.inner = inner.map(\.info)
         self.config = config
@@ -146,7 +150,7 @@ private struct FileWeights {
             source = plain
         } else {
             let named = try naming?.renamed(inner, path) ?? inner
-            source = try MappedTensors(named, path: path, metadata: plain?.metadata ?? [:])
+            source = try MappedTensors(named, path: path, metadata: metadata)
         }
         try Checkpoint.checkNotEmpty(source, file: path)
     }

@@ -11,6 +11,14 @@ extension ByteView {
         return buffer
     }
 
+    /// The values of a float tensor as the bytes of an fp32 one.
+    func asFloats(_ dtype: DType) -> ByteView {
+        ByteView(count: count / (dtype.bitWidth / 8) * MemoryLayout<Float>.stride) { memory in
+            guard let start = memory.bindMemory(to: Float.self).baseAddress else { return }
+            widen(from: dtype, into: start)
+        }
+    }
+
     /// Writes the values of a float tensor as fp32 to the start of `buffer`, which must have room
     /// for them; a caller that reads many tensors keeps one buffer.
     public func widen(from dtype: DType, into buffer: FloatBuffer) {

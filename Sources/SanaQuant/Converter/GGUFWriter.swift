@@ -47,9 +47,10 @@ public struct GGUFWriter {
     ///   - name: of the model.
     /// - Throws: `BadDataError` for tensors that are no floats.
     public init(
-        _ source: any TensorSource, as precision: GGUFPrecision, config: JSONValue?, name: String,
+        _ model: ConversionSource, as precision: GGUFPrecision, config: JSONValue?, name: String,
         tool: String
     ) throws {
+        let source = model.tensors
         var (entries, offset): ([Entry], Int) = ([], 0)
         for tensor in source.tensors {
             guard tensor.dtype.isFloatWeight, tensor.elementCount > 0, tensor.shape.count <= 4
@@ -70,7 +71,10 @@ public struct GGUFWriter {
             offset += (bytes + Self.alignment - 1) / Self.alignment * Self.alignment
         }
         (self.entries, self.source) = (entries, source)
-        header = Self.header(entries, precision, config, name, tool)
+        let notes = [
+            ("sana_tools.config", config), (ContentLayout.adaptersKey, model.provenance),
+        ].compactMap { key, note in note.map { Self.text(key, $0.text()) } }
+        header = Self.header(entries, precision, notes, name, tool)
     }
 
     /// Bytes of the file.
@@ -201,7 +205,7 @@ public struct GGUFWriter {
     }
 
     private static func header(
-        _ entries: [Entry], _ precision: GGUFPrecision, _ config: JSONValue?, _ name: String,
+        _ entries: [Entry], _ precision: GGUFPrecision, _ notes: [[UInt8]], _ name: String,
         _ tool: String
     ) -> [UInt8] {
         var pairs: [[UInt8]] = [
@@ -210,7 +214,7 @@ public struct GGUFWriter {
             number("general.quantization_version", 2),
             number("general.alignment", UInt32(alignment)), text("sana_tools.version", tool),
         ]
-        if let config { pairs.append(text("sana_tools.config", config.text())) }
+        pairs += notes
         for entry in entries where entry.shape != entry.tensor.shape {
             pairs.append(
                 string("comfy.gguf.orig_shape." + entry.name) + bytes(UInt32(9)) + bytes(UInt32(5))

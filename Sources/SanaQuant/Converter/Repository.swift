@@ -66,11 +66,16 @@ public struct RepositoryConverter {
     public let components: [(name: String, treatment: ComponentTreatment)]
     /// Folder of the transformer in the repository.
     public let transformer: String
+    /// What the adapters of the transformer add to the text encoder; none where it is left as it is.
+    public let textEncoderAdapters: [LoraAdapter]
+
+    private static let textEncoder = "text_encoder"
 
     /// Decides everything; nothing is written yet.
     ///
     /// - Parameters:
-    ///   - treatment: of components that `exceptions` does not name.
+    ///   - treatment: of components that `exceptions` does not name. A text encoder that adapters
+    ///     change is converted to the type that it has.
     /// - Throws: `RepositoryError`, `FileError`.
     public init(
         _ repository: Repository, _ checkpoint: Checkpoint, to output: String,
@@ -86,6 +91,7 @@ public struct RepositoryConverter {
         if let unknown = exceptions.keys.filter({ !others.contains($0) }).min() {
             throw RepositoryError(repository.path, .noComponent(unknown, present: others))
         }
+        let adapters = checkpoint.adapters.compactMap(\.ofTextEncoder)
         components = try others.compactMap { name in
             guard repository.path.appendingPath(name).isFolder else {
                 guard exceptions[name] == nil else {
@@ -93,10 +99,17 @@ public struct RepositoryConverter {
                 }
                 return nil
             }
-            let fate = exceptions[name] ?? treatment
+            var fate = exceptions[name] ?? treatment
+            if name == Self.textEncoder, !adapters.isEmpty, exceptions[name] == nil, fate != .skip {
+                fate = .convert(try Self.storedType(repository.path.appendingPath(name)))
+            }
             if case .convert = fate { try Self.checkWeights(repository.path.appendingPath(name)) }
             return (name, fate)
         }
+        textEncoderAdapters =
+            components.contains { name, treatment in
+                if case .convert = treatment { name == Self.textEncoder } else { false }
+            } ? adapters : []
         let (source, target) = (repository.path.resolvedPath, output.resolvedPath)
         if target == source || target.hasPrefix(source + "/") {
             throw RepositoryError(output, .insideSource)
@@ -222,7 +235,9 @@ public struct RepositoryConverter {
         let (source, folder) = (repository.path.appendingPath(name), output.appendingPath(name))
         let names = try source.folderEntries()
         let options = options(ofComponentAs: target)
-        if target == .int8 { return try stage(network: source, to: folder, names, options) }
+        if let network = try network(name, target) {
+            return try stage(network, in: source, to: folder, names, options)
+        }
         var (conversions, files): ([StagedConversion], [OutputFile]) = ([], [])
         var sizeByFile: [String: Int] = [:]
         var isUniform = true
@@ -256,12 +271,11 @@ public struct RepositoryConverter {
 
     /// Converts the weights of a component by its network's own plan and copies its other files.
     private func stage(
-        network source: String, to folder: String, _ names: [String],
+        _ network: Checkpoint, in source: String, to folder: String, _ names: [String],
         _ options: Converter.Options
     ) throws -> (conversions: [StagedConversion], files: [OutputFile]) {
         let conversion = try Converter.stage(
-            ConversionSource(Checkpoint.open(source)), to: .folder(folder), options: options,
-            workers: workers)
+            ConversionSource(network), to: .folder(folder), options: options, workers: workers)
         let files = try names.filter {
             $0 != "config.json" && !$0.hasSuffix(".safetensors")
                 && !$0.contains(".safetensors.index")
@@ -312,14 +326,32 @@ public struct RepositoryConverter {
         }
     }
 
-    /// What is converted of a component: its network for int8, which needs to know roles, else each of
-    /// its files.
+    /// A component as a whole, where its files cannot be converted one by one: for int8, which needs to
+    /// know roles, for adapters, and for weights that another program has quantized.
+    private func network(_ name: String, _ target: ConversionTarget) throws -> Checkpoint? {
+        let folder = repository.path.appendingPath(name)
+        let adapters = name == Self.textEncoder ? textEncoderAdapters : []
+        let config = try? JSONFile.read(
+            folder.appendingPath("config.json"), allowsNonFinite: true)
+        let isQuantized = (config?[QuantizationCheck.key] ?? .null) != .null
+        guard target == .int8 || !adapters.isEmpty || isQuantized else { return nil }
+        return try Checkpoint.open(folder).fusing(adapters)
+    }
+
+    /// The type that most of a component's weights have.
+    private static func storedType(_ folder: String) throws -> ConversionTarget {
+        let tensors = try Checkpoint.open(folder).source.tensors
+        let sizes = Dictionary(grouping: tensors, by: \.dtype)
+            .mapValues { $0.reduce(0) { $0 + $1.byteCount } }
+        let largest = sizes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key
+        return ConversionTarget.allCases.first { $0.dtype == largest } ?? .bf16
+    }
+
+    /// What is converted of a component: the whole of it, else each of its files.
     private func conversionSources(
         of name: String, _ files: [String], _ target: ConversionTarget
     ) throws -> [ConversionSource] {
-        guard target != .int8 else {
-            return [try ConversionSource(Checkpoint.open(repository.path.appendingPath(name)))]
-        }
+        if let network = try network(name, target) { return [try ConversionSource(network)] }
         return try files.filter { $0.hasSuffix(".safetensors") }.map {
             try ConversionSource(SafetensorsFile(path: $0))
         }

@@ -18,11 +18,11 @@ extension ConvertCommand {
                 "--output \(file.printable) is not a .gguf file", remedy: "name the file ….gguf")
         }
         let checkpoint = try openChecked(path, name)
-        let source =
-            names == .diffusers
-            ? checkpoint.source : try checkpoint.underOriginalNames().source
+        warnOfTextEncoder(checkpoint.adapters)
         let writer = try GGUFWriter(
-            source, as: precision, config: checkpoint.configJSON,
+            ConversionSource(
+                names == .diffusers ? checkpoint : checkpoint.underOriginalNames()),
+            as: precision, config: checkpoint.configJSON,
             name: ModelPath.stem(name).lastPathComponent,
             tool: "sana-tools \(ToolVersion.number)")
         let summary =

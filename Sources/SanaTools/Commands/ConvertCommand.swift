@@ -197,6 +197,8 @@ struct ConvertCommand: TalkingCommand {
             try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder)
         }
         if let archive {
+            // What zstd packed without us is told as that.
+            _ = try OpenedFile.archive(archive)
             throw UsageError(
                 "\(archive.printable) is an archive already",
                 remedy: "convert from its source, or 'sana-tools unpack' it first")
@@ -211,6 +213,7 @@ struct ConvertCommand: TalkingCommand {
         let checkpoint = try project.blaming("model") { try named(openChecked(path, name)) }
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
+        if !jobs.contains(where: \.adaptsTextEncoder) { warnOfTextEncoder(checkpoint.adapters) }
         if dryRun || explain != nil {
             let plans = try options.map {
                 try Converter.plan(
@@ -251,6 +254,12 @@ struct ConvertCommand: TalkingCommand {
             try checkpoint.config().check(source: checkpoint.source, label: path)
         }
         return checkpoint
+    }
+
+    func warnOfTextEncoder(_ adapters: [LoraAdapter]) {
+        AdapterArguments.warnOfTextEncoder(
+            adapters, option: "--lora",
+            hint: "a repository as MODEL with a folder as --output adds them to its text encoder")
     }
 
     /// The weights under the names that are asked for.

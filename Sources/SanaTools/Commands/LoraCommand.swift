@@ -52,6 +52,8 @@ struct LoraMergeCommand: TalkingCommand {
 
     func run() throws {
         let adapters = try AdapterArguments.open(files, option: "LoRA")
+        AdapterArguments.warnOfTextEncoder(
+            adapters, option: "LoRA", hint: "the merged file is for the transformer")
         let source = try modelOptions.openCheckpoint(model).source
         let merged = try LoraMerge.merge(adapters, for: source, file: model)
         let provenance = JSONValue.array(adapters.map { Archive.Manifest.Adapter($0).json })
@@ -182,6 +184,19 @@ enum AdapterArguments {
                     + ": it is added once for each, so its weights add up")
         }
         return adapters
+    }
+
+    /// Warns of adapters whose text encoder's part goes unused.
+    ///
+    /// - Parameter hint: how it would be used.
+    static func warnOfTextEncoder(_ adapters: [LoraAdapter], option: String, hint: String) {
+        for adapter in adapters {
+            guard let part = adapter.ofTextEncoder else { continue }
+            Console.warn(
+                "\(option) \(adapter.path.printable): "
+                    + "\(Format.counted(part.moduleCount, "module")) of a text encoder left out; "
+                    + hint)
+        }
     }
 
     private static func adapter(_ text: String, _ option: String) throws -> LoraAdapter {

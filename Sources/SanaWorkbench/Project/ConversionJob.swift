@@ -34,6 +34,12 @@ package enum ConversionJob {
 }
 
 extension ConversionJob {
+    /// Whether adapters are added to the text encoder, too.
+    package var adaptsTextEncoder: Bool {
+        guard case .repository(let converter) = self else { return false }
+        return !converter.textEncoderAdapters.isEmpty
+    }
+
     /// What the job would do, the plan of its weights being known.
     package func forecast(_ plan: ConversionPlan) throws -> ConversionForecast {
         guard case .repository(let converter) = self else {

@@ -120,4 +120,142 @@ struct LoraCommandTests {
         }
         #expect(digests[0] != nil && digests[0] == digests[1])
     }
+
+    // MARK: Text encoder
+
+    /// Writes a LoRA of rank 2 for the transformer and the text encoder of sana-pictures, all values 1,
+    /// so that a weight gains 2.
+    private func writeBoth(
+        _ encoder: String = "text_encoder.layers.0.self_attn.q_proj", settings: String? = nil
+    ) throws {
+        var builder = SafetensorsBuilder()
+        for (module, rows, columns) in [
+            ("transformer.transformer_blocks.0.attn1.to_q", 128, 128), (encoder, 64, 96),
+        ] {
+            builder.add(
+                "\(module).lora_A.weight", [2, columns], Array(repeating: 1, count: 2 * columns))
+            builder.add(
+                "\(module).lora_B.weight", [rows, 2], Array(repeating: 1, count: 2 * rows))
+        }
+        if let settings { builder.metadata["lora_adapter_metadata"] = settings }
+        try program.folder.write("both.safetensors", builder.file)
+    }
+
+    private func convertPictures(_ arguments: String...) throws -> BuiltProgram.Outcome {
+        try program.run(
+            ["convert", "fixtures/sana-pictures", "--dtype", "bf16", "--lora", "both.safetensors"]
+                + arguments)
+    }
+
+    /// What the first value of a weight of the new repository has gained.
+    private func gain(_ file: String, _ name: String) throws -> Float {
+        let values = try [program.folder("new/" + file), Fixtures.path + "/sana-pictures/" + file]
+            .map { path in
+                let file = try SafetensorsFile(path: path)
+                let info = try #require(file.info(name))
+                return try #require(try file.bytes(of: info).widened(from: info.dtype)).values[0]
+            }
+        return values[0] - values[1]
+    }
+
+    private static let encoderFile = "text_encoder/model.safetensors"
+    private static let query = "layers.0.self_attn.q_proj.weight"
+
+    @Test(
+        "a text encoder's part is added to the text encoder of a whole repository",
+        arguments: [
+            "text_encoder.layers.0.self_attn.q_proj",
+            "text_encoder.model.layers.0.self_attn.q_proj",
+            "lora_te_layers_0_self_attn_q_proj", "lora_te_model_layers_0_self_attn_q_proj",
+        ])
+    func textEncoderOfARepository(_ module: String) throws {
+        try writeBoth(module)
+        let outcome = try convertPictures("--container", "safetensors", "--output", "new")
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        #expect(!outcome.talk.contains("left out"), "\(outcome.talk)")
+        #expect(abs(try gain(Self.encoderFile, Self.query) - 2) < 0.02)
+        #expect(try gain(Self.encoderFile, "layers.1.self_attn.q_proj.weight") == 0)
+        let transformer = "transformer/diffusion_pytorch_model.safetensors"
+        #expect(
+            abs(try gain(transformer, "transformer_blocks.0.attn1.to_q.weight") - 2) < 0.02)
+        for folder in ["new", "new/text_encoder"] {
+            let inspected = try program.run("inspect", folder, "--format", "json")
+            #expect(inspected.code == 0, "\(inspected.output)")
+            #expect(
+                inspected.json?["lora"]?.array?.map { $0["name"]?.string } == ["both.safetensors"])
+        }
+        #expect(
+            try SafetensorsFile(path: program.folder("new/" + Self.encoderFile)).tensors
+                .allSatisfy { $0.dtype == .bf16 })
+    }
+
+    @Test("settings of one component say nothing of the other")
+    func settingsOfBothComponents() throws {
+        try writeBoth(
+            settings: #"{"transformer.r": 2, "transformer.lora_alpha": 4, "text_encoder.r": 2, "#
+                + #""text_encoder.lora_alpha": 8}"#)
+        let outcome = try convertPictures("--container", "safetensors", "--output", "new")
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        #expect(abs(try gain(Self.encoderFile, Self.query) - 8) < 0.1)
+        let transformer = "transformer/diffusion_pytorch_model.safetensors"
+        #expect(
+            abs(try gain(transformer, "transformer_blocks.0.attn1.to_q.weight") - 4) < 0.1)
+    }
+
+    @Test("a text encoder's part that goes unused is a warning")
+    func textEncoderLeftOut() throws {
+        try writeBoth()
+        let commands = [
+            ["--output", "a.safetensors.zst"], ["--container", "gguf", "--output", "a.gguf"],
+            [
+                "--container", "safetensors", "--output", "new", "--component",
+                "text_encoder=copy",
+            ],
+        ]
+        for command in commands {
+            let outcome = try program.run(
+                ["convert", "fixtures/sana-pictures", "--dtype", "bf16", "--lora"]
+                    + ["both.safetensors"] + command)
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            #expect(
+                outcome.talk.contains("1 module of a text encoder left out"), "\(outcome.talk)")
+        }
+        #expect(try gain(Self.encoderFile, Self.query) == 0)
+        try writeBoth("text_encoder.layers.7.self_attn.q_proj")
+        let unknown = try convertPictures("--container", "safetensors", "--output", "other")
+        #expect(unknown.code == 65, "\(unknown.talk)")
+        #expect(unknown.talk.contains("layers.7.self_attn.q_proj"), "\(unknown.talk)")
+        #expect(!program.folder("other").pathExists)
+    }
+
+    // MARK: Provenance
+
+    @Test("every output says what was added, and what its source had before")
+    func provenance() throws {
+        let style = ["--lora", "fixtures/lora/style.safetensors"]
+        let first = try program.run(
+            ["convert", "fixtures/tiny/plain", "--dtype", "fp32", "--container", "safetensors"]
+                + ["--output", "styled"] + style)
+        #expect(first.code == 0, "\(first.talk)")
+        let outputs = [
+            ("a.safetensors.zst", []),
+            ("b.safetensors", ["--container", "safetensors", "--names", "original"]),
+            ("c", ["--container", "safetensors", "--max-shard-size", "60KB"]),
+            ("d.gguf", ["--container", "gguf"]),
+        ]
+        for (path, options) in outputs {
+            let outcome = try program.run(
+                ["convert", "styled", "--dtype", "bf16", "--lora", "fixtures/lora/detail"]
+                    + ["--output", path] + options)
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            let config =
+                path.hasSuffix(".safetensors")
+                ? ["--config", "fixtures/tiny/plain/config.json"] : []
+            let inspected = try program.run(["inspect", path, "--format", "json"] + config)
+            #expect(
+                inspected.json?["lora"]?.array?.compactMap { $0["name"]?.string }
+                    == ["style.safetensors", "adapter_model.safetensors"],
+                "\(path): \(inspected.output) \(inspected.talk)")
+        }
+    }
 }

@@ -10,6 +10,8 @@ struct GGUFFile {
     let architecture: String?
     /// The model's configuration, where sana-tools wrote the file.
     let config: JSONValue?
+    /// What else sana-tools noted there, such as the adapters in the weights.
+    let metadata: [String: String]
 
     /// Whether a file begins as GGUF does, and is not called a safetensors file, which nobody else would
     /// read as what it is.
@@ -21,14 +23,16 @@ struct GGUFFile {
     private static let maximumCount = 1 << 16
     private static let maximumRank = 4
     private static let shapePrefix = "comfy.gguf.orig_shape."
+    private static let notePrefix = "sana_tools."
+    private static let configKey = notePrefix + "config"
 
     /// - Throws: `BadDataError` for a file that is damaged, `QuantizationError` for blocks that
     ///   cannot be read.
     init(_ content: ByteView, path: String) throws {
         var reader = try Reader(content, path: path)
         let header = try content.withUnsafeBytes { try reader.header($0) }
-        architecture = header.architecture
-        config = try header.config.map {
+        (architecture, metadata) = (header.architecture, header.notes)
+        config = try header.notes[Self.configKey].map {
             try JSONFile.parse(ByteView(Array($0.utf8)), path: path, allowsNonFinite: false)
         }
         let start = (header.end + header.alignment - 1) / header.alignment * header.alignment
@@ -95,7 +99,8 @@ struct GGUFFile {
     private struct Header {
         var entries: [Entry] = []
         var architecture: String?
-        var config: String?
+        /// Texts of sana-tools' own, by their keys.
+        var notes: [String: String] = [:]
         var alignment = 32
         /// By tensor, what ComfyUI-GGUF notes.
         var shapes: [String: [Int]] = [:]
@@ -131,7 +136,8 @@ struct GGUFFile {
                 let value = try value(&cursor, type: number(&cursor, UInt32.self), depth: 0)
                 switch (key, value) {
                 case ("general.architecture", .string(let name)): header.architecture = name
-                case ("sana_tools.config", .string(let text)): header.config = text
+                case (_, .string(let text)) where key.hasPrefix(notePrefix):
+                    header.notes[key] = text
                 case ("general.alignment", .int(let size)):
                     guard size > 0, size <= 1 << 20, size.nonzeroBitCount == 1 else {
                         throw broken("its alignment is \(size)")

@@ -10,10 +10,22 @@ public struct LoraAdapter: Sendable {
     public let notes: [String]
     /// By the module that gains, as the file calls it.
     let deltas: [String: LoraDelta]
+    /// Those of a text encoder.
+    private let textEncoderDeltas: [String: LoraDelta]
     let file: SafetensorsFile
 
     /// Number of modules that change.
     public var moduleCount: Int { deltas.count }
+
+    /// The part that is for the text encoder of the same pipeline; `nil` where there is none.
+    public var ofTextEncoder: LoraAdapter? {
+        textEncoderDeltas.isEmpty ? nil : LoraAdapter(self, deltas: textEncoderDeltas)
+    }
+
+    private init(_ adapter: LoraAdapter, deltas: [String: LoraDelta]) {
+        (path, weight, sha256) = (adapter.path, adapter.weight, adapter.sha256)
+        (notes, self.deltas, textEncoderDeltas, file) = ([], deltas, [:], adapter.file)
+    }
 
     /// What peft calls the settings of an adapter.
     public static let settingsName = LoraSettings.configName
@@ -52,16 +64,22 @@ public struct LoraAdapter: Sendable {
     public init(path: String, weight: Double = 1) throws {
         let path = try Self.weights(path)
         let file = try SafetensorsFile(path: path)
-        let settings = try LoraSettings(of: file)
         var modules: [String: LoraParts] = [:]
+        var encoderModules: [String: LoraParts] = [:]
         var leftOut: [String] = []
         for tensor in file.tensors {
             guard let name = LoraName(tensor.name) else { throw Self.unknown(tensor, path) }
-            if name.isTextEncoder {
+            let isNew: Bool
+            switch name.component {
+            case .transformer:
+                isNew = modules[name.module, default: LoraParts()].add(tensor, as: name.part)
+            case .textEncoder:
+                isNew = encoderModules[name.module, default: LoraParts()].add(tensor, as: name.part)
+            case .other:
                 leftOut.append(tensor.name)
                 continue
             }
-            guard modules[name.module, default: LoraParts()].add(tensor, as: name.part) else {
+            guard isNew else {
                 throw BadDataError(
                     file: path,
                     reason: "tensor '\(tensor.name.printable)' is there twice for the same module",
@@ -71,21 +89,28 @@ public struct LoraAdapter: Sendable {
         guard !modules.isEmpty else {
             throw BadDataError(
                 file: path,
-                reason: leftOut.isEmpty
+                reason: leftOut.isEmpty && encoderModules.isEmpty
                     ? "holds no LoRA" : "holds a LoRA of a text encoder alone",
                 remedy:
                     "give a safetensors file with a LoRA of the transformer, such as diffusers' "
                     + "save_lora_weights or peft write")
         }
-        deltas = try modules.reduce(into: [:]) { deltas, part in
-            deltas[part.key] = try part.value.delta(
-                part.key, weight: weight, settings: settings, file: file)
+        func read(
+            _ modules: [String: LoraParts], _ component: String
+        ) throws -> [String: LoraDelta] {
+            let settings = try LoraSettings(of: file, component: component)
+            return try modules.reduce(into: [:]) { deltas, part in
+                deltas[part.key] = try part.value.delta(
+                    part.key, weight: weight, settings: settings, file: file)
+            }
         }
+        deltas = try read(modules, "transformer")
+        textEncoderDeltas = encoderModules.isEmpty ? [:] : try read(encoderModules, "text_encoder")
         notes =
             leftOut.isEmpty
             ? []
             : [
-                "\(leftOut.count) tensors of a text encoder are left out, such as "
+                "\(leftOut.count) tensors of another text encoder are left out, such as "
                     + "'\(leftOut[0].printable)'"
             ]
         (self.path, self.weight, self.file) = (path, weight, file)

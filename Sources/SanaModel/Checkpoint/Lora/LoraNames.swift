@@ -21,11 +21,17 @@ struct LoraName {
         case full = "diff"
     }
 
-    /// Without what programs put in front; a text encoder's is empty.
+    /// What an adapter can be for.
+    enum Component: Sendable {
+        case transformer, textEncoder
+        /// A text encoder that no pipeline of Sana's has.
+        case other
+    }
+
+    /// Without what programs put in front.
     let module: String
     let part: Part
-    /// Whether it is for a text encoder.
-    let isTextEncoder: Bool
+    let component: Component
 
     /// Ends of names, the longest first, with what they stand for. `*` is the name of an adapter, or
     /// nothing.
@@ -36,27 +42,25 @@ struct LoraName {
         (".lora_magnitude_vector*.weight", .magnitude), (".lora_magnitude_vector", .magnitude),
         (".dora_scale", .magnitude), (".alpha", .alpha),
     ]
-    /// Before the module, any number of them.
-    private static let prefixes = [
-        "base_model.model.", "transformer.", "diffusion_model.", "model.", "lora_transformer_",
-        "lora_unet_", "lycoris_",
-    ]
-    private static let textEncoders = [
-        "text_encoder.", "text_encoders.", "text_encoder_2.", "lora_te_", "lora_te1_",
-        "lora_te2_", "conditioner.",
+    /// Before the module, any number of them, with the component that they say.
+    private static let prefixes: [(String, Component?)] = [
+        ("base_model.model.", nil), ("transformer.", nil), ("diffusion_model.", nil),
+        ("model.", nil), ("lora_transformer_", nil), ("lora_unet_", nil), ("lycoris_", nil),
+        ("text_encoder.", .textEncoder), ("lora_te_", .textEncoder), ("lora_te1_", .textEncoder),
+        ("text_encoders.", .other), ("text_encoder_2.", .other), ("lora_te2_", .other),
+        ("conditioner.", .other),
     ]
 
     /// `nil` for names that are no part of any adapter that can be added.
     init?(_ name: String) {
         guard let (found, part) = Self.split(name) else { return nil }
         var module = found
-        var isTextEncoder = false
-        while true {
-            if Self.textEncoders.contains(where: module.hasPrefix) { isTextEncoder = true }
-            guard let prefix = Self.prefixes.first(where: module.hasPrefix) else { break }
-            module = String(module.dropFirst(prefix.count))
+        var component = Component.transformer
+        while let prefix = Self.prefixes.first(where: { module.hasPrefix($0.0) }) {
+            module = String(module.dropFirst(prefix.0.count))
+            component = prefix.1 ?? component
         }
-        (self.module, self.part, self.isTextEncoder) = (module, part, isTextEncoder)
+        (self.module, self.part, self.component) = (module, part, component)
     }
 
     private static func split(_ name: String) -> (String, Part)? {

@@ -9,6 +9,7 @@ struct LoraSettings {
     /// Where the settings stand, for messages.
     private let file: String
 
+    private static let components = ["transformer", "text_encoder"]
     static let metadataKey = "lora_adapter_metadata"
     static let configName = "adapter_config.json"
 
@@ -22,9 +23,10 @@ struct LoraSettings {
     /// The settings in the file's header, else those in `adapter_config.json` beside it; `nil` when
     /// there are none.
     ///
+    /// - Parameter component: name of the component that the adapter is for, in a pipeline.
     /// - Throws: `BadDataError` for JSON that is broken, and for adapters that are more than a
     ///   product of two matrices.
-    init?(of weights: SafetensorsFile) throws {
+    init?(of weights: SafetensorsFile, component: String) throws {
         let text = weights.header.metadata.first { $0.key == Self.metadataKey }?.value
         let beside = weights.path.parentFolder.appendingPath(Self.configName)
         if let text {
@@ -39,7 +41,11 @@ struct LoraSettings {
         guard let members = json.members else {
             throw BadDataError(file: file, reason: "settings of the LoRA are not a JSON object")
         }
-        prefix = members.contains { $0.key.hasPrefix("transformer.") } ? "transformer." : ""
+        // Settings of one component say nothing of another.
+        let isShared = !members.contains { member in
+            Self.components.contains { member.key.hasPrefix($0 + ".") }
+        }
+        prefix = isShared ? "" : component + "."
         try checkKind()
     }
 

@@ -26,8 +26,12 @@ struct LoraTargets {
     /// The weights that `module` stands for, in the order of a delta's rows; empty where the model has
     /// none of them.
     func targets(of module: String) -> [Target] {
+        // transformers' models have a prefix of their own in some files and not in others.
+        var spellings = [module, "model." + module, "model_" + module]
+        if module.hasPrefix("model_") { spellings.append(String(module.dropFirst(6))) }
         let module =
-            source.info(module + ".weight") == nil ? byUnderscores[module] ?? module : module
+            spellings.first { source.info($0 + ".weight") != nil }
+            ?? spellings.lazy.compactMap { byUnderscores[$0] }.first ?? module
         let names =
             source.info(module + ".weight") == nil
             ? OriginalNames.names(for: module + ".weight", hasGuidance: hasGuidance)

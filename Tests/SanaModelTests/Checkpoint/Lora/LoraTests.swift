@@ -171,11 +171,15 @@ struct LoraTests {
         #expect(abs(row.reduce(0) { $0 + $1 * $1 } - 1) < 1e-5)
     }
 
-    @Test("tensors of a text encoder are left out and told")
-    func textEncoderIsLeftOut() throws {
+    @Test("tensors of a text encoder are no part of the transformer's")
+    func textEncoderIsApart() throws {
         let fused = try fuse(pair() + pair("layers.0.q_proj", prefix: "text_encoder."))
         #expect(fused.adapters[0].moduleCount == 1)
-        #expect(fused.adapters[0].notes.first?.contains("2 tensors of a text encoder") == true)
+        #expect(fused.adapters[0].ofTextEncoder?.moduleCount == 1)
+        #expect(fused.adapters[0].notes == [])
+        let other = try fuse(pair() + pair("layers.0.q_proj", prefix: "text_encoder_2."))
+        #expect(other.adapters[0].ofTextEncoder == nil)
+        #expect(other.adapters[0].notes.first?.contains("2 tensors of another text") == true)
     }
 
     @Test func alphaDividedByRankScales() throws {

@@ -107,12 +107,16 @@ extension StoredTensor {
         guard let first = parts.first else {
             throw BadDataError(file: file, reason: "'\(name.printable)' has no tensors")
         }
+        // An adapter makes fp32 of the weights that it is for.
+        let isOneType = parts.allSatisfy { $0.dtype == first.dtype }
+        let dtype = isOneType ? first.dtype : .f32
         let isAlike = parts.allSatisfy {
-            $0.dtype == first.dtype && $0.shape.dropFirst() == first.shape.dropFirst()
+            (isOneType || $0.dtype.isFloatWeight)
+                && $0.shape.dropFirst() == first.shape.dropFirst()
         }
         let rows = parts.reduce(0) { $0 + ($1.shape.first ?? 1) }
         let shape = parts.count == 1 ? first.shape : [rows] + first.shape.dropFirst()
-        guard isAlike, let info = TensorInfo(name: name, dtype: first.dtype, shape: shape) else {
+        guard isAlike, let info = TensorInfo(name: name, dtype: dtype, shape: shape) else {
             throw BadDataError(
                 file: file,
                 reason: "'\(first.name.printable)' and its neighbours differ in type or shape, and "
@@ -121,7 +125,10 @@ extension StoredTensor {
         }
         self.init(info) {
             if parts.count == 1 { return try source.bytes(of: first) }
-            let values = try parts.map { try source.bytes(of: $0) }
+            let values = try parts.map { part in
+                let bytes = try source.bytes(of: part)
+                return part.dtype == dtype ? bytes : bytes.asFloats(part.dtype)
+            }
             return ByteView(count: info.byteCount) { memory in
                 var offset = 0
                 for value in values {
