@@ -66,6 +66,21 @@ extension SanaToolsCommand {
         }
     }
 
+    /// The names of files are bytes, and text here: a name that is not UTF-8 would be another one when it
+    /// is opened.
+    ///
+    /// - Throws: `UsageError`.
+    static func checkEncoding() throws {
+        for index in 1..<max(Int(CommandLine.argc), 1) {
+            guard let argument = CommandLine.unsafeArgv[index],
+                String(validatingCString: argument) == nil
+            else { continue }
+            throw UsageError(
+                "argument '\(String(cString: argument).printable)' is not valid UTF-8",
+                remedy: "rename the file, or give a symlink to it (ln -s) with another name")
+        }
+    }
+
     /// The arguments with a negative number joined to the option before it: for the parser a dash
     /// begins another option, and the number would be told to be missing.
     static func joiningNumbers(_ arguments: [String]) -> [String] {
@@ -104,6 +119,7 @@ enum Main {
         Notices.listen(ConsoleListener())
         var command: any ParsableCommand
         do {
+            if arguments == nil { try SanaToolsCommand.checkEncoding() }
             let arguments = OldSpellings.replaced(
                 in: SanaToolsCommand.joiningNumbers(
                     arguments ?? Array(CommandLine.arguments.dropFirst())))

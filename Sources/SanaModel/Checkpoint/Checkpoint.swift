@@ -122,9 +122,9 @@ public struct Checkpoint: Sendable {
 
     private init(folder: String, weights: WeightFiles, config: String?) throws {
         let configPath = config ?? folder.appendingPath("config.json")
-        let json = try JSONFile.read(configPath)
         let file = folder.appendingPath(weights.name)
         let (source, files): (any TensorSource, [SafetensorsFile])
+        let found = configPath.pathExists ? try JSONFile.read(configPath) : nil
         if weights.isSharded {
             let set = try ShardSet(index: file)
             (source, files) = (set, set.shards)
@@ -133,6 +133,11 @@ public struct Checkpoint: Sendable {
             (source, files) = (single, [single])
         }
         try Self.checkNotEmpty(source, file: file)
+        // What cannot be read with any configuration is told before that there is none.
+        if found == nil {
+            try QuantizationCheck.require(config: nil, tensors: source.tensors, file: folder)
+        }
+        let json = try found ?? JSONFile.read(configPath)
         let (unwrapped, note) = try LogicalTensors.unwrapped(source, file: file)
         try self.init(
             path: folder, config: (json, configPath), source: unwrapped,

@@ -41,6 +41,8 @@ public enum ForeignContent: Sendable, Equatable {
             let trimmed = text.drop { $0.isWhitespace || $0 == "\u{FEFF}" }
             if trimmed.hasPrefix(Self.pointerStart), content.count <= Self.pointerByteCount {
                 self = .lfsPointer
+            } else if trimmed.hasPrefix("<?xml"), trimmed.contains("<net ") {
+                self = .other("OpenVINO model, which is a graph and not a checkpoint")
             } else if trimmed.hasPrefix("<") {
                 self = .webPage
             } else {
@@ -112,7 +114,7 @@ public enum ForeignContent: Sendable, Equatable {
         case .pickle: "a Python pickle, not a zip file: torch.save wrote it before torch 1.6"
         case .safetensors: "a safetensors file"
         case .zstd: "a zstd file"
-        case .other(let name): "a \(name)"
+        case .other(let name): ("AEHIOx".contains(name.prefix(1)) ? "an " : "a ") + name
         }
     }
 
@@ -150,8 +152,15 @@ public enum UnfinishedDownload {
         suffixes.lazy.map { path + $0 }.first(where: \.pathExists)
     }
 
+    /// - Throws: `BadDataError` when `path` is itself what a downloader left.
+    public static func checkName(_ path: String) throws {
+        guard target(of: path.lastPathComponent) != nil else { return }
+        throw BadDataError(file: path, reason: leftover, remedy: remedy)
+    }
+
     /// - Throws: `BadDataError` when the download of `path` has not finished.
     static func check(_ path: String) throws {
+        try checkName(path)
         guard let marker = marker(of: path) else { return }
         throw BadDataError(file: path, reason: reason(marker.lastPathComponent), remedy: remedy)
     }
@@ -159,6 +168,8 @@ public enum UnfinishedDownload {
     public static func reason(_ marker: String) -> String {
         "download is unfinished: \(marker.printable) is next to it"
     }
+    /// What a file is that a downloader left, to follow its name.
+    public static let leftover = "is what a download left that has not finished"
     public static let remedy =
         "finish the download; if the file is complete, remove what is left of it"
 }

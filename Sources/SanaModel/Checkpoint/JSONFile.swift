@@ -76,7 +76,8 @@ public enum JSONFile {
     }
 }
 
-/// What some editors put before text to say how it is encoded.
+/// What some editors put before text to say how it is encoded. UTF-16 without it is told by the zeros
+/// between letters.
 public enum ByteOrderMark: String, Sendable {
     case utf8 = "UTF-8"
     case utf16 = "UTF-16"
@@ -89,7 +90,9 @@ public enum ByteOrderMark: String, Sendable {
             self = .utf8
         } else if start == [0xFF, 0xFE, 0, 0] || start == [0, 0, 0xFE, 0xFF] {
             self = .utf32
-        } else if start.starts(with: [0xFF, 0xFE]) || start.starts(with: [0xFE, 0xFF]) {
+        } else if [[0xFF, 0xFE], [0xFE, 0xFF], [0x7B, 0], [0, 0x7B]].contains(where: {
+            start.starts(with: $0)
+        }) {
             self = .utf16
         } else {
             return nil

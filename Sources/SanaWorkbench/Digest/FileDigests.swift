@@ -141,11 +141,7 @@ package struct FileDigests: Sendable {
     }
 
     private static func checked(_ path: String, workers: WorkerPool) throws -> OwnChecks {
-        if UnfinishedDownload.target(of: path) != nil {
-            throw BadDataError(
-                file: path, reason: "is what a download left that has not finished",
-                remedy: UnfinishedDownload.remedy)
-        }
+        try UnfinishedDownload.checkName(path)
         if path.hasSuffix(Archive.suffix) {
             try Archive(path: path).verify(using: workers)
             return OwnChecks(isThere: true)

@@ -100,9 +100,13 @@ package struct Inspector {
             lint.files.isEmpty && !scan.exists("config.json") && components.isEmpty
             && lint.problems.allSatisfy { $0.rule == .weightsAbsent } && problems.isEmpty
         if isNothing {
+            let found = WeightFiles.substitute(
+                try folder.path.folderEntries(), folder: folder.path)
             throw BadDataError(
-                file: folder.path, reason: "no \(stem)*.safetensors in this folder",
-                remedy: "download the weights, or give a .safetensors file as MODEL")
+                file: folder.path,
+                reason: "no \(stem)*.safetensors in this folder" + found.reason,
+                remedy: found.remedy
+                    ?? "download the weights, or give a .safetensors file as MODEL")
         }
         problems += lint.problems
         take(lint.files)
@@ -111,6 +115,7 @@ package struct Inspector {
     }
 
     private mutating func readFile(_ path: String) throws {
+        try UnfinishedDownload.checkName(path)
         let content = try ByteView(mapping: path)
         switch try ModelLocator.kind(of: content, path: path) {
         case .pipeline: return try readFolder(path, ZipFile(content: content, path: path))
@@ -238,7 +243,9 @@ package struct Inspector {
                 $0.location, $0.reason, remedy: $0.remedy)
         }
         guard !findings.contains(where: { $0.kind == .unsupported }) else { return false }
-        return findings.isEmpty ? decode() : true
+        guard !findings.isEmpty else { return decode() }
+        // Shapes of what another program packed say nothing of the model.
+        return !QuantizationCheck.isForeign(source.tensors)
     }
 
     /// Takes weights that another program has quantized for the tensors they stand for.
@@ -308,16 +315,15 @@ package struct Inspector {
                 list.map { "\($0.value) tensors are \($0.key)" }.joined(separator: ", ")))
     }
 
-    /// What an archive's manifest, else the metadata of the files, say was added.
+    /// What the metadata of the files, else an archive's manifest, say was added: the metadata has
+    /// what the source of a conversion had before, too.
     private var adapters: [JSONValue] {
-        if let manifest = archive?.manifest, !manifest.adapters.isEmpty {
-            return manifest.adapters.map(\.json)
-        }
         let metadata =
             archive.map { archive in
                 archive.header.metadata.first { $0.key == ContentLayout.adaptersKey }?.value
             } ?? source.metadata[ContentLayout.adaptersKey]
-        return metadata.flatMap { try? JSONScanner.parse($0) }?.array ?? []
+        return metadata.flatMap { try? JSONScanner.parse($0) }?.array
+            ?? archive?.manifest?.adapters.map(\.json) ?? []
     }
 
     private func result(

@@ -52,5 +52,6 @@ package struct WeightName: Sendable, Equatable {
     /// Whether a name is that of weights in Python's pickle format.
     package static func isPickle(_ name: String) -> Bool {
         [".bin", ".pt", ".pth", ".ckpt"].contains { name.hasSuffix($0) }
+            && !name.hasPrefix("openvino_")
     }
 }

@@ -112,6 +112,89 @@ struct EncodingCommandTests {
         #expect(try program.run("inspect", "v", "--variant", "fp16").code == 0)
     }
 
+    /// Writes a file in folders that are made for it.
+    private func place(_ name: String, _ bytes: [UInt8]) throws {
+        let path = folder(name)
+        try FileManager.default.createDirectory(
+            atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
+        try folder.write(name, bytes)
+    }
+
+    @Test("what lies in place of weights is told alike by every command")
+    func placesWithoutWeights() throws {
+        let weights = Fixtures.path + "/tiny/plain/diffusion_pytorch_model.safetensors"
+        for (file, words) in [
+            ("onnx/model.onnx", "the ONNX model model.onnx"),
+            ("ov/openvino_model.bin", "openvino_model.bin of an OpenVINO model"),
+            ("orig/checkpoints/Sana.pth", "original repository with checkpoints/Sana.pth"),
+        ] {
+            let model = String(file.prefix { $0 != "/" })
+            try place(file, [UInt8](repeating: 1, count: 64))
+            for command in [
+                ["inspect", model], ["convert", model, "--dtype", "fp16"], ["profile", model],
+            ] {
+                let outcome = try program.run(command)
+                #expect(outcome.code == 65 || outcome.code == 1, "\(command) \(outcome.talk)")
+                #expect(
+                    (outcome.output + outcome.talk).contains(words),
+                    "\(command) \(outcome.output) \(outcome.talk)")
+            }
+        }
+        for suffix in [".part", ".crdownload", ".aria2"] {
+            let file = "w.safetensors" + suffix
+            try place(file, fileBytes(weights))
+            for command in [["inspect", file], ["digest", file], ["profile", file]] {
+                let outcome = try program.run(command)
+                #expect(outcome.code == 65 || outcome.code == 1, "\(command)")
+                #expect(
+                    (outcome.output + outcome.talk).contains("has not finished"),
+                    "\(command) \(outcome.output) \(outcome.talk)")
+            }
+        }
+    }
+
+    @Test("packed weights under a configuration of another method are one error, not many")
+    func contradictionIsOneError() throws {
+        let weights = Fixtures.path + "/encodings/bitsandbytes-nf4-bfloat16.safetensors"
+        try place("m/diffusion_pytorch_model.safetensors", fileBytes(weights))
+        let config = try JSONFile.read(Fixtures.path + "/tiny/plain/config.json")
+        for (settings, rule) in [
+            (JSONValue.null, "quantization-mismatch"),
+            (try JSONScanner.parse(#"{"quant_method": "sdnq"}"#), "quantization-mismatch"),
+        ] {
+            let text = config.setting("quantization_config", to: settings).text()
+            try place("m/config.json", Array(text.utf8))
+            let inspected = try program.run("inspect", "m", "--format", "json")
+            #expect(inspected.code == 1)
+            #expect(
+                inspected.json?["problems"]?.array?.compactMap { $0["id"]?.string } == [rule],
+                "\(inspected.output)")
+        }
+        // A method that cannot be read is named even where there is no configuration.
+        var builder = SafetensorsBuilder()
+        builder.add("a.qweight", .i8, [2, 2], bytes: [1, 2, 3, 4])
+        builder.add("a.wscales", [2], [1, 1])
+        for file in ["n/diffusion_pytorch_model.safetensors", "svdq-int4.safetensors"] {
+            try place(file, builder.file)
+            let model = file.hasPrefix("n/") ? "n" : file
+            let converted = try program.run("convert", model, "--dtype", "fp16")
+            #expect(converted.code == 65)
+            #expect(converted.talk.contains("nunchaku (SVDQuant)"), "\(converted.talk)")
+        }
+    }
+
+    @Test("a zstd file that is not an archive is told as that by convert, too")
+    func zstdOfAPipe() throws {
+        // A frame without a content size, as a pipe leaves it.
+        let frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x58, 0x01, 0x00, 0x00]
+        try place("s/diffusion_pytorch_model.safetensors.zst", frame)
+        for command in [["convert", "s", "--dtype", "fp16"], ["inspect", "s"], ["profile", "s"]] {
+            let outcome = try program.run(command)
+            #expect(outcome.code == 65, "\(command) \(outcome.talk)")
+            #expect(outcome.talk.contains("`zstd -d`"), "\(command) \(outcome.talk)")
+        }
+    }
+
     // MARK: State dictionaries
 
     @Test("a training checkpoint opens, and so do its averaged weights")
@@ -122,6 +205,7 @@ struct EncodingCommandTests {
         #expect(model.code == 0, "\(model.output) \(model.talk)")
         let notes = (model.json?["notes"]?.array ?? []).compactMap(\.string).joined()
         #expect(notes.contains("'logvar_step' (an int), 'none' (None)"), "\(notes)")
+        #expect(notes.contains("'blocks.0._extra_state' (state of a module)"), "\(notes)")
         #expect(notes.contains("--weights ema"))
         let averaged = try program.run(
             ["inspect", file] + config + ["--digest", "--format", "json", "--weights", "ema"])

@@ -307,6 +307,19 @@ import Testing
         #expect(!isWanted(true, ["CLICOLOR_FORCE": "1", "NO_COLOR": "1"]))
     }
 
+    @Test("a name of a file that is not UTF-8 is told as that")
+    func argumentsThatAreNotUTF8() throws {
+        for command in ["inspect", "verify", "convert", "profile", "digest"] {
+            let process = try program.launch(
+                ["-c", "exec \"$0\" \(command) \"$(printf 'm\\377del')\"", program.binary.path],
+                program: "/bin/bash")
+            let outcome = try program.finish(process)
+            #expect(outcome.code == 64, "\(outcome.talk)")
+            #expect(outcome.talk.contains("is not valid UTF-8"), "\(outcome.talk)")
+            #expect(outcome.talk.contains("ln -s"), "\(outcome.talk)")
+        }
+    }
+
     @Test func onlyVerdictsArePainted() {
         let report =
             "FAIL  pass/model  against  fail.safetensors\n  error  layer  x  fail\npass rate 3"

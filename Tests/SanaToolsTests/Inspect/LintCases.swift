@@ -358,7 +358,7 @@ enum LintCases {
         },
         .init(
             rule: .quantizationMismatch, location: "quantization_config",
-            words: "bitsandbytes (int8)", also: [.tensorUnexpected]
+            words: "bitsandbytes (int8)"
         ) {
             try $0.rewrite(adding: ["proj_out.SCB"]) { ($0.name, $0.dtype, $0.shape, $1) }
         },

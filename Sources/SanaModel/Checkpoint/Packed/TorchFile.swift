@@ -67,8 +67,10 @@ struct TorchFile {
         var (names, others) = (Set<String>(), [String]())
         for (key, value) in document.dictionaries[index] {
             // Counters and settings lie beside tensors, and `_extra_state` among them.
-            guard case .string(let name) = key, case .tensor(let tensor) = value else {
-                if nested != nil { others.append(Self.describe(key, value)) }
+            guard case .string(let name) = key, case .tensor(let tensor) = value,
+                !name.hasSuffix("_extra_state")
+            else {
+                others.append(Self.describe(key, value))
                 continue
             }
             guard names.insert(name).inserted else {
@@ -96,6 +98,7 @@ struct TorchFile {
             case .bytes: "bytes"
             case .tuple, .list: "a list"
             case .dictionary: "a dictionary"
+            case .tensor: "state of a module"
             default: "not a tensor"
             }
         return "\(name) (\(kind))"

@@ -54,6 +54,11 @@ public enum QuantizationCheck {
         throw QuantizationError(file: file, finding: first)
     }
 
+    /// Whether weights are stored in another way than as floats or plain int8.
+    public static func isForeign(_ tensors: [TensorInfo]) -> Bool {
+        if case .foreign = StoredEncoding(tensors) { true } else { false }
+    }
+
     /// Everything that is unsupported or contradictory, the gravest first.
     ///
     /// - Parameter config: `config.json`; `nil` where nothing is known of it, and the tensors alone
