@@ -26,6 +26,8 @@ TARGETS = {
 # A history takes a few pages at least, and reading a damaged one stops after 8 s.
 OPTIONS = {"history": ["-max_len=262144", "-timeout=30"]}
 USUAL = ["-max_len=65536", "-timeout=2"]
+# What the libraries write is seed enough.
+MORE = {"gguf": [ROOT / "fixtures" / "encodings"], "encodings": [ROOT / "fixtures" / "encodings"]}
 
 
 def run(program, target, corpus, seconds):
@@ -33,7 +35,7 @@ def run(program, target, corpus, seconds):
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     done = subprocess.run(
-        [program, target, folder, ROOT / "fixtures" / "fuzz" / target, f"-artifact_prefix={corpus}/{target}-",
+        [program, target, folder, ROOT / "fixtures" / "fuzz" / target, *MORE.get(target, []), f"-artifact_prefix={corpus}/{target}-",
          f"-max_total_time={seconds}", *OPTIONS.get(target, USUAL), "-malloc_limit_mb=256", "-rss_limit_mb=1024",
          "-print_final_stats=1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     inputs = re.search(r"stat::number_of_executed_units:\s*(\d+)", done.stdout)

@@ -61,6 +61,11 @@ func readEncodings(_ content: ByteView) throws {
         nil, #"{"weights_dtype": "uint4", "use_svd": true}"#,
         #"{"weights_dtype": "int5", "use_hadamard": true, "hadamard_group_size": 16}"#,
         #"{"weights_dtype": "int8", "group_size": 8, "modules_dtype_dict": {"uint1": ["a"]}}"#,
+        #"{"weights_dtype": "uint4", "use_codebook": true}"#,
+        #"{"weights_dtype": "uint3", "use_codebook": true, "use_svd": true, "svd_rank": 8}"#,
+        #"{"weights_dtype": "uint4", "scale_dtype": "int8", "zero_point_dtype": "uint8"}"#,
+        #"{"weights_dtype": "uint4", "scale_dtype": "uint8", "use_codebook_scale": true}"#,
+        #"{"weights_dtype": "float8_e4m3fn", "scale_dtype": "float8_e5m2"}"#,
     ]
     var failure: (any Error)?
     for recipe in recipes {

@@ -8,9 +8,15 @@ extension MutationTarget {
     static let encodings:
         [(name: String, make: @Sendable (BuiltProgram) throws -> MutationTarget)] =
             [
-                ("GGUF", gguf), ("GGUF of every type", ggufTypes), ("bitsandbytes", bitsAndBytes),
-                ("SDNQ", sdnq), ("SDNQ quantization_config", sdnqSettings),
-                ("scaled fp8", float8), ("training .pth", training),
+                ("GGUF", gguf), ("GGUF of every type", ggufTypes),
+                weight("bitsandbytes", "bitsandbytes-nf4-nested-bfloat16"),
+                weight("bitsandbytes int8", "bitsandbytes-int8"),
+                weight("SDNQ", "sdnq-int4-svd-hadamard"),
+                weight("SDNQ code book", "sdnq-uint4-codebook"),
+                weight("SDNQ scales", "sdnq-uint4-scales-mixed"),
+                ("SDNQ quantization_config", sdnqSettings),
+                weight("torchao", "torchao-int8"), weight("fp8", "fp8-e5m2"),
+                weight("scaled fp8", "comfyui-scaled-fp8"), ("training .pth", training),
             ]
 
     private static func gguf(_ program: BuiltProgram) throws -> MutationTarget {
@@ -39,6 +45,12 @@ extension MutationTarget {
             ])
     }
 
+    private static func weight(
+        _ name: String, _ encoding: String
+    ) -> (String, @Sendable (BuiltProgram) throws -> MutationTarget) {
+        (name, { try comparing(name, encoding, $0) })
+    }
+
     /// A weight with everything that describes it, compared with what the library makes of it.
     private static func comparing(
         _ name: String, _ encoding: String, _ program: BuiltProgram, file: String? = nil
@@ -64,21 +76,9 @@ extension MutationTarget {
             ], namesSeveral: file != nil)
     }
 
-    private static func bitsAndBytes(_ program: BuiltProgram) throws -> MutationTarget {
-        try comparing("bitsandbytes", "bitsandbytes-nf4-nested-bfloat16", program)
-    }
-
-    private static func sdnq(_ program: BuiltProgram) throws -> MutationTarget {
-        try comparing("SDNQ", "sdnq-int4-svd-hadamard", program)
-    }
-
     private static func sdnqSettings(_ program: BuiltProgram) throws -> MutationTarget {
         try comparing(
             "SDNQ quantization_config", "sdnq-mixed", program, file: "m/config.json")
-    }
-
-    private static func float8(_ program: BuiltProgram) throws -> MutationTarget {
-        try comparing("scaled fp8", "comfyui-scaled-fp8", program)
     }
 
     /// NumPy arrays and states of generators beside weights.
