@@ -10,6 +10,15 @@ public protocol LayerProbe: AnyObject {
     /// The module at `path` has run. The activations are overwritten when this returns.
     func end(_ path: String, _ outputs: [Activation])
 
+    /// A piece of the module at `path` is about to run: modules that are joined row by row take turns.
+    func resume(_ path: String)
+
+    /// That piece has run.
+    func pause(_ path: String)
+
+    /// The module at `path` has run, all pieces of it.
+    func finish(_ path: String)
+
     /// Whether activations are looked at. Where they are not, passes between modules are joined to
     /// their products, `end` may get no outputs, and the results are the same.
     var readsActivations: Bool { get }
@@ -17,4 +26,7 @@ public protocol LayerProbe: AnyObject {
 
 extension LayerProbe {
     public var readsActivations: Bool { true }
+    public func resume(_ path: String) {}
+    public func pause(_ path: String) {}
+    public func finish(_ path: String) {}
 }

@@ -19,6 +19,8 @@ final class RowStep {
     /// Rows that are made together; the last of them may be fewer.
     fileprivate let unit: Int
     fileprivate let make: (RowStep, Range<Int>) -> Void
+    /// Paths of the modules that it is part of, the outermost first.
+    fileprivate let owners: [String]
     /// Rows made so far.
     fileprivate var made = 0
     /// Rows that must be in memory at a time.
@@ -28,10 +30,10 @@ final class RowStep {
 
     fileprivate init(
         height: Int, width: Int, channels: Int, unit: Int, inputs: [Input],
-        make: @escaping (RowStep, Range<Int>) -> Void
+        owners: [String] = [], make: @escaping (RowStep, Range<Int>) -> Void
     ) {
         (self.height, self.width, self.channels) = (height, width, channels)
-        (self.unit, self.inputs, self.make) = (unit, inputs, make)
+        (self.unit, self.inputs, self.owners, self.make) = (unit, inputs, owners, make)
     }
 }
 
@@ -43,7 +45,10 @@ final class RowStep {
 final class RowPlan {
     let context: ForwardContext
     private var steps: [RowStep] = []
-    private var packed: [PackedConvolution] = []
+    private var packed: [(convolution: PackedConvolution, owners: [String])] = []
+    /// Paths of the modules that steps are added for, the outermost first; the probe hears of their
+    /// pieces.
+    var owners: [String] = []
 
     init(_ context: ForwardContext) { self.context = context }
 
@@ -67,7 +72,7 @@ final class RowPlan {
     ) -> RowStep {
         let step = RowStep(
             height: height, width: width, channels: channels, unit: unit, inputs: inputs,
-            make: make)
+            owners: owners, make: make)
         step.rows = target
         steps.append(step)
         return step
@@ -76,7 +81,7 @@ final class RowPlan {
     /// Weights that are packed once for all stripes.
     func pack(_ convolution: Convolution3x3) -> PackedConvolution {
         let result = PackedConvolution(convolution, context.floatProduct)
-        packed.append(result)
+        packed.append((result, owners))
         return result
     }
 
@@ -92,12 +97,12 @@ final class RowPlan {
         rehearse(last, stripe)
         let rings = steps.filter { $0.rows == nil && $0.channels > 0 }
         let sizes = rings.map { ($0.capacity * $0.width * $0.channels + 15) / 16 * 16 }
-        let weights = packed.map(\.floats)
+        let weights = packed.map(\.convolution.floats)
         let total = sizes.reduce(0, +) + weights.reduce(0, +)
         let memory = context.matrix("plan", rows: 1, columns: total).buffer
         var offset = 0
-        for (convolution, floats) in zip(packed, weights) {
-            convolution.pack(into: memory.pointer + offset, context)
+        for ((convolution, owners), floats) in zip(packed, weights) {
+            telling(owners) { convolution.pack(into: memory.pointer + offset, context) }
             offset += floats
         }
         for (step, size) in zip(rings, sizes) {
@@ -106,9 +111,20 @@ final class RowPlan {
             step.rows = ImageRows(values, height: step.height, width: step.width)
             offset += size
         }
-        for end in Self.ends(last, stripe) { advance(last, to: end) { $0.make($0, $1) } }
+        for end in Self.ends(last, stripe) {
+            advance(last, to: end) { step, range in
+                telling(step.owners) { step.make(step, range) }
+            }
+        }
         // Steps refer to each other from the closures that make them.
         steps = []
+    }
+
+    /// Runs a piece of modules under the probe.
+    private func telling(_ owners: [String], _ piece: () -> Void) {
+        for path in owners { context.probe?.resume(path) }
+        piece()
+        for path in owners.reversed() { context.probe?.pause(path) }
     }
 
     /// Goes through all ranges without making any row, to learn how many of each must be kept.

@@ -66,6 +66,10 @@ private final class TraceProbe: LayerProbe {
                 threads: ProcessThreads.times()))
     }
 
+    package func resume(_ path: String) { begin(path) }
+
+    package func pause(_ path: String) { end(path, []) }
+
     package func trace(of model: String) -> ExecutionTrace {
         var trace = ExecutionTrace()
         let main = Int(getpid())

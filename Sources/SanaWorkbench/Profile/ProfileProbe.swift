@@ -27,6 +27,10 @@ package final class ProfileProbe: LayerProbe {
     private static let freshness = 2000
     /// Readings while passes were kept.
     private var readings = 0
+    /// Of modules that run in pieces: when the one at work began, and what those before it took.
+    private var pieces: [String: (start: (wall: Int, cpu: Int), wall: Int, cpu: Int)] = [:]
+    /// Pieces while passes were kept.
+    private var pieceCount = 0
 
     /// Nanoseconds that slices of the canary took.
     package struct CanaryTime: Sendable, Equatable {
@@ -71,6 +75,27 @@ package final class ProfileProbe: LayerProbe {
         // The time of threads that look for work is taken off when they stop, maybe after they were read.
         let cpu = start.cpu.map { max(0, cpuTime(at: wall) - $0) }
         if isRecording { spans.append((path, wall - start.wall, cpu)) }
+        if running.isEmpty, ModuleLevel(path: path) == .block { runCanary() }
+    }
+
+    package func resume(_ path: String) {
+        let wall = Self.now
+        pieces[path, default: ((0, 0), 0, 0)].start = (wall, cpuTime(at: wall))
+    }
+
+    package func pause(_ path: String) {
+        let wall = Self.now
+        let cpu = cpuTime(at: wall)
+        guard var piece = pieces[path] else { return }
+        piece.wall += wall - piece.start.wall
+        piece.cpu += max(0, cpu - piece.start.cpu)
+        pieces[path] = piece
+        if isRecording { pieceCount += 1 }
+    }
+
+    package func finish(_ path: String) {
+        guard let piece = pieces.removeValue(forKey: path) else { return }
+        if isRecording { spans.append((path, piece.wall, piece.cpu)) }
         if running.isEmpty, ModuleLevel(path: path) == .block { runCanary() }
     }
 
@@ -122,7 +147,8 @@ package final class ProfileProbe: LayerProbe {
             twin.end("blocks.0.attention.to_q", [])
         }
         let reading = Self.cost { twin.latest.cpu = workers.cpuNanoseconds }
-        let total = Double(spans.count) * module + Double(readings) * reading
+        let total =
+            Double(spans.count + pieceCount) * module + Double(readings) * reading
         return total / Double(max(passes, 1)) / nanoseconds
     }
 

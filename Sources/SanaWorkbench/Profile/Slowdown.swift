@@ -37,9 +37,22 @@
             return Slowdown(String(parts[0]), share, inner, workers)
         }
 
-        package func begin(_ path: String) {
+        package func begin(_ path: String) { enter(path) { inner.begin(path) } }
+
+        package func end(_ path: String, _ outputs: [Activation]) { leave { inner.end(path, outputs) } }
+
+        package func resume(_ path: String) { enter(path) { inner.resume(path) } }
+
+        package func pause(_ path: String) { leave { inner.pause(path) } }
+
+        package func finish(_ path: String) {
+            inner.finish(path)
+            if depth > 0 { paid = reading }
+        }
+
+        private func enter(_ path: String, _ tell: () -> Void) {
             if depth > 0 { pay(atLeast: Self.smallestDebt) }
-            inner.begin(path)
+            tell()
             if depth > 0 {
                 depth += 1
             } else if path == self.path || self.path == Profile.totalPath {
@@ -48,9 +61,9 @@
             }
         }
 
-        package func end(_ path: String, _ outputs: [Activation]) {
+        private func leave(_ tell: () -> Void) {
             if depth > 0 { pay(atLeast: depth == 1 ? 0 : Self.smallestDebt) }
-            inner.end(path, outputs)
+            tell()
             if depth > 0 {
                 depth -= 1
                 // What the inner probe runs after a block is not the model's.

@@ -3,7 +3,7 @@ import CSanaKernels
 /// diffusers' `DCDownBlock2d`: a convolution to half the size, plus means of the pixels and channels
 /// that become one.
 struct DCDownBlock2d: RowModule {
-    private let path: String
+    let path: String
     private let conv: Convolution3x3
     private let inChannels: Int
     let outChannels: Int

@@ -1,7 +1,7 @@
 /// diffusers' `DCUpBlock2d`: a convolution to twice the size, plus the channels of each pixel spread
 /// over the four that it becomes.
 struct DCUpBlock2d: RowModule {
-    private let path: String
+    let path: String
     private let conv: Convolution3x3
     private let hasShortcut: Bool
 

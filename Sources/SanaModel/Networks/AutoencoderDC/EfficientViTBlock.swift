@@ -36,6 +36,7 @@ struct ResidualGLUMBConv: RowModule {
         outChannels = dim
     }
 
+    var path: String { glumb.path }
     var convolutions: [Convolution3x3] { [] }
 
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {

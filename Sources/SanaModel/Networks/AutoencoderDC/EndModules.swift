@@ -23,6 +23,7 @@ struct EndConvolution: RowModule {
         }
     }
 
+    var path: String { conv.path }
     var outChannels: Int { conv.outChannels }
     var convolutions: [Convolution3x3] { [conv] }
 
@@ -78,6 +79,7 @@ struct DecoderNorm: RowModule {
         (self.activation, outChannels) = (activation, dim)
     }
 
+    var path: String { norm.path }
     var convolutions: [Convolution3x3] { [] }
 
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {

@@ -52,6 +52,9 @@ extension ImageModule {
 
 /// A module whose every output row is made from a few rows of its input.
 protocol RowModule: ImageModule {
+    /// Its place in the network.
+    var path: String { get }
+
     /// Convolutions whose packed weights a plan keeps.
     var convolutions: [Convolution3x3] { get }
 

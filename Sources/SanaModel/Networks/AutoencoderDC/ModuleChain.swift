@@ -33,7 +33,7 @@ struct ModuleChain: Sendable {
         let output = context.tensor(shape: [
             batch, channels, outputSize(height) ?? 0, outputSize(width) ?? 0,
         ])
-        if context.joinsPasses, context.probe == nil {
+        if context.joinsPasses {
             joined(input, into: output, context)
         } else {
             whole(input, into: output, context)
@@ -47,7 +47,7 @@ struct ModuleChain: Sendable {
         for stage in stages {
             context.module(stage.path, "Sequential") {
                 for module in stage.modules { x = module(x, context) }
-                return context.joinsPasses ? [] : [x.activation]
+                return [x.activation]
             }
         }
         for module in last { x = module(x, context) }
@@ -70,49 +70,62 @@ extension ModuleChain {
     /// Pixels of its coarsest image that such a run makes at a time.
     private static let pixelsTogether = 256
 
-    /// How many modules at the end with the largest images are made row by row, one from another.
+    /// Modules that are joined together or not at all: one, or those of a stage.
+    private var parts: [Stage] {
+        func alone(_ module: any ImageModule) -> Stage { Stage(path: "", modules: [module]) }
+        return [alone(first)] + stages + last.map(alone)
+    }
+
+    /// How many parts at the end with the largest images are made row by row, one from another.
     private var fineCount: Int {
-        let ordered = beginsFine ? modules : modules.reversed()
+        let ordered = beginsFine ? parts : parts.reversed()
         var (count, floats) = (0, 0)
-        for module in ordered {
-            guard let module = module as? any RowModule else { break }
-            floats += module.packedFloats
-            guard floats <= Self.mostPackedFloats else { break }
+        for part in ordered {
+            let modules = part.modules.compactMap { $0 as? any RowModule }
+            floats += modules.reduce(0) { $0 + $1.packedFloats }
+            guard modules.count == part.modules.count, floats <= Self.mostPackedFloats else {
+                break
+            }
             count += 1
         }
         return count
     }
 
     private func joined(_ input: DenseTensor, into output: DenseTensor, _ context: ForwardContext) {
-        let (modules, fine) = (modules, fineCount)
-        let split = beginsFine ? fine : modules.count - fine
-        let head = beginsFine ? modules[..<split] : []
-        let middle = beginsFine ? modules[split...] : modules[..<split]
-        let tail = beginsFine ? [] : modules[split...]
+        let (parts, fine) = (parts, fineCount)
+        let split = beginsFine ? fine : parts.count - fine
+        let head = beginsFine ? parts[..<split] : []
+        let middle = beginsFine ? parts[split...] : parts[..<split]
+        let tail = beginsFine ? [] : parts[split...]
         if middle.isEmpty {
-            let rows = (beginsFine ? head : tail).compactMap { $0 as? any RowModule }
-            stream(rows, from: .planes(input), to: .planes(output), context)
+            stream(beginsFine ? head : tail, from: .planes(input), to: .planes(output), context)
             return
         }
         var x: ImageBatch
         if head.isEmpty {
             x = read(input, context)
         } else {
+            let modules = head.flatMap(\.modules)
             let grid = TokenGrid(
-                batch: input.shape[0], height: head.reduce(input.shape[2]) { $1.outputSize($0) },
-                width: head.reduce(input.shape[3]) { $1.outputSize($0) })
-            x = context.images(slot: 0, grid, channels: head.last?.outChannels ?? 0)
-            stream(
-                head.compactMap { $0 as? any RowModule }, from: .planes(input), to: .images(x),
-                context)
+                batch: input.shape[0], height: modules.reduce(input.shape[2]) { $1.outputSize($0) },
+                width: modules.reduce(input.shape[3]) { $1.outputSize($0) })
+            x = context.images(slot: 0, grid, channels: modules.last?.outChannels ?? 0)
+            stream(head, from: .planes(input), to: .images(x), context)
         }
-        for module in middle { x = module(x, context) }
+        for part in middle {
+            guard !part.path.isEmpty else {
+                for module in part.modules { x = module(x, context) }
+                continue
+            }
+            context.module(part.path, "Sequential") {
+                for module in part.modules { x = module(x, context) }
+                return []
+            }
+        }
         if tail.isEmpty {
             context.writePlanes(x.values, into: output, x.grid)
         } else {
-            stream(
-                tail.compactMap { $0 as? any RowModule }, from: .images(x), to: .planes(output),
-                context)
+            stream(tail, from: .images(x), to: .planes(output), context)
         }
     }
 
@@ -124,35 +137,50 @@ extension ModuleChain {
 
     /// Runs modules row by row, for each image of the batch.
     private func stream(
-        _ modules: [any RowModule], from input: End, to output: End, _ context: ForwardContext
+        _ parts: ArraySlice<Stage>, from input: End, to output: End, _ context: ForwardContext
     ) {
         let batch: Int =
             switch input {
             case .planes(let tensor): tensor.shape[0]
             case .images(let images): images.grid.batch
             }
+        let modules = parts.flatMap { part in
+            part.modules.compactMap { $0 as? any RowModule }.map { module in
+                (module, [part.path, module.path].filter { !$0.isEmpty })
+            }
+        }
         for image in 0..<batch {
             let plan = RowPlan(context)
             var x = source(input, image, plan, context)
-            for (index, module) in modules.enumerated() {
+            for (index, (module, owners)) in modules.enumerated() {
                 var target: ImageRows?
                 if index == modules.count - 1, case .images(let images) = output {
                     target = images.rows(image)
                 }
+                plan.owners = owners
                 x = module.rows(from: x, in: plan, into: target, context)
             }
-            if case .planes(let tensor) = output {
-                let pixels = x
-                _ = plan.step(
-                    height: x.height, width: x.width, channels: 0, from: [.same(x)]
-                ) { _, range in
-                    guard let rows = pixels.rows else { return }
-                    context.writePlanes(
-                        rows, rows: range,
-                        into: tensor.values.pointer + image * (tensor.count / batch))
-                }
-            }
+            plan.owners = []
+            if case .planes(let tensor) = output { write(x, image, of: tensor, plan, context) }
             plan.run(pixels: Self.pixelsTogether)
+        }
+        for part in parts {
+            for case let module as any RowModule in part.modules {
+                context.probe?.finish(module.path)
+            }
+            if !part.path.isEmpty { context.probe?.finish(part.path) }
+        }
+    }
+
+    /// Adds the step that writes an image of a tensor.
+    private func write(
+        _ x: RowStep, _ image: Int, of tensor: DenseTensor, _ plan: RowPlan,
+        _ context: ForwardContext
+    ) {
+        let planes = tensor.values.pointer + image * (tensor.count / tensor.shape[0])
+        _ = plan.step(height: x.height, width: x.width, channels: 0, from: [.same(x)]) { _, range in
+            guard let rows = x.rows else { return }
+            context.writePlanes(rows, rows: range, into: planes)
         }
     }
 
@@ -176,7 +204,8 @@ extension ModuleChain {
     /// Floats of a forward on so large images, not counting weights: those that are whole, twice the
     /// largest, and some rows of all.
     func floats(batch: Int, channels: Int, height: Int, width: Int) -> Double {
-        let fine = fineCount
+        let fine = (beginsFine ? parts.prefix(fineCount) : parts.suffix(fineCount))
+            .reduce(0) { $0 + $1.modules.count }
         var (height, width, whole, rows) = (height, width, 0.0, 0.0)
         var total = Double(batch) * Double(channels) * Double(height) * Double(width)
         for (index, module) in modules.enumerated() {

@@ -2,7 +2,7 @@ import CSanaKernels
 
 /// diffusers' `ResBlock`: x + norm(conv2(act(conv1(x)))).
 struct ResBlock: RowModule {
-    private let path: String
+    let path: String
     private let activationPath: String
     private let conv1: Convolution3x3
     private let conv2: Convolution3x3

@@ -75,6 +75,13 @@ struct AutoencoderDCStreamingTests {
             var ended: [String] = []
             func begin(_ path: String) {}
             func end(_ path: String, _ outputs: [Activation]) { ended.append(path) }
+            var (running, pieces) = ([String](), 0)
+            func resume(_ path: String) { running.append(path) }
+            func pause(_ path: String) {
+                #expect(running.popLast() == path)
+                pieces += 1
+            }
+            func finish(_ path: String) { ended.append(path) }
         }
         let model = try RandomAutoencoder.make(RandomAutoencoder.config(Self.configs[0]))
         let input = RandomAutoencoder.input([1, 4, 5, 6])
@@ -82,6 +89,8 @@ struct AutoencoderDCStreamingTests {
         let heard = try outputs(model.decoder, input, probe: listener)
         let graph = try model.decoder.graph(["batch": 1, "height": 5, "width": 6])
         #expect(listener.ended == graph.captured.map(\.name))
+        #expect(listener.pieces > 0)
+        #expect(listener.running.isEmpty)
         #expect(heard.bitPatterns == (try outputs(model.decoder, input)).bitPatterns)
     }
 
