@@ -15,7 +15,7 @@
 // each chain costs a pass over the output.
 enum { ROUNDED_COLUMNS = 2048 };
 
-static inline size_t rounded_chain(size_t columns) {
+static size_t chain_rounded(size_t columns) {
     return chain_columns(columns, ROUNDED_COLUMNS);
 }
 
@@ -69,14 +69,15 @@ static void pack_rounded_columns(const float *weights, size_t rows, size_t colum
 static void multiply_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
                              const void *panel, size_t rows, const float *bias, float *y,
                              size_t y_stride, const void *soon, size_t soon_bytes) {
-    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, rounded_chain(columns), panel,
+    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, chain_rounded(columns), panel,
             rows, bias, 0, y, y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
-                                 const void *panel, size_t rows, float *y, size_t y_stride) {
-    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, rounded_chain(columns), panel,
-            rows, y, y_stride, y, y_stride, NULL, 0);
+                                 const void *panel, size_t rows, float *y, size_t y_stride,
+                                 const void *soon, size_t soon_bytes) {
+    product(FLOATS, x, x_stride / sizeof(float), tokens, columns, chain_rounded(columns), panel,
+            rows, y, y_stride, y, y_stride, soon, soon_bytes);
 }
 
 enum { OPERATIONS_BF16 = OPERATIONS };
@@ -89,12 +90,13 @@ static void multiply_rounded(const void *x, size_t x_stride, size_t tokens, size
                              const void *panel, size_t rows, const float *bias, float *y,
                              size_t y_stride, const void *soon, size_t soon_bytes) {
     product(PAIRS, x, x_stride / sizeof(float), tokens, parts(columns, 2),
-            rounded_chain(columns) / 2, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
+            chain_rounded(columns) / 2, panel, rows, bias, 0, y, y_stride, soon, soon_bytes);
 }
 
 static void multiply_add_rounded(const void *x, size_t x_stride, size_t tokens, size_t columns,
-                                 const void *panel, size_t rows, float *y, size_t y_stride) {
+                                 const void *panel, size_t rows, float *y, size_t y_stride,
+                                 const void *soon, size_t soon_bytes) {
     product(PAIRS, x, x_stride / sizeof(float), tokens, parts(columns, 2),
-            rounded_chain(columns) / 2, panel, rows, y, y_stride, y, y_stride, NULL, 0);
+            chain_rounded(columns) / 2, panel, rows, y, y_stride, y, y_stride, soon, soon_bytes);
 }
 #endif

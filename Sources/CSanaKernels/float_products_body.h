@@ -256,17 +256,20 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
     }
 }
 
+static size_t chain_f32(size_t columns) { return chain_columns(columns, SUM_COLUMNS); }
+
 static void multiply_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
                          const float *panel, size_t rows, const float *bias, float *y,
                          size_t y_stride, const void *soon, size_t soon_bytes) {
-    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns, SUM_COLUMNS), panel, rows, bias, 0, y,
-            y_stride, soon, soon_bytes);
+    product(FLOATS, x, x_stride, tokens, columns, chain_f32(columns), panel, rows, bias, 0, y, y_stride,
+            soon, soon_bytes);
 }
 
 static void multiply_add_f32(const float *x, size_t x_stride, size_t tokens, size_t columns,
-                             const float *panel, size_t rows, float *y, size_t y_stride) {
-    product(FLOATS, x, x_stride, tokens, columns, chain_columns(columns, SUM_COLUMNS), panel, rows, y, y_stride,
-            y, y_stride, NULL, 0);
+                             const float *panel, size_t rows, float *y, size_t y_stride,
+                             const void *soon, size_t soon_bytes) {
+    product(FLOATS, x, x_stride, tokens, columns, chain_f32(columns), panel, rows, y, y_stride, y, y_stride,
+            soon, soon_bytes);
 }
 
 enum { CHAINS = 2 * SK_TILE_TOKENS, OPERATIONS = 2 * CHAINS * SK_VECTOR };

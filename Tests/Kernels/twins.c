@@ -123,7 +123,7 @@ static void products(size_t tokens, size_t columns, size_t rows, int wild) {
             if (kind == 2) k->pack_columns_f32(w, rows, columns, rows, panel);
             k->multiply_f32(x, stride, tokens, columns, panel, rows, kind ? bias : NULL, y, out, x,
                             64);
-            k->multiply_add_f32(x, stride, tokens, columns, panel, rows, y, out);
+            k->multiply_add_f32(x, stride, tokens, columns, panel, rows, y, out, panel, 64);
             free(panel);
         });
         TWINS("multiply_rounded", tokens * out, {
@@ -136,7 +136,7 @@ static void products(size_t tokens, size_t columns, size_t rows, int wild) {
             if (kind == 2) k->pack_rounded_columns(w, rows, columns, rows, panel);
             k->multiply_rounded(rounded, bytes, tokens, columns, panel, rows, kind ? bias : NULL, y,
                                 out, x, 64);
-            k->multiply_add_rounded(rounded, bytes, tokens, columns, panel, rows, y, out);
+            k->multiply_add_rounded(rounded, bytes, tokens, columns, panel, rows, y, out, panel, 64);
             free(panel), free(rounded);
         });
     }

@@ -185,6 +185,9 @@ typedef struct {
     /// Packs weights that lie transposed, [columns, rows], columns `stride` apart.
     void (*pack_columns_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
                              float *panel);
+    /// Columns, an even number, of each part: products of whole parts may be added up by multiply_add_f32 for
+    /// the same sums.
+    size_t (*chain_f32)(size_t columns);
     /// y[t, r] = sum over columns of x[t, c] * panel[r, c] + bias[r]; tokens of x and y lie their
     /// strides apart; bias may be NULL. `soon` is memory that the caller reads next: it is fetched
     /// into the cache meanwhile, so that no core waits for it; it may be NULL.
@@ -193,7 +196,8 @@ typedef struct {
                          size_t y_stride, const void *soon, size_t soon_bytes);
     /// The same added to what is in y.
     void (*multiply_add_f32)(const float *x, size_t x_stride, size_t tokens, size_t columns,
-                             const float *panel, size_t rows, float *y, size_t y_stride);
+                             const float *panel, size_t rows, float *y, size_t y_stride,
+                             const void *soon, size_t soon_bytes);
 
     // Products of values rounded to bf16 with fp32 sums, which are chains as those of multiply_f32,
     // in parts of at most 2048. Values are rounded to nearest even, below 2^-56 to zero. How tokens and
@@ -214,12 +218,14 @@ typedef struct {
                               void *panel);
     void (*pack_rounded_columns)(const float *weights, size_t rows, size_t columns, size_t stride,
                                  void *panel);
-    /// As multiply_f32 and multiply_add_f32; x_stride counts bytes.
+    /// As chain_f32, multiply_f32 and multiply_add_f32; x_stride counts bytes.
+    size_t (*chain_rounded)(size_t columns);
     void (*multiply_rounded)(const void *x, size_t x_stride, size_t tokens, size_t columns,
                              const void *panel, size_t rows, const float *bias, float *y,
                              size_t y_stride, const void *soon, size_t soon_bytes);
     void (*multiply_add_rounded)(const void *x, size_t x_stride, size_t tokens, size_t columns,
-                                 const void *panel, size_t rows, float *y, size_t y_stride);
+                                 const void *panel, size_t rows, float *y, size_t y_stride,
+                                 const void *soon, size_t soon_bytes);
 
     /// `n` times so many operations as multiply_adds_each, on registers alone: what no product can
     /// beat. The result only keeps them from being left out.

@@ -2,8 +2,9 @@ import CSanaKernels
 
 /// Output channels whose products are in memory at a time.
 private let panelRows = 96
-/// Floats of the inputs of a task, so many that a core's cache keeps most of them.
-private let inputFloats = 1 << 18
+/// Squares that one task makes: so many that weights are read seldom, so few that a core's cache keeps
+/// much of their inputs.
+private let taskSquares = 112
 
 /// Convolutions by squares of 2×2 pixels: Winograd's F(2×2, 3×3), which makes them of sixteen products
 /// in place of 36 and rounds half as much again.
@@ -17,9 +18,8 @@ extension ForwardContext {
     ) {
         let (channels, product) = (packed.convolution.inChannels, packed.product)
         let width = (y.width + 1) / 2
-        let most = max(32, inputFloats / (16 * channels))
-        let segments = (width + most - 1) / most
-        let linesPerTask = max(1, most / width)
+        let segments = (width + taskSquares - 1) / taskSquares
+        let linesPerTask = max(1, taskSquares / width)
         let squares = (width + segments - 1) / segments * linesPerTask
         let inputs = 16 * squares * channels
         let rounded = product.tokenFloats(16 * squares, columns: channels)

@@ -5,6 +5,9 @@ private let panelRows = 96
 /// while panel after panel reads them, and for all workers to have tasks where panels are few.
 private let (tokenBlock, fewPanelsTokenBlock) = (1024, 512)
 
+/// Floats of packed weights that a core's cache keeps beside what they are multiplied with.
+private let cachedFloats = 1 << 17
+
 /// Columns whose products of two values up to 127 add up within int32.
 private let largestExactSum = 1 << 17
 
@@ -99,7 +102,13 @@ extension ForwardContext {
         then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
     ) {
         let tiles = Tiles(tokens: y.rows, channels: range.count)
-        let packed = product.floats(rows: panelRows, columns: weight.columns)
+        // A part of the columns at a time, in whole chains, which are added up in their order as those
+        // of one product are.
+        let chain = product.chainColumns(weight.columns)
+        let wanted = cachedFloats / product.floats(rows: panelRows, columns: chain)
+        let part =
+            weight.packsColumns(for: product) ? max(1, wanted) * chain : weight.columns
+        let packed = product.floats(rows: panelRows, columns: min(part, weight.columns))
         let scratch = scratch(
             floatsPerWorker: packed + PanelProduct.packedRows * weight.columns)
         workers.run(tiles.count) { task, worker in
@@ -107,15 +116,38 @@ extension ForwardContext {
             let (start, first) = (tokens.lowerBound, channels.lowerBound)
             let panel = scratch[worker]
             let target = y.row(start) + range.lowerBound + first
-            weight.pack(channels, for: product, into: panel, scratch: panel + packed)
-            product.multiply(
-                x.from(start), tokens: tokens.count, columns: weight.columns, panel: panel,
-                rows: channels.count, bias: bias.map { UnsafePointer($0.pointer + first) },
-                into: target, stride: y.columns,
-                soon: tiles.channels(after: task).map(weight.stored))
+            let soon = tiles.channels(after: task).map(weight.stored)
+            for column in stride(from: 0, to: weight.columns, by: part) {
+                let columns = column..<min(column + part, weight.columns)
+                weight.pack(
+                    channels, columns: columns, for: product, into: panel, scratch: panel + packed)
+                let tokens = (x: x.from(start, column: column, product), count: tokens.count)
+                if column == 0 {
+                    product.multiply(
+                        tokens.x, tokens: tokens.count, columns: columns.count, panel: panel,
+                        rows: channels.count, bias: bias.map { UnsafePointer($0.pointer + first) },
+                        into: target, stride: y.columns,
+                        soon: soon?.share(columns, of: weight.columns))
+                } else {
+                    product.multiplyAdd(
+                        tokens.x, tokens: tokens.count, columns: columns.count, panel: panel,
+                        rows: channels.count, into: target, stride: y.columns,
+                        soon: soon?.share(columns, of: weight.columns))
+                }
+            }
             epilogue.apply(
                 to: target, rows: tokens.count, columns: channels.count, stride: y.columns)
         }
+    }
+}
+
+extension ByteView {
+    /// The part of the bytes that a range is of so many.
+    fileprivate func share(_ range: Range<Int>, of whole: Int) -> ByteView {
+        let (start, end) = (
+            count * range.lowerBound / whole, count * range.upperBound / whole
+        )
+        return slice(start, end - start)
     }
 }
 

@@ -22,7 +22,21 @@ struct PanelProduct: Sendable {
 
         /// The rows from `index` on.
         func from(_ index: Int) -> Tokens { Tokens(start: start + index * stride, stride: stride) }
+
+        /// The rows from `index` on, from the column `column` on, which is even.
+        func from(_ index: Int, column: Int, _ product: PanelProduct) -> Tokens {
+            let skipped = product.isRounded ? Kernels.best.rounded_bytes(column) : column * 4
+            return Tokens(start: start + index * stride + skipped, stride: stride)
+        }
     }
+
+    /// Columns, an even number, whose products are added up in one chain, where so many are added up.
+    func chainColumns(_ columns: Int) -> Int {
+        isRounded ? Kernels.best.chain_rounded(columns) : Kernels.best.chain_f32(columns)
+    }
+
+    /// Whether weights that are bf16 are packed as they are.
+    var packsBFloat16: Bool { !usesBLAS }
 
     private var usesBLAS: Bool { !isRounded && Kernels.best.multiplies_f32 == 0 }
 
@@ -53,17 +67,17 @@ struct PanelProduct: Sendable {
         }
     }
 
-    /// Packs bf16 weights `[rows, columns]`, row after row, without widening them first; `false` where
-    /// that is not to be had.
+    /// Packs bf16 weights `[rows, columns]`, rows `stride` apart, without widening them first; `false`
+    /// where that is not to be had.
     func pack(
-        bfloat16 weights: UnsafeRawPointer, rows: Int, columns: Int,
+        bfloat16 weights: UnsafeRawPointer, rows: Int, columns: Int, stride: Int,
         into panel: UnsafeMutablePointer<Float>
     ) -> Bool {
         if usesBLAS { return false }
         if isRounded {
-            Kernels.best.pack_rounded_bf16(weights, rows, columns, columns, panel)
+            Kernels.best.pack_rounded_bf16(weights, rows, columns, stride, panel)
         } else {
-            Kernels.best.pack_bf16(weights, rows, columns, columns, panel)
+            Kernels.best.pack_bf16(weights, rows, columns, stride, panel)
         }
         return true
     }
@@ -139,17 +153,18 @@ struct PanelProduct: Sendable {
     /// y = y + x · panelᵀ, as `multiply`.
     func multiplyAdd(
         _ x: Tokens, tokens: Int, columns: Int, panel: UnsafePointer<Float>, rows: Int,
-        into y: UnsafeMutablePointer<Float>, stride: Int
+        into y: UnsafeMutablePointer<Float>, stride: Int, soon: ByteView? = nil
     ) {
+        let (next, bytes) = (soon?.address, soon?.count ?? 0)
         if isRounded {
             Kernels.best.multiply_add_rounded(
-                x.start, x.stride, tokens, columns, panel, rows, y, stride)
+                x.start, x.stride, tokens, columns, panel, rows, y, stride, next, bytes)
         } else if usesBLAS {
             sgemm(x, tokens, columns, panel, rows, adding: true, y, stride)
         } else {
             Kernels.best.multiply_add_f32(
                 x.start.assumingMemoryBound(to: Float.self), x.stride / 4, tokens, columns, panel,
-                rows, y, stride)
+                rows, y, stride, next, bytes)
         }
     }
 

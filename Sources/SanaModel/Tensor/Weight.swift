@@ -22,20 +22,29 @@ public struct Weight: Sendable {
     /// Input channels.
     public let columns: Int
 
-    /// Packs the rows `range` for `product`.
+    /// Whether some of the columns can be packed without reading the others.
+    func packsColumns(for product: PanelProduct) -> Bool {
+        guard case .bfloat16 = storage else { return false }
+        return product.packsBFloat16
+    }
+
+    /// Packs the rows `range` for `product`, those columns of them.
     ///
-    /// - Parameter scratch: room for `PanelProduct.packedRows` rows.
+    /// - Parameters:
+    ///   - part: all columns unless `packsColumns`.
+    ///   - scratch: room for `PanelProduct.packedRows` rows.
     func pack(
-        _ range: Range<Int>, for product: PanelProduct, into panel: UnsafeMutablePointer<Float>,
-        scratch: UnsafeMutablePointer<Float>
+        _ range: Range<Int>, columns part: Range<Int>, for product: PanelProduct,
+        into panel: UnsafeMutablePointer<Float>, scratch: UnsafeMutablePointer<Float>
     ) {
         if case .bfloat16(let bytes) = storage,
             product.pack(
-                bfloat16: bytes.address + range.lowerBound * columns * 2, rows: range.count,
-                columns: columns, into: panel)
+                bfloat16: bytes.address + (range.lowerBound * columns + part.lowerBound) * 2,
+                rows: range.count, columns: part.count, stride: columns, into: panel)
         {
             return
         }
+        precondition(part == 0..<columns)
         let block = PanelProduct.packedRows
         let blockFloats = product.floats(rows: block, columns: columns)
         for (index, first) in stride(from: range.lowerBound, to: range.upperBound, by: block)

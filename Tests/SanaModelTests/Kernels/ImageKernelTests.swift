@@ -144,7 +144,8 @@ struct ImageKernelTests {
             var panel = [Float](repeating: 0, count: set.panel_floats(rows, columns))
             set.pack_f32(w, rows, columns, columns, &panel)
             var y = start
-            set.multiply_add_f32(x, columns, tokens, columns, panel, rows, &y, rows)
+            set.multiply_add_f32(
+                x, columns, tokens, columns, panel, rows, &y, rows, nil, 0)
             return y
         }
         for token in 0..<tokens {

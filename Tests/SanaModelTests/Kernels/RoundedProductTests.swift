@@ -91,7 +91,7 @@ struct RoundedProductTests {
         var y = [Float](repeating: -1, count: shape.tokens * (rows + Self.gap) + 1)
         if adding {
             set.multiply_add_rounded(
-                tokens, bytes, shape.tokens, columns, panel, rows, &y, rows + Self.gap)
+                tokens, bytes, shape.tokens, columns, panel, rows, &y, rows + Self.gap, nil, 0)
         } else {
             (bias ?? []).withUnsafeBufferPointer { values in
                 set.multiply_rounded(
