@@ -89,7 +89,7 @@ extension ForwardContext {
         if records([x], into: y) { return }
         for sequence in sequences {
             let (first, count) = (sequence.known, sequence.count)
-            if let known {
+            if let known, first > 0 {
                 y.row(sequence.keyRow).update(from: known.pointer, count: first * y.columns)
             }
             y.row(sequence.keyRow + first).update(

@@ -58,6 +58,12 @@ public protocol PipelineSource {
     /// Configurations without weights.
     func transformerConfig() throws -> SanaConfig
     func autoencoderConfig() throws -> AutoencoderDCConfig
+    /// Where what the text encoder makes of instructions is kept between runs; asked for after it.
+    var instructions: (any InstructionStore)? { get }
+}
+
+extension PipelineSource {
+    public var instructions: (any InstructionStore)? { nil }
 }
 
 /// What a picture is made of and how. Defaults are those of diffusers.

@@ -104,8 +104,11 @@ extension SanaPipeline {
 
     /// Tokenizes and encodes the prompts.
     ///
+    /// - Parameter onForward: called after each forward of the text encoder.
     /// - Throws: `PromptError`, `InputError`, or an error of loading.
-    public func encodePrompts(_ context: ForwardContext) throws -> Prompts {
+    public func encodePrompts(
+        _ context: ForwardContext, onForward: () -> Void = {}
+    ) throws -> Prompts {
         let tokenizer = try source.tokenizer()
         var model = try source.textEncoder()
         guard model.config.hiddenSize == transformerConfig.captionChannels else {
@@ -114,14 +117,15 @@ extension SanaPipeline {
                 "\(transformerConfig.captionChannels) channels, as the transformer reads")
         }
         model.capsScores = request.capsScores
-        let encoder = PromptEncoder(tokenizer: tokenizer, model: model)
-        let positive = try encoder.encode(request.prompts, request.promptOptions, context)
-            .repeated(imagesPerPrompt: request.picturesPerPrompt)
-        guard request.isGuided(pipeline) else { return Prompts(positive: positive) }
-        let negative = try encoder.encodeNegative(
-            request.negativePrompts, prompts: request.prompts.count, request.promptOptions, context
-        ).repeated(imagesPerPrompt: request.picturesPerPrompt)
-        return Prompts(positive: positive, negative: negative)
+        let encoder = PromptEncoder(
+            tokenizer: tokenizer, model: model, store: source.instructions)
+        let encoded = try encoder.encode(
+            request.prompts,
+            negatives: request.isGuided(pipeline) ? request.negativePrompts : [],
+            request.promptOptions, context, onForward: onForward)
+        return Prompts(
+            positive: try encoded.positive.repeated(imagesPerPrompt: request.picturesPerPrompt),
+            negative: try encoded.negative?.repeated(imagesPerPrompt: request.picturesPerPrompt))
     }
 
     /// The latent of the picture that a ControlNet reads, `[1, C, h, w]`; `nil` without one.

@@ -53,18 +53,38 @@ public struct PromptEmbeds: Sendable {
     }
 }
 
+extension PromptEmbeds {
+    /// Writes what the text encoder made of the text `index`.
+    fileprivate func fill(_ index: Int, _ states: DenseTensor) {
+        let (count, hidden) = (embeds.shape[1], embeds.shape[2])
+        for (place, position) in tokens[index].selected.enumerated()
+        where position < tokens[index].ids.count {
+            (embeds.values.pointer + (index * count + place) * hidden).update(
+                from: states.values.pointer + position * hidden, count: hidden)
+            mask.values.pointer[index * count + place] = 1
+        }
+    }
+}
+
 /// Encodes prompts as diffusers' `SanaPipeline.encode_prompt` does, and those of SanaSprintPipeline
 /// and SanaControlNetPipeline, which differ only in that Sprint has no negative prompt.
 ///
-/// What all prompts begin with is computed for the first one and kept. One prompt at a time.
+/// What all prompts begin with is computed for the first one and kept. One call at a time.
 public final class PromptEncoder {
+    /// Tokens that are computed together, unless one text has more.
+    private static let mostTokens = 1024
+
     private let tokenizer: Tokenizer
     private let model: Gemma2Model
+    private let store: (any InstructionStore)?
     /// The instruction whose beginnings of prompts `cache` has.
     private var cached: (instruction: [String], cache: Gemma2Cache)?
 
-    public init(tokenizer: Tokenizer, model: Gemma2Model) {
-        (self.tokenizer, self.model) = (tokenizer, model)
+    /// - Parameter store: keeps what is made of instructions between runs.
+    public init(
+        tokenizer: Tokenizer, model: Gemma2Model, store: (any InstructionStore)? = nil
+    ) {
+        (self.tokenizer, self.model, self.store) = (tokenizer, model, store)
     }
 
     /// Tokens of a prompt.
@@ -84,47 +104,83 @@ public final class PromptEncoder {
             maxSequenceLength: options.maxSequenceLength, tokenizer: tokenizer)
     }
 
+    /// Prompts and their negative ones: none, one for all prompts, or as many as there are prompts.
+    ///
+    /// Texts are computed together where that reads weights less often, which changes no bit: the
+    /// negative ones with the first prompt, prompts behind it with each other once the instruction is
+    /// known.
+    ///
+    /// - Parameter onForward: called after each forward.
     /// - Throws: `PromptError`; `InputError` where the tokenizer has ids that the model has not.
     public func encode(
-        _ prompts: [String], _ options: PromptOptions, _ context: ForwardContext
-    ) throws -> PromptEmbeds {
+        _ prompts: [String], negatives: [String] = [], _ options: PromptOptions,
+        _ context: ForwardContext, onForward: () -> Void = {}
+    ) throws -> (positive: PromptEmbeds, negative: PromptEmbeds?) {
         guard !prompts.isEmpty else { throw PromptError("there is no prompt") }
+        guard [0, 1, prompts.count].contains(negatives.count) else {
+            throw PromptError(
+                "\(negatives.count) negative prompts for \(prompts.count) prompts")
+        }
         let tokens = try prompts.map { try Self.tokens($0, options, tokenizer) }
-        let (count, hidden) = (options.maxSequenceLength, model.config.hiddenSize)
-        let embeds = DenseTensor(shape: [prompts.count, count, hidden])
-        let mask = DenseTensor(shape: [prompts.count, count])
-        let cache = cache(options.instruction)
-        for (index, tokens) in tokens.enumerated() {
-            let states = try model.forward(tokens.ids, cache: cache, context)
-            for (place, position) in tokens.selected.enumerated() where position < tokens.ids.count
-            {
-                (embeds.values.pointer + (index * count + place) * hidden).update(
-                    from: states.values.pointer + position * hidden, count: hidden)
-                mask.values.pointer[index * count + place] = 1
+        let negativeTokens = try negatives.map {
+            try Self.tokens($0, options.negative, tokenizer)
+        }
+        let positive = embeds(tokens, options)
+        let negative = negatives.isEmpty ? nil : embeds(negativeTokens, options)
+        /// Texts in the order in which they are computed.
+        let texts =
+            [(positive, 0)] + negativeTokens.indices.compactMap { i in negative.map { ($0, i) } }
+            + tokens.indices.dropFirst().map { (positive, $0) }
+        let cache = try cache(options.instruction, context)
+        var isKept = cache?.count != 0
+        var rest = texts[...]
+        while !rest.isEmpty {
+            let group = rest.prefix(together(rest.map { $0.0.tokens[$0.1].ids }, cache))
+            let states = try model.forward(
+                texts: group.map { $0.0.tokens[$0.1].ids }, cache: cache, context)
+            for ((embeds, index), states) in zip(group, states) { embeds.fill(index, states) }
+            if !isKept, let cache, cache.count > 0 {
+                try store?.keep(cache, of: model, context)
+                isKept = true
             }
+            rest = rest.dropFirst(group.count)
+            onForward()
         }
-        return PromptEmbeds(embeds: embeds, mask: mask, tokens: tokens)
+        if let negative, negatives.count < prompts.count {
+            return (positive, try negative.repeated(imagesPerPrompt: prompts.count))
+        }
+        return (positive, negative)
     }
 
-    /// Negative prompts: one for all prompts, or as many as there are prompts.
-    ///
-    /// - Throws: as `encode`.
-    public func encodeNegative(
-        _ negatives: [String], prompts: Int, _ options: PromptOptions,
-        _ context: ForwardContext
-    ) throws -> PromptEmbeds {
-        guard negatives.count == 1 || negatives.count == prompts else {
-            throw PromptError("\(negatives.count) negative prompts for \(prompts) prompts")
+    /// How many of these texts, at least one, are computed together.
+    private func together(_ texts: [[Int]], _ cache: Gemma2Cache?) -> Int {
+        let isFilled = (cache?.count ?? 0) > 0
+        var (count, tokens) = (0, 0)
+        for text in texts {
+            let shared = cache?.shared(with: text.dropLast()) ?? 0
+            tokens += text.count - (isFilled ? shared : 0)
+            // Most of it will be known once the first one is computed.
+            let waits = !isFilled && 2 * shared > text.count
+            guard count == 0 || tokens <= Self.mostTokens && !waits else { break }
+            count += 1
         }
-        let encoded = try encode(negatives, options.negative, context)
-        return negatives.count == prompts
-            ? encoded : try encoded.repeated(imagesPerPrompt: prompts)
+        return count
     }
 
-    private func cache(_ instruction: [String]) -> Gemma2Cache? {
+    private func embeds(_ tokens: [PromptTokens], _ options: PromptOptions) -> PromptEmbeds {
+        let count = options.maxSequenceLength
+        return PromptEmbeds(
+            embeds: DenseTensor(shape: [tokens.count, count, model.config.hiddenSize]),
+            mask: DenseTensor(shape: [tokens.count, count]), tokens: tokens)
+    }
+
+    private func cache(
+        _ instruction: [String], _ context: ForwardContext
+    ) throws -> Gemma2Cache? {
         guard !instruction.isEmpty else { return nil }
         if let cached, cached.instruction == instruction { return cached.cache }
         let cache = Gemma2Cache(ids: tokenizer.encode(instruction.joined(separator: "\n")))
+        try store?.fill(cache, of: model, context)
         cached = (instruction, cache)
         return cache
     }

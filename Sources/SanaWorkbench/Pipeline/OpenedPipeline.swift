@@ -11,16 +11,19 @@ package struct OpenedPipeline: PipelineSource {
     package let variant: String?
     package let workers: WorkerPool
     private let places: [PipelineComponent: String]
+    private let instructionFolder: InstructionFolder?
 
     /// - Parameters:
     ///   - places: components that lie elsewhere, by name: a folder, a file, an archive, or another
     ///     repository.
+    ///   - instructionFolder: where instructions are kept between runs.
     /// - Throws: `FileError`; `BadDataError` for a folder that is no pipeline's, `UsageError` for a
     ///   component that the pipeline does not have.
     package init(
         _ model: String, places: [String: String] = [:], variant: String? = nil,
-        workers: WorkerPool
+        instructionFolder: InstructionFolder? = nil, workers: WorkerPool
     ) throws {
+        self.instructionFolder = instructionFolder
         path = try ModelPath.resolve(model)
         guard path.isFolder else {
             guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
@@ -71,7 +74,15 @@ package struct OpenedPipeline: PipelineSource {
 
     package func tokenizer() throws -> Tokenizer { try Tokenizer.open(place(.tokenizer)) }
 
-    package func textEncoder() throws -> Gemma2Model { try network(.textEncoder) }
+    package func textEncoder() throws -> Gemma2Model {
+        try network(.textEncoder) {
+            // Of what is computed with, whatever an archive says of its weights.
+            guard let instructionFolder else { return }
+            instructionFolder.weightsDigest = try WeightsDigest.compute($0, workers: workers)
+        }
+    }
+
+    package var instructions: (any InstructionStore)? { instructionFolder }
 
     package func transformer() throws -> SanaTransformer2DModel { try network(.transformer) }
 
@@ -92,11 +103,16 @@ package struct OpenedPipeline: PipelineSource {
     package func autoencoderConfig() throws -> AutoencoderDCConfig { try config(.vae) }
 
     /// Binds the weights of a component; what is compressed is decoded.
-    private func network<Model: Network>(_ component: PipelineComponent) throws -> Model {
+    ///
+    /// - Parameter look: gets them.
+    private func network<Model: Network>(
+        _ component: PipelineComponent, _ look: (any TensorSource) throws -> Void = { _ in }
+    ) throws -> Model {
         let opened = try opened(component)
         return try ModelFault.advising(place(component)) {
-            let bound = try opened.config.network(
-                opened.source.resident(using: workers), label: place(component))
+            let weights = try opened.source.resident(using: workers)
+            try look(weights)
+            let bound = try opened.config.network(weights, label: place(component))
             guard let model = bound.entries.lazy.compactMap({ $0.network as? Model }).first else {
                 throw foreign(component, opened.config)
             }

@@ -41,7 +41,9 @@ package struct SampleRun {
         try Arithmetic.prepare(for: context.workers)
         let clock = StageClock()
         defer { clock.finish() }
-        prompts = try clock.run(.prompt) { try pipeline.encodePrompts(context) }
+        prompts = try clock.run(.prompt) {
+            try pipeline.encodePrompts(context) { clock.mark() }
+        }
         control =
             pipeline.request.controlPicture == nil
             ? nil : try clock.run(.control) { try pipeline.encodeControl(context) }
@@ -85,10 +87,16 @@ private final class StageClock {
         return value
     }
 
-    package func step(_ number: Int, of count: Int) {
+    /// Ends a step of which nobody knows how many there are.
+    package func mark() {
         let now = ContinuousClock.now
         steps.append((now - lastStep).inSeconds)
         lastStep = now
+    }
+
+    package func step(_ number: Int, of count: Int) {
+        mark()
+        let now = lastStep
         let left = (now - start).inSeconds / Double(number) * Double(count - number)
         progress.show(
             "\(stage.rawValue) \(number) of \(count)"

@@ -89,12 +89,12 @@ struct PromptTests {
             options.maxSequenceLength = try #require(item["length"]?.int)
             let prompts = strings(item["prompt"])
             let images = try #require(item["images"]?.int)
-            let encoded = try encoder.encode(prompts, options, context())
-            try expect(encoded, golden, "\(index).", images: images)
             let negatives = strings(item["negative"])
-            guard !negatives.isEmpty else { continue }
-            let negative = try encoder.encodeNegative(
-                negatives, prompts: prompts.count, options, context())
+            let encoded = try encoder.encode(
+                prompts, negatives: negatives, options, context())
+            try expect(encoded.positive, golden, "\(index).", images: images)
+            #expect((encoded.negative == nil) == negatives.isEmpty)
+            guard let negative = encoded.negative else { continue }
             try expect(negative, golden, "\(index).negative_", images: images)
         }
     }
@@ -110,13 +110,13 @@ struct PromptTests {
         let encoder = PromptEncoder(tokenizer: tokenizer, model: model)
         var options = PromptOptions()
         options.maxSequenceLength = 8
-        let two = try encoder.encode(["a", "b"], options, context())
+        let two = try encoder.encode(["a", "b"], options, context()).positive
         #expect(throws: PromptError.self) { try two.repeated(imagesPerPrompt: 2) }
         #expect(throws: PromptError.self) { try two.repeated(imagesPerPrompt: 0) }
         #expect(try two.repeated(imagesPerPrompt: 1).tokens.count == 2)
         #expect(throws: PromptError.self) { try encoder.encode([], options, context()) }
         #expect(throws: PromptError.self) {
-            try encoder.encodeNegative(["a", "b", "c"], prompts: 2, options, context())
+            try encoder.encode(["a", "b"], negatives: ["a", "b", "c"], options, context())
         }
         options.cleansCaption = true
         #expect {

@@ -112,6 +112,58 @@ struct SampleCommandTests {
         #expect(outcome.json?["pictures"]?.array?[1]["path"]?.string == "out-2.png")
     }
 
+    @Test("an instruction that was kept gives the same picture, and a changed file is refused")
+    func keptInstruction() throws {
+        func sample(_ name: String, _ more: [String]) throws -> BuiltProgram.Outcome {
+            try program.run(
+                [
+                    "sample", "fixtures/sana-pictures", "--prompt", "a red seven on blue",
+                    "--prompt", "2 on green", "--steps", "1", "--output", name + ".png",
+                    "--format", "json",
+                ] + more)
+        }
+        let cache = ["--instruction-cache", "kept/here"]
+        #expect(try sample("none", []).code == 0)
+        for name in ["first", "second"] {
+            let outcome = try sample(name, cache)
+            #expect(outcome.code == 0, "\(outcome.talk)")
+            for number in 1...2 {
+                #expect(
+                    try picture("\(name)-\(number).png").pixels
+                        == picture("none-\(number).png").pixels)
+            }
+            // The second prompt waits for the first one where the instruction is not known.
+            let stages = outcome.json?["stages"]?.array ?? []
+            let prompt = stages.first { $0["name"]?.string == "prompt" }
+            #expect(prompt?["step_seconds"]?.array?.count == (name == "first" ? 2 : 1))
+        }
+        let names = try program.folder("kept/here").folderEntries()
+        #expect(names.count == 1)
+        #expect(try sample("rounded", cache + ["--compute", "bf16"]).code == 0)
+        #expect(try sample("uncapped", cache + ["--no-soft-cap"]).code == 0)
+        let all = try program.folder("kept/here").folderEntries()
+        #expect(all.count == 3)
+        let file = try "kept/here/" + #require(names.first)
+        let whole = try fileBytes(program.folder(file))
+        let other = try fileBytes(
+            program.folder("kept/here/" + #require(all.first { $0 != names[0] })))
+        var changed = whole
+        changed[whole.count - 5] ^= 1
+        for (bytes, words) in [
+            (changed, "has another hash than the file says"), (other, "is of another text encoder"),
+            (Array(whole.dropLast(4)), "is truncated"), (Array("{}".utf8), "is text"),
+            ([], "is empty"),
+            (try fileBytes(Fixtures.path + "/dcae/sana/decode.safetensors"), "is not what"),
+        ] {
+            try program.folder.write(file, bytes)
+            let outcome = try sample("bad", cache + ["--force"])
+            #expect(outcome.code == 65, "\(outcome.talk)")
+            #expect(outcome.talk.contains(words), "\(outcome.talk)")
+        }
+        try program.folder.write("file", [])
+        #expect(try sample("no", ["--instruction-cache", "file/below"]).code == 73)
+    }
+
     @Test("a component may lie elsewhere, as an archive too")
     func components() throws {
         let converted = try program.run(

@@ -9,7 +9,9 @@ public final class Gemma2Cache {
         let values: Matrix
     }
 
-    /// The tokens to keep, fewer where the text that filled it began with fewer of them.
+    /// The tokens to keep.
+    public let asked: [Int]
+    /// Those of them that it has, fewer where the text that filled it began with fewer.
     private var ids: [Int]
     private(set) var layers: [Layer] = []
     /// Hidden states after the last norm; `nil` until filled.
@@ -17,7 +19,7 @@ public final class Gemma2Cache {
     private var capsScores = true
 
     /// - Parameter ids: tokens that texts will begin with.
-    public init(ids: [Int]) { self.ids = ids }
+    public init(ids: [Int]) { (asked, self.ids) = (ids, ids) }
 
     /// Tokens whose keys and values it has.
     public var count: Int { states == nil ? 0 : ids.count }
@@ -28,7 +30,8 @@ public final class Gemma2Cache {
         return shared(with: text.dropLast())
     }
 
-    private func shared(with text: some Sequence<Int>) -> Int {
+    /// Tokens that a text begins with and that it has or is to keep.
+    func shared(with text: some Sequence<Int>) -> Int {
         zip(ids, text).prefix { $0 == $1 }.count
     }
 
@@ -49,6 +52,52 @@ public final class Gemma2Cache {
         ids = Array(ids.prefix(count))
         (self.states, self.capsScores) = (states.copied(rows: count), capsScores)
     }
+}
+
+// MARK: Kept elsewhere
+
+extension Gemma2Cache {
+    /// What it holds by name; empty until it is filled.
+    public var contents: [(name: String, values: Matrix)] {
+        guard let states else { return [] }
+        return layers.enumerated().flatMap { index, layer in
+            [("layers.\(index).keys", layer.keys), ("layers.\(index).values", layer.values)]
+        } + [("states", states)]
+    }
+
+    /// Takes what an equal one held, of the first `count` tokens that were asked for.
+    ///
+    /// - Parameters:
+    ///   - capsScores: whether scores were capped.
+    ///   - read: the values of that name, so many rows and columns.
+    /// - Throws: what `read` throws.
+    public func fill(
+        _ count: Int, capsScores: Bool, for config: Gemma2Config,
+        _ read: (_ name: String, _ rows: Int, _ columns: Int) throws -> Matrix
+    ) rethrows {
+        precondition(count > 0 && count <= asked.count)
+        let width = config.numKeyValueHeads * config.headDim
+        layers = try (0..<config.numHiddenLayers).map { index in
+            Layer(
+                keys: try read("layers.\(index).keys", count, width),
+                values: try read("layers.\(index).values", count, width))
+        }
+        states = try read("states", count, config.hiddenSize)
+        (ids, self.capsScores) = (Array(asked.prefix(count)), capsScores)
+    }
+}
+
+/// Where what a text encoder makes of an instruction is kept between runs.
+public protocol InstructionStore: AnyObject {
+    /// Fills a cache with what was kept of an equal one; leaves it as it is where there is nothing.
+    ///
+    /// - Throws: where what was kept is not whole, or of something else.
+    func fill(_ cache: Gemma2Cache, of model: Gemma2Model, _ context: ForwardContext) throws
+
+    /// Keeps what a cache holds.
+    ///
+    /// - Throws: where it cannot be written.
+    func keep(_ cache: Gemma2Cache, of model: Gemma2Model, _ context: ForwardContext) throws
 }
 
 extension Matrix {

@@ -102,14 +102,16 @@ struct Gemma2Rows {
     /// Of every row, counted from its text's first token.
     let positions: [Int]
 
-    /// - Parameter known: tokens at the beginning of each text whose keys and values are cached.
+    /// - Parameter known: tokens at the beginning of each text whose keys and values are cached; empty:
+    ///   none.
     init(
-        _ inputs: Gemma2Inputs, skipping known: Int = 0, _ config: Gemma2Config,
+        _ inputs: Gemma2Inputs, skipping known: [Int] = [], _ config: Gemma2Config,
         _ context: ForwardContext
     ) {
         var sequences: [TokenSequence] = []
         var (row, keyRow) = (0, 0)
-        for text in inputs.texts {
+        for (index, text) in inputs.texts.enumerated() {
+            let known = known.isEmpty ? 0 : known[index]
             let sequence = TokenSequence(
                 row: row, keyRow: keyRow, known: known, count: text.count - known)
             sequences.append(sequence)
@@ -117,7 +119,7 @@ struct Gemma2Rows {
         }
         self.sequences = sequences
         layout = .sequences(
-            lengths: sequences.map(\.count), padded: inputs.padded - known)
+            lengths: sequences.map(\.count), padded: inputs.padded - (known.min() ?? 0))
         positions = sequences.flatMap { $0.known..<$0.known + $0.count }
         rotation = context.rotation(
             config.inverseFrequencies, positions: inputs.texts.map(\.count).max() ?? 0)

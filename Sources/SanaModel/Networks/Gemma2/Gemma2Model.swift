@@ -40,29 +40,46 @@ public struct Gemma2Model: Sendable {
         try scope.finish()
     }
 
-    /// The last hidden state of one text, `[1, tokens, hidden]`.
-    ///
-    /// - Parameter cache: where given, tokens that the text begins with and the cache has are not
-    ///   computed again, and a cache that is empty is filled. The result has the same bits.
-    /// - Throws: `InputError` for an id that the vocabulary does not have, or no ids.
+    /// The last hidden state of one text, `[1, tokens, hidden]`; see `forward` of several.
     public func forward(
         _ ids: [Int], cache: Gemma2Cache? = nil, _ context: ForwardContext
     ) throws(InputError) -> DenseTensor {
-        let inputs = try Gemma2Inputs(texts: [ids], for: config)
-        let known = cache.map { $0.knownCount(of: ids, capsScores: capsScores) } ?? 0
+        try forward(texts: [ids], cache: cache, context)[0]
+    }
+
+    /// The last hidden states of texts, each `[1, tokens, hidden]` with the bits that it has alone.
+    ///
+    /// - Parameter cache: where given, tokens that a text begins with and the cache has are not computed
+    ///   again, and a cache that is empty is filled from the first text.
+    /// - Throws: `InputError` for an id that the vocabulary does not have, or a text without ids.
+    public func forward(
+        texts: [[Int]], cache: Gemma2Cache? = nil, _ context: ForwardContext
+    ) throws(InputError) -> [DenseTensor] {
+        let inputs = try Gemma2Inputs(texts: texts, for: config)
+        let caps = caps(context)
+        let known = texts.map { cache?.knownCount(of: $0, capsScores: caps) ?? 0 }
         let rows = Gemma2Rows(inputs, skipping: known, config, context)
-        let kept = run(rows, Array(ids[known...]), cache: known > 0 ? cache : nil, context) {
-            cache?.fill(ids, layer: $0, keys: $1, values: $2)
+        let ids = zip(texts, known).flatMap { $0[$1...] }
+        let kept = run(rows, ids, cache: known.contains { $0 > 0 } ? cache : nil, context) {
+            cache?.fill(texts[0], layer: $0, keys: $1, values: $2)
         }
-        cache?.finish(ids, states: kept, capsScores: capsScores)
-        let output = DenseTensor(shape: [1, ids.count, config.hiddenSize])
-        if known > 0, let states = cache?.states {
-            output.values.pointer.update(
-                from: states.pointer, count: known * config.hiddenSize)
+        cache?.finish(texts[0], states: kept, capsScores: caps)
+        return rows.sequences.map { sequence in
+            let output = DenseTensor(
+                shape: [1, sequence.known + sequence.count, config.hiddenSize])
+            let known = sequence.known * config.hiddenSize
+            if known > 0, let states = cache?.states {
+                output.values.pointer.update(from: states.pointer, count: known)
+            }
+            (output.values.pointer + known).update(
+                from: kept.row(sequence.row), count: sequence.count * config.hiddenSize)
+            return output
         }
-        (output.values.pointer + known * config.hiddenSize).update(
-            from: kept.pointer, count: kept.count)
-        return output
+    }
+
+    /// Whether attention scores are capped in this forward.
+    public func caps(_ context: ForwardContext) -> Bool {
+        capsScores && context.numerics != .noSoftCap
     }
 
     /// The hidden states of `rows`, after the last norm.
@@ -73,7 +90,7 @@ public struct Gemma2Model: Sendable {
         let hiddenStates = context.matrix(
             "hidden", rows: rows.count, columns: config.hiddenSize)
         embedTokens(ids, into: hiddenStates, rows.layout, context)
-        let softCap = capsScores ? config.attnLogitSoftcapping.map { Float($0) } : nil
+        let softCap = caps(context) ? config.attnLogitSoftcapping.map { Float($0) } : nil
         for (index, layer) in layers.enumerated() {
             layer(
                 hiddenStates, rows, softCap: softCap, cached: cache?.layers[index],
