@@ -4,6 +4,8 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
     case fp32
     /// The output of linear attention is clipped to ±65504, as diffusers does when it runs in fp16.
     case fp16Clip = "fp16-clip"
+    /// Attention scores of a text encoder are not capped, as PyTorch's SDPA leaves them.
+    case noSoftCap = "no-soft-cap"
 }
 
 /// The element type of products, however weights are stored. Norms, softmax, activations and residuals
@@ -44,6 +46,13 @@ public final class ForwardContext {
 
     /// Whether passes may be joined so that some activations are never materialized.
     var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
+
+    /// The context of a part of the inputs, whose activations are not those of the whole: nobody reads
+    /// them.
+    var ofTiles: ForwardContext {
+        guard probe?.readsActivations == true else { return self }
+        return ForwardContext(workers: workers, numerics: numerics, compute: compute)
+    }
 
     private var buffers: [String: FloatBuffer] = [:]
 

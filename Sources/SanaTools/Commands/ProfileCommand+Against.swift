@@ -106,6 +106,7 @@ extension ProfileCommand {
             add("batch", "\(sizes.batch)")
             add("tokens", tokens.map { "\($0)" })
         }
+        add("tile", tiles.tile?.text)
         add("numerics", numerics.rawValue)
         add("compute", compute.oldName)
         add("threads", threads.threads.map { "\($0)" })

@@ -98,6 +98,7 @@ struct ProfileCommand: TalkingCommand {
     var gate = false
 
     @OptionGroup var gateArguments: GateArguments
+    @OptionGroup var tiles: TileOption
     @OptionGroup var pairing: AgainstArguments
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
@@ -230,10 +231,10 @@ struct ProfileCommand: TalkingCommand {
             for: model.network)
     }
 
-    /// The model with the forward that is asked for, by a name or by a golden.
+    /// The model with the forward that is asked for, by a name or by a golden, and by its tiles.
     func entered(_ model: LoadedModel) throws -> LoadedModel {
-        guard let reference else { return try model.entering(entry) }
-        return try model.configured(by: Golden(path: reference))
+        guard let reference else { return try model.entering(entry).tiled(tiles.tile) }
+        return try model.configured(by: Golden(path: reference)).tiled(tiles.tile)
     }
 
     private func show(_ profiles: [Profile], _ outcome: NightOutcome?) throws {

@@ -106,9 +106,9 @@ struct SampleCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Decode in tiles of so many pixels, a stride apart, as diffusers' enable_tiling does: 512x448.",
-            valueName: "sizexstride"), transform: LatentSize.init(checking:))
-    var tile: LatentSize?
+            "Folder that keeps what the text encoder makes of the instruction, so that another run with the same weights need not compute it.",
+            valueName: "folder"), completion: .directory)
+    var instructionCache: String?
 
     @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
@@ -128,6 +128,7 @@ struct SampleCommand: TalkingCommand {
     @Flag(help: "Replace existing pictures.")
     var force = false
 
+    @OptionGroup var tiles: TileOption
     @OptionGroup var components: ComponentOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
@@ -150,7 +151,8 @@ struct SampleCommand: TalkingCommand {
     func run() throws {
         let workers = threads.makePool()
         let source = try OpenedPipeline(
-            model, places: components.places(), variant: variant, workers: workers)
+            model, places: components.places(), variant: variant,
+            instructionFolder: instructionCache.map(InstructionFolder.init), workers: workers)
         let request = try request(source)
         let paths = SampleReport.paths(output, count: request.pictureCount)
         for path in paths + [savePipeline].compactMap(\.self) {
@@ -209,9 +211,7 @@ struct SampleCommand: TalkingCommand {
         request.capsScores = !noSoftCap
         request.controlPicture = try controlPicture.map(PNGFile.read)
         request.conditioningScale = conditioningScale
-        request.tiles = tile.map { tile in
-            ((tile.height, tile.height), (tile.width, tile.width))
-        }
+        request.tiles = tiles.tile.map { ($0.pixels, $0.stride) }
         return request
     }
 

@@ -114,6 +114,7 @@ struct VerifyCommand: TalkingCommand {
     @Flag(help: "Also run 'history gate' on the recorded runs.")
     var gate = false
 
+    @OptionGroup var tiles: TileOption
     @OptionGroup var components: ComponentOptions
     @OptionGroup var gateArguments: GateArguments
     @OptionGroup var shard: ShardOption
@@ -263,6 +264,7 @@ struct VerifyCommand: TalkingCommand {
         }
         (options.numerics, options.compute) = (numerics, compute)
         (options.allowStale, options.isolated) = (allowStale, isolated)
+        options.tile = tiles.tile
         return options
     }
 

@@ -131,6 +131,14 @@ struct ThreadsOption: ParsableArguments {
     }
 }
 
+struct TileOption: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Compute an autoencoder in tiles of so many pixels, a stride apart, as diffusers' enable_tiling does: 512x448.",
+            valueName: "sizexstride"), transform: TileSize.init(checking:))
+    var tile: TileSize?
+}
+
 extension TrainedWeights: ExpressibleByArgument {}
 extension Numerics: ExpressibleByArgument {}
 
@@ -148,7 +156,11 @@ extension ComputeMode: ExpressibleByArgument {
 /// What `--numerics` says of itself.
 enum NumericsHelp {
     static let text: ArgumentHelp =
-        "fp32, or fp16-clip for checkpoints that need attention outputs clipped to ±65504."
+        """
+        fp32; fp16-clip for checkpoints that need attention outputs clipped to ±65504; or no-soft-cap for a text encoder \
+        whose attention scores stay uncapped, as in transformers before 4.45 and from 4.48 to 5.21. Where a golden says \
+        that its scores were not capped, fp32 follows it.
+        """
 }
 
 /// What `--compute` says of itself.

@@ -110,14 +110,17 @@ package struct ComponentLint {
         (variants, files) = (lint.variants, lint.files)
     }
 
-    /// diffusers notes the class in the configuration, and loads by it.
+    /// diffusers notes the class in the configuration, and loads by it; transformers its version.
     private mutating func checkConfiguredClass() {
         let name = "config.json"
-        guard scan.files.contains(name), component.library != "transformers",
-            let json = try? JSONFile.parse(
-                scan.content(name), path: name, allowsNonFinite: true),
-            let found = json["_class_name"]?.string, found != component.className
+        guard scan.files.contains(name),
+            let json = try? JSONFile.parse(scan.content(name), path: name, allowsNonFinite: true)
         else { return }
+        if component.library == "transformers" {
+            if let message = SoftCap.caution(json) { add(.softCapVersion, name, message) }
+            return
+        }
+        guard let found = json["_class_name"]?.string, found != component.className else { return }
         add(
             .configClass, name,
             "_class_name is \(found), and model_index.json names \(component.className)")

@@ -50,6 +50,9 @@ package struct ConfigurationLint {
         }
         config = readValues(members, networkClass, location)
         guard let config else { return }
+        if config is Gemma2Config, let message = SoftCap.caution(json) {
+            problems.append(Problem(.softCapVersion, location, message))
+        }
         do throws(BadDataError) { try config.check(json, file: location) } catch {
             isConsistent = false
             // A key that the shapes contradict is the cause, and is told as that.

@@ -49,6 +49,7 @@ package enum LintRule: String, CaseIterable, Sendable {
     case configUnknownKey = "config-unknown-key"
     case configShapes = "config-shapes"
     case configReleased = "config-released"
+    case softCapVersion = "soft-cap-version"
     case quantizationUnsupported = "quantization-unsupported"
     case quantizationMismatch = "quantization-mismatch"
     case tensorMissing = "tensor-missing"
@@ -247,6 +248,10 @@ package enum LintRule: String, CaseIterable, Sendable {
             .configReleased, .warning,
             "a key of config.json differs from the released model with the same shapes",
             "set the key to the released value, unless the model was trained with another"),
+        Entry(
+            .softCapVersion, .warning,
+            "a text encoder's soft cap that the transformers it was saved with leaves out",
+            "load it with attn_implementation=\"eager\", and compare goldens of one version only"),
         Entry(
             .quantizationUnsupported, .error,
             "weights are quantized by a method or recipe that cannot be read here",

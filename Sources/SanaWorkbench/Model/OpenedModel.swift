@@ -197,8 +197,15 @@ package struct LoadedModel: Sendable {
                 remedy: entries.isEmpty
                     ? "leave out --entry" : "choose \(entries.joined(separator: " or "))")
         }
+        var model = with(other, called: name)
+        model.entry = name
+        return model
+    }
+
+    /// The model with another forward of the same weights, which is a series of its own in records.
+    func with(_ other: any Network, called name: String) -> LoadedModel {
         var model = self
-        (model.network, model.entry) = (other, name)
+        model.network = other
         model.architecture =
             Array(SHA256.hash(data: Data("\(architecture) \(name)".utf8)))
             .hexadecimal

@@ -159,6 +159,8 @@ package struct GoldenProvenance: Sendable {
     package let computeDType: String
     /// `Numerics` of the forward, as text.
     package let numerics: String
+    /// Whether a text encoder's attention scores were capped; `nil` where nothing tells.
+    package let capsScores: Bool?
     /// Versions of torch and diffusers, as text.
     package let producer: String
     /// SHA-256 of the stored values of each tensor of the weights, by name; empty in goldens that do
@@ -188,6 +190,7 @@ package struct GoldenProvenance: Sendable {
             throw file.bad("contract: no numerics")
         }
         (weightsDigest, computeDType, self.numerics) = (digest, dtype, numerics)
+        capsScores = json["soft_cap"]?.bool
         var hashes: [String: String] = [:]
         for member in json["weights"]?["tensors"]?.members ?? [] {
             hashes[member.key] = member.value.string
@@ -229,12 +232,15 @@ package struct GoldenProvenance: Sendable {
                         "golden was computed in \(computeDType.printable), a precision that "
                         + "is not known here; capture it in float32"))
         }
-        if self.numerics != numerics.rawValue {
+        // Whether scores are capped is not part of a golden's numerics: the contract says it by itself.
+        let follows = numerics == .noSoftCap && capsScores != true
+        let recorded = follows ? numerics.rawValue : self.numerics
+        if recorded != numerics.rawValue {
             problems.append(
                 .init(
                     kind: .precision,
                     message:
-                        "golden was recorded with numerics \(self.numerics.printable), this run "
+                        "golden was recorded with numerics \(recorded.printable), this run "
                         + "has \(numerics.rawValue); choose with --numerics"))
         }
         return problems

@@ -10,6 +10,8 @@ extension Verification {
         package var numerics = Numerics.fp32
         /// How int8 weights meet activations.
         package var compute = ComputeMode.standard
+        /// How an autoencoder is cut; `nil`: as the golden says.
+        package var tile: TileSize?
         /// Accept a golden of other weights.
         package var allowStale = false
         /// Whether layers also run on golden inputs; `nil`: where that is possible and takes no

@@ -261,7 +261,7 @@ package struct VerificationBatch {
             let golden = try Golden(path: path)
             let model =
                 golden.provenance.foreignClass(model) == nil
-                ? try model.configured(by: golden) : model
+                ? try model.configured(by: golden).tiled(options.tile) : model
             result = try Verification.run(model, golden, options, workers: workers)
             sizes = RunSizes(model.network.sizes(of: golden.inputs))
             return (result, try store?.record(.verification(result, model, sizes, workers)))

@@ -7,7 +7,7 @@ import SanaTestSupport
 
 /// One defect for each rule that headers and configuration show.
 enum LintCases {
-    static let all = repository + files + names + indexes + configuration
+    static let all = repository + files + names + softCaps + indexes + configuration
 
     private static let stem = "transformer/diffusion_pytorch_model"
     private static let weights = TinyRepository.weights
@@ -238,6 +238,23 @@ enum LintCases {
             try repository.edit(index, shard2.lastPathComponent, renamed)
         },
     ]
+
+    /// Versions of transformers that leave out the soft cap of a text encoder.
+    private static let softCaps: [LintTests.Case] = ["4.44.2", "4.48.0", "4.51.3", "5.21.0"].map {
+        version in
+        .init(
+            rule: .softCapVersion, location: "text_encoder/config.json",
+            words: "transformers \(version), which saved it, leaves the cap out"
+        ) { try $0.write("text_encoder/config.json", softCap(version)) }
+    }
+
+    /// Configuration of a text encoder that such a version saved.
+    static func softCap(_ version: String) -> String {
+        """
+        {"architectures": ["Gemma2Model"], "attn_logit_softcapping": 50.0,
+         "transformers_version": "\(version)"}
+        """
+    }
 
     private static let indexes: [LintTests.Case] = [
         .init(rule: .indexInvalid, fixture: "sharded", location: index, words: "weight_map") {

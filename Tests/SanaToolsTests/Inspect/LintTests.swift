@@ -73,6 +73,19 @@ struct LintTests {
         #expect(found.config?.summary == expected.config?.summary)
     }
 
+    @Test(
+        "a soft cap is only remarked on where it is left out",
+        arguments: [
+            "4.45.0", "4.47.1", "5.22.0", "5.24.0", "6.0.0", "new", "", "4", "-1.-1",
+        ])
+    func softCapIsApplied(_ version: String) throws {
+        let config = try JSONScanner.parse(LintCases.softCap(version))
+        #expect(SoftCap.caution(config) == nil)
+        let without = try JSONScanner.parse(LintCases.softCap("4.48.0"))
+            .setting("attn_logit_softcapping", to: .null)
+        #expect(SoftCap.caution(without) == nil)
+    }
+
     @Test("a deep inspection binds the tensors of every component")
     func deepInspection() throws {
         let repository = try TinyRepository("plain")

@@ -92,7 +92,9 @@ extension AutoencoderDCEncoder: AutoencoderDCHalf {
             return [modules(sample, context)]
         }
         return [
-            tiling.encode(sample, ratio: config.spatialCompressionRatio) { modules($0, context) }
+            tiling.encode(sample, ratio: config.spatialCompressionRatio) {
+                modules($0, context.ofTiles)
+            }
         ]
     }
 }
@@ -135,7 +137,7 @@ extension AutoencoderDCDecoder: AutoencoderDCHalf {
         let ratio = config.spatialCompressionRatio
         guard let tiling, tiling.splits(latent: latent, ratio: ratio), context.recorder == nil
         else { return [modules(latent, context)] }
-        return [tiling.decode(latent, ratio: ratio) { modules($0, context) }]
+        return [tiling.decode(latent, ratio: ratio) { modules($0, context.ofTiles) }]
     }
 }
 
