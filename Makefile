@@ -12,7 +12,7 @@
 # make package-test  install that .deb into a fresh Debian root and use it there (root, debootstrap)
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
-# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (40 minutes, 30 GB of disk)
+# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (an hour, 45 GB of disk)
 # make interop   check archives against Python's readers (installs packages into VENV)
 
 PREFIX ?= /usr/local
@@ -170,6 +170,10 @@ bench: build
 	    --output reports/conversion
 	$(VENV)/bin/python fixtures/bench_forward.py --model $(BENCH)/sana-0.6b --model $(BENCH)/sana-1.6b \
 	    --size 1024 --size 512 --binary $(BINARY) --rounds $(ROUNDS) --output reports/benchmark
+	test -e $(BENCH)/dc-ae || $(VENV)/bin/python fixtures/make_random.py dc-ae $(BENCH)/dc-ae
+	test -e $(BENCH)/gemma || $(VENV)/bin/python fixtures/make_random_gemma.py $(BENCH)/gemma
+	$(VENV)/bin/python fixtures/bench_networks.py --autoencoder $(BENCH)/dc-ae --text-encoder $(BENCH)/gemma \
+	    --binary $(BINARY) --rounds $(ROUNDS) --work $(BENCH)/networks --output reports/benchmark-networks
 
 interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)

@@ -21,6 +21,7 @@ TARGETS = {
     "gguf": "a GGUF file: settings, names, every block",
     "encodings": "quantized weights of every method that is read",
     "tokenizer": "a tokenizer.json, and a text that it takes apart",
+    "configurations": "config.json of the transformer, the autoencoder and the text encoder",
     "history": "a SQLite file: listed, shown, judged, reported and merged; nothing beside it changes",
 }
 # A history takes a few pages at least, and reading a damaged one stops after 8 s.
