@@ -122,6 +122,14 @@ func merge(_ path: String, into ours: String) throws {
     _ = try HistoryStore(path: ours, creating: true).merge(path)
 }
 
+/// Reads the config.json of any network, and what a tensor of none but its name asks for.
+func readConfigurations(_ content: ByteView) throws {
+    let json = try JSONFile.parse(content, path: "fuzz.json")
+    let config = try NetworkClass.configuration(json, file: "fuzz.json")
+    precondition(!config.summary.isEmpty)
+    precondition(config.expectedTensors.all.count < 1 << 20)
+}
+
 func attempt(
     _ data: UnsafePointer<UInt8>?, _ count: Int, _ read: (ByteView) throws -> Void
 ) -> Int32 {
@@ -155,8 +163,10 @@ case "tokenizer":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readTokenizer) }
 case "history":
     LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readHistory) }
+case "configurations":
+    LLVMFuzzerRunDriver(&count, &list) { attempt($0, $1, readConfigurations) }
 default:
     fatalError(
-        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer|history CORPUS… "
-            + "[-flag=value …]")
+        "usage: sana-fuzz safetensors|archive|zip|names|gguf|encodings|tokenizer|history|"
+            + "configurations CORPUS… [-flag=value …]")
 }

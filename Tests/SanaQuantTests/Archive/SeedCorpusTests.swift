@@ -50,6 +50,14 @@ import Testing
         }
     }
 
+    @Test func configurationSeedsAreTakenAndRefusedAsNamed() throws {
+        try check("configurations") { content in
+            let json = try JSONFile.parse(content, path: "seed.json")
+            let config = try NetworkClass.configuration(json, file: "seed.json")
+            #expect(!config.expectedTensors.all.isEmpty)
+        }
+    }
+
     @Test func archiveSeedsAreTakenAndRefusedAsNamed() throws {
         try check("archive") { content in
             _ = try readEverything(try Archive(content: content, path: "seed.zst"))

@@ -44,7 +44,7 @@ struct MutationTarget: Sendable {
             ("rules", rules),
             ("tolerances", tolerances), ("history", history),
             ("history values", historyValues), ("file names", fileNames),
-        ] + encodings
+        ] + encodings + networks
 
     static let json = ["--format", "json"]
     static let one = ["--threads", "1"] + json
