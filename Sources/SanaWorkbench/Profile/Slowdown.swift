@@ -39,7 +39,9 @@
 
         package func begin(_ path: String) { enter(path) { inner.begin(path) } }
 
-        package func end(_ path: String, _ outputs: [Activation]) { leave { inner.end(path, outputs) } }
+        package func end(_ path: String, _ outputs: [Activation]) {
+            leave { inner.end(path, outputs) }
+        }
 
         package func resume(_ path: String) { enter(path) { inner.resume(path) } }
 
