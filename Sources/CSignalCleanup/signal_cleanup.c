@@ -12,6 +12,8 @@ enum { SLOTS = 1024 };
 
 static _Atomic(char *) slots[2][SLOTS];
 static _Atomic pid_t child;
+static _Atomic int has_output;
+static int stderr_is_terminal;
 
 int signal_cleanup_add(enum signal_cleanup_kind kind, const char *path) {
     char *copy = strdup(path);
@@ -28,12 +30,16 @@ void signal_cleanup_forget(enum signal_cleanup_kind kind, int number) {
     if (number >= 0) free(atomic_exchange(&slots[kind][number], NULL));
 }
 
+void signal_cleanup_note_output(void) { atomic_store(&has_output, 1); }
+
 void signal_cleanup_set_child(pid_t new_child) { atomic_store(&child, new_child); }
 
-static void clean_up(void) {
+/// Returns how many files it removed.
+static int clean_up(void) {
+    int count = 0;
     for (int number = 0; number < SLOTS; number++) {
         char *path = atomic_exchange(&slots[SIGNAL_CLEANUP_FILE][number], NULL);
-        if (path) unlink(path);
+        if (path && unlink(path) == 0) count++;
     }
     // A folder comes after those above it, unless it has taken a slot that became free.
     for (int round = 0; round < 2; round++) {
@@ -42,10 +48,23 @@ static void clean_up(void) {
             if (path) rmdir(path);
         }
     }
+    return count;
+}
+
+/// Says in place of the progress line what an interruption left.
+static void report_interruption(void) {
+    static const char nothing[] = "sana-tools: interrupted, nothing was written\n";
+    static const char some[] = "sana-tools: interrupted; finished outputs were kept, the unfinished one was removed\n";
+    static const char erase[] = "\r\033[K";
+    ssize_t written = 0;
+    if (stderr_is_terminal) written += write(STDERR_FILENO, erase, sizeof erase - 1);
+    if (atomic_load(&has_output)) written += write(STDERR_FILENO, some, sizeof some - 1);
+    else written += write(STDERR_FILENO, nothing, sizeof nothing - 1);
+    (void)written;
 }
 
 static void interrupted(int number) {
-    clean_up();
+    if (clean_up() > 0 && number != SIGHUP) report_interruption();
     pid_t running = atomic_load(&child);
     if (running > 0) kill(running, number);
     signal(number, SIG_DFL);
@@ -90,6 +109,7 @@ _Noreturn void signal_cleanup_out_of_memory(long byte_count) {
 }
 
 void signal_cleanup_install(void) {
+    stderr_is_terminal = isatty(STDERR_FILENO);
     // A parent's threads may block signals, and a child starts with what its parent blocks.
     sigset_t unblocked;
     sigemptyset(&unblocked);

@@ -154,7 +154,7 @@ public final class OutputFile {
             throw FileError(.rename, path, code: errno)
         }
         isPending = false
-        PendingOutputs.remove(registration)
+        PendingOutputs.finish(registration)
         let folder = open(path.parentFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         // Some file systems cannot sync folders; the rename itself stands.
         if folder >= 0 {

@@ -16,6 +16,12 @@ enum PendingOutputs {
         add(path, SIGNAL_CLEANUP_FOLDER)
     }
 
+    /// Keeps the file, which has got its name.
+    static func finish(_ registration: Registration?) {
+        signal_cleanup_note_output()
+        remove(registration)
+    }
+
     static func remove(_ registration: Registration?) {
         guard let registration else { return }
         signal_cleanup_forget(registration.kind, registration.number)

@@ -52,6 +52,9 @@ enum Console {
 
     /// Whether stderr is a terminal, where progress may be drawn.
     static let stderrIsTerminal = isatty(2) == 1
+
+    /// Whether people read results as they are printed.
+    static let stdoutIsTerminal = isatty(1) == 1
 }
 
 /// Shows on stderr what the runners of SanaWorkbench say.
@@ -68,6 +71,7 @@ final class ProgressLine: ProgressDisplay, @unchecked Sendable {
     private let lock = NSLock()
     private var lastDraw = ContinuousClock.now - .seconds(1)
     private var drawn = false
+    private let start = ContinuousClock.now
 
     init(_ title: String) { self.title = title }
 
@@ -79,7 +83,19 @@ final class ProgressLine: ProgressDisplay, @unchecked Sendable {
         let bar =
             String(repeating: "█", count: filled)
             + String(repeating: "·", count: width - filled)
-        show("\(bar) \(100 * completed / total) %")
+        let elapsed = (ContinuousClock.now - start).inSeconds
+        show("\(bar) \(100 * completed / total) %" + Self.rest(completed, total, elapsed))
+    }
+
+    /// The time that the rest takes at the speed until now; empty until there is one.
+    static func rest(_ completed: Int, _ total: Int, _ seconds: Double) -> String {
+        guard completed > 0, completed < total, seconds >= 2 else { return "" }
+        let rest = seconds * Double(total - completed) / Double(completed)
+        return switch rest {
+        case ..<90: ", \(max(1, Int(rest.rounded()))) s left"
+        case ..<5400: ", \(Int((rest / 60).rounded())) min left"
+        default: ", \(Format.decimal(rest / 3600, digits: 1)) h left"
+        }
     }
 
     /// Shows a text; may be called from any thread.

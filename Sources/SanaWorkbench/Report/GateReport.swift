@@ -126,11 +126,12 @@ extension Format {
 
 extension LatencyGate {
     package static func table(_ findings: [Finding]) -> TextTable {
-        var table = TextTable([
-            ("layer", .left), ("baseline", .right), ("now", .right), ("change", .right),
-            ("normalized", .right), ("95 %", .left), ("limit", .right), ("p", .right),
-            ("verdict", .left),
-        ])
+        var table = TextTable(
+            [
+                ("layer", .left), ("baseline", .right), ("now", .right), ("change", .right),
+                ("normalized", .right), ("95 %", .left), ("limit", .right), ("p", .right),
+                ("verdict", .left),
+            ], optional: ["p", "limit", "95 %", "change"])
         for finding in findings {
             table.append([
                 finding.path.printable, Format.nanoseconds(finding.wall.baseline),

@@ -62,11 +62,12 @@ extension RunSummary {
     }
 
     package static func table(_ runs: [RunSummary]) -> TextTable {
-        var table = TextTable([
-            ("run", .right), ("started", .left), ("kind", .left), ("model", .left),
-            ("dtype", .left),
-            ("latent", .right), ("batch", .right), ("threads", .right), ("outcome", .left),
-        ])
+        var table = TextTable(
+            [
+                ("run", .right), ("started", .left), ("kind", .left), ("model", .left),
+                ("dtype", .left),
+                ("latent", .right), ("batch", .right), ("threads", .right), ("outcome", .left),
+            ], optional: ["batch", "threads", "latent", "dtype"])
         for summary in runs {
             let run = summary.run
             table.append([

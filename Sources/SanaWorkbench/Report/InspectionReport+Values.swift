@@ -95,12 +95,16 @@ extension ValueScan {
     }
 
     package var table: TextTable {
-        var table = TextTable([
-            ("tensor", .left), ("dtype", .left), ("min … max", .left), ("min", .right),
-            ("max", .right), ("mean", .right), ("std", .right), ("absmax", .right),
-            ("zero", .right), ("NaN", .right), ("Inf", .right), ("subnormal", .right),
-            ("> fp16", .right), ("< fp16", .right), ("fp16 inexact", .right),
-        ])
+        var table = TextTable(
+            [
+                ("tensor", .left), ("dtype", .left), ("min … max", .left), ("min", .right),
+                ("max", .right), ("mean", .right), ("std", .right), ("absmax", .right),
+                ("zero", .right), ("NaN", .right), ("Inf", .right), ("subnormal", .right),
+                ("> fp16", .right), ("< fp16", .right), ("fp16 inexact", .right),
+            ],
+            optional: [
+                "subnormal", "std", "mean", "absmax", "zero", "< fp16", "min … max", "> fp16",
+            ])
         for entry in entries {
             let values = entry.values
             func number(_ value: Double) -> String {

@@ -58,6 +58,9 @@ import Testing
     func interruptedConversionLeavesNothing(number: Int32) throws {
         let (process, _) = try interrupt(number)
         #expect(process.signal == number)
+        // After a hangup nobody reads it.
+        let message = number == SIGHUP ? "" : "sana-tools: interrupted, nothing was written\n"
+        #expect(try fileBytes(folder("stderr")) == Array(message.utf8))
         #expect(outputs == [output])
         #expect(try fileBytes(folder(output)) == old)
     }
