@@ -37,6 +37,11 @@ struct ReportPageTests {
         #expect(verdict.lowerBound < chart.lowerBound)
         let policy = #"http-equiv="Content-Security-Policy" content="default-src 'none'; style-src"#
         #expect(html.contains(policy))
+        let about = try #require(html.range(of: "<dt>Models</dt><dd>models/a (BF16)</dd>"))
+        #expect(about.lowerBound < verdict.lowerBound)
+        for name in ["Machine", "Commit", "Runs", "History"] {
+            #expect(html.contains("<dt>\(name)</dt>"), "\(name)")
+        }
         for word in ["http:", "https:", "src=\"/", "<script", "@import", "url("] {
             #expect(!html.contains(word), "\(word)")
         }
@@ -114,7 +119,9 @@ struct ReportPageTests {
         #expect(chart.svg.contains("F32, 3.00 ms") && chart.rows.last?[2] == "not verified")
         #expect(chart.rows.filter { $0[4] == "yes" }.map { $0[0] } == ["F32", "BF16", "I8, w8a16"])
         // No two labels of dots share a row.
-        let rows = chart.svg.components(separatedBy: "<text ").dropFirst().filter {
+        let rows = chart.svg.components(separatedBy: "<text ").dropFirst().map {
+            $0.components(separatedBy: "/text>")[0]
+        }.filter {
             $0.contains(", ") && $0.contains(" ms<") || $0.contains(">F16<")
         }.compactMap { $0.components(separatedBy: "y=\"").dropFirst().first?.prefix { $0 != "\"" } }
             .compactMap { Double($0) }.sorted()
@@ -135,10 +142,18 @@ struct ReportPageTests {
 
     @Test func layersShowErrorAndLatencyAndWhatGotWorse() throws {
         let chart = try #require(
-            Chart.layers([
-                ("a", 1e-3, 5e6, true, false), ("b", nil, 6e6, false, true),
-                ("c", 0, nil, false, false),
-            ]))
+            Chart.layers(
+                [
+                    .init(path: "a", error: 1e-3, latency: 5e6, isWrong: true, isSlow: false),
+                    .init(path: "b", error: nil, latency: 6e6, isWrong: false, isSlow: true),
+                    .init(path: "c", error: 0, latency: nil, isWrong: false, isSlow: false),
+                ], tolerance: 1e-2))
+        for picture in [chart.svg, chart.phone] {
+            #expect(picture.components(separatedBy: "class=\"limit\"").count == 2)
+            #expect(picture.contains(">1e-3</text>"))
+        }
+        #expect(chart.svg.contains(">2.00 ms</text>"))
+        #expect(chart.phone.contains(">5.00 ms</text>"))
         #expect(chart.svg.components(separatedBy: "<rect").count == 4)
         #expect(chart.svg.contains("class=\"bad\"><title>a: 1.00e-03"))
         #expect(chart.svg.contains("class=\"b\"><title>a: 5.00 ms"))
@@ -155,11 +170,63 @@ struct ReportPageTests {
             Chart.history("m", id: "h", (1...8).map { ("run \($0)", $0 < 5 ? 1e6 : 1.2e6) }))
         #expect(step.note == "Steps: run 5: +20.0 %" && step.svg.contains("class=\"step\""))
         #expect(Chart.history("m", id: "h", [("run 1", 1)]) == nil)
+        let runs = [("run 1", 1e-4), ("run 2", 2e-4)]
+        let near = try #require(Chart.history("m", id: "h", runs, tolerance: 3e-4))
+        #expect(near.svg.contains("class=\"limit\""))
+        let far = try #require(
+            Chart.history("m", id: "h", runs, tolerance: 1, format: Format.scientific))
+        #expect(!far.svg.contains("class=\"limit\""))
+        #expect(far.note.hasSuffix("Tolerance 1.00e+00, above the picture."))
         let share = try #require(
             Chart.history(
                 "m", id: "h", [("run 1", 0.25), ("run 2", 0.5)], measure: "Part",
                 format: Format.percent))
         #expect(share.head == ["Run", "Part"] && share.rows[1] == ["run 2", "50.0 %"])
+    }
+
+    @Test("ticks are round and within the axis")
+    func ticks() {
+        #expect(Axis.linear(to: 1.1e6) == [0, 5e5, 1e6])
+        #expect(Axis.linear(to: 8) == [0, 2, 4, 6, 8])
+        #expect(Axis.linear(to: 0) == [0])
+        #expect(Axis.linear(to: .infinity) == [0])
+        #expect(Axis.powers(3e-8, 2e-3) == [-7, -6, -5, -4, -3])
+        #expect(Axis.powers(3e-8, 2e-3, count: 3) == [-7, -5, -3])
+        #expect(Axis.powers(2, 3) == [])
+        #expect(Axis.powers(0, 3) == [])
+    }
+
+    @Test("errors of one model are never drawn beside latencies of another")
+    func modelsApart() throws {
+        let store = try HistoryStore(path: folder("m.sqlite"), creating: true)
+        func record(_ kind: RunRecord.Kind, _ model: String) throws {
+            var layer = RunRecord.Layer(path: "transformer_blocks.0")
+            if kind == .profile {
+                layer.samples = [7_000_000]
+            } else {
+                let sums = ErrorSums(
+                    DenseTensor(shape: [1], values: FloatBuffer([1.5])), with: FloatBuffer([1]))
+                layer.accuracy = .init(
+                    comparison: Comparison(sums, shape: [1]), tolerance: 1, passes: true)
+            }
+            var record = RunRecord(
+                kind: kind, startedAt: Date(timeIntervalSince1970: 60), model: model,
+                modelDigest: model, dtype: "BF16", compute: "fp32", numerics: "fp32",
+                sizes: RunSizes(batch: 1, height: 8, width: 8, captionTokens: 3), threads: 2,
+                seconds: 1, layers: [layer])
+            if kind == .verify { record.reference = "golden.safetensors" }
+            try store.record(record)
+        }
+        try record(.verify, "first")
+        try record(.profile, "second")
+        let html = try ReportPage(store: store, outcome: Gate(store: store).outcome()).html()
+        let charts = html.components(separatedBy: "<section ").filter {
+            $0.contains("Error and latency of each layer of")
+        }
+        #expect(charts.count == 2)
+        for chart in charts {
+            #expect(chart.contains("<td>5.00e-01</td>") != chart.contains("<td>7.00 ms</td>"))
+        }
     }
 
     @Test func eachDisturbanceIsOnItsOwn() throws {

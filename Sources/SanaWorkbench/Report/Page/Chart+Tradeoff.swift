@@ -20,38 +20,13 @@ extension Chart {
         guard placed.count > 1 else { return nil }
         let errors = placed.compactMap(\.error).filter { $0 > 0 }
         let (lowest, highest) = (errors.min() ?? 1e-7, errors.max() ?? 1e-6)
-        let x = Scale(
-            low: 0, high: Double(placed.map(\.bytes).max() ?? 1) * 1.1, start: 90, end: 800)
-        let y = Scale(low: lowest / 3, high: highest * 3, start: 215, end: 15, isLogarithmic: true)
-        // Zero has no place on a logarithmic axis: it stands on the axis itself.
-        let height = { (error: Double) in error > 0 ? y.place(error) : 230 }
-        var svg = SVG(width: 820, height: 270)
-        svg.line([(90, 10), (90, 230), (800, 230)], "axis")
         let frontier = frontier(placed)
-        svg.line(frontier.map { (x.place(Double($0.bytes)), height($0.error ?? 0)) }, "lb")
-        var taken: [Double] = []
-        for point in placed {
-            let place = (x: x.place(Double(point.bytes)), y: height(point.error ?? 0))
-            let latency = point.latency.map { ", " + Format.nanoseconds($0) } ?? ""
-            svg.dot(place.x, place.y, "a", hint: point.name, radius: 6)
-            let row = freeRow(near: place.y - 8, taken)
-            taken.append(row)
-            svg.label(
-                point.name + latency, place.x + (place.x > 445 ? -10 : 10), row,
-                place.x > 445 ? .end : .start)
-        }
-        for error in Set([lowest, highest]) {
-            svg.label(Format.scientific(error), 84, y.place(error) + 4, .end, style: "dim")
-        }
-        if errors.count < placed.count { svg.label("0", 84, 234, .end, style: "dim") }
-        svg.label(
-            "stored bytes, up to \(Format.bytes(placed.map(\.bytes).max() ?? 0))", 445, 252,
-            .middle, style: "dim")
+        let largest = Double(placed.map(\.bytes).max() ?? 1) * 1.1
         return Chart(
             id: "tradeoff", title: "Size, error and latency of each stored type",
             note: "Left is smaller, lower is more exact (output relative RMS, log; 0 on the axis). "
                 + "The line joins those that no other beats in both.",
-            svg: svg.text(label: "Size and error of \(placed.count) stored types"),
+            label: "Size and error of \(placed.count) stored types",
             head: ["Type", "Stored", "Output relative RMS", "Median forward", "On the line"],
             rows: points.map { point in
                 [
@@ -60,7 +35,47 @@ extension Chart {
                     point.latency.map(Format.nanoseconds) ?? "",
                     frontier.contains { $0.name == point.name } ? "yes" : "",
                 ]
-            })
+            }
+        ) { size in
+            let x = Scale(low: 0, high: largest, start: size.left, end: size.right)
+            let y = Scale(
+                low: lowest / 3, high: highest * 3, start: 215, end: 15, isLogarithmic: true)
+            // Zero has no place on a logarithmic axis: it is on the axis itself.
+            let height = { (error: Double) in error > 0 ? y.place(error) : 230 }
+            var svg = SVG(width: size.width, height: 270)
+            svg.line([(size.left, 10), (size.left, 230), (size.right, 230)], "axis")
+            for power in Axis.powers(lowest / 3, highest * 3) {
+                let place = y.place(pow(10, Double(power)))
+                svg.line([(size.left, place), (size.right, place)], "axis")
+                svg.label("1e\(power)", size.left - 6, place + 4, .end, style: "dim")
+            }
+            if errors.count < placed.count {
+                svg.label("0", size.left - 6, 234, .end, style: "dim")
+            }
+            for tick in Axis.linear(to: largest, count: size.tickCount - 1) {
+                svg.label(
+                    Format.bytes(Int(tick)), x.place(tick), 246, tick == 0 ? .start : .middle,
+                    style: "dim")
+            }
+            svg.line(frontier.map { (x.place(Double($0.bytes)), height($0.error ?? 0)) }, "lb")
+            var taken: [Double] = []
+            let middle = (size.left + size.right) / 2
+            for point in placed {
+                let place = (x: x.place(Double(point.bytes)), y: height(point.error ?? 0))
+                let latency = point.latency.map { ", " + Format.nanoseconds($0) } ?? ""
+                svg.dot(
+                    place.x, place.y, "a",
+                    hint: "\(point.name): \(Format.bytes(point.bytes)), "
+                        + "\(Format.scientific(point.error ?? 0))\(latency)", radius: 6)
+                let row = freeRow(near: place.y - 8, taken)
+                taken.append(row)
+                svg.label(
+                    point.name + latency, place.x + (place.x > middle ? -10 : 10), row,
+                    place.x > middle ? .end : .start)
+            }
+            svg.label("stored bytes", middle, 264, .middle, style: "dim")
+            return svg
+        }
     }
 
     /// Of points from small to large, those that are more exact than everything smaller.

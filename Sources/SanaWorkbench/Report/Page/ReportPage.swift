@@ -35,8 +35,7 @@ package struct ReportPage {
         charts += try [roofline(profile), tradeoff(), errors(verification)].compactMap { $0 }
         var context: [String: Any] = [
             "word": outcome.word, "headline": outcome.headline,
-            "subject": "\(judgements.count) series of \(store.path.lastPathComponent.printable), "
-                + "\(try store.runCount()) runs",
+            "about": try about(), "night": night,
             "sentences": sentences, "charts": charts.map(\.context),
             "facts": try subjects.flatMap {
                 try facts($0.verification ?? $0.profile) + facts($0.pairedProfile)
@@ -55,6 +54,60 @@ package struct ReportPage {
         }
         return template.render(context)
     }
+
+    /// What the page is about, for its head.
+    private func about() throws -> [[String: Any]] {
+        func list(_ values: [String], _ count: Int = 5) -> String {
+            var seen = Set<String>()
+            let unique = values.filter { seen.insert($0).inserted }
+            return Self.limited(unique.map(\.printable), to: count).joined(separator: ", ")
+        }
+        let runs = judgements.map(\.run)
+        let machines = try runs.compactMap(store.machine).map {
+            "\($0.cpu), \(Format.counted($0.processors, "processor")), \($0.system)"
+        }
+        let dates = runs.map(\.run.startedAt).sorted()
+        let commits = runs.compactMap(\.run.gitCommit).map { String($0.prefix(12)) }
+        let fields = [
+            ("Models", list(runs.map { "\($0.run.modelPath) (\($0.joined.dtype))" })),
+            ("Machine", list(machines, 3)), ("Commit", list(commits, 3)),
+            (
+                "Runs",
+                dates.first == dates.last
+                    ? dates.first ?? ""
+                    : "\(dates.first ?? "") to \(dates.last ?? "")"
+            ),
+            (
+                "History",
+                "\(store.path.lastPathComponent.printable): "
+                    + "\(Format.counted(judgements.count, "series judged")), \(try store.runCount()) runs"
+            ),
+        ]
+        return fields.filter { !$0.1.isEmpty }.map { ["name": $0.0, "value": $0.1.printable] }
+    }
+
+    /// A row for each run that was judged, the worst first.
+    private var night: [[String: Any]] {
+        let rows = outcome.ordered.prefix(Self.mostRows).map { judgement -> [String: Any] in
+            let (run, joined) = (judgement.run.run, judgement.run.joined)
+            let found =
+                joined.outputRelativeRms.map { "output error " + Format.scientific($0) }
+                ?? joined.totalMedianNs.map(Format.nanoseconds) ?? ""
+            return [
+                "path": run.modelPath.printable, "kind": run.kind.printable,
+                "dtype": joined.dtype.printable,
+                "reference": (run.reference?.lastPathComponent ?? "").printable,
+                "found": found, "word": judgement.word,
+                "cause": (judgement.failure ?? judgement.reason ?? run.cause ?? "").printable,
+                "run": "\(joined.id)",
+            ]
+        }
+        let rest = judgements.count - rows.count
+        return rows + (rest > 0 ? [["path": "… and \(rest) more", "word": ""]] : [])
+    }
+
+    /// Runs that the first table shows.
+    private static let mostRows = 30
 
     private var judgements: [Gate.Judgement] { outcome.judgements }
 
@@ -181,11 +234,10 @@ package struct ReportPage {
         let name = run.map { "\($0.run.modelPath.lastPathComponent), \($0.joined.dtype)" } ?? ""
         var chart = Chart.layers(
             paths.prefix(Self.mostLayers).map { path in
-                (
-                    path, byPath[path] ?? nil, timed[path] ?? nil,
-                    wrong.contains(path), slower.contains(path)
-                )
-            })
+                Chart.LayerMeasure(
+                    path: path, error: byPath[path] ?? nil, latency: timed[path] ?? nil,
+                    isWrong: wrong.contains(path), isSlow: slower.contains(path))
+            }, tolerance: verification?.run.run.relativeRMSTolerance)
         chart?.title += " of \(name)"
         if id > 0 { chart?.id += "-\(id)" }
         if paths.count > Self.mostLayers {
@@ -220,7 +272,8 @@ package struct ReportPage {
                 return [
                     Chart.history(
                         "the output's error: \(name)", id: "history-\(index)", errors,
-                        measure: "Relative RMS", format: Format.scientific)
+                        measure: "Relative RMS", tolerance: subject.relativeRMSTolerance,
+                        format: Format.scientific)
                 ].compactMap { $0 }
             }
             let forward = Chart.history(
@@ -355,5 +408,13 @@ package struct ReportPage {
         return facts.compactMap { name, value in
             value.map { ["name": name, "value": $0.printable] as [String: Any] }
         }
+    }
+}
+
+extension RunRow {
+    /// The relative RMS that its tolerance allows; `nil` for a profile.
+    fileprivate var relativeRMSTolerance: Double? {
+        guard let tolerance, let metric = metric.flatMap(Metric.init(rawValue:)) else { return nil }
+        return metric.relativeRMS(tolerance)
     }
 }
