@@ -116,7 +116,7 @@ class Bench:
                  "--no-record", "--format", "json", "--quiet"], capture_output=True, text=True)
             if done.returncode not in (0, 1, 3):
                 raise SystemExit(f"{faults}: {done.returncode} {done.stderr}")
-            answer = json.loads(done.stdout)
+            answer = json.loads(done.stdout)["results"][0]
             result[mode] = [answer["cause"], *answer["other_causes"]] if answer["cause"] else []
         return result
 

@@ -123,8 +123,8 @@ enum Main {
             let arguments = OldSpellings.replaced(
                 in: SanaToolsCommand.joiningNumbers(
                     arguments ?? Array(CommandLine.arguments.dropFirst())))
-            ErrorDocument.isWanted.store(
-                ErrorDocument.wants(arguments), ordering: .relaxed)
+            ErrorDocument.wish.store(
+                ErrorDocument.wish(arguments), ordering: .relaxed)
             try SanaToolsCommand.checkName(arguments)
             command = try SanaToolsCommand.parseAsRoot(arguments)
         } catch let error as UsageError {

@@ -18,7 +18,18 @@ struct BuiltProgram {
         let code: Int32
         let output: String
         let talk: String
-        var json: JSONValue? { try? JSONScanner.parse(output) }
+
+        /// What `--format json` printed, as it is.
+        var document: JSONValue? { try? JSONScanner.parse(output) }
+
+        /// The results of the document.
+        var results: [JSONValue]? { document?["results"]?.array }
+
+        /// The only result, an array of several, or the document itself where it has none.
+        var json: JSONValue? {
+            guard let results, !results.isEmpty else { return document }
+            return results.count == 1 ? results[0] : .array(results)
+        }
     }
 
     var binary: URL { Bundle.main.bundleURL.appendingPathComponent("sana-tools") }

@@ -95,6 +95,24 @@ import Testing
         outcome.output.split(separator: "\n").last.map(String.init) ?? ""
     }
 
+    @Test("convert --summary shows totals by reason and the five largest errors")
+    func shortReport() throws {
+        let arguments = [
+            "convert", "fixtures/tiny/plain", "--dtype", "int8", "--output", "s.safetensors.zst",
+            "--force",
+        ]
+        let short = try program.run(arguments + ["--summary"])
+        #expect(short.code == 0, "\(short.talk)")
+        #expect(short.output.contains("tensor, largest error first"))
+        let names = short.output.split(separator: "\n").filter {
+            $0.hasPrefix("transformer_blocks")
+        }
+        #expect(names.count == 5)
+        let long = try program.run(arguments)
+        #expect(
+            long.output.split(separator: "\n").count > short.output.split(separator: "\n").count)
+    }
+
     @Test func convertedComponentsHaveTheirOwnTable() throws {
         let outcome = try program.run(
             "convert", "repo", "--dtype", "int8", "--output", "new", "--component", "vae=fp16",

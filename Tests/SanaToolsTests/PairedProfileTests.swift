@@ -176,7 +176,7 @@ struct PairedProfileTests {
         #expect(try program.run("profile", "--pairs", "4").code == 64)
         // The record of a candidate is a profile in a series of its own.
         let runs = try program.run("history", "list", "--format", "json")
-        #expect(runs.json?.array?.first?["kind"]?.string == "profile")
-        #expect(runs.json?.array?.first?["reference"]?.string == "fixtures/sana-digits")
+        #expect(runs.results?.first?["kind"]?.string == "profile")
+        #expect(runs.results?.first?["reference"]?.string == "fixtures/sana-digits")
     }
 }

@@ -36,16 +36,18 @@ extension ConvertCommand {
                 progress: { progress.update($0, of: $1) })
         }
         try format.show(
-            json: .fields([
-                "output": .string(file), "bytes_out": .int(writer.byteCount),
-                "tensors": .array(
-                    writer.entries.map {
-                        .fields([
-                            "name": .string($0.name), "from": .string($0.from.rawValue),
-                            "to": .string($0.to), "bytes": .int($0.byteCount),
-                        ])
-                    }),
-            ]), text: summary, markdown: Markdown.paragraph(summary))
+            ResultDocument(
+                .convertGGUF,
+                .fields([
+                    "output": .string(file), "bytes_out": .int(writer.byteCount),
+                    "tensors": .array(
+                        writer.entries.map {
+                            .fields([
+                                "name": .string($0.name), "from": .string($0.from.rawValue),
+                                "to": .string($0.to), "bytes": .int($0.byteCount),
+                            ])
+                        }),
+                ])), text: summary, markdown: Markdown.paragraph(summary))
     }
 }
 

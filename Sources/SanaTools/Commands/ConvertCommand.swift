@@ -124,6 +124,13 @@ struct ConvertCommand: TalkingCommand {
     @Flag(help: "Show what would be converted and how large it gets, and write nothing.")
     var dryRun = false
 
+    @Flag(
+        inversion: .prefixedNo,
+        help:
+            "Show totals, tensors by reason and the five of the largest error, not every tensor (default: on a terminal)."
+    )
+    var summary: Bool?
+
     @Flag(help: "Keep BF16 tensors of which fp16 would change any value.")
     var exact = false
 
@@ -223,7 +230,7 @@ struct ConvertCommand: TalkingCommand {
             if let explain { return try show(explain, in: plans) }
             let forecasts = try zip(plans, jobs).map { try $1.forecast($0) }
             return try format.show(
-                json: .oneOrMany(forecasts.map(\.json)),
+                ResultDocument(.convertPlan, forecasts.map(\.json)),
                 text: forecasts.map(\.text).joined(separator: "\n\n"),
                 markdown: forecasts.map(\.markdown).joined(separator: "\n\n"))
         }
@@ -239,8 +246,9 @@ struct ConvertCommand: TalkingCommand {
         }
         for outcome in outcomes { outcome.warnOfClipping() }
         try format.show(
-            json: .oneOrMany(outcomes.map(\.json)),
-            text: outcomes.map(\.text).joined(separator: "\n\n"),
+            ResultDocument(.convert, outcomes.map(\.json)),
+            text: outcomes.map { $0.text(isShort: summary ?? Console.stdoutIsTerminal) }
+                .joined(separator: "\n\n"),
             markdown: outcomes.map(\.markdown).joined(separator: "\n\n"))
     }
 
@@ -365,7 +373,7 @@ struct ConvertCommand: TalkingCommand {
         let lines = decisions.map { "\($0.0.rawValue): \($0.1.explanation)" }
             .joined(separator: "\n")
         try format.show(
-            json: .oneOrMany(decisions.map(\.1.json)), text: lines,
+            ResultDocument(.convertTensor, decisions.map(\.1.json)), text: lines,
             markdown: Markdown.paragraph(lines))
     }
 }

@@ -52,7 +52,8 @@ struct DiffCommand: TalkingCommand {
             workers: threads.makePool(), progress: { progress.update($0, of: $1) })
         progress.finish()
         try format.show(
-            json: diff.json, text: diff.text(all: all), markdown: diff.markdown(all: all))
+            ResultDocument(.diff, diff.json), text: diff.text(all: all),
+            markdown: diff.markdown(all: all))
         guard diff.passes else { throw ExitCode.checkFailed }
     }
 

@@ -63,7 +63,8 @@ struct DigestCommand: TalkingCommand {
             model: model, archive: findings.archive?.manifest, files: findings.files,
             weightsDigest: findings.digest, byteCount: findings.byteCount,
             seconds: (ContinuousClock.now - start).inSeconds)
-        try format.show(json: report.json, text: report.text, markdown: report.markdown)
+        try format.show(
+            ResultDocument(.digest, report.json), text: report.text, markdown: report.markdown)
         try judge(findings, path)
     }
 

@@ -28,7 +28,8 @@ struct DoctorCommand: ParsableCommand {
 
     func run() throws {
         let report = DoctorReport(checks: MachineHealth.checks + projectChecks())
-        try format.show(json: report.json, text: report.text, markdown: report.markdown)
+        try format.show(
+            ResultDocument(.doctor, report.json), text: report.text, markdown: report.markdown)
         if !report.isHealthy { throw ExitCode.checkFailed }
     }
 

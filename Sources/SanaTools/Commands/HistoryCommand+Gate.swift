@@ -97,12 +97,14 @@ extension HistoryCommand {
         @OptionGroup var arguments: GateArguments
         @OptionGroup var steps: FailedStepOptions
         @OptionGroup var database: DatabaseOption
-        @OptionGroup var format: FormatOption
+        @OptionGroup var format: CheckFormatOption
 
         func run() throws {
             var outcome = try arguments.gate(database.open()).outcome(runs)
             outcome.failedSteps = steps.failed
-            try format.show(json: outcome.json, text: outcome.text, markdown: outcome.markdown)
+            try format.show(
+                ResultDocument(.historyGate, outcome.json), text: outcome.text,
+                markdown: outcome.markdown, github: outcome.github)
             try outcome.throwVerdict()
         }
     }
@@ -195,7 +197,9 @@ extension HistoryCommand {
             let table =
                 result.latency.map { LatencyGate.table($0.findings) }
                 ?? AccuracyGate.table(result.accuracy)
-            try format.show(json: result.json, text: table.text, markdown: table.markdown)
+            try format.show(
+                ResultDocument(.historyCompare, result.json), text: table.text,
+                markdown: table.markdown)
         }
     }
 
@@ -272,7 +276,8 @@ extension HistoryCommand {
                         "set_at": .string($0.setAt),
                     ])
                 }
-                try format.show(json: .array(json), text: table.text, markdown: table.markdown)
+                try format.show(
+                    ResultDocument(.baselineList, json), text: table.text, markdown: table.markdown)
             }
         }
 

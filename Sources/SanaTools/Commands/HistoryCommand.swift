@@ -97,7 +97,8 @@ struct HistoryCommand: ParsableCommand {
             let runs = try database.open().runs(limit: limit)
             let table = RunSummary.table(runs)
             try format.show(
-                json: .array(runs.map(\.json)), text: table.text, markdown: table.markdown)
+                ResultDocument(.historyList, runs.map(\.json)), text: table.text,
+                markdown: table.markdown)
         }
     }
 
@@ -121,7 +122,8 @@ struct HistoryCommand: ParsableCommand {
             let (run, layers) = try database.open().run(number)
             let table = LayerResult.table(layers)
             try format.show(
-                json: run.json.setting("layers", to: .array(layers.map(\.json))),
+                ResultDocument(
+                    .historyShow, run.json.setting("layers", to: .array(layers.map(\.json)))),
                 text: run.text + "\n\n" + table.text,
                 markdown: Markdown.paragraph(run.text) + "\n\n" + table.markdown)
         }

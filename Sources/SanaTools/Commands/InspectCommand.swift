@@ -56,7 +56,7 @@ struct InspectCommand: TalkingCommand {
     var listRules = false
 
     @OptionGroup var modelOptions: ModelOptions
-    @OptionGroup var format: FormatOption
+    @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
     @OptionGroup var talk: TalkOptions
 
@@ -64,7 +64,11 @@ struct InspectCommand: TalkingCommand {
         if listRules {
             let table = LintRule.textTable
             return try format.show(
-                json: LintRule.json, text: table.text, markdown: table.markdown)
+                ResultDocument(.inspectRules, LintRule.json), text: table.text,
+                markdown: table.markdown,
+                github: GitHubReport(
+                    Format.counted(LintRule.json.count, "rule"), [],
+                    [.init(title: "Rules", isOpen: false, markdown: table.markdown)]))
         }
         let project = model == nil ? try ProjectFile.find() : nil
         guard let name = model ?? project?.model else { throw ProjectFile.noModel }
@@ -83,7 +87,8 @@ struct InspectCommand: TalkingCommand {
         }
         progress.finish()
         try format.show(
-            json: inspection.json, text: inspection.text, markdown: inspection.markdown)
+            ResultDocument(.inspect, inspection.json), text: inspection.text,
+            markdown: inspection.markdown, github: inspection.github)
         if inspection.hasErrors || strict && !inspection.problems.isEmpty {
             throw ExitCode.checkFailed
         }

@@ -44,7 +44,8 @@ struct KernelsCommand: TalkingCommand {
             workers: workers, repetitions: repetitions, progress: { progress.update($0, of: $1) })
         progress.finish()
         try format.show(
-            json: rates.json(threads: workers.threadCount), text: rates.show(.text),
+            ResultDocument(.kernels, rates.json(threads: workers.threadCount)),
+            text: rates.show(.text),
             markdown: rates.show(.markdown))
     }
 }
@@ -93,7 +94,8 @@ extension KernelRates {
                 ("product", .left), ("shape", .left), ("peak GFLOP/s", .right),
                 ("bf16 peak", .right), ("int8 peak", .right), ("BLAS", .right),
             ]
-                + (products.first?.rates ?? []).map { ($0.name, .right) })
+                + (products.first?.rates ?? []).map { ($0.name, .right) },
+            optional: ["bf16 peak", "int8 peak", "peak GFLOP/s"])
         for product in products {
             table.append(
                 [

@@ -63,10 +63,12 @@ struct LoraMergeCommand: TalkingCommand {
             replaceExisting: force)
         let ranks = merged.map(\.rank)
         try format.show(
-            json: .fields([
-                "output": .string(output), "lora": provenance, "modules": .int(merged.count),
-                "largest_rank": .int(ranks.max() ?? 0),
-            ]), text: summary(merged), markdown: summary(merged))
+            ResultDocument(
+                .loraMerge,
+                .fields([
+                    "output": .string(output), "lora": provenance, "modules": .int(merged.count),
+                    "largest_rank": .int(ranks.max() ?? 0),
+                ])), text: summary(merged), markdown: summary(merged))
     }
 
     private func summary(_ merged: [LoraMatrices]) -> String {
@@ -132,16 +134,18 @@ struct LoraExtractCommand: TalkingCommand {
         try SafetensorsWriter.write(
             matrices.flatMap(\.stored), to: output, replaceExisting: force)
         try format.show(
-            json: .fields([
-                "output": .string(output),
-                "modules": .array(
-                    modules.map {
-                        .fields([
-                            "name": .string($0.name), "rank": .int($0.matrices?.rank ?? 0),
-                            "change": .double($0.change), "error": .double($0.error),
-                        ])
-                    }),
-            ]), text: table(modules).text + "\n\n" + summary(modules),
+            ResultDocument(
+                .loraExtract,
+                .fields([
+                    "output": .string(output),
+                    "modules": .array(
+                        modules.map {
+                            .fields([
+                                "name": .string($0.name), "rank": .int($0.matrices?.rank ?? 0),
+                                "change": .double($0.change), "error": .double($0.error),
+                            ])
+                        }),
+                ])), text: table(modules).text + "\n\n" + summary(modules),
             markdown: table(modules).markdown + "\n\n" + summary(modules))
     }
 

@@ -43,7 +43,7 @@ struct NightlyCommand: TalkingCommand {
     var baseline: String?
 
     @OptionGroup var database: DatabaseOption
-    @OptionGroup var format: FormatOption
+    @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
     @OptionGroup var talk: TalkOptions
 
@@ -63,7 +63,9 @@ struct NightlyCommand: TalkingCommand {
             if Console.stderrIsTerminal { Console.note("sana-tools: \(name)") }
         }
         let outcome = try night.run(model: model)
-        try format.show(json: outcome.json, text: outcome.text, markdown: outcome.markdown)
+        try format.show(
+            ResultDocument(.nightly, outcome.json), text: outcome.text,
+            markdown: outcome.markdown, github: outcome.github)
         if outcome.exitCode != 0 { throw ExitCode(outcome.exitCode) }
     }
 

@@ -50,7 +50,9 @@ extension ProfileCommand {
             }
         progress.finish()
         let report = PairedReport(profile)
-        try format.show(json: report.json, text: report.text, markdown: report.markdown)
+        try format.show(
+            ResultDocument(.profileAgainst, report.json), text: report.text,
+            markdown: report.markdown, github: report.github)
         switch report.result.verdict {
         case .pass: break
         case .inconclusive: throw ExitCode.inconclusive

@@ -102,7 +102,7 @@ struct ProfileCommand: TalkingCommand {
     @OptionGroup var pairing: AgainstArguments
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
-    @OptionGroup var format: FormatOption
+    @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
     @OptionGroup var talk: TalkOptions
     @OptionGroup var history: HistoryOptions
@@ -245,11 +245,17 @@ struct ProfileCommand: TalkingCommand {
                 documents[index] = documents[index].setting("gate", to: item.json)
             }
         }
+        func overview(_ text: (TextTable) -> String) -> [String] {
+            profiles.count > 1 ? [text(Profile.overview(profiles))] : []
+        }
         let gate =
             outcome.map { "\n\n" + (format.format == .text ? $0.text : $0.markdown) } ?? ""
         try format.show(
-            json: .oneOrMany(documents),
-            text: profiles.map { $0.text(leaves: leaves) }.joined(separator: "\n\n") + gate,
-            markdown: profiles.map { $0.markdown(leaves: leaves) }.joined(separator: "\n\n") + gate)
+            ResultDocument(.profile, documents),
+            text: (profiles.map { $0.text(leaves: leaves) } + overview(\.text))
+                .joined(separator: "\n\n") + gate,
+            markdown: (profiles.map { $0.markdown(leaves: leaves) } + overview(\.markdown))
+                .joined(separator: "\n\n") + gate,
+            github: GitHubReport(profiles, leaves: leaves, outcome))
     }
 }

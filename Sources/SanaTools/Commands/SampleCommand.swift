@@ -176,7 +176,8 @@ struct SampleCommand: TalkingCommand {
                 .write(savePipeline, replaceExisting: force)
         }
         try format.show(
-            json: report.json, text: report.text, markdown: report.table.markdown)
+            ResultDocument(.sample, report.json), text: report.text, markdown: report.table.markdown
+        )
     }
 
     private func request(_ source: OpenedPipeline) throws -> PipelineRequest {

@@ -57,7 +57,8 @@ struct TokenizeCommand: TalkingCommand {
         let report = TokenizeReport(
             ids: tokens?.ids ?? tokenizer.encode(text), tokens: tokens, tokenizer: tokenizer)
         try format.show(
-            json: report.json, text: report.table.text, markdown: report.table.markdown)
+            ResultDocument(.tokenize, report.json), text: report.table.text,
+            markdown: report.table.markdown)
     }
 }
 

@@ -98,7 +98,7 @@ struct TuneCommand: TalkingCommand {
         progress.finish()
         if let output, tuning.chosen != nil { try write(tuning, output) }
         try format.show(
-            json: tuning.json,
+            ResultDocument(.tune, tuning.json),
             text: tuning.tables.map { "\($0.title)\n\n\($0.table.text)\n\n" }.joined()
                 + tuning.summary,
             markdown: tuning.tables.map {

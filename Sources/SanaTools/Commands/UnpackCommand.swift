@@ -63,11 +63,13 @@ struct UnpackCommand: TalkingCommand {
         progress.finish()
         let seconds = (ContinuousClock.now - start).inSeconds
         try format.show(
-            json: .fields([
-                "archive": .string(archive), "files": .array(files.map { .string($0) }),
-                "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.restoredByteCount),
-                "seconds": .double(seconds),
-            ]), text: files.map(\.printable).joined(separator: "\n"),
+            ResultDocument(
+                .unpack,
+                .fields([
+                    "archive": .string(archive), "files": .array(files.map { .string($0) }),
+                    "bytes_in": .int(opened.byteCount), "bytes_out": .int(opened.restoredByteCount),
+                    "seconds": .double(seconds),
+                ])), text: files.map(\.printable).joined(separator: "\n"),
             markdown: files.map { "* " + Markdown.code($0) }.joined(separator: "\n"))
     }
 }

@@ -103,7 +103,7 @@ struct VerifyCommand: TalkingCommand {
     @Flag(help: "Show every statistic of a layer; --format json always has them.")
     var wide = false
 
-    @Option(help: "Format of the results on stdout.")
+    @Option(help: CheckFormat.help)
     var format = VerificationFormat.text
 
     @Option(
@@ -124,7 +124,8 @@ struct VerifyCommand: TalkingCommand {
     @OptionGroup var history: HistoryOptions
 
     enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
-        case text, json, markdown, junit
+        case text, json, markdown, junit, github
+        case jsonV1 = "json-v1"
     }
 
     func run() throws {
@@ -139,7 +140,7 @@ struct VerifyCommand: TalkingCommand {
         if gate, history.noRecord {
             throw UsageError("--gate needs the runs recorded", remedy: "leave out --no-record")
         }
-        let calibrations = try tolerances.calibrations(project, isProject: models.isEmpty)
+        let calibrations = try tolerances.calibrations(project, isProject: isOwn(project))
         let options = try options(project, calibrations)
         try checkRules(references, project)
         let store = try history.open(project)
@@ -173,6 +174,8 @@ struct VerifyCommand: TalkingCommand {
         }
         try show(outcome)
         if let last = outcome.failures.last {
+            // A terminal has shown them among the results.
+            if Console.stdoutIsTerminal { throw ExitCode(last.error.category.exitCode) }
             for failure in outcome.failures.dropLast() { Console.report(failure.error) }
             throw last.error
         }
@@ -200,7 +203,7 @@ struct VerifyCommand: TalkingCommand {
         _ references: [VerificationBatch.Reference], _ project: ProjectFile?
     ) throws {
         let hasForward = references.contains { if case .forward = $0 { true } else { false } }
-        let rules = tolerances.rules(project, isProject: models.isEmpty && hasForward)
+        let rules = tolerances.rules(project, isProject: isOwn(project) && hasForward)
         guard !rules.isEmpty else { return }
         guard let paths = try? references.flatMap({ try $0.paths() }), !paths.isEmpty,
             let unused = Tolerances(rules: rules).unused(Set(paths)).first
@@ -213,9 +216,15 @@ struct VerifyCommand: TalkingCommand {
         }
     }
 
-    /// Goldens and trajectories, those of the project where neither models nor any are named.
+    /// Whether the project's own model, or archives made from it, are verified: what the project says
+    /// of them applies.
+    private func isOwn(_ project: ProjectFile?) -> Bool {
+        models.isEmpty || models.allSatisfy { project?.owns($0) ?? false }
+    }
+
+    /// Goldens and trajectories; those of the project where none are named and the models are its own.
     private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
-        let own = models.isEmpty && reference.isEmpty && trajectory.isEmpty ? project : nil
+        let own = isOwn(project) && reference.isEmpty && trajectory.isEmpty ? project : nil
         /// What is there is compared even where others are not.
         func expand(_ paths: [String]) throws -> [String] {
             try Reference.expand(paths, mustExist: !paths.contains(where: \.pathExists))
@@ -253,7 +262,7 @@ struct VerifyCommand: TalkingCommand {
         _ project: ProjectFile?, _ calibrations: [Calibration]
     ) throws -> Verification.Options {
         var options = Verification.Options()
-        options.tolerances = tolerances.make(project, isProject: models.isEmpty)
+        options.tolerances = tolerances.make(project, isProject: isOwn(project))
         options.metric = metric
         if let metric, let other = calibrations.first,
             !calibrations.contains(where: { $0.metric == metric })
@@ -290,15 +299,15 @@ struct VerifyCommand: TalkingCommand {
         if let pictures { try draw(outcome, pictures) }
         if format == .junit { return try Console.data(outcome.junit.text) }
         guard !outcome.isEmpty else { return }
-        let detail = Verification.Detail(allLayers: !summary, isWide: wide)
-        switch format {
-        case .text:
-            let text = outcome.text(detail)
-            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
-        case .json: try Console.data(outcome.json.text(indent: 2))
-        case .markdown: try Console.data(outcome.markdown(detail))
-        case .junit: break
+        guard let plain = OutputFormat(rawValue: format.rawValue) else {
+            let report = outcome.github
+            try Console.data(report.text)
+            return try report.summary.append()
         }
+        let detail = Verification.Detail(allLayers: !summary, isWide: wide)
+        try plain.show(
+            ResultDocument(.verify, outcome.json), text: outcome.text(detail),
+            markdown: outcome.markdown(detail))
     }
 
     private func draw(_ outcome: VerificationBatch.Outcome, _ path: String) throws {

@@ -77,26 +77,72 @@ struct ModelOptions: ParsableArguments {
 /// How results are written to stdout.
 enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
     case text, json, markdown
+    /// JSON as before there was one shape for one result and for many.
+    case jsonV1 = "json-v1"
+
+    /// What `--format` says of itself.
+    static let help: ArgumentHelp =
+        "Format of the results on stdout; json-v1 is that of release 0.1, for one release more."
+
+    /// Writes a result in this format.
+    ///
+    /// - Throws: `FileError` when stdout cannot be written.
+    func show(
+        _ document: @autoclosure () -> ResultDocument, text: @autoclosure () -> String,
+        markdown: @autoclosure () -> String
+    ) throws {
+        switch self {
+        case .json: try Console.data(document().json.text(indent: 2))
+        case .jsonV1: try Console.data(document().version1.text(indent: 2))
+        case .text:
+            let text = text().printableLines
+            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
+        case .markdown: try Console.data(markdown().printableLines)
+        }
+    }
 }
 
 struct FormatOption: ParsableArguments {
-    @Option(help: "Format of the results on stdout.")
+    @Option(help: OutputFormat.help)
     var format = OutputFormat.text
 
     /// Writes a result in the format asked for.
     ///
     /// - Throws: `FileError` when stdout cannot be written.
     func show(
-        json: @autoclosure () -> JSONValue, text: @autoclosure () -> String,
+        _ document: @autoclosure () -> ResultDocument, text: @autoclosure () -> String,
         markdown: @autoclosure () -> String
     ) throws {
-        switch format {
-        case .json: try Console.data(json().text(indent: 2))
-        case .text:
-            let text = text().printableLines
-            try Console.data(Colour.onStdout ? Colour.paintVerdicts(text) : text)
-        case .markdown: try Console.data(markdown().printableLines)
+        try format.show(document(), text: text(), markdown: markdown())
+    }
+}
+
+/// How the results of checks are written to stdout.
+enum CheckFormat: String, ExpressibleByArgument, CaseIterable {
+    case text, json, markdown, github
+    case jsonV1 = "json-v1"
+
+    static let help: ArgumentHelp =
+        "Format of the results on stdout: github prints annotations for GitHub Actions and appends to its step summary; json-v1 is that of release 0.1, for one release more."
+}
+
+struct CheckFormatOption: ParsableArguments {
+    @Option(help: CheckFormat.help)
+    var format = CheckFormat.text
+
+    /// Writes a result in the format asked for.
+    ///
+    /// - Throws: `FileError` when stdout cannot be written.
+    func show(
+        _ document: @autoclosure () -> ResultDocument, text: @autoclosure () -> String,
+        markdown: @autoclosure () -> String, github: @autoclosure () -> GitHubReport
+    ) throws {
+        guard let plain = OutputFormat(rawValue: format.rawValue) else {
+            let report = github()
+            try Console.data(report.text)
+            return try report.summary.append()
         }
+        try plain.show(document(), text: text(), markdown: markdown())
     }
 }
 

@@ -2,44 +2,63 @@ import SanaModel
 import SanaWorkbench
 import Synchronization
 
-/// An error as JSON on stdout, for programs that asked for JSON and got no result.
+/// An error on stdout, for programs that asked for JSON or annotations and got no result.
 struct ErrorDocument {
     let json: JSONValue
+    let annotation: WorkflowCommand
 
     init(_ error: any DiagnosticError) {
         self.init(
             category: "\(error.category)", message: error.description, hint: error.remedy,
-            code: error.category.exitCode)
+            code: error.category.exitCode, annotation: WorkflowCommand(error))
     }
 
     /// An error of the command line.
     init(usage message: String, code: Int32) {
-        self.init(category: "usage", message: message, hint: nil, code: code)
+        self.init(
+            category: "usage", message: message, hint: nil, code: code,
+            annotation: WorkflowCommand(.error, "sana-tools", message))
     }
 
-    private init(category: String, message: String, hint: String?, code: Int32) {
+    private init(
+        category: String, message: String, hint: String?, code: Int32, annotation: WorkflowCommand
+    ) {
         json = .fields([
-            "error": .fields([
-                "category": .string(category), "message": .string(message.printableLines),
-                "hint": .text(hint?.printableLines), "exit_code": .int(Int(code)),
-            ])
+            "category": .string(category), "message": .string(message.printableLines),
+            "hint": .text(hint?.printableLines), "exit_code": .int(Int(code)),
         ])
+        self.annotation = annotation
     }
 
-    /// Whether the command line asks for JSON.
-    static let isWanted = Atomic<Bool>(false)
+    /// What the command line asks for; `none` is text for people.
+    enum Wish: UInt8, AtomicRepresentable { case none, json, jsonV1, github }
 
-    static func wants(_ arguments: [String]) -> Bool {
+    /// What was asked for.
+    static let wish = Atomic<Wish>(.none)
+
+    static func wish(_ arguments: [String]) -> Wish {
         let options = arguments.prefix { $0 != "--" }
-        return options.contains("--format=json")
-            || zip(options, options.dropFirst()).contains { $0 == "--format" && $1 == "json" }
+        let values =
+            options.filter { $0.hasPrefix("--format=") }.map { String($0.dropFirst(9)) }
+            + zip(options, options.dropFirst()).filter { $0.0 == "--format" }.map { $0.1 }
+        switch values.last.flatMap(CheckFormat.init(rawValue:)) {
+        case .json: return .json
+        case .jsonV1: return .jsonV1
+        case .github: return .github
+        case .text, .markdown, nil: return .none
+        }
     }
 
-    /// Writes it where JSON is wanted and nothing else was written: stdout stays one document.
+    /// Writes it where a program reads stdout and nothing else was written: it stays one document.
     func show() {
-        guard Self.isWanted.load(ordering: .relaxed),
-            !Console.hasData.load(ordering: .relaxed)
-        else { return }
-        try? Console.data(json.text(indent: 2))
+        guard !Console.hasData.load(ordering: .relaxed) else { return }
+        switch Self.wish.load(ordering: .relaxed) {
+        case .none: break
+        case .json:
+            let document = ResultDocument(.error, []).json.setting("error", to: json)
+            try? Console.data(document.text(indent: 2))
+        case .jsonV1: try? Console.data(JSONValue.fields(["error": json]).text(indent: 2))
+        case .github: try? Console.data(annotation.text)
+        }
     }
 }

@@ -101,7 +101,7 @@ package struct BuildComparison {
         process.waitUntilExit()
         guard process.terminationReason == .exit, process.terminationStatus == 0,
             let json = try? JSONScanner.parse(String(decoding: text, as: UTF8.self)),
-            let turn = Turn(json)
+            let turn = Turn(json["results"]?.array?.first ?? json)
         else {
             throw UsageError(
                 "\(binary.printable) did not profile the model (exit code "
@@ -113,7 +113,7 @@ package struct BuildComparison {
 }
 
 extension BuildComparison.Turn {
-    /// What `profile --format json` wrote; `nil` where that is not what it seems.
+    /// A result of `profile --format json`, which old builds write by itself; `nil` where that is not what it seems.
     package init?(_ json: JSONValue) {
         func numbers(_ value: JSONValue?, _ key: String) -> [Double] {
             (value?.array ?? []).compactMap { $0[key]?.double }

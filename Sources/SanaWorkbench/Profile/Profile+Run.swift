@@ -185,7 +185,8 @@ package final class ForwardTimer {
         }
         let peaks = Profile.Peaks.measure(workers, workingSets: layers.map(\.bytes))
         return Profile(
-            model: model.label, compute: model.compute(options.compute), numerics: options.numerics,
+            model: model.label, dtype: model.dtype, compute: model.compute(options.compute),
+            numerics: options.numerics,
             sizes: sizes, threads: workers.threadCount, layers: layers, total: total,
             repetitions: repetitions, operations: operations, peaks: peaks,
             probeOverhead: probe.overhead(ofForward: total.median), peakRSSBytes: peakRSS,

@@ -57,7 +57,7 @@ package struct ProjectFile {
     package init(path: String) throws {
         let content = try ByteView(mapping: path)
         func bad(_ reason: String, _ remedy: String? = nil) -> BadDataError {
-            BadDataError(file: path, reason: reason, remedy: remedy)
+            BadDataError(file: Self.relative(path), reason: reason, remedy: remedy)
         }
         guard content.count <= 1 << 20 else { throw bad("is larger than 1 MiB") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
@@ -65,7 +65,7 @@ package struct ProjectFile {
         guard text.matches(of: /(?:^|[\s\[{,])\*\w/).count <= Self.maximumAliasCount else {
             throw bad("over \(Self.maximumAliasCount) aliases (*)", "write the values out")
         }
-        let source = ProjectSource(path: path, text: text)
+        let source = ProjectSource(path: Self.relative(path), text: text)
         self.path = path
         guard let node = try source.root() else { return }
         guard let mapping = node.mapping else {
@@ -83,6 +83,8 @@ package struct ProjectFile {
     ]
 
     private mutating func set(_ key: Node, _ value: ProjectValue) throws {
+        // A key without a value is as absent.
+        if value.node.null != nil, Self.keys.contains(value.key) { return }
         switch value.key {
         case "model":
             let text = try value.string("a path")
@@ -161,6 +163,14 @@ package struct ProjectFile {
         guard let model else { return [] }
         return ArchiveName.candidates(model: ModelPath.stem(model), output: output).filter(
             \.pathExists)
+    }
+
+    /// Whether `path` is the model, or an archive where convert puts those of the model.
+    package func owns(_ path: String) -> Bool {
+        guard let model else { return false }
+        return ([model] + existingArchives + promisedArchives).contains {
+            $0 == path || $0.resolvedPath == path.resolvedPath
+        }
     }
 
     /// Archives that convert makes of the model, as `dtype` and `output` say: verify wants each.

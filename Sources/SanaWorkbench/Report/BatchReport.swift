@@ -5,27 +5,53 @@ import SanaModel
 extension VerificationBatch.Outcome {
     package var isEmpty: Bool { results.isEmpty && failures.isEmpty }
 
-    package var json: JSONValue {
+    package var json: [JSONValue] {
         var documents = results.map(\.json)
         for (index, judgement) in (night?.judgements ?? []).enumerated()
         where index < documents.count {
             documents[index] = documents[index].setting("gate", to: judgement.json)
         }
-        return .oneOrMany(documents + failures.map(\.json))
+        return documents + failures.map(\.json)
     }
 
     package func text(_ detail: Verification.Detail) -> String {
         (results.map { $0.text(detail) } + failures.map(\.text)
-            + (night?.ordered ?? []).map(\.text) + [summary]).joined(separator: "\n")
+            + (night?.ordered ?? []).map(\.text)
+            + [overview.map { $0.text + "\n" }, summary]
+            .compactMap { $0 }).joined(separator: "\n")
+    }
+
+    /// A row for each comparison, where there are several.
+    private var overview: TextTable? {
+        guard results.count > 1 else { return nil }
+        var table = TextTable(
+            [
+                ("model", .left), ("reference", .left), ("dtype", .left), ("compute", .left),
+                ("size", .right), ("output error", .right), ("largest error", .right),
+                ("time", .right), ("verdict", .left),
+            ], optional: ["compute", "time", "size", "reference", "largest error"])
+        for result in results {
+            let metric = result.metric
+            table.append([
+                result.model.printable, result.reference.lastPathComponent.printable,
+                result.dtypes.joined(separator: "+"), result.compute,
+                result.storedBytes.map(Format.bytes) ?? "",
+                result.output.map { Format.scientific(metric.value($0.comparison)) } ?? "",
+                result.worst.map { Format.scientific(metric.value($0.comparison)) } ?? "",
+                Format.nanoseconds(result.seconds * 1e9), result.verdict.rawValue,
+            ])
+        }
+        return table
     }
 
     package func markdown(_ detail: Verification.Detail) -> String {
-        (["**\(summary)**\n"] + results.map { $0.markdown(detail) } + failures.map(\.markdown)
+        (["**\(summary)**\n"] + (overview.map { [$0.markdown + "\n"] } ?? [])
+            + results.map { $0.markdown(detail) } + failures.map(\.markdown)
             + (night?.ordered ?? []).map { "\n" + $0.markdown }).joined(separator: "\n")
     }
 
     /// The one verdict over all: what was found now, and where that is good what got worse.
-    private var summary: String {
+    var summary: String {
         guard failures.isEmpty, verdict != .fail, let night, night.verdict > verdict else {
             return comparisons
         }
@@ -136,16 +162,9 @@ extension VerificationBatch.Failure {
             .joined(separator: "\n")
     }
 
-    fileprivate var markdown: String {
+    var markdown: String {
         let subject = [model, reference?.path].compactMap { $0.map(Markdown.code) }
         let message = Markdown.paragraph(error.fullMessage)
-        return "### ⚠️ \(subject.joined(separator: " against "))\n\n\(Self.verdict): \(message)\n"
-    }
-}
-
-extension JSONValue {
-    /// The one document, or an array of several.
-    package static func oneOrMany(_ documents: [JSONValue]) -> JSONValue {
-        documents.count == 1 ? documents[0] : .array(documents)
+        return "### ⚠ \(subject.joined(separator: " against "))\n\n\(Self.verdict): \(message)\n"
     }
 }

@@ -24,17 +24,20 @@ extension ConversionOutcome {
     }
 
     /// Ends with how the values of the model's own weights came out.
-    package var text: String {
-        guard let repository else { return result.text() }
+    ///
+    /// - Parameter isShort: show totals and the largest errors, not every tensor.
+    package func text(isShort: Bool = false) -> String {
+        guard let repository else { return result.text(isShort: isShort) }
         let others = repository.components.map { "\($0.name.printable): \($0.treatment.name)" }
         let summary =
             "repository \(repository.output.printable)"
             + (others.isEmpty ? "" : "; " + others.joined(separator: ", "))
         let tables = convertedComponents.map { name, tensors in
-            ConversionResult.table(tensors, title: "tensor of \(name.printable)").text
+            ConversionResult.tables(
+                tensors, title: "tensor of \(name.printable)", isShort: isShort)
                 + "\n\n\(name.printable): \(ConversionResult.summary(tensors))"
         }
-        return (tables + [result.text([summary])]).joined(separator: "\n\n")
+        return (tables + [result.text([summary], isShort: isShort)]).joined(separator: "\n\n")
     }
 
     package var markdown: String {
@@ -80,14 +83,66 @@ extension ConversionResult {
     }
 
     /// - Parameter notes: lines before the last one, which says how the values came out.
-    package func text(_ notes: [String] = []) -> String {
+    package func text(_ notes: [String] = [], isShort: Bool = false) -> String {
         let lines =
             files.map(\.path.printable) + adapters.map(\.text) + notes + [
                 "\(Format.bytes(bytesIn)) → \(Format.bytes(bytesOut)), ratio "
                     + "\(Format.decimal(ratio)), in \(Format.decimal(seconds)) s; "
                     + Self.summary(tensors)
             ]
-        return table.text + "\n\n" + lines.joined(separator: "\n")
+        return Self.tables(tensors, title: "tensor", isShort: isShort) + "\n\n"
+            + lines.joined(separator: "\n")
+    }
+
+    /// A row for each tensor that changed; or one for each reason, and the largest errors.
+    fileprivate static func tables(_ tensors: [Tensor], title: String, isShort: Bool) -> String {
+        guard isShort else { return table(tensors, title: title).text }
+        let worst = tensors.filter { !$0.statistics.isExact }
+            .sorted { $0.statistics.relativeRMS > $1.statistics.relativeRMS }
+        return
+            ([reasonTable(tensors)] + (worst.isEmpty ? [] : [errorTable(worst.prefix(5), title)]))
+            .map(\.text).joined(separator: "\n\n")
+    }
+
+    /// How many tensors became what, and why.
+    private static func reasonTable(_ tensors: [Tensor]) -> TextTable {
+        var table = TextTable([
+            ("tensors", .right), ("from", .left), ("to", .left), ("values changed", .right),
+            ("reason", .left),
+        ])
+        var groups: [(key: [String], tensors: [Tensor])] = []
+        for tensor in tensors {
+            let key = [tensor.from.rawValue, tensor.to.rawValue, tensor.reason]
+            if let index = groups.firstIndex(where: { $0.key == key }) {
+                groups[index].tensors.append(tensor)
+            } else {
+                groups.append((key, [tensor]))
+            }
+        }
+        for (key, members) in groups {
+            let changed = members.reduce(0) { $0 + $1.statistics.changed }
+            table.append([
+                "\(members.count)", key[0], key[1], changed == 0 ? "0" : Format.count(changed),
+                key[2].printable,
+            ])
+        }
+        return table
+    }
+
+    /// The largest errors.
+    private static func errorTable(_ tensors: ArraySlice<Tensor>, _ title: String) -> TextTable {
+        var table = TextTable([
+            ("\(title), largest error first", .left), ("to", .left), ("rel. RMS", .right),
+            ("max error", .right),
+        ])
+        for tensor in tensors {
+            table.append([
+                tensor.name.printable, tensor.to.rawValue,
+                Format.scientific(tensor.statistics.relativeRMS),
+                Format.scientific(tensor.statistics.maxError),
+            ])
+        }
+        return table
     }
 
     /// How the values came out, in a few words.
@@ -130,11 +185,13 @@ extension ConversionResult {
     /// A row for each tensor whose values changed or are not all finite, or that was kept from fp16,
     /// and one for each way in which others kept every value.
     package static func table(_ tensors: [Tensor], title: String) -> TextTable {
-        var table = TextTable([
-            (title, .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
-            ("max error", .right), ("changed", .right), ("clipped", .right), ("flushed", .right),
-            ("NaN or Inf", .right), ("reason", .left),
-        ])
+        var table = TextTable(
+            [
+                (title, .left), ("from", .left), ("to", .left), ("rel. RMS", .right),
+                ("max error", .right), ("changed", .right), ("clipped", .right),
+                ("flushed", .right),
+                ("NaN or Inf", .right), ("reason", .left),
+            ], optional: ["NaN or Inf", "flushed", "clipped", "changed", "from", "max error"])
         var groups: [(key: [String], tensors: [Tensor])] = []
         for tensor in tensors {
             let statistics = tensor.statistics

@@ -129,7 +129,7 @@ extension Inspection {
     }
 
     private func problemSection(_ style: ReportStyle) -> String {
-        guard !problems.isEmpty else { return "no problems found" }
+        guard !problems.isEmpty else { return problemCount }
         var table = TextTable([
             ("severity", .left), ("id", .left), ("where", .left), ("message", .left),
         ])
@@ -145,9 +145,15 @@ extension Inspection {
         var seen = Set<String>()
         let remedies = problems.filter { seen.insert($0.id + $0.remedy).inserted }
             .prefix(Self.shownRemedies).map { "\($0.id): \($0.remedy.printable)" }
-        let errors = problems.count { $0.severity == .error }
         return style.show(table) + more + "\n\n" + style.show(remedies.joined(separator: "\n"))
-            + "\n\n\(Format.counted(errors, "error")), "
+            + "\n\n" + problemCount
+    }
+
+    /// How many problems there are, in a few words.
+    var problemCount: String {
+        guard !problems.isEmpty else { return "no problems found" }
+        let errors = problems.count { $0.severity == .error }
+        return Format.counted(errors, "error") + ", "
             + Format.counted(problems.count - errors, "warning")
     }
 
@@ -156,15 +162,14 @@ extension Inspection {
 
 /// The table of rules.
 extension LintRule {
-    package static var json: JSONValue {
-        .array(
-            table.map {
-                .fields([
-                    "id": .string($0.rule.rawValue), "severity": .string($0.severity.rawValue),
-                    "what": .string($0.what), "remedy": .string($0.remedy),
-                    "needs_stats": .bool($0.needsValues),
-                ])
-            })
+    package static var json: [JSONValue] {
+        table.map {
+            .fields([
+                "id": .string($0.rule.rawValue), "severity": .string($0.severity.rawValue),
+                "what": .string($0.what), "remedy": .string($0.remedy),
+                "needs_stats": .bool($0.needsValues),
+            ])
+        }
     }
 
     package static var textTable: TextTable {

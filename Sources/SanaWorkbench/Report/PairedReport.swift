@@ -29,7 +29,7 @@ package struct PairedReport {
     package var text: String { heading + "\n" + table.text }
     package var markdown: String { Markdown.paragraph(heading) + "\n\n" + table.markdown }
 
-    private var heading: String {
+    var heading: String {
         let total = result.findings.first.map {
             ": \(Format.change($0.cpu.ratio)) CPU time, \(Format.change($0.wall.ratio)) wall time"
         }
@@ -43,10 +43,11 @@ package struct PairedReport {
     }
 
     private var table: TextTable {
-        var table = TextTable([
-            ("layer", .left), ("against", .right), ("now", .right), ("wall time", .right),
-            ("CPU time", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
-        ])
+        var table = TextTable(
+            [
+                ("layer", .left), ("against", .right), ("now", .right), ("wall time", .right),
+                ("CPU time", .right), ("95 %", .left), ("p", .right), ("verdict", .left),
+            ], optional: ["p", "95 %", "wall time"])
         for finding in result.findings {
             table.append([
                 finding.path.printable, Format.nanoseconds(finding.wall.baseline),

@@ -41,7 +41,7 @@ extension Profile {
                         "core_distance_ns": .double($0.coreDistance),
                     ])
                 }),
-            "layers": .array(layers.map(json)),
+            "layers": .array(layers.map(json)), "dtype": .string(dtype),
         ])
     }
 
@@ -96,12 +96,31 @@ extension Profile {
         } ?? ""
     }
 
+    /// A row for each of several models.
+    package static func overview(_ profiles: [Profile]) -> TextTable {
+        var table = TextTable(
+            [
+                ("model", .left), ("dtype", .left), ("compute", .left), ("size", .right),
+                ("median", .right), ("p95", .right), ("GFLOP/s", .right), ("peak memory", .right),
+            ], optional: ["peak memory", "p95", "compute", "GFLOP/s"])
+        for profile in profiles {
+            table.append([
+                profile.model.printable, profile.dtype, profile.compute,
+                Format.bytes(profile.storedBytes), Format.nanoseconds(profile.total.median),
+                Format.nanoseconds(profile.total.p95), Format.decimal(profile.gflops, digits: 1),
+                Format.bytes(profile.peakRSSBytes),
+            ])
+        }
+        return table
+    }
+
     private func table(leaves: Bool) -> TextTable {
-        var table = TextTable([
-            ("layer", .left), ("kind", .left), ("median", .right), ("p95", .right),
-            ("MAD", .right), ("share", .right), ("GFLOP/s", .right), ("GB/s", .right),
-            ("% of roofline", .right),
-        ])
+        var table = TextTable(
+            [
+                ("layer", .left), ("kind", .left), ("median", .right), ("p95", .right),
+                ("MAD", .right), ("share", .right), ("GFLOP/s", .right), ("GB/s", .right),
+                ("% of roofline", .right),
+            ], optional: ["MAD", "kind", "GB/s", "p95", "% of roofline", "GFLOP/s"])
         for layer in layers where leaves || layer.module.isSummary {
             let roof = attainable(layer).flatMap { roof in layer.gflops.map { $0 / roof } }
             table.append([

@@ -39,6 +39,8 @@ extension Verification {
                 }), "seconds": .double(seconds),
             "layers": .array(layers.map { $0.json(metric) }),
             "output": output?.json(metric) ?? .null,
+            "dtypes": .array(dtypes.map { .string($0) }),
+            "stored_bytes": storedBytes.map(JSONValue.int) ?? .null,
         ])
     }
 
@@ -196,7 +198,12 @@ extension Verification {
             case .power: detail.isWide || metric == .relativePower
             }
         }
-        var table = TextTable(columns.map { ($0.title, $0.alignment) } + [("", .left)])
+        var table = TextTable(
+            columns.map { ($0.title, $0.alignment) } + [("", .left)],
+            optional: [
+                "golden max", "fp16 room", "mean", "at", "p99", "inside golden", "gain",
+                "1 − cosine", "SQNR dB", "max abs", "inherited", "own",
+            ])
         let worst = worst?.path
         for layer in layers {
             table.append(

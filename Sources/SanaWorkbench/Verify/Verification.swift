@@ -90,6 +90,8 @@ package struct Verification: Sendable {
     package let weightsDigest: String
     /// Types of the stored weights, the one that holds most bytes first.
     package let dtypes: [String]
+    /// Bytes of the weights as stored, where they are known.
+    var storedBytes: Int?
     package var layers: [Layer] = []
     /// The model's output; `nil` when the golden has none, or one of another shape.
     package var output: Layer?

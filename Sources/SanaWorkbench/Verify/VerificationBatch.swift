@@ -254,7 +254,7 @@ package struct VerificationBatch {
         _ model: LoadedModel, at repository: String, _ reference: Reference,
         _ options: Verification.Options
     ) throws -> (Verification, run: Int64?) {
-        let result: Verification
+        var result: Verification
         let sizes: RunSizes
         switch reference {
         case .forward(let path):
@@ -263,6 +263,7 @@ package struct VerificationBatch {
                 golden.provenance.foreignClass(model) == nil
                 ? try model.configured(by: golden).tiled(options.tile) : model
             result = try Verification.run(model, golden, options, workers: workers)
+            result.storedBytes = model.storedBytes
             sizes = RunSizes(model.network.sizes(of: golden.inputs))
             return (result, try store?.record(.verification(result, model, sizes, workers)))
         case .trajectory(let path):
@@ -275,6 +276,7 @@ package struct VerificationBatch {
             result = try Verification.run(model, source, golden, options, workers: workers)
             sizes = try golden.sizes()
         }
+        result.storedBytes = model.storedBytes
         return (result, try store?.record(.verification(result, model, sizes, workers)))
     }
 }

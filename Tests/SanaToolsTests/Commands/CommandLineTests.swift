@@ -64,7 +64,7 @@ struct CommandLineTests {
         }
         #expect(try run("profile").code == 0)
         let listed = try run("history", "list", "--format", "json")
-        #expect(listed.json?.array?.count == 7)
+        #expect(listed.results?.count == 7)
         let shown = try run("history", "show", "--format", "json")
         #expect(shown.json?["kind"]?.string == "profile")
         #expect((shown.json?["layers"]?.array?.count ?? 0) > 20)

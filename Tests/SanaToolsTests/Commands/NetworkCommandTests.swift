@@ -140,7 +140,7 @@ struct NetworkCommandTests {
             #expect(outcome.json?["layers"]?.array?.isEmpty == false)
         }
         let list = try program.run("history", "list", "--db", "h.sqlite", "--format", "json")
-        #expect(list.json?.array?.count == 4)
+        #expect(list.results?.count == 4)
         let none = try program.run(
             "profile", "fixtures/gemma/plain", "--entry", "decode", "--repeat", "1", "--no-record")
         #expect(none.code == 64)

@@ -121,7 +121,7 @@ struct VerifyCommandTests {
                 == ["pass", "fail", "fail", "pass", "error"])
         let listed = try program.run("history", "list", "--format", "json")
         // The model that cannot be read has failed against either golden.
-        #expect(listed.json?.array?.count == 6)
+        #expect(listed.results?.count == 6)
         let text = try verify(model, "--reference", golden, "--reference", golden, "--summary")
         #expect(text.output.hasSuffix("PASS: 2 of 2 comparisons within tolerance\n"))
     }

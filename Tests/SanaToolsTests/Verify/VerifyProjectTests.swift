@@ -47,7 +47,7 @@ struct VerifyProjectTests {
         #expect(entry?["message"]?.string?.contains("bad.safetensors") == true)
         let markdown = try program.run(["verify", "--format", "markdown"] + mixed)
         #expect(markdown.output.hasPrefix("**ERROR: 1 of 2 could not be read"))
-        #expect(markdown.output.contains("### ⚠️ `bad.safetensors`\n\nerror: bad.safetensors"))
+        #expect(markdown.output.contains("### ⚠ `bad.safetensors`\n\nerror: bad.safetensors"))
     }
 
     @Test func goldenThatIsNotThereDoesNotStopTheOthers() throws {
@@ -101,6 +101,34 @@ struct VerifyProjectTests {
             "markdown", "--no-record")
         #expect(foreign.code == 1 && foreign.output.hasPrefix("**FAIL: 1 of 1"))
         #expect(!foreign.output.contains("| layer |"))
+    }
+
+    @Test("the project's references apply to its model and archives, not to other models")
+    func referencesOfArchives() throws {
+        let archive = "a/sana-digits-int8.safetensors.zst"
+        try project("output: a\ndtype: int8\nreferences: \(golden)")
+        #expect(try program.run("convert").code == 0)
+        for path in [model, archive, "./" + archive] {
+            let outcome = try program.run("verify", path, "--no-record")
+            #expect(outcome.code == 0, "\(outcome.talk)")
+        }
+        let other = try program.run("verify", "fixtures/tiny/plain", "--no-record")
+        #expect(other.code == 64)
+        #expect(other.talk.contains("no reference"))
+        let mixed = try program.run("verify", archive, "fixtures/tiny/plain", "--no-record")
+        #expect(mixed.code == 64)
+    }
+
+    @Test("several comparisons end with one table over the models")
+    func overview() throws {
+        let outcome = try program.run(
+            "verify", model, model, "--reference", golden, "--no-record", "--summary")
+        let lines = outcome.output.split(separator: "\n")
+        let heads = lines.filter { $0.hasPrefix("model ") }
+        #expect(heads.count == 1)
+        #expect(heads.first?.contains("size") == true)
+        #expect(lines.suffix(3).first?.contains("MB") == true)
+        #expect(lines.last?.hasPrefix("PASS: 2 of 2") == true)
     }
 
     // MARK: Tolerances

@@ -107,6 +107,9 @@ struct ProjectFileTests {
     func defaultDatabase() throws {
         let (folder, project) = try project("model: m")
         #expect(project.defaultDatabase == folder("reports/sana-tools.sqlite"))
+        let (_, empty) = try self.project("model: m\ndatabase:\nreferences: ~\n")
+        #expect(empty.database == nil)
+        #expect(empty.references == [])
     }
 
     @Test("the JSON Schema has the keys that are read")

@@ -1,0 +1,77 @@
+import Foundation
+import SanaModel
+
+/// A line that GitHub Actions shows as an annotation: next to a file where it names one, and on the
+/// page of the run.
+///
+/// https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+package struct WorkflowCommand: Equatable {
+    package enum Level: String { case error, warning }
+
+    let level: Level
+    let title: String
+    let message: String
+    /// A path from the root of the repository.
+    var file: String?
+    var line: Int?
+    var column: Int?
+
+    /// - Parameter path: a path from the current directory, which is named where a file is there.
+    package init(_ level: Level, _ title: String, _ message: String, path: String? = nil) {
+        (self.level, self.title, self.message) = (level, title, message)
+        if let path, path.pathExists, !path.isFolder { file = Self.inRepository(path) }
+    }
+
+    /// An error, at the line that its description begins with, as those of sana-tools.yaml do.
+    package init(_ error: any DiagnosticError) {
+        self.init(.error, "sana-tools", error.fullMessage)
+        guard let match = error.description.prefixMatch(of: #/([^:\n]+):(\d+):(\d+): /#) else {
+            return
+        }
+        file = Self.inRepository(String(match.1))
+        (line, column) = (Int(match.2), Int(match.3))
+    }
+
+    package var text: String {
+        let fields = [
+            file.map { "file=\(Self.property($0))" }, line.map { "line=\($0)" },
+            column.map { "col=\($0)" }, "title=\(Self.property(title))",
+        ]
+        return "::\(level.rawValue) \(fields.compactMap { $0 }.joined(separator: ","))::"
+            + Self.data(message)
+    }
+
+    /// Of more annotations of a level in a step GitHub shows none.
+    private static let maximumCount = 10
+
+    /// The lines of `commands`; what GitHub would leave out is counted in one of them.
+    static func lines(_ commands: [WorkflowCommand]) -> [String] {
+        [Level.error, .warning].flatMap { level in
+            let mine = commands.filter { $0.level == level }
+            guard mine.count > maximumCount else { return mine.map(\.text) }
+            let rest = mine.count - maximumCount + 1
+            let more = WorkflowCommand(
+                level, "sana-tools", "… and \(rest) more: see the summary of the step")
+            return mine.prefix(maximumCount - 1).map(\.text) + [more.text]
+        }
+    }
+
+    /// What the runner reads back as `text`: on one line, and no command of its own.
+    private static func data(_ text: String) -> String {
+        text.printableLines.replacing("%", with: "%25").replacing("\n", with: "%0A")
+    }
+
+    private static func property(_ text: String) -> String {
+        data(text).replacing(":", with: "%3A").replacing(",", with: "%2C")
+    }
+
+    private static func inRepository(
+        _ path: String, environment: [String: String] = ProcessInfo.processInfo.environment
+    ) -> String {
+        let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
+        guard let root = environment["GITHUB_WORKSPACE"], absolute.hasPrefix(root + "/") else {
+            return path
+        }
+        return String(absolute.dropFirst(root.count + 1))
+    }
+}
