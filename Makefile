@@ -7,6 +7,9 @@
 # make lint      check the code's format
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
+# make examples-test run the examples, and have their engines check them (those that are installed)
+# make report-test   open the HTML report in chromium, as a phone and as a screen (skipped where it is not installed)
+# make snapshots write fixtures/sentences.txt: every --help, and what failing commands say
 # make manual    write the manual pages to .build/manual, from what --help is made of
 # make package   write a .deb and a tarball that need no Swift to .build/dist
 # make package-test  install that .deb into a fresh Debian root and use it there (root, debootstrap)
@@ -28,7 +31,7 @@ PACKAGED = .build/package/release/sana-tools
 # For --version.
 export SANA_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null)
 
-.PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages package package-test lint docs docs-test fuzz mutations bench interop setup build clean
+.PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages package package-test lint docs docs-test report-test examples-test snapshots fuzz mutations bench interop setup build clean
 
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
@@ -147,6 +150,16 @@ docs: build
 docs-test: build
 	python3 scripts/cli_reference.py --binary $(BINARY) --check
 	python3 scripts/docs_test.py --binary $(BINARY)
+
+examples-test: build
+	python3 scripts/examples_test.py --binary $(BINARY)
+
+report-test: build
+	python3 scripts/report_test.py --binary $(BINARY)
+
+snapshots: setup
+	$(SWIFT) build --build-tests
+	SANA_SNAPSHOTS=write $(SWIFT) test --skip-build --filter SnapshotTests
 
 fuzz: setup
 	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz
