@@ -18,6 +18,9 @@ struct ProfileCommand: TalkingCommand {
             Without --repeat, forwards are repeated until a slowdown of --threshold would be found, or until \
             --budget is spent.
 
+            With --pipeline, MODEL is a repository, and what is timed is a whole sampling, from the prompt to the PNG: \
+            loading, text, every step, decoding and the file, each with the most memory it had. It is a series of its own.
+
             EXAMPLES
               sana-tools profile
               sana-tools profile path/to/repo --size 1024 --repeat 10
@@ -26,6 +29,7 @@ struct ProfileCommand: TalkingCommand {
               sana-tools profile --gate --baseline release
               sana-tools profile new.safetensors.zst --against old.safetensors.zst --pairs 200
               sana-tools profile path/to/repo --against-build ./sana-tools-1.0
+              sana-tools profile path/to/repo --pipeline --steps 2 --repeat 6
               sana-tools profile a.safetensors.zst b.safetensors.zst c.safetensors.zst --shard 2/3
 
             EXIT CODES
@@ -97,6 +101,7 @@ struct ProfileCommand: TalkingCommand {
     @Flag(help: "Also run 'history gate' on the recorded runs.")
     var gate = false
 
+    @OptionGroup var sampling: PipelineProfileOptions
     @OptionGroup var gateArguments: GateArguments
     @OptionGroup var tiles: TileOption
     @OptionGroup var pairing: AgainstArguments
@@ -117,6 +122,7 @@ struct ProfileCommand: TalkingCommand {
             throw ValidationError("--reference says which forward it is of: leave out --entry")
         }
         try validateAgainst()
+        try validatePipeline()
         if gate, history.noRecord { throw ValidationError("--gate needs the run recorded") }
         if let size, !LatentSize.isSide(size) {
             throw ValidationError("--size must be \(LatentSize.sideRule)")
@@ -148,9 +154,12 @@ struct ProfileCommand: TalkingCommand {
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
         try Arithmetic.prepare(for: workers, needsBLAS: true)
-        var (profiles, runs): ([Profile], [Int64]) = ([], [])
+        var (profiles, runs): ([any ProfileDocument], [Int64]) = ([], [])
         for (_, path) in mine {
-            let profile = try profile(path, project, workers, store)
+            let profile: (result: any ProfileDocument, run: Int64?) =
+                sampling.pipeline
+                ? try profilePipeline(path, project, workers, store)
+                : try profile(path, project, workers, store)
             profiles.append(profile.result)
             if let run = profile.run { runs.append(run) }
         }
@@ -163,7 +172,7 @@ struct ProfileCommand: TalkingCommand {
 
     private func profile(
         _ path: String, _ project: ProjectFile?, _ workers: WorkerPool, _ store: HistoryStore?
-    ) throws -> (result: Profile, run: Int64?) {
+    ) throws -> (result: any ProfileDocument, run: Int64?) {
         let own = models.isEmpty ? project : nil
         let opened = try own.blaming("model") { try modelOptions.open(path) }
         let loaded = try entered(opened.load(workers: workers))
@@ -171,7 +180,12 @@ struct ProfileCommand: TalkingCommand {
         let options = Profile.Options(
             warmup: warmup, repetitions: repetitions,
             plan: try plan(
-                loaded, RunSizes(loaded.network.sizes(of: inputs)), workers, store),
+                store,
+                Subject(
+                    architecture: loaded.architecture, dtype: loaded.dtype, reference: nil,
+                    compute: loaded.compute(compute), numerics: numerics,
+                    sizes: RunSizes(loaded.network.sizes(of: inputs)),
+                    threads: workers.threadCount)),
             numerics: numerics,
             compute: compute)
         let progress = ProgressLine("profile")
@@ -187,26 +201,36 @@ struct ProfileCommand: TalkingCommand {
         return (profile, try store?.record(.profile(profile, loaded, workers)))
     }
 
+    /// What runs of one series have in common.
+    struct Subject {
+        let architecture: String
+        let dtype: String
+        let reference: String?
+        let compute: String
+        let numerics: Numerics
+        let sizes: RunSizes
+        let threads: Int
+    }
+
     /// The gate's own limits, and the runs that it will compare with.
-    private func plan(
-        _ model: LoadedModel, _ sizes: RunSizes, _ workers: WorkerPool, _ store: HistoryStore?
-    ) throws -> RepetitionPlan {
+    func plan(_ store: HistoryStore?, _ subject: Subject) throws -> RepetitionPlan {
         var plan = RepetitionPlan(budget: budget)
         plan.options = gateArguments.options
         guard let store else { return plan }
         let newest = try store.newestOfEachSeries().last { summary in
             let run = summary.run
-            guard run.kind == RunRecord.Kind.profile.rawValue, run.reference == nil else {
-                return false
-            }
+            guard run.kind == RunRecord.Kind.profile.rawValue, run.reference == subject.reference
+            else { return false }
             guard run.clock == Profile.clock, run.canary == HostCanary.identity else {
                 return false
             }
-            guard run.architecture == model.architecture, summary.joined.dtype == model.dtype,
+            guard run.architecture == subject.architecture, summary.joined.dtype == subject.dtype,
                 summary.joined.machine == Machine.current.fingerprint
             else { return false }
-            guard RunSizes(run) == sizes, run.threads == workers.threadCount else { return false }
-            return run.numerics == numerics.rawValue && run.compute == model.compute(compute)
+            guard RunSizes(run) == subject.sizes, run.threads == subject.threads else {
+                return false
+            }
+            return run.numerics == subject.numerics.rawValue && run.compute == subject.compute
         }
         guard let series = newest?.joined.seriesId else { return plan }
         plan.baseline = try store.runs(
@@ -237,7 +261,7 @@ struct ProfileCommand: TalkingCommand {
         return try model.configured(by: Golden(path: reference)).tiled(tiles.tile)
     }
 
-    private func show(_ profiles: [Profile], _ outcome: NightOutcome?) throws {
+    private func show(_ profiles: [any ProfileDocument], _ outcome: NightOutcome?) throws {
         if profiles.isEmpty { return }
         var documents = profiles.map(\.json)
         if let outcome {

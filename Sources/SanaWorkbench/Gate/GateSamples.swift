@@ -54,6 +54,14 @@ package struct GateSamples: Sendable, Equatable {
     }
 }
 
+extension GateSamples.Host {
+    init(_ repetition: Profile.Repetition) {
+        self.init(
+            canaryGFLOPS: repetition.canaryGFLOPS, canaryCPUGFLOPS: repetition.canaryCPUGFLOPS,
+            otherLoad: repetition.otherLoad, coreDistance: repetition.coreDistance)
+    }
+}
+
 /// A time of one module in several runs.
 package struct GateSeries: Sendable {
     /// Nanoseconds of all repetitions.

@@ -141,8 +141,8 @@ extension RunRow {
             peakRssBytes: record.peakRSSBytes, metric: record.metric, tolerance: record.tolerance,
             verdict: record.verdict?.rawValue, seconds: record.seconds, cause: record.cause,
             loadSeconds: record.profile?.loadSeconds, storedBytes: record.storedBytes,
-            int8Gops: record.profile?.peaks.int8GOPS,
-            readBandwidth: record.profile?.peaks.roofBandwidth,
+            int8Gops: record.profile?.peaks?.int8GOPS,
+            readBandwidth: record.profile?.peaks?.roofBandwidth,
             probeOverhead: record.profile?.probeOverhead,
             warnings: record.profile?.warnings.joined(separator: "\n"),
             problems: record.problems.isEmpty

@@ -121,6 +121,12 @@ package struct RunRow: NumberedRow {
     /// Median latency of the forward in a profile.
     package let totalMedianNs: Double?
 
+    /// Whether it profiled a whole sampling.
+    var isOfPipeline: Bool {
+        kind == RunRecord.Kind.profile.rawValue
+            && reference?.hasPrefix(PipelineProfile.referencePrefix) == true
+    }
+
     /// Whether later runs may be measured by it: it passed, on a golden of its own weights.
     package var isSound: Bool {
         (verdict == nil || verdict == Verdict.pass.rawValue) && problems == nil && !allowed

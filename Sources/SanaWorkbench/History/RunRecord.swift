@@ -58,8 +58,7 @@ package struct RunRecord: Sendable {
     package let layers: [Layer]
     /// Largest resident memory of the process so far; several models of one command share it.
     package var peakRSSBytes = Machine.peakResidentBytes
-    /// What a profile measured beside latencies.
-    package var profile: Profile?
+    var profile: Profile.Facts?
     package var storedBytes: Int?
     /// See `OpenedModel.architecture`.
     package var architecture: String?
@@ -145,8 +144,36 @@ package struct RunRecord: Sendable {
                             bytes: layer.bytes, attainableGFLOPS: result.attainable(layer)))
                 })
         record.peakRSSBytes = result.peakRSSBytes
-        (record.profile, record.storedBytes) = (result, result.storedBytes)
+        record.profile = Profile.Facts(
+            loadSeconds: result.loadSeconds, repetitions: result.repetitions,
+            warnings: result.warnings, peaks: result.peaks, probeOverhead: result.probeOverhead)
+        record.storedBytes = result.storedBytes
         record.architecture = model.architecture
+        (record.clock, record.canary) = (Profile.clock, HostCanary.identity)
+        return record
+    }
+
+    package static func profile(_ result: PipelineProfile) -> RunRecord {
+        var record = RunRecord(
+            kind: .profile, startedAt: result.startedAt, model: result.model,
+            modelDigest: result.identity.digest, dtype: result.identity.dtype,
+            reference: PipelineProfile.reference(result.request), compute: result.compute,
+            numerics: result.numerics.rawValue, sizes: result.sizes, threads: result.threads,
+            seconds: result.seconds,
+            layers: [
+                Layer(
+                    path: Profile.totalPath, samples: result.total.samples,
+                    cpu: result.repetitions.map(\.cpuNanoseconds))
+            ]
+                + result.parts.map {
+                    Layer(path: $0.path, samples: $0.timing.samples, cpu: $0.cpu)
+                })
+        record.peakRSSBytes = result.peakRSSBytes
+        record.profile = Profile.Facts(
+            loadSeconds: result.loadSeconds, repetitions: result.repetitions,
+            warnings: result.warnings)
+        record.storedBytes = result.identity.storedBytes
+        record.architecture = result.identity.architecture
         (record.clock, record.canary) = (Profile.clock, HostCanary.identity)
         return record
     }

@@ -1,6 +1,11 @@
 import SanaModel
 
 extension ComputeMode {
+    /// How weights meet activations, for records; see `LoadedModel.compute`.
+    func name(isQuantized: Bool) -> String {
+        isQuantized || self == .bf16 ? oldName : "fp32"
+    }
+
     /// What old builds understand.
     package var oldName: String {
         switch self {

@@ -79,6 +79,17 @@ package struct OpenedModel: Sendable {
             ?? WeightsDigest.compute(source, workers: workers)
     }
 
+    /// SHA-256 of the raw values of each tensor by name, and the digest of all; of an archive the
+    /// digest of its source alone.
+    package func sourceHashes(
+        workers: WorkerPool
+    ) throws -> (digest: String, tensors: [String: String]) {
+        if let digest = manifest?.weightsDigest { return (digest, [:]) }
+        let tensors = try WeightsDigest.tensors(source, workers: workers)
+        let pairs = tensors.map { ($0.info.name, $0.digest.hexadecimal) }
+        return (WeightsDigest.combine(tensors), Dictionary(pairs) { first, _ in first })
+    }
+
     /// SHA-256 over the model's class and the names and shapes of its weights, whatever their values
     /// and stored types: models with the same one do the same work.
     package var architecture: String {
@@ -276,9 +287,7 @@ package struct LoadedModel: Sendable {
 
     /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`, which are
     /// products in fp32, or `w8a8`. Series of old versions go on under these names.
-    package func compute(_ choice: ComputeMode) -> String {
-        isQuantized || choice == .bf16 ? choice.oldName : "fp32"
-    }
+    package func compute(_ choice: ComputeMode) -> String { choice.name(isQuantized: isQuantized) }
 }
 
 /// Opening files that may be plain safetensors or archives.

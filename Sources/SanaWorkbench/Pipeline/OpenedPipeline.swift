@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import SanaModel
 import SanaQuant
@@ -12,6 +13,15 @@ package struct OpenedPipeline: PipelineSource {
     package let workers: WorkerPool
     private let places: [PipelineComponent: String]
     private let instructionFolder: InstructionFolder?
+    /// Weights that are rounded to int8 as they are read.
+    private var rounded: [PipelineComponent: Set<String>] = [:]
+
+    /// The same with weights rounded to int8, as conversion rounds them.
+    package func rounding(_ weights: [PipelineComponent: Set<String>]) -> OpenedPipeline {
+        var pipeline = self
+        pipeline.rounded = weights
+        return pipeline
+    }
 
     /// - Parameters:
     ///   - places: components that lie elsewhere, by name: a folder, a file, an archive, or another
@@ -70,6 +80,76 @@ package struct OpenedPipeline: PipelineSource {
         }
     }
 
+    /// What is asked of it, as diffusers would where nothing is said.
+    ///
+    /// - Parameters:
+    ///   - size: of the picture; `nil`: the model's own.
+    ///   - usesResolutionBinning: `nil`: where diffusers has sizes for it.
+    /// - Throws: `UsageError` for a number of steps that no scheduler takes, or an error of reading
+    ///   the configurations.
+    package func request(
+        prompts: [String], size: (height: Int, width: Int)?, steps: Int?,
+        usesResolutionBinning: Bool?
+    ) throws -> PipelineRequest {
+        let config = try transformerConfig()
+        let side = try config.sampleSize * autoencoderConfig().spatialCompressionRatio
+        var request = PipelineRequest(
+            pipeline, prompts: prompts, height: size?.height ?? side, width: size?.width ?? side)
+        if let steps {
+            guard FlowSchedulers.stepCounts.contains(steps) else {
+                throw UsageError("--steps \(steps) is not in \(FlowSchedulers.stepCounts)")
+            }
+            request.steps = steps
+            if steps != 2 { request.intermediateTimestep = nil }
+        }
+        request.usesResolutionBinning =
+            usesResolutionBinning
+            ?? (ResolutionBins(sampleSize: config.sampleSize, pipeline: pipeline) != nil)
+        return request
+    }
+
+    /// What records need to say of all components together.
+    package struct Identity: Sendable {
+        /// SHA-256 over the digests of the components' weights.
+        package let digest: String
+        /// Stored types, those of the transformer first.
+        package let dtype: String
+        /// Pipelines with the same one do the same work: class, networks and their stored types.
+        package let architecture: String
+        package let storedBytes: Int
+        package let isQuantized: Bool
+
+        /// See `LoadedModel.compute`.
+        package func compute(_ choice: ComputeMode) -> String {
+            choice.name(isQuantized: isQuantized)
+        }
+    }
+
+    /// - Throws: an error of reading the components.
+    package func identity() throws -> Identity {
+        let networks =
+            [.transformer] + pipeline.components.filter { $0.isNetwork && $0 != .transformer }
+        var (digests, lines): ([String], [String]) = ([], [pipeline.rawValue])
+        var (types, bytes, isQuantized): ([String], Int, Bool) = ([], 0, false)
+        for component in networks {
+            let opened = try opened(component)
+            digests.append(try opened.sourceDigest(workers: workers))
+            lines.append("\(component.rawValue) \(opened.architecture) \(opened.dtypes)")
+            for type in opened.dtypes.split(separator: "+").map(String.init)
+            where !types.contains(type) {
+                types.append(type)
+            }
+            bytes += opened.source.tensors.reduce(0) { $0 + $1.byteCount }
+            isQuantized = isQuantized || opened.isQuantized
+        }
+        func hash(_ lines: [String]) -> String {
+            Array(SHA256.hash(data: Data(lines.joined(separator: "\n").utf8))).hexadecimal
+        }
+        return Identity(
+            digest: hash(digests), dtype: types.joined(separator: "+"),
+            architecture: hash(lines), storedBytes: bytes, isQuantized: isQuantized)
+    }
+
     // MARK: Components
 
     package func tokenizer() throws -> Tokenizer { try Tokenizer.open(place(.tokenizer)) }
@@ -112,7 +192,9 @@ package struct OpenedPipeline: PipelineSource {
         return try ModelFault.advising(place(component)) {
             let weights = try opened.source.resident(using: workers)
             try look(weights)
-            let bound = try opened.config.network(weights, label: place(component))
+            let bound = try opened.config.network(
+                rounded[component].map { QuantizedSource(weights, quantizing: $0) } ?? weights,
+                label: place(component))
             guard let model = bound.entries.lazy.compactMap({ $0.network as? Model }).first else {
                 throw foreign(component, opened.config)
             }

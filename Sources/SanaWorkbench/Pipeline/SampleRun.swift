@@ -1,6 +1,4 @@
-import Foundation
 import SanaModel
-import Synchronization
 
 /// One run of a pipeline: everything that came of it, and how long its stages took.
 package struct SampleRun {
@@ -32,23 +30,28 @@ package struct SampleRun {
     /// - Parameters:
     ///   - start: what sampling starts from.
     ///   - keepsSteps: whether the latent after every step is kept.
+    ///   - clock: watches the stages.
     /// - Throws: errors of the request, of loading, or of memory.
     package init(
         _ pipeline: SanaPipeline, _ start: SanaPipeline.Start, keepsSteps: Bool,
-        _ context: ForwardContext
+        _ context: ForwardContext, clock: StageClock
     ) throws {
         (self.pipeline, self.start) = (pipeline, start)
         try Arithmetic.prepare(for: context.workers)
-        let clock = StageClock()
         defer { clock.finish() }
-        prompts = try clock.run(.prompt) {
+        func run<Value>(
+            _ stage: PipelineStage, hasSteps: Bool = false, _ body: () throws -> Value
+        ) rethrows -> Value {
+            try clock.run(stage.rawValue, hasSteps: hasSteps, body)
+        }
+        prompts = try run(.prompt, hasSteps: true) {
             try pipeline.encodePrompts(context) { clock.mark() }
         }
         control =
             pipeline.request.controlPicture == nil
-            ? nil : try clock.run(.control) { try pipeline.encodeControl(context) }
+            ? nil : try run(.control) { try pipeline.encodeControl(context) }
         var latents: [DenseTensor] = []
-        let last = try clock.run(.denoise) { [prompts, control] in
+        let last = try run(.denoise, hasSteps: true) { [prompts, control] in
             try pipeline.denoise(start, prompts, control: control, context) { step, latent in
                 clock.step(step + 1, of: pipeline.request.steps)
                 if keepsSteps { latents.append(latent.repeated(1)) }
@@ -57,51 +60,27 @@ package struct SampleRun {
         self.latents = latents
         let input = pipeline.decoderInput(last)
         decoderInput = input
-        sample = try clock.run(.decode) {
+        sample = try run(.decode, hasSteps: true) {
             let count = input.shape[0]
             return try pipeline.decode(input, context) { clock.step($0, of: count) }
         }
-        pictures = clock.run(.image) { [sample] in pipeline.pictures(sample) }
+        pictures = run(.image) { [sample] in pipeline.pictures(sample) }
         times = clock.times
     }
 }
 
-/// Takes the time of stages and shows which one runs.
-private final class StageClock {
-    package private(set) var times: [SampleRun.StageTime] = []
-    private let progress = Notices.progress("sample")
-    private var stage = PipelineStage.prompt
-    private var start = ContinuousClock.now
-    private var lastStep = ContinuousClock.now
-    private var steps: [Double] = []
-
-    package func run<Value>(_ stage: PipelineStage, _ body: () throws -> Value) rethrows -> Value {
-        (self.stage, start, steps) = (stage, .now, [])
-        lastStep = start
-        progress.show("\(stage.rawValue) …")
-        let value = try body()
-        times.append(
-            .init(
-                stage: stage, seconds: (ContinuousClock.now - start).inSeconds, steps: steps,
-                peakBytes: Machine.peakResidentBytes))
-        return value
+extension StageClock {
+    /// The stages that have run.
+    fileprivate var times: [SampleRun.StageTime] {
+        PipelineStage.allCases.compactMap { stage in
+            let spans = spans.filter { $0.isWithin(stage.rawValue) }
+            guard !spans.isEmpty else { return nil }
+            return .init(
+                stage: stage, seconds: seconds(stage.rawValue),
+                steps: spans.filter { $0.path != stage.rawValue }.map {
+                    Double($0.nanoseconds) / 1e9
+                },
+                peakBytes: spans.map(\.peakBytes).max() ?? 0)
+        }
     }
-
-    /// Ends a step of which nobody knows how many there are.
-    package func mark() {
-        let now = ContinuousClock.now
-        steps.append((now - lastStep).inSeconds)
-        lastStep = now
-    }
-
-    package func step(_ number: Int, of count: Int) {
-        mark()
-        let now = lastStep
-        let left = (now - start).inSeconds / Double(number) * Double(count - number)
-        progress.show(
-            "\(stage.rawValue) \(number) of \(count)"
-                + (left > 0 ? ", \(Format.decimal(left, digits: left < 10 ? 1 : 0)) s left" : ""))
-    }
-
-    package func finish() { progress.finish() }
 }

@@ -41,7 +41,9 @@ extension Profile {
             timer.discardUnusual()
             isDone =
                 options.repetitions.map { timer.repetitions.count >= $0 }
-                ?? options.plan.isDone(timer, seconds: (ContinuousClock.now - timed).inSeconds)
+                ?? options.plan.isDone(
+                    timer.repetitions.count, seconds: (ContinuousClock.now - timed).inSeconds,
+                    timer.gateSamples)
         }
         return timer.profile(
             model, options, warnings: HostState.now.since(before), startedAt: startedAt,
@@ -156,11 +158,7 @@ package final class ForwardTimer {
                         cpu: $0.cpu.map(Double.init))
                 }
             },
-            host: repetitions.map {
-                .init(
-                    canaryGFLOPS: $0.canaryGFLOPS, canaryCPUGFLOPS: $0.canaryCPUGFLOPS,
-                    otherLoad: $0.otherLoad, coreDistance: $0.coreDistance)
-            })
+            host: repetitions.map(GateSamples.Host.init))
     }
 
     /// All that was timed.

@@ -55,6 +55,16 @@ package struct Profile: Sendable {
         package let coreDistance: Double?
     }
 
+    /// What records have of a profile beside latencies.
+    package struct Facts: Sendable {
+        let loadSeconds: Double
+        let repetitions: [Repetition]
+        let warnings: [String]
+        /// `nil` where it says nothing of single modules, as the next one.
+        var peaks: Peaks?
+        var probeOverhead: Double?
+    }
+
     package let model: String
     /// Types of the stored weights, joined by +.
     let dtype: String

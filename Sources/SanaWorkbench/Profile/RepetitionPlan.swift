@@ -22,12 +22,15 @@ package struct RepetitionPlan: Sendable {
         (self.budget, self.baseline, self.options) = (budget, baseline, options)
     }
 
-    /// - Parameter seconds: those that have passed since the first.
-    package func isDone(_ timer: ForwardTimer, seconds: Double) -> Bool {
-        let count = timer.repetitions.count
+    /// - Parameters:
+    ///   - count: repetitions so far, and `samples` what they showed.
+    ///   - seconds: those that have passed since the first.
+    package func isDone(_ count: Int, seconds: Double, _ samples: @autoclosure () -> GateSamples)
+        -> Bool
+    {
         if seconds >= budget { return count >= step }
         if count < fewest || count % step != 0 { return false }
-        return count >= most || isEnough(timer.gateSamples)
+        return count >= most || isEnough(samples())
     }
 
     /// Whether the limits of the forward and of all blocks are at their thresholds, or are due to the

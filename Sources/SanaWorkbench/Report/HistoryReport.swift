@@ -38,7 +38,8 @@ extension RunSummary {
                 + (run.cause.map { ", cause \($0.printable)" } ?? "")
                 + (problemKinds.isEmpty ? "" : ", " + problemKinds.joined(separator: ", "))
         }
-        return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) a forward" } ?? ""
+        let what = run.isOfPipeline ? "a sampling" : "a forward"
+        return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) \(what)" } ?? ""
     }
 
     /// What is wrong with the golden, each kind once.
@@ -57,7 +58,7 @@ extension RunSummary {
         machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
         \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """
-            + (run.reference.map { "\nagainst \($0.printable)" } ?? "")
+            + (run.reference.map { (run.isOfPipeline ? "\n" : "\nagainst ") + $0.printable } ?? "")
             + run.problemLines.map { "\n" + $0.printable }.joined()
     }
 

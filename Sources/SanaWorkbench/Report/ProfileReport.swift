@@ -1,7 +1,26 @@
 import SanaModel
 
+/// What `profile` shows of one model.
+package protocol ProfileDocument {
+    var json: JSONValue { get }
+    /// - Parameter leaves: show every module; otherwise blocks and their three parts.
+    func text(leaves: Bool) -> String
+    func markdown(leaves: Bool) -> String
+}
+
+extension Profile.Repetition {
+    var json: JSONValue {
+        .fields([
+            "canary_gflops": .double(canaryGFLOPS), "canary_cpu_gflops": .double(canaryCPUGFLOPS),
+            "cpu_ns": .int(cpuNanoseconds), "canary_cpu_ns": .int(canaryCPUNanoseconds),
+            "process_cpu_ns": .int(processNanoseconds), "other_load": .double(otherLoad),
+            "core_distance_ns": .double(coreDistance),
+        ])
+    }
+}
+
 /// How profiles are shown.
-extension Profile {
+extension Profile: ProfileDocument {
     /// The interface that other programs read; field names are kept by tests.
     package var json: JSONValue {
         .fields([
@@ -29,18 +48,7 @@ extension Profile {
                 Work.allCases.map { .init($0.rawValue, .double(allocation[$0])) }),
             "probe_overhead": .double(probeOverhead),
             "warnings": .array(warnings.map { .string($0) }),
-            "repetitions": .array(
-                repetitions.map {
-                    .fields([
-                        "canary_gflops": .double($0.canaryGFLOPS),
-                        "canary_cpu_gflops": .double($0.canaryCPUGFLOPS),
-                        "cpu_ns": .int($0.cpuNanoseconds),
-                        "canary_cpu_ns": .int($0.canaryCPUNanoseconds),
-                        "process_cpu_ns": .int($0.processNanoseconds),
-                        "other_load": .double($0.otherLoad),
-                        "core_distance_ns": .double($0.coreDistance),
-                    ])
-                }),
+            "repetitions": .array(repetitions.map(\.json)),
             "layers": .array(layers.map(json)), "dtype": .string(dtype),
         ])
     }
@@ -59,7 +67,6 @@ extension Profile {
         ])
     }
 
-    /// - Parameter leaves: show every module; otherwise blocks and their three parts.
     package func text(leaves: Bool) -> String { heading + "\n\n" + table(leaves: leaves).text }
 
     package func markdown(leaves: Bool) -> String {
