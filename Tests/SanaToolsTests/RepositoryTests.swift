@@ -41,7 +41,8 @@ struct RepositoryTests {
             return builder.file
         }
         try folder.write("repo/vae/diffusion_pytorch_model.safetensors", tensors(["w"]))
-        try folder.write("repo/vae/config.json", Array(#"{"_class_name": "AutoencoderDC"}"#.utf8))
+        // No network that is known here.
+        try folder.write("repo/vae/config.json", Array(#"{"_class_name": "AutoencoderKL"}"#.utf8))
         try folder.write("repo/text_encoder/model-00001-of-00002.safetensors", tensors(["a", "b"]))
         try folder.write("repo/text_encoder/model-00002-of-00002.safetensors", tensors(["c"]))
         try folder.write(

@@ -28,6 +28,8 @@ public enum Converter {
         public var planes16 = false
         /// Rules of the user, which come before the target's own.
         public var rules: [UserRule] = []
+        /// Whether rules may keep every tensor: a network of several may well stay as it is.
+        public var mayKeepAll = false
         /// How much fp16 may change a tensor; one that it would change more is kept.
         public var rounding = HalfRoundingPolicy.negligible
         /// Whether a tensor may hold NaN or infinity; it is then kept as it is.
@@ -189,7 +191,9 @@ public enum Converter {
         return try ConversionPlan(
             tensors, source.expected ?? .none, target: options.target, rules: userRules + rules,
             nonFinite: nonFinite,
-            fp16Inexact: inexact, mayBeEmpty: source.expected == nil, file: source.label)
+            fp16Inexact: inexact,
+            mayBeEmpty: source.expected == nil || options.mayKeepAll && !options.rules.isEmpty,
+            file: source.label)
     }
 
     private static func check(_ options: Options, _ source: ConversionSource) throws {

@@ -3,11 +3,15 @@ import SanaModel
 /// A rule as a user writes it, `REGEX=TYPE`: what becomes of the tensors whose whole name the
 /// regular expression matches.
 ///
+/// `COMPONENT:REGEX=TYPE` is about that component of a repository, others are about its transformer.
+///
 /// TYPE is `int8`, `fp16`, `bf16`, `fp32` or `keep`. Rules come before the built-in ones and the
 /// first that matches decides, also where fp16 then rounds.
 public struct UserRule: Sendable {
     /// As written.
     public let text: String
+    /// The component of a repository that it is about, where it names one.
+    public private(set) var component: String?
     /// `nil` for `keep`.
     let target: ConversionTarget?
     private let pattern: BoundedExpression
@@ -24,9 +28,14 @@ public struct UserRule: Sendable {
         let type = String(text[text.index(after: separator)...])
         target = ConversionTarget(rawValue: type)
         guard target != nil || type == "keep" else { throw RuleError(text, .type(type)) }
-        guard let whole = BoundedExpression(String(text[..<separator])) else {
-            throw RuleError(text, .pattern)
-        }
+        // Names of tensors have no colon, and an expression with one does not begin with a word.
+        let colon = text[..<separator].firstIndex(of: ":")
+        let name = colon.map { text[..<$0] }
+        let isNamed = name?.allSatisfy { $0.isLetter || $0.isNumber || $0 == "_" } == true
+        component = isNamed ? name.map(String.init) : nil
+        let start = isNamed ? colon.map(text.index(after:)) : nil
+        guard let whole = BoundedExpression(String(text[(start ?? text.startIndex)..<separator]))
+        else { throw RuleError(text, .pattern) }
         (self.text, pattern) = (text, whole)
     }
 
@@ -67,7 +76,15 @@ public struct UserRule: Sendable {
         }
     }
 
+    /// The same, where only that component's tensors are looked at.
+    var withinComponent: UserRule {
+        var rule = self
+        rule.component = nil
+        return rule
+    }
+
     private func matches(_ name: String) throws(RuleError) -> Bool {
+        guard component == nil else { return false }
         guard let isMatch = pattern.matches(name) else {
             throw RuleError(text, .tooSlow(tensor: name))
         }
@@ -84,6 +101,7 @@ public struct RuleError: DiagnosticError, Equatable {
         case pattern
         case tooSlow(tensor: String)
         case unused
+        case component(converted: [String])
     }
 
     /// The rule as written.
@@ -103,6 +121,7 @@ public struct RuleError: DiagnosticError, Equatable {
             case .pattern: "is not a regular expression"
             case .tooSlow(let tensor): "takes too long to match '\(tensor.printable)'"
             case .unused: "decides about no tensor"
+            case .component: "is about a component that is not converted"
             }
         return "rule '\(rule.printable)' \(reason)"
     }
@@ -113,6 +132,10 @@ public struct RuleError: DiagnosticError, Equatable {
             "write REGEX=TYPE with TYPE int8, fp16, bf16, fp32 or keep, such as '.*attn2.*weight=fp16'"
         case .pattern: "quote it for the shell, and escape ( ) [ ] . * + ? as \\( or \\."
         case .tooSlow: "avoid repetitions inside repetitions, such as (a+)+"
+        case .component(let converted):
+            converted.isEmpty
+                ? "leave the component's name out; the transformer alone is converted"
+                : "name one of " + converted.map(\.printable).joined(separator: ", ")
         case .unused:
             "it must match a whole name that no earlier rule matches; 'convert --dry-run --format json' lists names"
         }

@@ -19,9 +19,12 @@ struct ConvertCommand: TalkingCommand {
             --rule decides before these rules do: the first one whose regular expression matches the whole name of a \
             tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
 
-            With a repository as MODEL and a folder as --output, the folder becomes a repository: the transformer \
-            converted, model_index.json kept, every other component linked, copied or left out (--other-components), or \
-            converted itself (--component vae=bf16).
+            With a repository as MODEL and a folder as --output, the folder becomes a repository: transformer, \
+            ControlNet, text encoder and autoencoder converted, each by its own network's plan, model_index.json kept, \
+            everything else linked. --other-components link, copy or skip is for all but the transformer, --component \
+            vae=bf16 for one. Without --output a repository of several networks becomes the folder MODEL-DTYPE; \
+            a file as --output, or --subfolder, means one network alone. --rule vae:REGEX=TYPE is about that component, \
+            other rules are about the transformer.
 
             Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
             replaced. zstd -d restores a standard safetensors file from the archive.
@@ -80,7 +83,7 @@ struct ConvertCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A .safetensors.zst file; for a repository a folder that becomes one; for other models a folder for MODEL-DTYPE.safetensors.zst (default: sana-tools.yaml, else the current folder).",
+            "A .safetensors.zst file; for a repository a folder that becomes one; for other models a folder for MODEL-DTYPE.safetensors.zst (default: sana-tools.yaml, else in the current folder).",
             valueName: "path"), completion: .file())
     var output: String?
 
@@ -109,12 +112,14 @@ struct ConvertCommand: TalkingCommand {
 
     @Option(
         name: .customLong("other-components"),
-        help: "What a new repository has of other components: link, copy or skip.")
+        help:
+            "What a new repository has of other components: link, copy or skip (default: networks are converted, others linked)."
+    )
     var components: OtherComponents?
 
     @Option(
         help: ArgumentHelp(
-            "Action for one other component: fp16, bf16, fp32, link, copy or skip. Repeatable.",
+            "Action for one other component: int8, fp16, bf16, fp32, link, copy or skip. Repeatable.",
             valueName: "name=action"))
     var component: [String] = []
 
@@ -222,9 +227,9 @@ struct ConvertCommand: TalkingCommand {
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
         if !jobs.contains(where: \.adaptsTextEncoder) { warnOfTextEncoder(checkpoint.adapters) }
         if dryRun || explain != nil {
-            let plans = try options.map {
+            let plans = try jobs.map {
                 try Converter.plan(
-                    for: ConversionSource(checkpoint), options: $0, countsRounding: true,
+                    for: ConversionSource(checkpoint), options: $0.options, countsRounding: true,
                     workers: workers)
             }
             if let explain { return try show(explain, in: plans) }
@@ -311,7 +316,7 @@ struct ConvertCommand: TalkingCommand {
         _ options: Converter.Options, _ workers: WorkerPool
     ) throws -> ConversionJob {
         let dtype = options.target.rawValue
-        guard output != nil, outputs.isFolder, Repository.exists(path) else {
+        guard try isWhole(path, outputs) else {
             guard components == nil, component.isEmpty else {
                 throw UsageError(
                     "--other-components and --component need a repository as MODEL and a folder as --output",
@@ -327,8 +332,18 @@ struct ConvertCommand: TalkingCommand {
         return .repository(
             try RepositoryConverter(
                 Repository(path: path), checkpoint, to: outputs.folder(dtype),
-                treatment: (components ?? .link).treatment, exceptions: exceptions(),
+                treatment: components?.treatment, exceptions: exceptions(),
                 options: options, workers: workers))
+    }
+
+    /// Whether a whole repository is made: where a folder is to hold one, and without --output of one
+    /// that has several networks.
+    private func isWhole(_ path: String, _ outputs: ConversionOutputs) throws -> Bool {
+        guard Repository.exists(path) else { return false }
+        guard output == nil else { return outputs.isFolder }
+        guard model != nil, modelOptions.subfolder == nil else { return false }
+        let repository = try Repository(path: path)
+        return repository.components.count(where: repository.isNetwork) > 1
     }
 
     /// The components that `--component` names.

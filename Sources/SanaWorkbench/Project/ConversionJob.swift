@@ -40,6 +40,14 @@ extension ConversionJob {
         return !converter.textEncoderAdapters.isEmpty
     }
 
+    /// How the model itself is converted.
+    package var options: Converter.Options {
+        switch self {
+        case .weights(_, _, let options): options
+        case .repository(let converter): converter.mainOptions
+        }
+    }
+
     /// What the job would do, the plan of its weights being known.
     package func forecast(_ plan: ConversionPlan) throws -> ConversionForecast {
         guard case .repository(let converter) = self else {

@@ -9,6 +9,14 @@ extension ConversionOutcome {
         if let repository {
             json = json.setting("repository", to: .string(repository.output))
                 .setting(
+                    "whole",
+                    to: .fields([
+                        "bytes_in": .int(bytesIn), "bytes_out": .int(bytesOut),
+                        "seconds": .double(seconds),
+                        "values": ValueCounts(allTensors.map(\.tensor)).json,
+                    ])
+                )
+                .setting(
                     "components",
                     to: .object(
                         repository.components.map { .init($0.name, .string($0.treatment.name)) })
@@ -23,7 +31,7 @@ extension ConversionOutcome {
         return json
     }
 
-    /// Ends with how the values of the model's own weights came out.
+    /// Ends with how all values came out.
     ///
     /// - Parameter isShort: show totals and the largest errors, not every tensor.
     package func text(isShort: Bool = false) -> String {
@@ -37,20 +45,45 @@ extension ConversionOutcome {
                 tensors, title: "tensor of \(name.printable)", isShort: isShort)
                 + "\n\n\(name.printable): \(ConversionResult.summary(tensors))"
         }
-        return (tables + [result.text([summary], isShort: isShort)]).joined(separator: "\n\n")
+        return
+            (tables + [result.text([summary], isShort: isShort)]
+            + (tables.isEmpty ? [] : [whole])).joined(separator: "\n\n")
     }
 
     package var markdown: String {
-        ([result.table]
+        let tables =
+            [result.table]
             + convertedComponents.map {
                 ConversionResult.table($0.tensors, title: "tensor of \($0.name.printable)")
-            })
-            .map(\.markdown).joined(separator: "\n\n")
+            }
+        return (tables.map(\.markdown) + (components.isEmpty ? [] : [Markdown.paragraph(whole)]))
+            .joined(separator: "\n\n")
     }
 
     /// Components other than the transformer that were converted, in the order of their names.
     private var convertedComponents: [(name: String, tensors: [ConversionResult.Tensor])] {
         components.sorted { $0.key < $1.key }.map { ($0.key, $0.value.flatMap(\.tensors)) }
+    }
+
+    // MARK: The whole
+
+    private var results: [ConversionResult] { [result] + components.values.flatMap { $0 } }
+    private var bytesIn: Int { results.reduce(0) { $0 + $1.bytesIn } }
+    private var bytesOut: Int { results.reduce(0) { $0 + $1.bytesOut } }
+    private var seconds: Double { results.reduce(0) { $0 + $1.seconds } }
+
+    /// Every tensor, and what stands before its name.
+    private var allTensors: [(prefix: String, tensor: ConversionResult.Tensor)] {
+        result.tensors.map { ((repository?.transformer ?? "") + ": ", $0) }
+            + convertedComponents.flatMap { name, tensors in tensors.map { (name + ": ", $0) } }
+    }
+
+    /// All networks together, in a line.
+    private var whole: String {
+        "\(Format.counted(components.count + 1, "network")): \(Format.bytes(bytesIn)) → "
+            + "\(Format.bytes(bytesOut)), ratio "
+            + "\(Format.decimal(Double(bytesIn) / Double(max(1, bytesOut)))), in "
+            + "\(Format.decimal(seconds)) s; " + ConversionResult.summary(allTensors)
     }
 }
 
@@ -146,7 +179,11 @@ extension ConversionResult {
     }
 
     /// How the values came out, in a few words.
-    package static func summary(_ tensors: [Tensor]) -> String {
+    static func summary(_ tensors: [Tensor]) -> String { summary(tensors.map { ("", $0) }) }
+
+    /// - Parameter named: tensors, and what stands before their names.
+    static func summary(_ named: [(prefix: String, tensor: Tensor)]) -> String {
+        let tensors = named.map(\.tensor)
         let counts = ValueCounts(tensors)
         let exact = tensors.count(where: \.statistics.isExact)
         let nonFinite = tensors.reduce(0) { $0 + $1.nonFinite }
@@ -154,22 +191,25 @@ extension ConversionResult {
         if exact == tensors.count {
             parts.append(nonFinite > 0 ? "every finite value exact" : "every value exact")
         } else {
-            let worst = tensors.max { $0.statistics.relativeRMS < $1.statistics.relativeRMS }
+            let worst = named.max {
+                $0.tensor.statistics.relativeRMS < $1.tensor.statistics.relativeRMS
+            }
             parts.append(
                 "\(exact) of \(tensors.count) tensors exact; \(counts.exact) values exact, "
                     + "\(counts.rounded) rounded (\(counts.flushed) flushed to zero), "
                     + "\(counts.clipped) clipped, largest relative RMS "
-                    + "\(Format.scientific(worst?.statistics.relativeRMS ?? 0)) in "
-                    + (worst?.name.printable ?? ""))
+                    + "\(Format.scientific(worst?.tensor.statistics.relativeRMS ?? 0)) in "
+                    + (worst.map { ($0.prefix + $0.tensor.name).printable } ?? ""))
         }
-        let kept = tensors.filter(\.isKeptFromFP16)
+        let kept = named.filter(\.tensor.isKeptFromFP16)
         if !kept.isEmpty {
-            let names = kept.prefix(5).map(\.name.printable).joined(separator: ", ")
+            let names = kept.prefix(5).map { ($0.prefix + $0.tensor.name).printable }
+                .joined(separator: ", ")
             let others = kept.count > 5 ? " and \(kept.count - 5) more" : ""
             parts.append(
                 "\(kept.count) \(kept.count == 1 ? "tensor" : "tensors") stayed "
-                    + "\(kept[0].from.rawValue), since fp16 would change "
-                    + "\(kept.reduce(0) { $0 + $1.fp16Inexact }) of their values: "
+                    + "\(kept[0].tensor.from.rawValue), since fp16 would change "
+                    + "\(kept.reduce(0) { $0 + $1.tensor.fp16Inexact }) of their values: "
                     + names + others)
         }
         if nonFinite > 0 {
