@@ -156,8 +156,10 @@ struct CaptureCommand: TalkingCommand {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
         process.environment = ChildProcess.environment
-        let plan = try trajectory || isPipeline ? nil : capturePlan(folder)
-        process.arguments = ["-I", "-c", Self.bootstrap] + arguments(folder: folder, plan)
+        let plan = try trajectory || isPipeline ? nil : capturePlan(folder, entry: entry)
+        process.arguments =
+            try ["-I", "-c", Self.bootstrap] + modulePlans(folder)
+            + arguments(folder: folder, plan)
         let script = Pipe()
         process.standardInput = script
         defer { signal_cleanup_set_child(0) }
@@ -195,7 +197,7 @@ struct CaptureCommand: TalkingCommand {
 
     /// What the script is told of a network other than the main ones, which it knows by itself, as far
     /// as config.json can be read; the script tells of what is wrong with it.
-    private func capturePlan(_ folder: String) throws -> CapturePlan? {
+    private func capturePlan(_ folder: String, entry: String?) throws -> CapturePlan? {
         let file = folder.appendingPath("config.json")
         guard let json = try? JSONFile.read(file),
             let config = try? NetworkClass.configuration(json, file: file),
@@ -205,6 +207,20 @@ struct CaptureCommand: TalkingCommand {
             config, entry: entry,
             SizeRequest(
                 batch: batch, height: latent?.height, width: latent?.width, tokens: tokens))
+    }
+
+    /// The option that has a pipeline's networks recorded, with what the script is told of them.
+    private func modulePlans(_ repository: String) throws -> [String] {
+        guard pipelineOptions.modules else { return [] }
+        let networks: [(PipelineComponent, entry: String?)] = [
+            (.textEncoder, nil), (.vae, AutoencoderDCDecoder.entry),
+        ]
+        let plans = try networks.compactMap { component, entry in
+            try capturePlan(repository.appendingPath(component.rawValue), entry: entry).map {
+                JSONValue.Member(component.rawValue, $0.json)
+            }
+        }
+        return ["--modules=" + JSONValue.object(plans).text()]
     }
 
     /// Runs the script from stdin, behind a module that it may import, with a zero byte between. Isolated, Python looks for modules neither in the current folder,

@@ -34,10 +34,16 @@ struct PipelineCaptureOptions: ParsableArguments {
         completion: .file())
     var controlPicture: String?
 
+    @Flag(
+        help:
+            "Record the modules of a pipeline's networks, too, as each runs first, so that a cause names a module."
+    )
+    var modules = false
+
     func validate() throws {
         guard pipeline || isEmpty else {
             throw ValidationError(
-                "--prompt, --negative-prompt, --pictures, --size, --resolution-binning and "
+                "--prompt, --negative-prompt, --pictures, --size, --resolution-binning, --modules and "
                     + "--control-picture are for --pipeline")
         }
         guard !pipeline || !prompt.isEmpty else {
@@ -47,7 +53,7 @@ struct PipelineCaptureOptions: ParsableArguments {
 
     private var isEmpty: Bool {
         prompt.isEmpty && negativePrompt == nil && pictures == nil && size == nil
-            && resolutionBinning == nil && controlPicture == nil
+            && resolutionBinning == nil && controlPicture == nil && !modules
     }
 
     /// Arguments of the script, each joined to its option.

@@ -18,7 +18,7 @@ import re
 import struct
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -751,8 +751,15 @@ def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def capture(options: argparse.Namespace) -> dict[str, Any]:
-    """Runs the model, writes the golden and returns the report for stdout."""
+def write_golden(output: Path, kind: str, version: str, contract: dict[str, Any], tensors: Tensors) -> None:
+    """Completes the contract with the hash of every entry and writes the file."""
+    contract["sha256"] = entry_hashes(tensors)
+    metadata = {"format": kind, "version": version, "contract": compact_json(contract)}
+    replace_file(output, golden_chunks(tensors, metadata))
+
+
+def check_request(options: argparse.Namespace) -> None:
+    """Checks that there is something to read and a place to write, before anything is computed."""
     folder, output = options.model, options.output
     if not folder.is_dir():
         raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a folder")
@@ -763,6 +770,11 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     if options.threads:
         torch.set_num_threads(options.threads)
 
+
+def capture(options: argparse.Namespace) -> dict[str, Any]:
+    """Runs the model, writes the golden and returns the report for stdout."""
+    check_request(options)
+    folder, output = options.model, options.output
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise CaptureError(EXIT_BAD_DATA, f"{folder / 'config.json'} is not an object")
@@ -787,10 +799,8 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         tensors, kind = record_trajectory(model, contract, options), "sana-trajectory"
     else:
         tensors, kind = record_forward(model, contract, options), "sana-reference"
-    contract["sha256"] = entry_hashes(tensors)
     version = "2" if contract["model_class"] in OTHER_CLASSES else "1"
-    metadata = {"format": kind, "version": version, "contract": compact_json(contract)}
-    replace_file(output, golden_chunks(tensors, metadata))
+    write_golden(output, kind, version, contract, tensors)
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
     return {"output": str(output), "activations": recorded, "producer": contract["producer"], "blind": contract.get("blind", [])}
 
@@ -889,17 +899,31 @@ def numbers(text: str) -> list[float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
 
 
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="golden to write (.safetensors)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+
+
+def exit_code(record: Callable[[argparse.Namespace], dict[str, Any]], options: argparse.Namespace) -> int:
+    """Records, prints what was recorded and tells how it went."""
+    try:
+        print(json.dumps(record(options)))
+    except CaptureError as error:
+        talk(str(error))
+        return error.code
+    return 0
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(prog="capture", description="Record golden activations of a Sana transformer or ControlNet with diffusers.")
     parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="component folder: config.json and its weights")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="golden to write (.safetensors)")
+    add_common_arguments(parser)
     parser.add_argument("--variant", help="weights variant, such as fp16 (default: the unnamed or only one)")
     parser.add_argument("--inputs", type=Path, metavar="FILE", help="safetensors file with tensors named inputs.*")
     parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
     parser.add_argument("--plan", metavar="JSON", help="inputs and modules of a network other than the transformer")
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
-    parser.add_argument("--force", action="store_true", help="replace an existing output")
-    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
     parser.add_argument(
         "--compute-dtype", choices=tuple(COMPUTE_DTYPES), default="float32", help="precision of weights and forward"
     )
@@ -939,15 +963,5 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def main() -> int:
-    options = parse_arguments()
-    try:
-        print(json.dumps(capture(options)))
-    except CaptureError as error:
-        talk(str(error))
-        return error.code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(capture, parse_arguments()))

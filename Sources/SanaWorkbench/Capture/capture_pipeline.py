@@ -18,7 +18,7 @@ from typing import Any
 
 import capture
 from capture import (
-    EXIT_BAD_DATA, EXIT_CANNOT_CREATE, EXIT_NO_INPUT, EXIT_UNAVAILABLE, CaptureError, Parser, Tensors, first_line, positive, talk,
+    EXIT_BAD_DATA, EXIT_NO_INPUT, EXIT_UNAVAILABLE, CaptureError, Parser, Tensors, first_line, positive, talk,
 )
 
 try:
@@ -79,7 +79,12 @@ class Recorder:
         self.noise: list[torch.Tensor] = []
         self.control: torch.Tensor | None = None
         self.decoded: tuple[torch.Tensor, torch.Tensor] | None = None
+        # What the denoising networks got in the first step.
+        self.denoised: dict[str, Tensors] = {}
         pipeline.text_encoder.register_forward_pre_hook(self.keep_prompt, with_kwargs=True)
+        for component in ("transformer", "controlnet"):
+            if (model := getattr(pipeline, component, None)) is not None:
+                model.register_forward_pre_hook(self.keep_denoised(component), with_kwargs=True)
         self.wrap(pipeline, "encode_prompt", self.keep_embeds)
         self.wrap(pipeline, "prepare_latents", self.keep_start)
         self.wrap(pipeline.vae, "decode", self.keep_decoded)
@@ -98,7 +103,22 @@ class Recorder:
         setattr(owner, name, wrapped)
 
     def keep_prompt(self, _module: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-        self.prompts.append((arguments[0], options["attention_mask"]))
+        # Recording modules runs it once more, with names.
+        if arguments:
+            self.prompts.append((arguments[0], options["attention_mask"]))
+
+    def keep_denoised(self, component: str) -> Any:
+        def keep(_module: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+            if component in self.denoised:
+                return
+            named = ({"hidden_states": arguments[0]} if arguments else {}) | options
+            residuals = named.pop("controlnet_block_samples", None) or ()
+            named |= {f"{capture.CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(residuals)}
+            if "conditioning_scale" in named:
+                named["conditioning_scale"] = torch.tensor([float(named["conditioning_scale"])])
+            self.denoised[component] = {name: t.float().clone() for name, t in named.items() if isinstance(t, torch.Tensor)}
+
+        return keep
 
     def keep_embeds(self, _arguments: Any, result: tuple[Any, ...]) -> None:
         self.embeds = result
@@ -213,16 +233,42 @@ def entries(pipeline: Any, recorder: Recorder, picture: Any, images: list[Any], 
     return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
 
+def module_goldens(
+    pipeline: Any, recorder: Recorder, folder: Path, plans: dict[str, Any], whole: dict[str, Any]
+) -> tuple[Tensors, dict[str, Any]]:
+    """A golden of the first forward of each network, its names behind the network's, and their contracts."""
+    ids, mask = recorder.prompts[0]
+    text = {"input_ids": ids.long(), "attention_mask": mask.long()}
+    inputs = {"text_encoder": text} | recorder.denoised | {"vae": {"latent": recorder.decoded[0].float()}}
+    tensors: Tensors = {}
+    contracts: dict[str, Any] = {}
+    for component, values in inputs.items():
+        model, plan = getattr(pipeline, component), plans.get(component, {})
+        config = capture.read_json(folder / component / "config.json")
+        contract = {
+            "model_class": capture.class_name(config), "config": config, "weights": whole["weights"][component],
+            "compute_dtype": "float32", "numerics": "fp32", "producer": whole["producer"],
+        }
+        if component == "text_encoder":
+            contract["attn_implementation"] = whole["attn_implementation"]
+            contract["soft_cap"] = model.config.attn_logit_softcapping is not None and whole["attn_implementation"] != "sdpa"
+        if plan.get("entry"):
+            contract["entry"] = plan["entry"]
+        if component == "transformer":
+            values = capture.ordered_inputs(values, model.config.guidance_embeds)
+        elif component == "controlnet":
+            values = capture.ordered_controlnet_inputs(values)
+        activations, outputs = capture.run(model, values, "default", plan)
+        contract["activations"] = [{"name": name, "shape": list(t.shape)} for name, t in activations.items()]
+        contracts[component] = contract
+        own = {f"inputs.{name}": t for name, t in values.items()} | activations | outputs
+        tensors |= {f"modules.{component}.{name}": t.contiguous() for name, t in own.items()}
+    return tensors, contracts
+
+
 def record(options: argparse.Namespace) -> dict[str, Any]:
+    capture.check_request(options)
     folder, output = options.model, options.output
-    if not folder.is_dir():
-        raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a folder")
-    if output.exists() and not options.force:
-        raise CaptureError(EXIT_CANNOT_CREATE, f"{output} exists: --force replaces it")
-    if not output.absolute().parent.is_dir():
-        raise CaptureError(EXIT_CANNOT_CREATE, f"{output.absolute().parent} is not a folder")
-    if options.threads:
-        torch.set_num_threads(options.threads)
     pipeline = load_pipeline(folder)
     call = settings(pipeline, options)
     picture = control_picture(pipeline, options.control_picture)
@@ -247,16 +293,17 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
         "producer": {"torch": torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__},
     }
     tensors = entries(pipeline, recorder, picture, images, contract["steps"])
-    contract["sha256"] = capture.entry_hashes(tensors)
-    metadata = {"format": FORMAT, "version": VERSION, "contract": capture.compact_json(contract)}
-    capture.replace_file(output, capture.golden_chunks(tensors, metadata))
+    if options.modules is not None:
+        modules, contract["modules"] = module_goldens(pipeline, recorder, folder, json.loads(options.modules), contract)
+        tensors |= modules
+    capture.write_golden(output, FORMAT, VERSION, contract, tensors)
     return {"output": str(output), "steps": contract["steps"], "pictures": len(images), "producer": contract["producer"]}
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = Parser(prog="capture", description="Record a whole sampling of a Sana pipeline with diffusers.")
     parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="repository with model_index.json")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="file to write (.safetensors)")
+    capture.add_common_arguments(parser)
     parser.add_argument("--prompt", action="append", required=True, metavar="TEXT", help="repeatable")
     parser.add_argument("--negative-prompt", default="", metavar="TEXT")
     parser.add_argument("--pictures", type=positive, default=1, metavar="N", help="pictures of each prompt")
@@ -269,21 +316,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--latents", type=Path, metavar="FILE", help="safetensors file with inputs.latents, in place of a seed")
     parser.add_argument("--control-picture", type=Path, metavar="FILE")
     parser.add_argument("--conditioning-scale", type=float, default=1.0, metavar="S")
-    parser.add_argument("--threads", type=positive, metavar="N", help="threads for torch")
-    parser.add_argument("--force", action="store_true", help="replace an existing output")
-    parser.add_argument("--quiet", action="store_true", help="nothing on stderr but errors")
+    parser.add_argument("--modules", metavar="JSON", help="record the networks' modules, too; modules of those that the script does not know")
     return parser.parse_args()
 
 
-def main() -> int:
-    options = parse_arguments()
-    try:
-        print(json.dumps(record(options)))
-    except CaptureError as error:
-        talk(str(error))
-        return error.code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(capture.exit_code(record, parse_arguments()))

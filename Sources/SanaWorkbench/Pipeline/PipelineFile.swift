@@ -144,11 +144,15 @@ package struct PipelineFile {
         let instruction = request.promptOptions.instruction
         let weights = try source.pipeline.components.filter(\.isNetwork).map { component in
             let opened = try source.opened(component)
+            let hashes = try opened.sourceHashes(workers: source.workers)
             return JSONValue.Member(
                 component.rawValue,
                 .fields([
-                    "dtype": .string(opened.dtypes),
-                    "digest": .string(try opened.sourceDigest(workers: source.workers)),
+                    "dtype": .string(opened.dtypes), "digest": .string(hashes.digest),
+                    "tensors": .object(
+                        hashes.tensors.sorted { $0.key < $1.key }.map {
+                            .init($0.key, .string($0.value))
+                        }),
                 ]))
         }
         let tokenizer = try Tokenizer.file(in: source.place(.tokenizer))

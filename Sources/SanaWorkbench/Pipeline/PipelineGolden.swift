@@ -40,6 +40,8 @@ package struct PipelineGolden {
     package let computeDType: String
     /// Digest of each component's weights.
     package let digests: [PipelineComponent: String]
+    /// SHA-256 of each of their tensors by name, where the recording has it.
+    let hashes: [PipelineComponent: [String: String]]
     package let schedulerName: String
     private let file: GoldenFile
 
@@ -60,13 +62,18 @@ package struct PipelineGolden {
         }
         computeDType = dtype
         var digests: [PipelineComponent: String] = [:]
+        var hashes: [PipelineComponent: [String: String]] = [:]
         for component in pipeline.components where component.isNetwork {
             guard let digest = contract["weights"]?[component.rawValue]?["digest"]?.string else {
                 throw file.bad("contract: no weights.\(component.rawValue).digest")
             }
             digests[component] = digest
+            let members = contract["weights"]?[component.rawValue]?["tensors"]?.members ?? []
+            hashes[component] = Dictionary(
+                members.compactMap { member in member.value.string.map { (member.key, $0) } }
+            ) { first, _ in first }
         }
-        self.digests = digests
+        (self.digests, self.hashes) = (digests, hashes)
         schedulerName = contract["scheduler"]?["_class_name"]?.string ?? ""
         let needed =
             [Entry.latents, Entry.timesteps, Entry.decoderInput, Entry.sample, Entry.image]
@@ -75,6 +82,16 @@ package struct PipelineGolden {
         for name in needed where file.shape(name) == nil {
             throw file.bad("entry '\(name)' is absent")
         }
+    }
+
+    /// The golden of one network's first forward in it, where the recording has it.
+    ///
+    /// - Throws: `BadDataError` for one that is no golden.
+    func part(_ component: PipelineComponent) throws -> Golden? {
+        guard let contract = file.contract["modules"]?[component.rawValue] else { return nil }
+        return try Golden(
+            file.part(
+                "modules.\(component.rawValue).", contract, integers: Golden.inputPrefix))
     }
 
     /// The kinds of prompts that it has.

@@ -30,8 +30,20 @@ package struct PipelineOutcome: Sendable {
 
     package var stages: [Stage] = []
     package var image = PictureDifference()
-    /// The stage to blame, and which of its components, where that is known.
-    package var cause: (stage: PipelineStage, component: String?)?
+    /// What is to blame.
+    struct Cause: Sendable {
+        let stage: PipelineStage
+        /// Which of the stage's components, where that is known.
+        var component: PipelineComponent?
+        /// Which module of that, where the golden tells it.
+        var module: String?
+        /// Tensors of the component that are not those that the golden was recorded from.
+        var tensors: [String] = []
+        /// The first entry of the golden that the stage does not make of the golden's own input.
+        var entry: String?
+    }
+
+    var cause: Cause?
     /// Ours minus the golden's, made visible, `[B, 3, H, W]`, and by which factor.
     package var difference: (tensor: DenseTensor, factor: Int)?
 
@@ -86,8 +98,16 @@ package struct PipelineOutcome: Sendable {
         let own = stage.own.map {
             ", own error \(Format.scientific($0)) relative RMS on golden input"
         }
-        return "cause: stage \(cause.stage.rawValue)"
-            + (cause.component.map { ", its \($0)" } ?? "") + (own ?? "")
+        let place = cause.component.map { component in
+            cause.module.map { ", \(component.rawValue): \($0.printable)" }
+                ?? ", its \(component.rawValue)"
+        }
+        let tensors = cause.tensors.prefix(3).map(\.printable).joined(separator: ", ")
+        let more = cause.tensors.count - 3
+        return "cause: stage \(cause.stage.rawValue)" + (place ?? "") + (own ?? "")
+            + (cause.entry.map { ", first at \($0)" } ?? "")
+            + (tensors.isEmpty
+                ? "" : "; not the golden's: \(tensors)" + (more > 0 ? " and \(more) more" : ""))
     }
 
     /// Stages in a line, and the pictures.

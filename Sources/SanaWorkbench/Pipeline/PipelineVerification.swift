@@ -40,11 +40,11 @@ extension Verification {
                         "golden was computed in \(golden.computeDType.printable); capture it in "
                         + "float32"))
         }
-        let stale = try source.staleness(golden, workers: workers)
+        let changes = try source.changes(since: golden)
         if options.allowStale {
-            result.isStaleAllowed = !stale.isEmpty
+            result.isStaleAllowed = !changes.isEmpty
         } else {
-            result.problems += stale
+            result.problems += changes.map(\.problem)
         }
         let context = ForwardContext(
             workers: workers, numerics: options.numerics, compute: options.compute)
@@ -59,27 +59,12 @@ extension Verification {
                     message: "the golden does not fit the model: \(error.description)"))
         }
         result = comparison.finished
+        if let cause = result.pipeline?.cause {
+            result.pipeline?.cause = try cause.located(
+                in: source, golden, changes: changes, options)
+        }
         result.seconds = (ContinuousClock.now - start).inSeconds
         return result
-    }
-}
-
-extension OpenedPipeline {
-    /// Components whose weights, or those that they were made from, are not the golden's.
-    fileprivate func staleness(
-        _ golden: PipelineGolden, workers: WorkerPool
-    ) throws -> [Verification.Problem] {
-        try pipeline.components.filter(\.isNetwork).compactMap { component in
-            let digest = try opened(component).sourceDigest(workers: workers)
-            guard let recorded = golden.digests[component], recorded != digest else { return nil }
-            return .init(
-                kind: .stale,
-                message:
-                    "golden is stale: recorded from weights \(recorded.prefix(12).description.printable) "
-                    + "of the \(component.rawValue), which has or was made from "
-                    + "\(digest.prefix(12).description.printable); capture it again, or --allow-stale"
-            )
-        }
     }
 }
 
@@ -92,7 +77,9 @@ private struct PipelineComparison {
     private let options: Verification.Options
     private var outcome = PipelineOutcome()
     /// The component that a stage's failure is known to come from.
-    private var blamed: [PipelineStage: String] = [:]
+    private var blamed: [PipelineStage: PipelineComponent] = [:]
+    /// The first entry of each stage that is out of tolerance on the golden's own input.
+    private var firstEntries: [PipelineStage: String] = [:]
     private var clock = ContinuousClock.now
 
     package init(_ result: Verification, _ golden: PipelineGolden, _ options: Verification.Options)
@@ -145,12 +132,12 @@ private struct PipelineComparison {
             }
             var own: DenseTensor? = ours.embeds
             if !hasSameTokens {
-                blamed[.prompt] = PipelineComponent.tokenizer.rawValue
+                blamed[.prompt] = .tokenizer
                 own = nil
             }
             try add(kind.embeds, ours.embeds, own: own, theirs.embeds)
         }
-        if blamed[.prompt] == nil { blamed[.prompt] = PipelineComponent.textEncoder.rawValue }
+        if blamed[.prompt] == nil { blamed[.prompt] = .textEncoder }
         endStage(.prompt)
         return prompts
     }
@@ -194,7 +181,7 @@ private struct PipelineComparison {
         guard let control = try pipeline.encodeControl(context) else { return nil }
         let reference = try golden.required(Entry.control)
         try add(Entry.control, control, own: control, reference)
-        blamed[.control] = PipelineComponent.vae.rawValue
+        blamed[.control] = .vae
         endStage(.control)
         return control
     }
@@ -237,7 +224,7 @@ private struct PipelineComparison {
                     || !(abs(ours[$0] - stored[$0]) <= 1e-5 * max(abs(stored[$0]), 1e-3))
             }
             guard let step else { continue }
-            blamed[.denoise] = PipelineComponent.scheduler.rawValue
+            blamed[.denoise] = .scheduler
             result.problems.append(
                 .init(
                     kind: .schedule,
@@ -260,7 +247,7 @@ private struct PipelineComparison {
             ownInput = pipeline.decoderInput(try pipeline.unscaled(final))
         }
         try add(Entry.decoderInput, input, own: ownInput, given)
-        blamed[.decode] = PipelineComponent.vae.rawValue
+        blamed[.decode] = .vae
         let ownSample = runsOwn ? try pipeline.decode(given, context) : nil
         let sample = try pipeline.decode(input, context)
         let reference = try golden.required(Entry.sample)
@@ -289,10 +276,19 @@ private struct PipelineComparison {
             sampling.final = ours.tensor
             return sampling
         }
+        let ownLevels = PipelineOutcome.PictureDifference(own, theirs).maxLevels
         try add(
             Entry.image, ours.tensor, own: own.tensor, theirs.tensor,
-            isExact: outcome.image.maxLevels <= 1,
-            isOwnExact: PipelineOutcome.PictureDifference(own, theirs).maxLevels <= 1)
+            isExact: mayBeRounded && outcome.image.maxLevels <= 1,
+            isOwnExact: mayBeRounded && ownLevels <= 1)
+    }
+
+    /// Whether rounding explains a picture that is a level off: what it is made of passes, and not
+    /// only to the bit.
+    private var mayBeRounded: Bool {
+        let sample = result.layers.last { $0.path == Entry.sample }
+        return options.tolerances.tolerance(of: Entry.image) > 0 && sample?.passes == true
+            && sample?.tolerance != 0
     }
 
     // MARK: Layers
@@ -333,6 +329,7 @@ private struct PipelineComparison {
             stage.own = max(stage.own ?? 0, alone.relativeRMS)
             let ownPasses = isOwnExact || result.metric.passes(alone, tolerance: tolerance)
             stage.ownFails = stage.ownFails || !ownPasses
+            if !ownPasses, firstEntries[stage.stage] == nil { firstEntries[stage.stage] = path }
         }
         outcome[stage.stage] = stage
         if path == Entry.image { result.output = layer } else { result.layers.append(layer) }
@@ -349,7 +346,9 @@ private struct PipelineComparison {
             ? PipelineStage.prompt
             : outcome.stages.first { $0.ownFails }?.stage
                 ?? (hasOtherSchedule ? .denoise : outcome.stages.first { !$0.passes }?.stage)
-        if let first { outcome.cause = (first, blamed[first]) }
+        outcome.cause = first.map {
+            .init(stage: $0, component: blamed[$0], entry: firstEntries[$0])
+        }
         result.pipeline = outcome
         return result
     }

@@ -34,10 +34,15 @@ package struct Golden {
     /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` when it is
     ///   no golden.
     package init(path: String) throws {
-        let file = try GoldenFile(
-            path: path, format: Self.format, versions: Self.versions,
-            integers: Self.inputPrefix)
-        (self.path, self.file) = (path, file)
+        try self.init(
+            GoldenFile(
+                path: path, format: Self.format, versions: Self.versions,
+                integers: Self.inputPrefix))
+    }
+
+    /// - Throws: `BadDataError` when it is no golden.
+    init(_ file: GoldenFile) throws {
+        (path, self.file) = (file.path, file)
         provenance = try GoldenProvenance(file)
         listed = try Self.listed(file)
         var inputs: NamedTensors = [:]

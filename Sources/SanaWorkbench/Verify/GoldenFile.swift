@@ -6,9 +6,11 @@ package struct GoldenFile {
     /// The contract, an object.
     package let contract: JSONValue
     private let source: any TensorSource
+    /// What names in the file begin with, which nobody outside sees.
+    private var prefix = ""
 
     /// Whether the contract has a SHA-256 of every entry, all of which were found right.
-    package var hasHashes: Bool { contract[Self.hashesKey] != nil }
+    let hasHashes: Bool
 
     /// Key of the contract: SHA-256 of each entry's little-endian values, by name.
     private static let hashesKey = "sha256"
@@ -38,20 +40,49 @@ package struct GoldenFile {
             throw Self.bad(
                 path, "golden of version \(found), not \(versions.joined(separator: " or "))")
         }
-        for tensor in source.tensors where !types.contains(tensor.dtype) {
-            let isInteger = integers.map { tensor.name.hasPrefix($0) } ?? false
-            if isInteger, tensor.dtype == .i64 { continue }
-            throw Self.bad(
-                path, "tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not F32")
-        }
+        try Self.checkTypes(of: source.tensors, types, integers: integers, path)
         guard let text = metadata["contract"] else {
             throw Self.bad(path, "metadata has no contract")
         }
         do throws(JSONError) { contract = try JSONScanner.parse(text) } catch {
             throw Self.bad(path, "contract: \(error.reason)")
         }
+        hasHashes = contract[Self.hashesKey] != nil
         try checkHashes()
     }
+
+    /// - Parameter integers: what the names of tensors that may be I64 begin with.
+    private static func checkTypes(
+        of tensors: [TensorInfo], _ types: Set<DType>, integers: String?, _ path: String
+    ) throws {
+        for tensor in tensors where !types.contains(tensor.dtype) {
+            let isInteger = integers.map { tensor.name.hasPrefix($0) } ?? false
+            if isInteger, tensor.dtype == .i64 { continue }
+            throw bad(
+                path, "tensor '\(tensor.name.printable)' is \(tensor.dtype.rawValue), not F32")
+        }
+    }
+
+    /// The entries whose names begin with `prefix`, without it, and a contract of their own.
+    ///
+    /// - Parameter integers: what the rest of the names of entries that may be I64 begins with.
+    /// - Throws: `BadDataError` for an entry of another type.
+    func part(
+        _ prefix: String, _ contract: JSONValue, integers: String
+    ) throws -> GoldenFile {
+        let part = GoldenFile(self, prefix: self.prefix + prefix, contract)
+        try Self.checkTypes(
+            of: source.tensors.filter { $0.name.hasPrefix(part.prefix) }, [.f32],
+            integers: part.prefix + integers, path)
+        return part
+    }
+
+    private init(_ whole: GoldenFile, prefix: String, _ contract: JSONValue) {
+        (path, source, hasHashes) = (whole.path, whole.source, whole.hasHashes)
+        (self.prefix, self.contract) = (prefix, contract)
+    }
+
+    private func info(_ name: String) -> TensorInfo? { source.info(prefix + name) }
 
     /// Compares every entry with its hash, where the contract has hashes.
     private func checkHashes() throws {
@@ -92,17 +123,20 @@ package struct GoldenFile {
     package func bad(_ reason: String) -> BadDataError { Self.bad(path, reason) }
 
     /// Names of all tensors, in the order of the file.
-    package var names: [String] { source.tensors.map(\.name) }
+    var names: [String] {
+        source.tensors.filter { $0.name.hasPrefix(prefix) }
+            .map { String($0.name.dropFirst(prefix.count)) }
+    }
 
     /// Shape of a tensor, `nil` where there is none of the name.
-    package func shape(_ name: String) -> [Int]? { source.info(name)?.shape }
+    func shape(_ name: String) -> [Int]? { info(name)?.shape }
 
     /// Copies a tensor's values to the start of `buffer`, which grows where it is too small; the
     /// file's pages behind them are let go.
     ///
     /// - Returns: `false` where there is no tensor of the name.
     package func read(_ name: String, into buffer: inout FloatBuffer) throws -> Bool {
-        guard let info = source.info(name) else { return false }
+        guard let info = info(name) else { return false }
         let bytes = try source.bytes(of: info)
         defer { bytes.releasePages() }
         if buffer.count < info.elementCount { buffer = FloatBuffer(count: info.elementCount) }
@@ -112,7 +146,7 @@ package struct GoldenFile {
 
     /// A tensor's values, copied; the file's pages behind them are let go.
     package func tensor(_ name: String) throws -> DenseTensor? {
-        guard let info = source.info(name) else { return nil }
+        guard let info = info(name) else { return nil }
         let bytes = try source.bytes(of: info)
         defer { bytes.releasePages() }
         if info.dtype == .i64 { return try wholeNumbers(bytes, info) }

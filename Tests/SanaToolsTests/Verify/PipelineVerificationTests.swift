@@ -102,15 +102,22 @@ struct PipelineVerificationTests {
         let component: String
         let tensor: String
         let stage: String
+        /// The part of a golden's set that the tensor lies in.
+        let block: String
+        var module: String { String(tensor.dropLast(".weight".count)) }
         var testDescription: String { "\(component): \(tensor)" }
     }
 
     static let faults = [
-        Fault(component: "text_encoder", tensor: "layers.1.mlp.up_proj.weight", stage: "prompt"),
+        Fault(
+            component: "text_encoder", tensor: "layers.1.mlp.up_proj.weight", stage: "prompt",
+            block: "layers.1"),
         Fault(
             component: "transformer", tensor: "transformer_blocks.1.ff.conv_depth.weight",
-            stage: "denoise"),
-        Fault(component: "vae", tensor: "decoder.up_blocks.0.1.conv1.weight", stage: "decode"),
+            stage: "denoise", block: "transformer_blocks.1"),
+        Fault(
+            component: "vae", tensor: "decoder.up_blocks.0.1.conv1.weight", stage: "decode",
+            block: "decoder.up_blocks.0"),
     ]
 
     @Test(
@@ -129,9 +136,116 @@ struct PipelineVerificationTests {
         for (name, stage) in stages where name != fault.stage {
             #expect(try #require(stage["own_relative_rms"]?.double) < 1e-4, "\(name)")
         }
+        // The golden knows every tensor's hash, so the module is told, too.
+        #expect(outcome.json?["cause_component"]?.string == fault.component)
+        #expect(outcome.json?["cause_module"]?.string == fault.module)
+        #expect(outcome.json?["cause_tensors"]?.array?.compactMap(\.string) == [fault.tensor])
         let stale = try verify(repository, golden("sana"))
         #expect(stale.code == 1)
         #expect(problems(stale).contains("stale"))
+    }
+
+    @Test("where weights cannot tell, a recording of modules does", arguments: faults)
+    func modules(_ fault: Fault) throws {
+        let repository = try copy("sana")
+        let good = try verify(repository, golden("sana-modules"), ["--tolerance", "1e-5"])
+        #expect(good.code == 0, "\(good.output)")
+        #expect(good.json?["cause_module"] == .null)
+        try damage(fault.component, tensor: fault.tensor)
+        // An archive has no hashes of its source's tensors.
+        let archive = try program.run(
+            "convert", "repo/\(fault.component)", "--dtype", "bf16", "--output",
+            "a.safetensors.zst")
+        #expect(archive.code == 0, "\(archive.talk)")
+        let outcome = try verify(
+            "\(Self.folder)/sana", golden("sana-modules"),
+            [
+                "--component", "\(fault.component)=a.safetensors.zst", "--allow-stale",
+                "--tolerance", "1e-5",
+            ])
+        #expect(outcome.code == 1, "\(outcome.talk)")
+        #expect(outcome.json?["cause"]?.string == fault.stage)
+        #expect(outcome.json?["cause_component"]?.string == fault.component)
+        let module = try #require(outcome.json?["cause_module"]?.string)
+        #expect(fault.module.hasPrefix(module), "\(module)")
+        #expect(module.contains(fault.block), "\(module)")
+        #expect(outcome.json?["cause_tensors"]?.array?.isEmpty == true)
+        // Without them the stage alone is known.
+        let plain = try verify(
+            "\(Self.folder)/sana", golden("sana"),
+            [
+                "--component", "\(fault.component)=a.safetensors.zst", "--allow-stale",
+                "--tolerance", "1e-5",
+            ])
+        #expect(plain.json?["cause_component"]?.string == fault.component)
+        #expect(plain.json?["cause_module"] == .null)
+    }
+
+    /// A golden of our own run in which some values of an entry are others, hashes being right.
+    private func alter(_ golden: String, _ entry: String, _ change: (inout [UInt8]) -> Void) throws
+    {
+        var (old, new) = ("", "")
+        var builder = try SafetensorsBuilder(copying: program.folder(golden)) { tensor, bytes in
+            guard tensor.name == entry else { return (tensor.name, tensor.shape, bytes) }
+            var bytes = bytes
+            old = WeightsDigest.sha256(ByteView(bytes)).hexadecimal
+            change(&bytes)
+            new = WeightsDigest.sha256(ByteView(bytes)).hexadecimal
+            return (tensor.name, tensor.shape, bytes)
+        }
+        builder.replaceInContract(old, new)
+        try program.folder.write(golden, builder.file)
+    }
+
+    private func saveOwn() throws {
+        let made = try program.run(
+            [
+                "sample", "\(Self.folder)/sana", "--output", "out.png", "--save-pipeline",
+                "own.safetensors", "--force",
+            ] + SampleCommandTests.cases[0].arguments)
+        #expect(made.code == 0, "\(made.talk)")
+    }
+
+    static let entries = [
+        ("prompt.prompt_embeds", "prompt"), ("latents.1", "denoise"), ("latents.3", "denoise"),
+        ("decode.latent", "decode"), ("decode.sample", "decode"), ("image", "image"),
+    ]
+
+    @Test("an altered entry of the golden is blamed on its stage, and named", arguments: entries)
+    func altered(_ entry: String, _ stage: String) throws {
+        try saveOwn()
+        try alter("own.safetensors", entry) { bytes in
+            // A level of the picture, or a hundredth of a float.
+            for place in stride(from: 2, to: bytes.count, by: 64) { bytes[place] ^= 0x10 }
+        }
+        let outcome = try verify("\(Self.folder)/sana", "own.safetensors", ["--tolerance", "1e-5"])
+        #expect(outcome.code == 1, "\(outcome.output)")
+        #expect(outcome.json?["cause"]?.string == stage)
+        #expect(outcome.json?["cause_entry"]?.string == entry)
+        #expect(outcome.json?["cause_module"] == .null)
+    }
+
+    @Test("a level that rounding does not explain fails")
+    func roundedLevels() throws {
+        func level(_ bytes: inout [UInt8]) { bytes[0] = bytes[0] == 0 ? 1 : bytes[0] - 1 }
+        func image(_ tolerance: String) throws -> (code: Int32, verdict: String?) {
+            let outcome = try verify(
+                "\(Self.folder)/sana", "own.safetensors", ["--tolerance", tolerance])
+            return (outcome.code, stages(outcome)["image"]?["verdict"]?.string)
+        }
+        try saveOwn()
+        // The run is repeated to the bit.
+        #expect(try image("0") == (0, "pass"))
+        try alter("own.safetensors", "image", level)
+        // What is decoded passes, and rounds to one level or to the other.
+        #expect(try image("1e-5") == (0, "pass"))
+        // At 0 nothing may differ.
+        #expect(try image("0") == (1, "fail"))
+        // Where what is decoded fails, rounding is no excuse.
+        try alter("own.safetensors", "decode.sample") { bytes in
+            for place in stride(from: 2, to: bytes.count, by: 4) { bytes[place] ^= 0x01 }
+        }
+        #expect(try image("1e-5") == (1, "fail"))
     }
 
     @Test("an encoder's fault is blamed on the control stage")
@@ -235,7 +349,9 @@ struct PipelineVerificationTests {
             "verify", repository, "--reference", golden("sana"), "--allow-stale", "--tolerance",
             "1e-5", "--no-record", "--pictures", "sheet.png", "--junit", "junit.xml")
         #expect(outcome.code == 1)
-        #expect(outcome.output.contains("cause: stage decode, its vae"))
+        #expect(
+            outcome.output.contains("cause: stage decode, vae: decoder.up_blocks.0.1.conv1, own"),
+            "\(outcome.output)")
         #expect(outcome.output.contains("pictures: at most"))
         let captions = try ContactSheet.captions(
             inPNG: fileBytes(program.folder("sheet.png")))
