@@ -18,9 +18,10 @@ struct TuningTests {
 
     private func search(_ goldens: [String]) throws -> PrecisionSearch {
         PrecisionSearch(
-            model: try OpenedModel.open(Fixtures.digits),
-            references: try goldens.map { try Golden(path: $0) }, compute: .fp32,
-            numerics: .fp32, workers: WorkerPool(threadCount: 2))
+            subject: ForwardPrecision(
+                model: try OpenedModel.open(Fixtures.digits),
+                goldens: try goldens.map { try Golden(path: $0) }, compute: .fp32,
+                numerics: .fp32, workers: WorkerPool(threadCount: 2)), compute: .fp32)
     }
 
     /// On sana-digits the search beats both usual choices at no more than their size.
@@ -178,5 +179,73 @@ struct TuningTests {
         #expect(throws: BadDataError.self) {
             try rules(String(repeating: "#", count: 1 << 20 + 1))
         }
+    }
+
+    /// Blocks of all networks are chosen by the picture, and the rules make what was measured.
+    @Test func pipelineIsTunedByItsPicture() throws {
+        let program = try BuiltProgram()
+        let model = "fixtures/pipelines/sana"
+        func tune(_ decibels: String) throws -> BuiltProgram.Outcome {
+            try program.run(
+                "tune", model, "--reference", "\(model).safetensors", "--psnr", decibels,
+                "--output", "rules.txt", "--force", "--format", "json")
+        }
+        let tuned = try tune("38")
+        #expect(tuned.code == 0, "\(tuned.talk)")
+        let names = (tuned.json?["tensors"]?.array ?? []).compactMap { $0["name"]?.string }
+        #expect(names.contains("transformer: transformer_blocks.1"), "\(names)")
+        #expect(names.contains("text_encoder: layers.0"), "\(names)")
+        #expect(names.contains { $0.hasPrefix("vae: decoder.") }, "\(names)")
+        // No picture shows what the encoder does.
+        #expect(!names.contains { $0.hasPrefix("vae: encoder.") }, "\(names)")
+        let chosen = try #require(tuned.json?["chosen"])
+        let expected = try #require(chosen["psnr_db"]?.double)
+        #expect(expected >= 38)
+        let count = try #require(chosen["int8"]?.int)
+        #expect(count > 0)
+        #expect(count < names.count, "\(tuned.output)")
+        let converted = try program.run(
+            "convert", model, "--dtype", "int8", "--rules", "rules.txt", "--output", "tuned")
+        #expect(converted.code == 0, "\(converted.talk)")
+        let verified = try program.run(
+            "verify", "tuned", "--reference", "\(model).safetensors", "--tolerance", "1",
+            "--no-record", "--format", "json")
+        let image = verified.json?["stages"]?.array?.first { $0["name"]?.string == "image" }
+        #expect(abs(try #require(image?["psnr_db"]?.double) - expected) < 0.1)
+        // What asks less gets more.
+        let small = try tune("20")
+        let bytes = try #require(small.json?["chosen"]?["bytes"]?.int)
+        #expect(bytes < (chosen["bytes"]?.int ?? 0))
+        let none = try tune("150")
+        #expect(none.code == 1)
+        #expect(none.output.contains("\"chosen\": null"))
+    }
+
+    @Test func pipelineIsNotTunedByWhatDoesNotFit() throws {
+        let program = try BuiltProgram()
+        let folder = "fixtures/pipelines"
+        let cases: [([String], Int32, String)] = [
+            (
+                ["sana", "--reference", "\(folder)/sana.safetensors", "--tolerance", "1"], 64,
+                "--psnr"
+            ),
+            (["sana", "--reference", "\(folder)/sprint.safetensors"], 65, "SanaSprintPipeline"),
+            (
+                [
+                    "sana", "--reference", "\(folder)/sana.safetensors", "--reference",
+                    Self.goldens[0],
+                ], 64, "one kind"
+            ),
+            (["sana", "--reference", "\(folder)/sana.safetensors", "--psnr", "-3"], 64, "--psnr"),
+        ]
+        for (arguments, code, text) in cases {
+            let outcome = try program.run(
+                ["tune", "\(folder)/\(arguments[0])"] + arguments.dropFirst())
+            #expect(outcome.code == code, "\(arguments): \(outcome.talk)")
+            #expect(outcome.talk.contains(text), "\(arguments): \(outcome.talk)")
+        }
+        let network = try program.run(
+            "tune", "fixtures/sana-digits", "--reference", Self.goldens[0], "--psnr", "30")
+        #expect(network.code == 64)
     }
 }

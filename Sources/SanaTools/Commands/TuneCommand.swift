@@ -15,10 +15,15 @@ struct TuneCommand: TalkingCommand {
             makes the archive smaller. --output writes rules that 'convert --rule-file' follows. One forward per \
             weight and reference, and about twice as many again. Sizes are those before compression.
 
+            With a recorded pipeline as reference, MODEL is a repository, and what is chosen are blocks of all its \
+            networks, by the picture: the PSNR of what is sampled stays at or above --psnr. 'convert --rules' then \
+            converts the repository.
+
             EXAMPLES
               sana-tools tune path/to/repo --reference goldens --tolerance 1e-4 --output rules.txt
               sana-tools convert path/to/repo --dtype int8 --rule-file rules.txt
               sana-tools tune path/to/repo --reference golden.safetensors --tolerance 1e-3 --format json
+              sana-tools tune path/to/repo --reference pipeline.safetensors --psnr 35 --output rules.txt
             """)
 
     @Argument(
@@ -29,13 +34,20 @@ struct TuneCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Golden file, or a folder of goldens. Repeatable.", valueName: "path"),
+            "Golden file, or a folder of goldens; or recorded pipelines. Repeatable.",
+            valueName: "path"),
         completion: .file())
     var reference: [String] = []
 
     @Option(
         help: "Largest relative error power of the output (default: sana-tools.yaml, else 1e-3).")
     var tolerance: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Least PSNR of the pictures, with recorded pipelines (default: 30).",
+            valueName: "dB"))
+    var psnr: Double?
 
     @Option(help: NumericsHelp.text)
     var numerics = Numerics.fp32
@@ -62,6 +74,9 @@ struct TuneCommand: TalkingCommand {
         if let tolerance, !(tolerance > 0 && tolerance.isFinite) {
             throw ValidationError("--tolerance must be a positive number")
         }
+        if let psnr, !(psnr > 0 && psnr < 200) {
+            throw ValidationError("--psnr must lie between 0 and 200 dB")
+        }
     }
 
     func run() throws {
@@ -78,23 +93,22 @@ struct TuneCommand: TalkingCommand {
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'")
         }
         if let output { try OutputFile.checkAbsent(output, replaceExisting: force) }
-        let opened = try own.blaming("model") { try modelOptions.open(path) }
-        guard !opened.isQuantized else {
+        let kinds = references.map { VerificationBatch.Reference($0) }
+        let arePipelines = kinds.map { if case .pipeline = $0 { true } else { false } }
+        guard Set(arePipelines).count == 1 else {
             throw UsageError(
-                "\(path.printable) is quantized already",
-                remedy: "tune the checkpoint that it was made from")
+                "references are goldens of a network and recorded pipelines",
+                remedy: "tune by one kind of them")
         }
-        let workers = threads.makePool()
-        let goldens = try references.map { try Golden(path: $0) }
-        let tolerance = tolerance ?? project?.tolerance ?? 1e-3
-        try check(goldens, opened, tolerance, workers)
+        let (subject, limit) =
+            try arePipelines[0]
+            ? pictures(path, own, references) : forwards(path, own, references, project)
         let progress = ProgressLine("tune")
         defer { progress.finish() }
-        let search = PrecisionSearch(
-            model: opened, references: goldens, compute: compute, numerics: numerics,
-            workers: workers,
-            progress: { progress.update($0, of: $1) })
-        let tuning = try Tuning.run(search, tolerance: tolerance)
+        var search = PrecisionSearch(
+            subject: subject, compute: compute, progress: { progress.update($0, of: $1) })
+        if arePipelines[0] { search.exchanges = Self.exchangesOfPictures }
+        let tuning = try Tuning.run(search, tolerance: limit)
         progress.finish()
         if let output, tuning.chosen != nil { try write(tuning, output) }
         try format.show(
@@ -106,6 +120,79 @@ struct TuneCommand: TalkingCommand {
             }.joined()
                 + Markdown.paragraph(tuning.summary))
         if tuning.chosen == nil { throw ExitCode.checkFailed }
+    }
+
+    /// A picture takes a whole sampling.
+    private static let exchangesOfPictures = 8
+
+    private func forwards(
+        _ path: String, _ own: ProjectFile?, _ references: [String], _ project: ProjectFile?
+    ) throws -> (any PrecisionSubject, limit: Double) {
+        guard psnr == nil else {
+            throw UsageError(
+                "--psnr is for recorded pipelines",
+                remedy: "give --tolerance, or such a --reference")
+        }
+        let opened = try own.blaming("model") { try modelOptions.open(path) }
+        try requireFloat(opened, path)
+        let workers = threads.makePool()
+        let goldens = try references.map { try Golden(path: $0) }
+        let tolerance = tolerance ?? project?.tolerance ?? 1e-3
+        try check(goldens, opened, tolerance, workers)
+        let subject = ForwardPrecision(
+            model: opened, goldens: goldens, compute: compute, numerics: numerics,
+            workers: workers)
+        return (subject, tolerance)
+    }
+
+    private func pictures(
+        _ path: String, _ own: ProjectFile?, _ references: [String]
+    ) throws -> (any PrecisionSubject, limit: Double) {
+        guard tolerance == nil, modelOptions.subfolder == nil else {
+            throw UsageError(
+                "--tolerance and --subfolder are for goldens of a network",
+                remedy: "give --psnr")
+        }
+        let workers = threads.makePool()
+        let source = try own.blaming("model") {
+            try OpenedPipeline(path, variant: modelOptions.variant, workers: workers)
+        }
+        let goldens = try references.map { try PipelineGolden(path: $0) }
+        for component in source.pipeline.components where component.isNetwork {
+            try requireFloat(source.opened(component), component.rawValue)
+        }
+        for golden in goldens {
+            guard golden.pipeline == source.pipeline else {
+                throw BadDataError(
+                    file: golden.path,
+                    reason: "is of a \(golden.pipeline.rawValue), and MODEL is a "
+                        + source.pipeline.rawValue)
+            }
+            guard allowStale || golden.computeDType == "float32" else {
+                throw BadDataError(
+                    file: golden.path,
+                    reason: "was computed in \(golden.computeDType.printable)",
+                    remedy: "record it in float32")
+            }
+            if !allowStale, let change = try source.changes(since: golden).first {
+                Console.talk(
+                    "sana-tools: error: \(golden.path.printable): \(change.problem.message)")
+                throw ExitCode.checkFailed
+            }
+        }
+        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
+        try Arithmetic.prepare(for: workers)
+        return (
+            try PicturePrecision(source, goldens, context), PrecisionMeasure.power(psnr ?? 30)
+        )
+    }
+
+    private func requireFloat(_ model: OpenedModel, _ name: String) throws {
+        guard !model.isQuantized else {
+            throw UsageError(
+                "\(name.printable) is quantized already",
+                remedy: "tune the checkpoint that it was made from")
+        }
     }
 
     /// Refuses goldens of other weights, and those that cannot tell what the tolerance asks.

@@ -1,10 +1,38 @@
-import Foundation
 import SanaModel
-import SanaQuant
 
-/// The search for the weights that int8 costs least: error of the output against bytes saved.
-///
-/// Errors are relative power of the output, of a ControlNet its worst, the worst of all references.
+/// What a search for precision rounds, and how it tells what that costs.
+package protocol PrecisionSubject {
+    /// The model as it was given, and the goldens.
+    var label: String { get }
+    var references: [String] { get }
+    var measure: PrecisionMeasure { get }
+    /// Bytes of all values as they are.
+    var bytesBefore: Int { get }
+    /// What becomes int8 together, a weight or all those of a module.
+    var items: [PrecisionItem] { get }
+    /// What people do without a search.
+    var baselines: [(name: String, names: Set<String>)] { get }
+    /// Rules that every choice needs.
+    var standingRules: [String] { get }
+
+    /// The error with `names` rounded, for each reference.
+    ///
+    /// - Throws: what running the model, or reading a reference, throws.
+    func errors(_ names: Set<String>) throws -> [Double]
+}
+
+/// Something that a search may round to int8.
+package struct PrecisionItem: Sendable {
+    let name: String
+    /// Scales counted.
+    let bytesSaved: Int
+    /// Whether `convert --dtype int8` would take it.
+    let isBuiltIn: Bool
+    /// A regular expression for the names of its weights, the component before it where rules need one.
+    let pattern: String
+}
+
+/// The search for the weights that int8 costs least: error against bytes saved.
 package struct PrecisionSearch {
     /// A weight that may become int8.
     package struct Candidate: Sendable {
@@ -28,27 +56,24 @@ package struct PrecisionSearch {
         package let error: Double
     }
 
-    package let model: OpenedModel
-    package let references: [Golden]
+    package let subject: any PrecisionSubject
     package let compute: ComputeMode
-    package let numerics: Numerics
-    package let workers: WorkerPool
+    /// Choices that are measured in exchanges and what they leave room for.
+    package var exchanges = 64
     /// Called with the forwards so far and about how many there will be.
     package var progress: (Int, Int) -> Void = { _, _ in }
 
     package init(
-        model: OpenedModel, references: [Golden], compute: ComputeMode, numerics: Numerics,
-        workers: WorkerPool, progress: @escaping (Int, Int) -> Void = { _, _ in }
+        subject: any PrecisionSubject, compute: ComputeMode,
+        progress: @escaping (Int, Int) -> Void = { _, _ in }
     ) {
-        (self.model, self.references, self.compute) = (model, references, compute)
-        (self.numerics, self.workers, self.progress) = (numerics, workers, progress)
+        (self.subject, self.compute, self.progress) = (subject, compute, progress)
     }
 
     /// Points of the front that are measured.
     private static let frontPoints = 64
 
-    /// Bytes of all values as they are.
-    package var bytesBefore: Int { model.source.tensors.reduce(0) { $0 + $1.byteCount } }
+    private var bytesBefore: Int { subject.bytesBefore }
 
     // MARK: Ranking
 
@@ -56,80 +81,25 @@ package struct PrecisionSearch {
     ///
     /// - Throws: what running the model throws.
     package func rank() throws -> [Candidate] {
-        let builtIn = Set(Self.builtIn(model))
-        let weights = model.source.tensors.compactMap { tensor in
-            QuantizedSource.savedBytes(tensor).flatMap { $0 > 0 ? (tensor.name, $0) : nil }
-        }
-        let base = try errors([])
+        let base = try subject.errors([])
+        let items = subject.items
         var candidates: [Candidate] = []
-        for (index, (name, saved)) in weights.enumerated() {
-            progress(index, weights.count + Self.frontPoints)
-            let error = zip(try errors([name]), base).map { max($0 - $1, 0) }.max() ?? 0
+        for (index, item) in items.enumerated() {
+            progress(index, items.count + Self.frontPoints)
+            let errors = try subject.errors([item.name])
             candidates.append(
                 Candidate(
-                    name: name, bytesSaved: saved, isBuiltIn: builtIn.contains(name), error: error))
+                    name: item.name, bytesSaved: item.bytesSaved, isBuiltIn: item.isBuiltIn,
+                    error: zip(errors, base).map { max($0 - $1, 0) }.max() ?? 0))
         }
         return candidates.sorted { ($0.errorPerByte, $0.name) < ($1.errorPerByte, $1.name) }
-    }
-
-    /// Weights that `convert --dtype int8` takes by itself.
-    private static func builtIn(_ model: OpenedModel) -> [String] {
-        let rules = ConversionRule.builtIn(
-            for: .int8, model.config.expectedTensors(in: model.source))
-        return model.source.tensors.filter { tensor in
-            rules.first { $0.matches(tensor) }?.conversion == .int8PerChannel
-        }.map(\.name)
-    }
-
-    /// Relative error power of the worst output with `names` rounded, for each reference.
-    private func errors(_ names: Set<String>) throws -> [Double] {
-        let source = QuantizedSource(model.source, quantizing: names)
-        let bound = try model.config.network(source, label: model.label)
-        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
-        return try references.map { golden in
-            let outputs: [DenseTensor]
-            let network = try Self.network(bound, golden)
-            do { outputs = try network.forward(golden.inputs, context) } catch {
-                guard let error = error as? any DiagnosticError else { throw error }
-                throw BadDataError(
-                    file: golden.path,
-                    reason: "the golden's inputs do not fit the model: \(error.description)",
-                    remedy: "give goldens of this model alone")
-            }
-            return try zip(network.outputs, outputs).map { name, output in
-                let name = Golden.outputPrefix + name
-                guard golden.shape(name) == output.shape,
-                    let reference = try golden.values(name)
-                else {
-                    throw BadDataError(
-                        file: golden.path, reason: "\(name) is not of the shape the model makes",
-                        remedy: "record the golden again with 'sana-tools capture'")
-                }
-                return Comparison(ErrorSums(output, with: reference), shape: output.shape)
-                    .relativePower
-            }.max() ?? 0
-        }
-    }
-
-    /// The forward that a golden is of.
-    private static func network(
-        _ bound: BoundNetwork, _ golden: Golden
-    ) throws -> any Network {
-        let entry = golden.provenance.entry ?? bound.entries[0].name
-        guard let network = bound[entry] else {
-            throw BadDataError(
-                file: golden.path,
-                reason: "contract: entry is \"\((entry ?? "").printable)\", which the model does "
-                    + "not have")
-        }
-        return try network.configured(by: golden.contract, file: golden.path)
     }
 
     /// Measures the model with `names` rounded.
     package func measure(_ names: Set<String>, _ candidates: [Candidate]) throws -> Choice {
         let saved = candidates.reduce(0) { $0 + (names.contains($1.name) ? $1.bytesSaved : 0) }
         return Choice(
-            names: names, bytes: bytesBefore - saved, error: try errors(names).max() ?? 0)
+            names: names, bytes: bytesBefore - saved, error: try subject.errors(names).max() ?? 0)
     }
 
     // MARK: Choices
@@ -163,7 +133,7 @@ package struct PrecisionSearch {
     ) throws -> Choice? {
         guard var best = front.filter({ $0.error <= tolerance }).min(by: { $0.bytes < $1.bytes })
         else { return nil }
-        var (once, trials) = (candidates.count, Self.exchanges)
+        var (once, trials) = (candidates.count, exchanges)
         best = try fill(best, within: tolerance, candidates, &once)
         while let smaller = try exchange(best, within: tolerance, candidates, &trials) {
             // What was taken out may leave room for another.
@@ -220,8 +190,8 @@ package struct PrecisionSearch {
         return nil
     }
 
-    /// Choices that are measured in exchanges and what they leave room for, and how many of the next weights each is paired with.
-    private static let (exchanges, neighbours) = (64, 8)
+    /// How many of the next weights each is paired with in exchanges.
+    private static let neighbours = 8
     /// How far the sum of single errors may lie above the tolerance for a choice to be measured.
     private static let optimism = 1.1
 
@@ -248,30 +218,25 @@ package struct PrecisionSearch {
         return (front.filter { $0.bytes <= bytes } + [made]).min { $0.error < $1.error }
     }
 
-    /// What people do without a search: every weight that `convert --dtype int8` takes, and the
-    /// same but for the first and the last block.
+    /// What people do without a search, measured.
     package func baselines(_ candidates: [Candidate]) throws -> [(name: String, choice: Choice)] {
-        let builtIn = candidates.filter(\.isBuiltIn).map(\.name)
-        let blocks = try model.config.unbound().network.entries.flatMap { entry in
-            try entry.network.graph(entry.network.sizes(SizeRequest())).modules
-        }.filter { $0.isOutermost && $0.isBlock }
-        let ends = [blocks.first, blocks.last].compactMap { $0 }.map { $0.path + "." }
-        let inner = builtIn.filter { name in !ends.contains { name.hasPrefix($0) } }
-        return [
-            ("convert --dtype int8", try measure(Set(builtIn), candidates)),
-            ("but for the first and last block", try measure(Set(inner), candidates)),
-        ]
+        try subject.baselines.map { ($0.name, try measure($0.names, candidates)) }
     }
 
     /// Rules for `convert --rule-file` that make `choice` of the built-in ones.
-    package static func rules(_ choice: Choice, _ candidates: [Candidate]) -> [String] {
-        candidates.compactMap { candidate in
-            let isChosen = choice.names.contains(candidate.name)
-            guard isChosen != candidate.isBuiltIn else { return nil }
-            let pattern = candidate.name.map {
-                $0.isLetter || $0.isNumber || $0 == "_" ? "\($0)" : "\\\($0)"
-            }
-            return pattern.joined() + (isChosen ? "=int8" : "=keep")
-        }.sorted()
+    func rules(_ choice: Choice) -> [String] {
+        subject.standingRules
+            + subject.items.compactMap { item in
+                let isChosen = choice.names.contains(item.name)
+                guard isChosen != item.isBuiltIn else { return nil }
+                return item.pattern + (isChosen ? "=int8" : "=keep")
+            }.sorted()
+    }
+}
+
+extension String {
+    /// A regular expression that matches the text alone.
+    var asPattern: String {
+        map { $0.isLetter || $0.isNumber || $0 == "_" ? "\($0)" : "\\\($0)" }.joined()
     }
 }

@@ -1,9 +1,41 @@
 import SanaModel
 
+/// What errors of a search are.
+package enum PrecisionMeasure: Sendable {
+    /// ‖a−r‖²/‖r‖² of the output.
+    case relativePower
+    /// Mean squared difference of levels over the square of the largest; shown as PSNR.
+    case psnr
+
+    /// The error of a PSNR in decibels.
+    package static func power(_ decibels: Double) -> Double { pow(10, -decibels / 10) }
+
+    /// The PSNR of an error; `nil` for none.
+    static func decibels(_ error: Double) -> Double? { error > 0 ? -10 * log10(error) : nil }
+
+    var title: String { self == .psnr ? "PSNR" : "output rel. power" }
+
+    func text(_ error: Double) -> String {
+        guard self == .psnr else { return Format.scientific(error) }
+        return Self.decibels(error).map { "\(Format.decimal($0, digits: 1)) dB" } ?? "equal"
+    }
+
+    /// A field of JSON documents.
+    func member(_ error: Double) -> JSONValue.Member {
+        self == .psnr
+            ? .init("psnr_db", .double(Self.decibels(error)))
+            : .init("relative_power", .double(error))
+    }
+
+    /// What an error is at most, or a PSNR at least.
+    func bound(_ tolerance: Double) -> String { (self == .psnr ? "≥ " : "≤ ") + text(tolerance) }
+}
+
 /// What a search for precision found.
 package struct Tuning {
     package let model: String
     package let references: [String]
+    let measure: PrecisionMeasure
     package let compute: ComputeMode
     package let tolerance: Double
     package let bytesBefore: Int
@@ -30,30 +62,32 @@ extension Tuning {
             (name, choice, try search.best(atMost: choice.bytes, candidates, front))
         }
         return Tuning(
-            model: search.model.label, references: search.references.map(\.path),
-            compute: search.compute, tolerance: tolerance, bytesBefore: search.bytesBefore,
+            model: search.subject.label, references: search.subject.references,
+            measure: search.subject.measure, compute: search.compute, tolerance: tolerance,
+            bytesBefore: search.subject.bytesBefore,
             candidates: candidates, front: front, baselines: baselines, chosen: chosen,
-            rules: chosen.map { PrecisionSearch.rules($0, candidates) } ?? [])
+            rules: chosen.map(search.rules) ?? [])
     }
 
     package var json: JSONValue {
         func fields(_ choice: PrecisionSearch.Choice) -> JSONValue {
-            .fields([
-                "bytes": .int(choice.bytes), "relative_power": .double(choice.error),
-                "int8": .int(choice.names.count),
+            .object([
+                .init("bytes", .int(choice.bytes)), measure.member(choice.error),
+                .init("int8", .int(choice.names.count)),
             ])
         }
         return .fields([
             "model": .string(model), "references": .array(references.map { .string($0) }),
-            "compute": .string(compute.rawValue), "tolerance": .double(tolerance),
+            "compute": .string(compute.rawValue),
+            "tolerance": .double(
+                measure == .psnr ? PrecisionMeasure.decibels(tolerance) : tolerance),
             "bytes_before": .int(bytesBefore),
             "tensors": .array(
                 candidates.map {
-                    .fields([
-                        "name": .string($0.name), "bytes_saved": .int($0.bytesSaved),
-                        "relative_power": .double($0.error),
-                        "built_in": .bool($0.isBuiltIn),
-                        "chosen": .bool(chosen?.names.contains($0.name) ?? false),
+                    .object([
+                        .init("name", .string($0.name)), .init("bytes_saved", .int($0.bytesSaved)),
+                        measure.member($0.error), .init("built_in", .bool($0.isBuiltIn)),
+                        .init("chosen", .bool(chosen?.names.contains($0.name) ?? false)),
                     ])
                 }), "front": .array(front.map(fields)),
             "baselines": .array(
@@ -70,36 +104,37 @@ extension Tuning {
     /// The ranking, the front, the baselines and the choice.
     package var tables: [(title: String, table: TextTable)] {
         var ranking = TextTable([
-            ("tensor", .left), ("saves", .right), ("output rel. power", .right),
-            ("per MB", .right), ("", .left),
+            (measure == .psnr ? "module" : "tensor", .left), ("saves", .right),
+            (measure.title, .right), ("per MB", .right), ("", .left),
         ])
         for candidate in candidates {
             ranking.append([
                 candidate.name.printable, Format.bytes(candidate.bytesSaved),
-                Format.scientific(candidate.error),
+                measure.text(candidate.error),
                 Format.scientific(candidate.errorPerByte * 1e6),
                 chosen?.names.contains(candidate.name) == true ? "int8" : "keep",
             ])
         }
         var curve = TextTable([
-            ("int8 tensors", .right), ("size", .right), ("output rel. power", .right), ("", .left),
+            (measure == .psnr ? "int8 modules" : "int8 tensors", .right), ("size", .right),
+            (measure.title, .right), ("", .left),
         ])
         for choice in front {
             curve.append([
                 "\(choice.names.count)", Format.bytes(choice.bytes),
-                Format.scientific(choice.error),
-                choice.error <= tolerance ? "" : "over \(Format.scientific(tolerance))",
+                measure.text(choice.error),
+                choice.error <= tolerance ? "" : "not \(measure.bound(tolerance))",
             ])
         }
         var comparison = TextTable([
-            ("choice", .left), ("size", .right), ("output rel. power", .right),
-            ("tuned, no larger", .right), ("output rel. power", .right),
+            ("choice", .left), ("size", .right), (measure.title, .right),
+            ("tuned, no larger", .right), (measure.title, .right),
         ])
         for (name, choice, tuned) in baselines {
             comparison.append([
-                name, Format.bytes(choice.bytes), Format.scientific(choice.error),
+                name, Format.bytes(choice.bytes), measure.text(choice.error),
                 tuned.map { Format.bytes($0.bytes) } ?? "",
-                tuned.map { Format.scientific($0.error) } ?? "",
+                tuned.map { measure.text($0.error) } ?? "",
             ])
         }
         return [
@@ -111,12 +146,26 @@ extension Tuning {
     /// What was chosen, in one sentence.
     package var summary: String {
         guard let chosen else {
-            return "NONE: even without int8 the output's error is over "
-                + Format.scientific(tolerance)
+            return measure == .psnr
+                ? "NONE: even without int8 the picture's PSNR is not \(measure.bound(tolerance))"
+                : "NONE: even without int8 the output's error is over "
+                    + Format.scientific(tolerance)
         }
+        let (what, error) =
+            measure == .psnr
+            ? ("modules", "PSNR \(measure.text(chosen.error))")
+            : ("weights", "output relative power \(measure.text(chosen.error))")
         return
-            "CHOSEN: \(chosen.names.count) of \(candidates.count) weights in int8, "
-            + "\(Format.bytes(bytesBefore)) → \(Format.bytes(chosen.bytes)) before compression, output "
-            + "relative power \(Format.scientific(chosen.error)) ≤ \(Format.scientific(tolerance))"
+            "CHOSEN: \(chosen.names.count) of \(candidates.count) \(what) in int8, "
+            + "\(Format.bytes(bytesBefore)) → \(Format.bytes(chosen.bytes)) before compression, "
+            + "\(error) \(measure.bound(tolerance))"
     }
 }
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#elseif canImport(Darwin)
+    import Darwin
+#endif
