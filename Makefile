@@ -33,6 +33,8 @@ export SANA_COMMIT ?= $(shell git describe --always --dirty --abbrev=12 --exclud
 
 .PHONY: demo test test-aarch64 test-fast coverage install manual manual-pages package package-test lint docs docs-test report-test examples-test snapshots fuzz mutations bench interop setup build clean
 
+SAMPLING = --prompt "a red seven on blue" --guidance-scale 3 --seed 11 --force
+
 demo: build
 	$(BINARY) convert --dtype fp16 --dtype int8
 	$(BINARY) verify --tolerance 1e-3 --summary
@@ -40,20 +42,20 @@ demo: build
 	    --trajectory fixtures/trajectories/sana-digits-dpm-20.safetensors
 	$(BINARY) convert fixtures/sana-pictures --dtype fp16 --output reports/pictures-fp16 --force
 	$(BINARY) convert fixtures/sana-pictures --dtype int8 --output reports/pictures-int8 --force
-	for model in fixtures/sana-pictures reports/pictures-fp16 reports/pictures-int8; do \
-	    $(BINARY) sample $$model --prompt "a red seven on blue" --guidance-scale 3 --seed 11 --force \
-	        --output reports/$$(basename $$model).png || exit; \
-	done
-	$(BINARY) sample reports/pictures-int8 --prompt "a red seven on blue" --guidance-scale 3 --seed 11 --force \
-	    --compute int8 --output reports/pictures-w8a8.png
 	$(BINARY) profile
 	$(BINARY) history list
 	@$(BINARY) verify --tolerance 1e-3 --no-record --format markdown > reports/verify.md
 	@$(BINARY) profile --leaves --no-record --format markdown > reports/profile.md
+	@for model in fixtures/sana-pictures reports/pictures-fp16 reports/pictures-int8; do \
+	    $(BINARY) sample $$model $(SAMPLING) --output reports/$$(basename $$model).png || exit; \
+	done
+	$(BINARY) sample reports/pictures-int8 $(SAMPLING) --compute int8 --output reports/pictures-w8a8.png \
+	    --beside reports/sana-pictures.png --beside reports/pictures-fp16.png --beside reports/pictures-int8.png \
+	    --strip reports/pictures.png
 	@echo
 	@echo "sana-digits was converted to fp16 and int8, verified layer by layer against diffusers and profiled."
 	@echo "Reports:  reports/verify.md  reports/profile.md  reports/samples.png"
-	@echo "Pictures: reports/sana-pictures.png  reports/pictures-fp16.png  reports/pictures-int8.png  reports/pictures-w8a8.png"
+	@echo "Pictures: reports/pictures.png: \"a red seven on blue\" by the source, fp16, int8 weights, and int8 weights and products"
 	@echo "Archives: reports/archives   History: reports/sana-tools.sqlite"
 
 test: setup

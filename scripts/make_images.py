@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Draws docs/images/overview.png: a 'verify' that fails, what models sampled, and the HTML report, all of them real.
+"""Draws docs/images/overview.png: a 'verify' that fails, sampled pictures, and the HTML report, all of them real.
 
-Needs chromium. The checkpoint is sana-digits with one weight of one layer scaled by 2 %.
+Needs chromium. The checkpoint that fails is sana-digits with one weight of one layer scaled by 2 %; pictures are of sana-pictures, of
+its conversions to fp16 and int8, and of int8 products.
 """
 
 import argparse
@@ -16,6 +17,9 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "docs" / "images" / "overview.png"
 BROKEN = "transformer_blocks.1.attn2.to_out.0.weight"
+PROMPTS = ["a red seven on blue", "a white four on green"]
+# Repositories that sample, and how their products are computed.
+MODELS = [("pictures", "fp32"), ("fp16", "fp32"), ("int8", "fp32"), ("int8", "int8")]
 
 STYLE = """
 * { box-sizing: border-box; margin: 0 }
@@ -29,7 +33,7 @@ figure { background: white; border-radius: 10px; overflow: hidden; padding: 12px
          min-height: 0 }
 figcaption { color: #57606a; padding-bottom: 8px }
 figure img { width: 100%; object-fit: cover; object-position: top; min-height: 0; flex: 1 }
-figure img.pixels { image-rendering: pixelated; object-fit: contain; object-position: left center }
+figure img + img { margin-top: 6px }
 """
 
 
@@ -55,6 +59,25 @@ def data_url(path: pathlib.Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def sample(binary: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
+    """A strip for each prompt, with a picture by each model."""
+    source = ROOT / "fixtures" / "sana-pictures"
+    (folder / "pictures").symlink_to(source)
+    for dtype in ("fp16", "int8"):
+        run(binary, folder, "convert", "pictures", "--dtype", dtype, "--output", dtype)
+    strips = []
+    for number, prompt in enumerate(PROMPTS):
+        beside: list[str] = []
+        for index, (model, compute) in enumerate(MODELS):
+            picture = f"{number}-{index}.png"
+            strip = ["--strip", f"strip-{number}.png", *(f"--beside={name}" for name in beside)] if index == len(MODELS) - 1 else []
+            run(binary, folder, "sample", model, "--prompt", prompt, "--guidance-scale", "3", "--seed", "11", "--compute", compute,
+                "--output", picture, *strip)
+            beside.append(picture)
+        strips.append(folder / f"strip-{number}.png")
+    return strips
+
+
 def screenshot(page: pathlib.Path, image: pathlib.Path, size: str) -> None:
     subprocess.run(
         ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}",
@@ -69,7 +92,6 @@ def main() -> None:
         folder = pathlib.Path(name)
         shutil.copytree(ROOT / "fixtures" / "sana-digits", folder / "sana-digits")
         golden = shutil.copy(ROOT / "fixtures/goldens/sana-digits-b1-t1.safetensors", folder / "golden.safetensors")
-        trajectory = ROOT / "fixtures/trajectories/sana-digits-dpm-20.safetensors"
         run(binary, folder, "convert", "sana-digits", "--dtype", "fp16", "--container", "safetensors", "--output", "broken")
         weights = folder / "broken/transformer/diffusion_pytorch_model.safetensors"
         subprocess.run(
@@ -77,9 +99,7 @@ def main() -> None:
         failing = run(
             binary, folder, "verify", "broken", "--reference", pathlib.Path(golden).name, "--allow-stale", "--summary",
             "--no-record")
-        run(binary, folder, "convert", "sana-digits", "--dtype", "int8", "--output", "int8.safetensors.zst")
-        run(binary, folder, "verify", "sana-digits", "int8.safetensors.zst", "--trajectory", str(trajectory), "--pictures",
-            "samples.png", "--no-record")
+        strips = sample(binary, folder)
         report = folder / "report.png"
         screenshot(ROOT / "reports" / "sample" / "report.html", report, "1100,900")
         shown = failing.split("\n")
@@ -89,8 +109,8 @@ def main() -> None:
         page.write_text(
             f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>"
             f"<pre><span class=dim>$ sana-tools verify broken --reference golden.safetensors --summary</span>\n{text}</pre>"
-            f'<div class=row><figure><figcaption>verify --trajectory --pictures: diffusers, BF16 and int8'
-            f'</figcaption><img class=pixels src="{data_url(folder / "samples.png")}"></figure>'
+            f'<div class=row><figure><figcaption>sample: {" and ".join(PROMPTS)}, by the source, fp16, int8 weights, int8 products'
+            f'</figcaption>{"".join(f"<img src={data_url(strip)}>" for strip in strips)}</figure>'
             f'<figure><figcaption>history report</figcaption><img src="{data_url(report)}"></figure></div>')
         IMAGE.parent.mkdir(parents=True, exist_ok=True)
         screenshot(page, IMAGE, "1600,900")

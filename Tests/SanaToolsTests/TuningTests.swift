@@ -205,7 +205,7 @@ struct TuningTests {
         #expect(count > 0)
         #expect(count < names.count, "\(tuned.output)")
         let converted = try program.run(
-            "convert", model, "--dtype", "int8", "--rules", "rules.txt", "--output", "tuned")
+            "convert", model, "--dtype", "int8", "--rule-file", "rules.txt", "--output", "tuned")
         #expect(converted.code == 0, "\(converted.talk)")
         let verified = try program.run(
             "verify", "tuned", "--reference", "\(model).safetensors", "--tolerance", "1",

@@ -22,6 +22,7 @@ struct SampleCommand: TalkingCommand {
               sana-tools sample path/to/repo --prompt "a cat" --output cat.png \\
                 --component transformer=archives/repo-int8.safetensors.zst --compute int8
               sana-tools sample controlnet/repo --prompt "a house" --control-picture edges.png --output house.png
+              sana-tools sample repo-int8 --prompt "a cat" --output int8.png --beside cat.png --strip both.png
 
             EXIT CODES
               0 good, 64 usage, 65 a component or an input is bad data, 66 one is absent, 73 cannot create output
@@ -125,6 +126,18 @@ struct SampleCommand: TalkingCommand {
             valueName: "file"), completion: .file())
     var savePipeline: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Write the pictures side by side, too, behind those of --beside.", valueName: "file"),
+        completion: .file())
+    var strip: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "PNG of the same height for the left of --strip. Repeatable.", valueName: "file"),
+        completion: .file())
+    var beside: [String] = []
+
     @Flag(help: "Replace existing pictures.")
     var force = false
 
@@ -143,6 +156,9 @@ struct SampleCommand: TalkingCommand {
             throw ValidationError(
                 "--pictures goes with one --prompt: of several, diffusers mixes up the masks")
         }
+        guard beside.isEmpty || strip != nil else {
+            throw ValidationError("--beside is for --strip")
+        }
         guard guidanceScale.isFinite, conditioningScale.isFinite else {
             throw ValidationError("--guidance-scale and --conditioning-scale must be finite")
         }
@@ -155,22 +171,26 @@ struct SampleCommand: TalkingCommand {
             instructionFolder: instructionCache.map(InstructionFolder.init), workers: workers)
         let request = try request(source)
         let paths = SampleReport.paths(output, count: request.pictureCount)
-        for path in paths + [savePipeline].compactMap(\.self) {
+        for path in paths + [savePipeline, strip].compactMap(\.self) {
             try OutputFile.checkAbsent(path, replaceExisting: force)
         }
+        var row = PictureStrip()
+        for path in beside { try row.add(path, PNGFile.read(path)) }
         let pipeline = try SanaPipeline(source, request)
         var random = TorchGenerator(seed: seed, device: generator)
         let start = try pipeline.draw(&random, latents: latents.map(Self.latents))
         let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
-        let run = try SampleRun(pipeline, start, keepsSteps: savePipeline != nil, context)
+        let run = try SampleRun(
+            pipeline, start, keepsSteps: savePipeline != nil, context,
+            clock: StageClock("sample", workers))
         let report = SampleReport(
             run: run, model: model, seed: latents == nil ? seed : nil, generator: generator,
             places: components.component, compute: compute, paths: paths)
         for (index, path) in paths.enumerated() {
-            let file = try OutputFile(path, replaceExisting: force)
-            try file.write(report.image(index).file())
-            try file.commit()
+            try write(report.image(index), path)
+            if strip != nil { try row.add(path, run.pictures[index]) }
         }
+        if let strip { try write(row.image, strip) }
         if let savePipeline {
             try PipelineFile(run, source, compute: compute, numerics: numerics)
                 .write(savePipeline, replaceExisting: force)
@@ -180,13 +200,16 @@ struct SampleCommand: TalkingCommand {
         )
     }
 
+    private func write(_ image: PNGImage, _ path: String) throws {
+        let file = try OutputFile(path, replaceExisting: force)
+        try file.write(image.file())
+        try file.commit()
+    }
+
     private func request(_ source: OpenedPipeline) throws -> PipelineRequest {
-        let config = try source.transformerConfig()
-        let side =
-            try config.sampleSize * source.autoencoderConfig().spatialCompressionRatio
-        var request = PipelineRequest(
-            source.pipeline, prompts: prompt, height: size?.height ?? side,
-            width: size?.width ?? side)
+        var request = try source.request(
+            prompts: prompt, size: size.map { ($0.height, $0.width) }, steps: steps,
+            usesResolutionBinning: resolutionBinning)
         if !negativePrompt.isEmpty {
             guard source.pipeline.hasNegativePrompt else {
                 throw UsageError("\(source.pipeline.rawValue) takes no --negative-prompt")
@@ -195,16 +218,6 @@ struct SampleCommand: TalkingCommand {
         }
         request.picturesPerPrompt = pictures
         request.guidanceScale = guidanceScale
-        if let steps {
-            guard FlowSchedulers.stepCounts.contains(steps) else {
-                throw UsageError("--steps \(steps) is not in \(FlowSchedulers.stepCounts)")
-            }
-            request.steps = steps
-            if steps != 2 { request.intermediateTimestep = nil }
-        }
-        request.usesResolutionBinning =
-            resolutionBinning
-            ?? (ResolutionBins(sampleSize: config.sampleSize, pipeline: source.pipeline) != nil)
         request.promptOptions.maxSequenceLength = maxSequenceLength
         if let instruction {
             request.promptOptions.instruction = instruction.isEmpty ? [] : [instruction]

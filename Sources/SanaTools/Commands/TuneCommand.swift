@@ -16,7 +16,7 @@ struct TuneCommand: TalkingCommand {
             weight and reference, and about twice as many again. Sizes are those before compression.
 
             With a recorded pipeline as reference, MODEL is a repository, and what is chosen are blocks of all its \
-            networks, by the picture: the PSNR of what is sampled stays at or above --psnr. 'convert --rules' then \
+            networks, by the picture: the PSNR of what is sampled stays at or above --psnr. 'convert --rule-file' then \
             converts the repository.
 
             EXAMPLES

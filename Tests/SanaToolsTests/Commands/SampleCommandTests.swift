@@ -164,6 +164,39 @@ struct SampleCommandTests {
         #expect(try sample("no", ["--instruction-cache", "file/below"]).code == 73)
     }
 
+    @Test("a strip has given pictures and new ones side by side")
+    func strip() throws {
+        let sana = "\(Self.folder)/sana"
+        let options = ["--prompt", "a", "--steps", "1", "--size", "32x64"]
+        #expect(try sample(sana, options + ["--seed", "1"]).code == 0)
+        let first = try picture("out.png")
+        try program.folder.write("first.png", fileBytes(program.folder("out.png")))
+        let outcome = try sample(
+            sana,
+            options + ["--pictures", "2", "--beside", "first.png", "--strip", "strip.png"])
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        let strip = try picture("strip.png")
+        #expect(strip.width == 3 * 64 + 2 * 4)
+        #expect(strip.height == 32)
+        for (index, part) in try [first, picture("out-1.png"), picture("out-2.png")].enumerated() {
+            for y in 0..<32 {
+                let place = (y * strip.width + index * 68) * 3
+                #expect(
+                    strip.pixels[place..<place + 192].elementsEqual(
+                        part.pixels[y * 192..<(y + 1) * 192]))
+            }
+        }
+        let names = PNGImage.text(
+            "sana-tools strip", in: try fileBytes(program.folder("strip.png")))
+        #expect(names == #"["first.png","out-1.png","out-2.png"]"#)
+        #expect(try sample(sana, options + ["--beside", "first.png"]).code == 64)
+        let other = try sample(
+            sana,
+            ["--prompt", "a", "--size", "64x64", "--beside", "first.png", "--strip", "x.png"])
+        #expect(other.code == 65)
+        #expect(other.talk.contains("32"), "\(other.talk)")
+    }
+
     @Test("a component may lie elsewhere, as an archive too")
     func components() throws {
         let converted = try program.run(
