@@ -1,3 +1,4 @@
+import Libc
 import SanaModel
 
 /// What errors of a search are.
@@ -161,11 +162,3 @@ extension Tuning {
             + "\(error) \(measure.bound(tolerance))"
     }
 }
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#elseif canImport(Darwin)
-    import Darwin
-#endif
