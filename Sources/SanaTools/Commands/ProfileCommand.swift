@@ -270,12 +270,12 @@ struct ProfileCommand: TalkingCommand {
             }
         }
         func overview(_ text: (TextTable) -> String) -> [String] {
-            profiles.count > 1 ? [text(Profile.overview(profiles))] : []
+            profiles.count > 1 ? [text(TextTable.overview(profiles))] : []
         }
         let gate =
             outcome.map { "\n\n" + (format.format == .text ? $0.text : $0.markdown) } ?? ""
         try format.show(
-            ResultDocument(.profile, documents),
+            ResultDocument(type(of: profiles[0]).kind, documents),
             text: (profiles.map { $0.text(leaves: leaves) } + overview(\.text))
                 .joined(separator: "\n\n") + gate,
             markdown: (profiles.map { $0.markdown(leaves: leaves) } + overview(\.markdown))

@@ -24,25 +24,25 @@ package struct PipelineProfile: Sendable {
     /// The part that makes files of pictures.
     static let encoding = "png"
 
-    let model: String
+    package let model: String
     let request: PipelineRequest
     let pipeline: PipelineClass
     let identity: OpenedPipeline.Identity
-    let compute: String
+    package let compute: String
     let numerics: Numerics
     /// Of the latent.
     let sizes: RunSizes
     let threads: Int
     let parts: [Part]
-    let total: Timing
+    package let total: Timing
     let repetitions: [Profile.Repetition]
     /// What disturbs timing, a sentence each.
-    let warnings: [String]
+    package let warnings: [String]
     let startedAt: Date
     let seconds: Double
 
     /// The most memory that any part had.
-    var peakRSSBytes: Int { parts.map(\.peakBytes).max() ?? 0 }
+    package var peakRSSBytes: Int { parts.map(\.peakBytes).max() ?? 0 }
     /// Loading of everything, in the median repetition.
     var loadSeconds: Double {
         parts.first { $0.path == StageClock.loading }.map { $0.timing.median / 1e9 } ?? 0

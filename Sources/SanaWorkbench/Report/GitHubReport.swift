@@ -101,7 +101,7 @@ extension Gate.Judgement {
 }
 
 extension GitHubReport {
-    package init(_ profiles: [Profile], leaves: Bool, _ outcome: NightOutcome?) {
+    package init(_ profiles: [any ProfileDocument], leaves: Bool, _ outcome: NightOutcome?) {
         let warnings = profiles.flatMap { profile in
             profile.warnings.map {
                 WorkflowCommand(.warning, "profile", "\(profile.model): \($0)")
@@ -118,8 +118,8 @@ extension GitHubReport {
     }
 }
 
-extension Profile {
-    fileprivate var headline: String { "\(model): \(Format.nanoseconds(total.median)) a forward" }
+extension ProfileDocument {
+    fileprivate var headline: String { "\(model): \(Format.nanoseconds(total.median)) a \(unit)" }
 }
 
 extension PairedReport {

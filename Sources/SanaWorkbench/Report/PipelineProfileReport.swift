@@ -2,6 +2,12 @@ import SanaModel
 
 /// How profiles of pipelines are shown.
 extension PipelineProfile: ProfileDocument {
+    package static let kind = ResultDocument.Kind.profilePipeline
+    package var unit: String { "sampling" }
+    package var dtype: String { identity.dtype }
+    package var storedBytes: Int { identity.storedBytes }
+    package var rate: Double? { nil }
+
     /// The interface that other programs read; field names are kept by tests.
     package var json: JSONValue {
         .fields([

@@ -2,10 +2,43 @@ import SanaModel
 
 /// What `profile` shows of one model.
 package protocol ProfileDocument {
+    static var kind: ResultDocument.Kind { get }
+    /// What is timed: `forward`.
+    var unit: String { get }
+    var model: String { get }
+    var dtype: String { get }
+    var compute: String { get }
+    var storedBytes: Int { get }
+    var total: Timing { get }
+    /// Rate of it all; `nil` where operations are not counted.
+    var rate: Double? { get }
+    var peakRSSBytes: Int { get }
+    var warnings: [String] { get }
     var json: JSONValue { get }
     /// - Parameter leaves: show every module; otherwise blocks and their three parts.
     func text(leaves: Bool) -> String
     func markdown(leaves: Bool) -> String
+}
+
+extension TextTable {
+    /// A row for each of several models.
+    package static func overview(_ profiles: [any ProfileDocument]) -> TextTable {
+        var table = TextTable(
+            [
+                ("model", .left), ("dtype", .left), ("compute", .left), ("size", .right),
+                ("median", .right), ("p95", .right), ("GFLOP/s", .right), ("peak memory", .right),
+            ], optional: ["peak memory", "p95", "compute", "GFLOP/s"])
+        for profile in profiles {
+            table.append([
+                profile.model.printable, profile.dtype, profile.compute,
+                Format.bytes(profile.storedBytes), Format.nanoseconds(profile.total.median),
+                Format.nanoseconds(profile.total.p95),
+                profile.rate.map { Format.decimal($0, digits: 1) } ?? "",
+                Format.bytes(profile.peakRSSBytes),
+            ])
+        }
+        return table
+    }
 }
 
 extension Profile.Repetition {
@@ -21,6 +54,10 @@ extension Profile.Repetition {
 
 /// How profiles are shown.
 extension Profile: ProfileDocument {
+    package static let kind = ResultDocument.Kind.profile
+    package var unit: String { "forward" }
+    package var rate: Double? { gflops }
+
     /// The interface that other programs read; field names are kept by tests.
     package var json: JSONValue {
         .fields([
@@ -101,24 +138,6 @@ extension Profile: ProfileDocument {
         total.interval.map {
             " (95 %: \(Format.nanoseconds($0.low)) to \(Format.nanoseconds($0.high)))"
         } ?? ""
-    }
-
-    /// A row for each of several models.
-    package static func overview(_ profiles: [Profile]) -> TextTable {
-        var table = TextTable(
-            [
-                ("model", .left), ("dtype", .left), ("compute", .left), ("size", .right),
-                ("median", .right), ("p95", .right), ("GFLOP/s", .right), ("peak memory", .right),
-            ], optional: ["peak memory", "p95", "compute", "GFLOP/s"])
-        for profile in profiles {
-            table.append([
-                profile.model.printable, profile.dtype, profile.compute,
-                Format.bytes(profile.storedBytes), Format.nanoseconds(profile.total.median),
-                Format.nanoseconds(profile.total.p95), Format.decimal(profile.gflops, digits: 1),
-                Format.bytes(profile.peakRSSBytes),
-            ])
-        }
-        return table
     }
 
     private func table(leaves: Bool) -> TextTable {

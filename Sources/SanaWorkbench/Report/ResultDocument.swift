@@ -21,6 +21,7 @@ package struct ResultDocument {
         case loraMerge = "lora-merge"
         case nightly, profile
         case profileAgainst = "profile-against"
+        case profilePipeline = "profile-pipeline"
         case sample, tokenize, tune, unpack, verify
 
         /// Name and version of the shape.

@@ -55,6 +55,9 @@ import Testing
         try check(
             .convert, count: 1,
             ["convert", "fixtures/sana-digits", "--dtype", "fp16", "--output", "repo"])
+        try check(
+            .convert, count: 1,
+            ["convert", "fixtures/pipelines/sana", "--dtype", "fp16", "--output", "whole"])
         try check(.convertPlan, count: 1, convert + ["--dry-run"])
         try check(
             .convertPlan, count: 1,
@@ -89,6 +92,12 @@ import Testing
         try check(
             .tune, count: 1,
             ["tune", Self.plain, "--reference", Self.golden, "--tolerance", "0.5"])
+        try check(
+            .tune, count: 1,
+            [
+                "tune", "fixtures/pipelines/sprint", "--reference",
+                "fixtures/pipelines/sprint.safetensors", "--psnr", "20",
+            ])
     }
 
     @Test("profile and history")
@@ -100,6 +109,12 @@ import Testing
         try check(
             .profileAgainst, code: 3, count: 1,
             ["profile", Self.plain, "--latent", "2x2", "--against", Self.plain, "--pairs", "2"])
+        try check(
+            .profilePipeline, count: 1,
+            [
+                "profile", "fixtures/pipelines/sprint", "--pipeline", "--repeat", "1", "--warmup",
+                "0", "--no-record",
+            ])
         try check(.historyList, count: 5, ["history", "list"])
         try check(.historyList, count: 1, ["history", "list", "--limit", "1"])
         try check(.historyShow, count: 1, ["history", "show"])
