@@ -51,9 +51,9 @@ def record(binary: pathlib.Path, folder: str) -> str:
     digits, golden = f"{ROOT}/fixtures/sana-digits", f"{ROOT}/fixtures/goldens/sana-digits-b1-t1.safetensors"
     sampling = f"{ROOT}/fixtures/trajectories/sana-digits-dpm-20.safetensors"
     history = ("--db", "history.sqlite", "--quiet")
-    for dtype in ("fp16", "int8"):
-        sana(binary, folder, "convert", digits, "--dtype", dtype, "--output", ".", "--quiet")
     archives = [f"sana-digits-{dtype}.safetensors.zst" for dtype in ("fp16", "int8")]
+    for dtype, archive in zip(("fp16", "int8"), archives):
+        sana(binary, folder, "convert", digits, "--dtype", dtype, "--output", archive, "--quiet")
     for _ in range(3):
         sana(binary, folder, "verify", digits, *archives, "--reference", golden, "--isolated", *history)
         sana(binary, folder, "profile", digits, *archives, "--latent", "8x8", "--repeat", "5", *history)
