@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs each example, or has its own engine check it, with the built program.
 
-A checker that is not installed is named and left out: shellcheck, systemd-analyze, slurmctld with slurmd and munge,
+A checker that is not installed is named and left out: shellcheck, systemd-analyze,
 actionlint (https://github.com/rhysd/actionlint), check-jsonschema (PyPI). Needs PyYAML.
 """
 
@@ -132,7 +132,7 @@ def check_github(checks: Checks) -> None:
     for step in action["runs"]["steps"]:
         script = checks.folder / "step.sh"
         script.write_text("#!/bin/bash\n" + step["run"])
-        checks.run(f"action.yml: {step['name']}: shellcheck", ["shellcheck", script])
+        checks.run(f"action.yml: {step['name']}: shellcheck", ["shellcheck", "--exclude=SC2153", script])
     cwd = project(checks.folder / "github")
     summary, output = cwd / "summary.md", cwd / "output.txt"
     checks.run(

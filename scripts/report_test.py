@@ -116,8 +116,7 @@ def main() -> None:
             problems += [f"{name}: {line}" for line in console]
             if found["width"] != width or found["scroll"] > width:
                 problems.append(f"{name}: the page is {found['scroll']} px wide in a window of {found['width']}")
-            if name == "phone":
-                problems += [f"{name}: scrolls sideways: {element}" for element in found["scrolled"]]
+            problems += [f"{name}: scrolls sideways: {element}" for element in found["scrolled"]]
             if found["headline"] != headline or "failed" not in headline:
                 problems.append(f"{name}: the headline is '{found['headline']}', not '{headline}'")
             if found["drawn"] < 5:

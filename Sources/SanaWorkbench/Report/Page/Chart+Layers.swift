@@ -101,7 +101,8 @@ private struct LayerPicture {
 
     private mutating func tick(_ x: Double, _ text: String) {
         svg.line([(x, Self.top - 4), (x, bottom)], "axis")
-        svg.label(text, x, Self.top - 8, .middle, style: "dim")
+        svg.label(
+            text, x, Self.top - 8, x > svg.width - 24 ? .end : .middle, style: "dim")
     }
 
     mutating func draw(_ layer: Chart.LayerMeasure, _ index: Int) {

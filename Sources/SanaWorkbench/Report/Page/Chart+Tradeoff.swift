@@ -69,8 +69,14 @@ extension Chart {
                         + "\(Format.scientific(point.error ?? 0))\(latency)", radius: 6)
                 let row = freeRow(near: place.y - 8, taken)
                 taken.append(row)
+                let text = point.name + latency
+                // As wide as letters are about, so that it stays within the axes.
+                let length = Double(text.count) * 6.4
                 svg.label(
-                    point.name + latency, place.x + (place.x > middle ? -10 : 10), row,
+                    text,
+                    place.x > middle
+                        ? max(place.x - 10, size.left + length)
+                        : min(place.x + 10, size.right - length), row,
                     place.x > middle ? .end : .start)
             }
             svg.label("stored bytes", middle, 264, .middle, style: "dim")

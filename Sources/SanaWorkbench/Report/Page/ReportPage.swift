@@ -80,7 +80,7 @@ package struct ReportPage {
             (
                 "History",
                 "\(store.path.lastPathComponent.printable): "
-                    + "\(Format.counted(judgements.count, "series judged")), \(try store.runCount()) runs"
+                    + "\(judgements.count) series judged, \(Format.counted(try store.runCount(), "run"))"
             ),
         ]
         return fields.filter { !$0.1.isEmpty }.map { ["name": $0.0, "value": $0.1.printable] }
