@@ -151,6 +151,7 @@ docs: build
 
 docs-test: build
 	python3 scripts/cli_reference.py --binary $(BINARY) --check
+	python3 scripts/snapshots.py --binary $(BINARY) --check
 	python3 scripts/docs_test.py --binary $(BINARY)
 
 examples-test: build
@@ -159,9 +160,8 @@ examples-test: build
 report-test: build
 	python3 scripts/report_test.py --binary $(BINARY)
 
-snapshots: setup
-	$(SWIFT) build --build-tests
-	SANA_SNAPSHOTS=write $(SWIFT) test --skip-build --filter SnapshotTests
+snapshots: build
+	python3 scripts/snapshots.py --binary $(BINARY)
 
 fuzz: setup
 	SANA_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product sana-fuzz

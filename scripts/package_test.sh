@@ -8,7 +8,7 @@ deb=${1:?usage: package_test.sh DEB}
 suite=${SUITE:-bookworm}
 mirror=${MIRROR:-http://deb.debian.org/debian}
 root=$(mktemp -d)
-trap 'rm -rf --one-file-system "$root"' EXIT
+trap 'umount --quiet "$root/proc" || true; rm -rf --one-file-system "$root"' EXIT
 chmod 755 "$root"
 
 if [ -n "${BASE:-}" ]; then
@@ -21,9 +21,11 @@ fi
 # apt's own user reads it.
 install -m 644 "$deb" "$root/tmp/sana-tools.deb"
 inside() { env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"; }
+mount -t proc proc "$root/proc"
 # No services are started in a chroot.
 printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d" && chmod 755 "$root/usr/sbin/policy-rc.d"
 echo "package-test: apt-get install"
+inside apt-get update --quiet=2
 inside apt-get install --yes --quiet=2 --no-install-recommends /tmp/sana-tools.deb > /dev/null
 
 if inside sh -c 'command -v swift || ls /usr/lib/swift'  > /dev/null 2>&1; then
