@@ -67,7 +67,7 @@ package struct Profile: Sendable {
 
     package let model: String
     /// Types of the stored weights, joined by +.
-    let dtype: String
+    package let dtype: String
     package let compute: String
     package let numerics: Numerics
     package let sizes: RunSizes
