@@ -261,6 +261,18 @@ struct HistoryHostileTests {
         #expect(folder.entries.contains("h-journal"))
     }
 
+    @Test("the fuzzer's seeds are read and refused as their names say")
+    func seeds() throws {
+        let source = Fixtures.path + "/fuzz/history/"
+        let names = try FileManager.default.contentsOfDirectory(atPath: source).sorted()
+        #expect(names.count >= 5)
+        for name in names {
+            let path = try folder.write(name, fileBytes(source + name))
+            let expected: DiagnosticCategory? = name.hasPrefix("valid") ? nil : .badData
+            #expect(category { try readAll(path) } == expected, "\(name)")
+        }
+    }
+
     // MARK: Old files and dead writers
 
     @Test("a history with a write-ahead log is read whole, and no file is left or changed")
