@@ -11,26 +11,36 @@ struct SanaToolsCommand: ParsableCommand {
         commandName: "sana-tools",
         abstract: "Inspect, convert, verify and profile Sana checkpoints, without PyTorch.",
         discussion: """
-            Answers three questions every night: is this checkpoint whole, did the conversion keep the numbers, \
-            did it get slower?
+            Answers three questions every night: is this checkpoint intact, did conversion \
+            preserve its values, and did it get slower?
 
-            MODEL is a diffusers repository, a component folder, a .safetensors file, an archive \
-            (.safetensors.zst), an NVlabs original (.pth), a pipeline in one file (.dduf), or org/name[@revision] in the Hugging Face cache (HF_HUB_CACHE, HF_HOME), where it is \
-            looked up and never downloaded. Without arguments a command reads sana-tools.yaml from the current folder or a parent.
+            MODEL is a diffusers repository, a component directory, a .safetensors file, an \
+            archive (.safetensors.zst), an NVlabs original (.pth), a pipeline in one file (.dduf), \
+            or org/name[@revision] in the local Hugging Face cache (HF_HUB_CACHE, HF_HOME). Models \
+            are never downloaded. Without MODEL, commands read sana-tools.yaml from the current \
+            directory or a parent.
 
             EXAMPLES
               sana-tools inspect path/to/repo
               sana-tools inspect org/name@main
               sana-tools convert path/to/repo --dtype int8 --output archives
-              sana-tools verify archives/repo-int8.safetensors.zst --reference golden.safetensors
+              sana-tools verify repo-int8.safetensors.zst --reference golden.safetensors
               sana-tools profile path/to/repo --size 1024
-              sana-tools diff path/to/repo archives/repo-int8.safetensors.zst --tolerance 2e-2
+              sana-tools diff path/to/repo repo-int8.safetensors.zst --tolerance 2e-2
               sana-tools sample path/to/repo --prompt "a cat" --output cat.png
               sana-tools history list
 
             EXIT CODES
-              0 good, 1 a check failed, 3 inconclusive, 64 usage, 65 bad data, 66 no such input, 69 Python packages
-              are missing (capture), 70 internal error, 73 cannot create output, 74 input/output error
+              0   success
+              1   a check failed
+              3   inconclusive
+              64  usage error
+              65  bad data
+              66  input not found
+              69  Python packages are missing (capture)
+              70  internal error
+              73  cannot create output
+              74  input/output error
             """,
         version: ToolVersion.text,
         subcommands: [
@@ -43,7 +53,7 @@ struct SanaToolsCommand: ParsableCommand {
 }
 
 extension SanaToolsCommand {
-    /// The name of a command that does not exist is told with those that do, the likeliest first.
+    /// Reports an unknown command, and suggests the closest name.
     ///
     /// - Throws: `UsageError`.
     static func checkName(_ arguments: [String]) throws {
@@ -59,7 +69,7 @@ extension SanaToolsCommand {
             }
             let names = children.map { $0._commandName }
             throw UsageError(
-                "no command\(depth > 0 ? " of '\(path)'" : "") is called '\(name.printable)'",
+                "unknown command '\(name.printable)'\(depth > 0 ? " of '\(path)'" : "")",
                 remedy: name.nearest(in: names).map {
                     "did you mean '\($0)'? '\(path) --help' lists all"
                 } ?? "'\(path) --help' lists the commands")

@@ -9,37 +9,48 @@ import SanaWorkbench
 struct CaptureCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
-        abstract: "Record a golden by running diffusers or transformers in your Python.",
+        abstract: "Record a golden by running diffusers or transformers in Python.",
         discussion: """
-            The one command that needs Python, with torch, diffusers and safetensors. Weights are widened to FP32 and \
-            the forward runs in FP32. Inputs come from a file with tensors named inputs.*, or are made from a seed.
+            This is the only command that needs Python, with torch, diffusers and safetensors. \
+            Weights are widened to FP32, and the forward runs in FP32. Inputs are read from a file \
+            with tensors named inputs.*, or generated from a seed.
 
-            With --trajectory, diffusers' SanaPipeline samples from inputs.latents and inputs.prompt_embeds (with \
-            masks, and negative_ ones for guidance), and the latent after each step is recorded. A Sprint model, which \
-            embeds guidance, samples with SanaSprintPipeline; the noise between its steps, inputs.noise.*, is recorded.
+            With --trajectory, diffusers' SanaPipeline samples from inputs.latents and \
+            inputs.prompt_embeds (with masks, and negative_ tensors for guidance), and the latent \
+            after each step is recorded. A Sprint model, which embeds guidance, is sampled with \
+            SanaSprintPipeline, and the noise between its steps (inputs.noise.*) is recorded too.
 
-            With --pipeline, SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline makes pictures of --prompt, and what \
-            passes between its stages is recorded: tokens, embeddings, every step, what is decoded, and the pictures.
+            With --pipeline, SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline generates \
+            images from --prompt, and everything that passes between its stages is recorded: \
+            tokens, embeddings, every step, the decoder's input and output, and the images.
 
-            A ControlNet takes inputs.controlnet_cond and inputs.conditioning_scale, too, and puts out residuals. An \
-            autoencoder takes inputs.latent (--entry decode) or inputs.sample (--entry encode), a text encoder \
-            inputs.input_ids and inputs.attention_mask; for it transformers has to be installed.
+            A ControlNet also takes inputs.controlnet_cond and inputs.conditioning_scale, and \
+            outputs residuals. An autoencoder takes inputs.latent (--entry decode) or \
+            inputs.sample (--entry encode). A text encoder takes inputs.input_ids and \
+            inputs.attention_mask, and needs transformers installed.
 
             EXAMPLES
-              sana-tools capture path/to/repo --output golden.safetensors
-              sana-tools capture path/to/repo --output golden.safetensors --latent 16x16 --tokens 300 --timestep 500
-              sana-tools capture path/to/repo --output golden.safetensors --inputs inputs.safetensors --detail full \\
-                --python ~/venv/bin/python
-              sana-tools capture path/to/repo --output trajectory.safetensors --trajectory --steps 20 --guidance-scale 4.5
-              sana-tools capture path/to/sprint --output sprint.safetensors --trajectory --steps 2
-              sana-tools capture path/to/repo --output pipeline.safetensors --pipeline --prompt "a cat" --seed 7
-              sana-tools capture path/to/repo --subfolder controlnet --output controlnet.safetensors
-              sana-tools capture path/to/repo --subfolder vae --output decode.safetensors --latent 16x16
-              sana-tools capture path/to/repo --subfolder text_encoder --output text.safetensors --tokens 20
+              sana-tools capture repo --output golden.safetensors
+              sana-tools capture repo --output golden.safetensors \\
+                --latent 16x16 --tokens 300 --timestep 500
+              sana-tools capture repo --output golden.safetensors \\
+                --inputs inputs.safetensors --detail full --python ~/venv/bin/python
+              sana-tools capture repo --output trajectory.safetensors \\
+                --trajectory --steps 20 --guidance-scale 4.5
+              sana-tools capture sprint --output sprint.safetensors \\
+                --trajectory --steps 2
+              sana-tools capture repo --output pipeline.safetensors \\
+                --pipeline --prompt "a cat" --seed 7
+              sana-tools capture repo --subfolder controlnet \\
+                --output controlnet.safetensors
+              sana-tools capture repo --subfolder vae \\
+                --output decode.safetensors --latent 16x16
+              sana-tools capture repo --subfolder text_encoder \\
+                --output text.safetensors --tokens 20
             """)
 
     @Argument(
-        help: ArgumentHelp("Repository or component folder.", valueName: "model"),
+        help: ArgumentHelp("Repository or component directory.", valueName: "model"),
         completion: .file())
     var model: String
 
@@ -56,66 +67,68 @@ struct CaptureCommand: TalkingCommand {
         completion: .file())
     var inputs: String?
 
-    @Option(help: "Seed of the inputs that are made.")
+    @Option(help: "Seed for generated inputs.")
     var seed: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Size of the latent, such as 16x24 (default: the model's own).", valueName: "HxW"),
+            "Latent height and width, such as 16x24 (default: the model's own).",
+            valueName: "HxW"),
         transform: LatentSize.init(checking:))
     var latent: LatentSize?
 
-    @Option(help: "Images in the batch.")
+    @Option(help: "Images per batch.")
     var batch: Int?
 
-    @Option(help: "Caption tokens.")
+    @Option(help: "Number of caption tokens.")
     var tokens: Int?
 
     @Option(
-        help: ArgumentHelp("Timestep, or one for each image, separated by commas.", valueName: "t"))
+        help: ArgumentHelp("Timestep, or one per image, separated by commas.", valueName: "t"))
     var timestep: String?
 
     @Option(
-        help: ArgumentHelp("Guidance, or one for each image, separated by commas.", valueName: "g"))
+        help: ArgumentHelp("Guidance, or one per image, separated by commas.", valueName: "g"))
     var guidance: String?
 
     @Option(
-        help: ArgumentHelp("Factor of a ControlNet's outputs (default: 1).", valueName: "s"))
+        help: ArgumentHelp("Scale of a ControlNet's outputs (default: 1).", valueName: "s"))
     var conditioningScale: Double?
 
     @Option(
         help: ArgumentHelp(
-            "Which of the network's forwards to record: decode (default) or encode of an autoencoder.",
+            "Forward to record: decode (default) or encode of an autoencoder.",
             valueName: "name"))
     var entry: String?
 
-    @Option(help: "default, or full for every leaf module too.")
+    @Option(help: "default, or full to also record every leaf module.")
     var detail: Detail?
 
     @Option(
         help: ArgumentHelp(
-            "Precision of weights and forward: float32, or float16 or bfloat16 to see what those cost.",
+            "Precision of weights and forward: float32; float16 or bfloat16 show the error they add.",
             valueName: "type"))
     var computeDtype: String?
 
-    @Flag(help: "Record the latents of a whole sampling instead of one forward.")
+    @Flag(help: "Record the latents of a full sampling run instead of one forward.")
     var trajectory = false
 
-    @Option(help: "Steps of a trajectory.")
+    @Option(help: "Number of sampling steps.")
     var steps: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Classifier-free guidance of a trajectory, or what Sprint embeds.", valueName: "g"))
+            "Classifier-free guidance scale, or the guidance that Sprint embeds.",
+            valueName: "g"))
     var guidanceScale: Double?
 
     @Option(
         help: ArgumentHelp(
-            "scheduler_config.json of a trajectory, or its folder (default: the repository's).",
+            "scheduler_config.json for a trajectory, or its directory (default: the repository's).",
             valueName: "path"), completion: .file())
     var scheduler: String?
 
-    @Option(help: "Threads for torch.")
+    @Option(help: "Number of torch threads.")
     var threads: Int?
 
     @Flag(help: "Replace an existing output.")
@@ -129,7 +142,8 @@ struct CaptureCommand: TalkingCommand {
 
     func validate() throws {
         guard modelOptions.config == nil else {
-            throw ValidationError("--config is not for capture: diffusers reads the folder's own")
+            throw ValidationError(
+                "capture does not take --config: diffusers reads config.json in the directory")
         }
         guard isPipeline else { return }
         guard !trajectory, latent == nil, batch == nil, tokens == nil, timestep == nil,
@@ -149,8 +163,8 @@ struct CaptureCommand: TalkingCommand {
             ? path : Checkpoint.componentFolder(path, subfolder: modelOptions.subfolder)
         guard folder.isFolder else {
             throw UsageError(
-                "\(model.printable) is not a folder",
-                remedy: "diffusers loads a repository or component folder")
+                "\(model.printable) is not a directory",
+                remedy: "give a repository or component directory")
         }
         try OutputTargetError.checkReadable(output)
         let process = Process()
@@ -183,7 +197,8 @@ struct CaptureCommand: TalkingCommand {
         }
         guard output.pathExists else {
             Console.talk(
-                "sana-tools: internal error: \(python.printable) ended well and wrote no golden")
+                "sana-tools: internal error: \(python.printable) exited successfully but wrote no output"
+            )
             throw ExitCode.internalError
         }
         if isPipeline {

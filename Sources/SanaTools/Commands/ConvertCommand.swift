@@ -9,46 +9,59 @@ struct ConvertCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "convert",
         abstract:
-            "Convert a checkpoint's weights into a zstd-packed archive or a diffusers repository.",
+            "Convert a checkpoint to a zstd-compressed archive or a diffusers repository.",
         discussion: """
-            int8 quantizes the attention projections and 1×1 convolutions of the blocks per output channel and keeps \
-            everything else in its own type. fp16 rounds values of BF16 weights below 2⁻¹⁷, where that changes a tensor by a relative RMS \
-            of 1e-6 at most (about 1e-8 on real weights); a tensor that it would change more, or with values beyond 65504, keeps \
-            its type and is named. --exact keeps every tensor that would change at all, --allow-rounding converts all.
+            int8 quantizes the attention projections and 1×1 convolutions of the blocks per output \
+            channel and leaves everything else in its original type. fp16 rounds BF16 values below \
+            2⁻¹⁷ if that changes the tensor by a relative RMS of at most 1e-6 (about 1e-8 on real \
+            weights). A tensor that would change more, or that has values beyond 65504, keeps its \
+            type and is listed. --exact keeps every tensor that would change at all; \
+            --allow-rounding converts every tensor.
 
-            --rule decides before these rules do: the first one whose regular expression matches the whole name of a \
-            tensor makes it TYPE (int8, fp16, bf16, fp32, or keep for its own), rounding where it must.
+            --rule overrides these defaults: the first rule whose regular expression matches a \
+            tensor's whole name sets its type (int8, fp16, bf16, fp32, or keep for the original \
+            type), with rounding if necessary.
 
-            With a repository as MODEL and a folder as --output, the folder becomes a repository: transformer, \
-            ControlNet, text encoder and autoencoder converted, each by its own network's plan, model_index.json kept, \
-            everything else linked. --other-components link, copy or skip is for all but the transformer, --component \
-            vae=bf16 for one. Without --output a repository of several networks becomes the folder MODEL-DTYPE; \
-            a file as --output, or --subfolder, means one network alone. --rule vae:REGEX=TYPE is about that component, \
-            other rules are about the transformer.
+            If MODEL is a repository and --output is a directory, the directory becomes a \
+            repository. The transformer, ControlNet, text encoder and autoencoder are converted, \
+            each by the plan of its own network, model_index.json is kept, and everything else is \
+            linked. --other-components (link, copy or skip) applies to all components except the \
+            transformer, --component vae=bf16 to one. Without --output, a repository of several \
+            networks becomes the directory MODEL-DTYPE. A file as --output, or --subfolder, \
+            converts a single network. --rule vae:REGEX=TYPE applies to that component, other \
+            rules to the transformer.
 
-            Without MODEL, sana-tools.yaml names the model, the types and the folder, and archives there are \
-            replaced. zstd -d restores a standard safetensors file from the archive.
+            Without MODEL, sana-tools.yaml sets the model, the types and the output, and existing \
+            archives there are replaced. zstd -d restores a standard safetensors file from an \
+            archive.
 
             EXAMPLES
               sana-tools convert
-              sana-tools convert path/to/repo --dtype fp16 --output model.safetensors.zst --force
-              sana-tools convert path/to/repo --dtype int8 --output new-repo --other-components copy
-              sana-tools convert path/to/repo --dtype fp16 --output new-repo --container safetensors --max-shard-size 2GB
-              sana-tools convert path/to/repo --dtype int8 --output new-repo --component text_encoder=bf16
-              sana-tools convert Sana_1600M_1024px.pth --dtype bf16 --container safetensors --output transformer
-              sana-tools convert pipeline.dduf --dtype int8 --output pipeline-int8.safetensors.zst
-              sana-tools convert path/to/repo --dtype int8 --lora style.safetensors=0.8 --output styled.safetensors.zst
-              sana-tools convert path/to/repo --dtype int8 --dry-run
-              sana-tools convert path/to/repo --dtype int8 --rule '.*attn2.*weight=keep' --rule 'proj_out.weight=fp32'
-              sana-tools convert path/to/repo --subfolder controlnet --dtype int8 --output controlnet-int8.safetensors.zst
-              sana-tools convert path/to/repo --dtype int8 --container gguf --output model-Q8_0.gguf
-              sana-tools convert path/to/repo --dtype fp16 --container safetensors --names original --output comfyui.safetensors
-              sana-tools convert path/to/repo --dtype int8 --explain transformer_blocks.0.ff.conv_depth.weight
+              sana-tools convert repo --dtype fp16 --output fp16.safetensors.zst --force
+              sana-tools convert repo --dtype int8 --dry-run
+              sana-tools convert repo --dtype int8 --explain proj_out.weight
+              sana-tools convert repo --dtype int8 --rule '.*attn2.*weight=keep'
+              sana-tools convert repo --dtype int8 --lora style.safetensors=0.8 \\
+                --output styled.safetensors.zst
+              sana-tools convert repo --dtype int8 --output new-repo \\
+                --other-components copy --component text_encoder=bf16
+              sana-tools convert repo --dtype fp16 --output new-repo \\
+                --container safetensors --max-shard-size 2GB
+              sana-tools convert repo --dtype int8 --subfolder controlnet \\
+                --output controlnet-int8.safetensors.zst
+              sana-tools convert Sana_1600M_1024px.pth --dtype bf16 \\
+                --container safetensors --output transformer
+              sana-tools convert pipeline.dduf --dtype int8 \\
+                --output pipeline-int8.safetensors.zst
+              sana-tools convert repo --dtype int8 --container gguf \\
+                --output model-Q8_0.gguf
+              sana-tools convert repo --dtype fp16 --container safetensors \\
+                --names original --output comfyui.safetensors
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file, NVlabs original (.pth) or .dduf pipeline.",
+            "Repository, directory, .safetensors file, NVlabs original (.pth) or .dduf pipeline.",
             valueName: "model"),
         completion: .file())
     var model: String?
@@ -58,62 +71,63 @@ struct ConvertCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Type of the tensors whose name the expression matches. Repeatable; the first match wins (default: rules in sana-tools.yaml).",
+            "Type of the tensors whose whole name matches. Repeatable; the first match wins (default: rules in sana-tools.yaml).",
             valueName: "regex=type"))
     var rule: [String] = []
 
     @Option(
         name: .customLong("rule-file"),
         help: ArgumentHelp(
-            "File of rules, one a line, after those of --rule; 'tune' writes one.",
+            "File of rules, one per line, applied after --rule; 'tune' writes one.",
             valueName: "file"), completion: .file())
     var rules: String?
 
     @Option(
         help: ArgumentHelp(
-            "LoRA to add to the weights in fp32 before they are converted, times a weight (default: 1). Repeatable.",
+            "LoRA to fuse into the weights in fp32 before conversion, and its weight (default: 1). Repeatable.",
             valueName: "file[=weight]"), completion: .file())
     var lora: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Show what becomes of one tensor and which rule decides, and write nothing.",
+            "Show how one tensor would be converted and which rule decides; write nothing.",
             valueName: "tensor"))
     var explain: String?
 
     @Option(
         help: ArgumentHelp(
-            "A .safetensors.zst file; for a repository a folder that becomes one; for other models a folder for MODEL-DTYPE.safetensors.zst (default: sana-tools.yaml, else in the current folder).",
+            "Archive (.safetensors.zst) or directory to write. For a repository, the directory becomes one; for other models, MODEL-DTYPE.safetensors.zst is written there (default: sana-tools.yaml, else in the current directory).",
             valueName: "path"), completion: .file())
     var output: String?
 
     @Option(
         help:
-            "archive (.safetensors.zst), safetensors as diffusers reads it, or gguf as ComfyUI-GGUF does (--dtype fp16, bf16, or int8 for Q8_0)."
+            "archive (.safetensors.zst), safetensors for diffusers, or gguf for ComfyUI-GGUF (--dtype fp16, bf16, or int8 for Q8_0)."
     )
     var container = ContainerKind.archive
 
     @Option(
         help:
-            "Names of the tensors in a .safetensors or .gguf file: diffusers, or original for ComfyUI and NVlabs' code (default: diffusers; for gguf original)."
+            "Tensor names in a .safetensors or .gguf file: diffusers, or original for ComfyUI and NVlabs' code (default: diffusers; original for gguf)."
     )
     var names: NameStyle?
 
     @Option(
         help: ArgumentHelp(
-            "Variant in the names of a folder's weights: fp16 writes diffusion_pytorch_model.fp16.safetensors.",
+            "Variant in the names of weight files: fp16 writes diffusion_pytorch_model.fp16.safetensors.",
             valueName: "name"))
     var saveVariant: String?
 
     @Option(
         help: ArgumentHelp(
-            "Largest file of --container safetensors, such as 500MB or 2GiB.", valueName: "size"))
+            "Maximum file size for --container safetensors, such as 500MB or 2GiB.",
+            valueName: "size"))
     var maxShardSize: ByteCount?
 
     @Option(
         name: .customLong("other-components"),
         help:
-            "What a new repository has of other components: link, copy or skip (default: networks are converted, others linked)."
+            "What to do with a repository's other components: link, copy or skip (default: convert networks, link others)."
     )
     var components: OtherComponents?
 
@@ -126,39 +140,39 @@ struct ConvertCommand: TalkingCommand {
     @Flag(help: "Replace an existing output.")
     var force = false
 
-    @Flag(help: "Show what would be converted and how large it gets, and write nothing.")
+    @Flag(help: "Show what would be converted and the resulting size; write nothing.")
     var dryRun = false
 
     @Flag(
         inversion: .prefixedNo,
         help:
-            "Show totals, tensors by reason and the five of the largest error, not every tensor (default: on a terminal)."
+            "Show only totals, tensors by reason and the five with the largest error (default: on a terminal)."
     )
     var summary: Bool?
 
-    @Flag(help: "Keep BF16 tensors of which fp16 would change any value.")
+    @Flag(help: "Keep BF16 tensors in which fp16 would change any value.")
     var exact = false
 
     @Flag(
-        help: "Convert every tensor to fp16, whatever it rounds; values beyond 65504 are clipped.")
+        help: "Convert every tensor to fp16, whatever is rounded; clip values beyond 65504.")
     var allowRounding = false
 
     @Option(
         help:
-            "Scale of an int8 output channel: absmax clips nothing; squared-error searches the one of the least squared error, which takes longer."
+            "Scale of each int8 output channel: absmax clips nothing; squared-error searches for the least squared error, which takes longer."
     )
     var scales = Int8Scales.absmax
 
-    @Flag(help: "Keep tensors that hold NaN or infinity as they are, instead of refusing them.")
+    @Flag(help: "Keep tensors with NaN or infinity unchanged instead of rejecting them.")
     var allowNonfinite = false
 
     @Flag(
         help:
-            "Split 16-bit tensors of an archive into planes of low and high bytes, which zstd packs tighter; only sana-tools joins them again."
+            "Split 16-bit tensors of an archive into low and high bytes, which compress better; only sana-tools can join them again."
     )
     var planes16 = false
 
-    @Option(help: "zstd level, 1 to 19.")
+    @Option(help: "zstd compression level, 1 to 19.")
     var level = 1
 
     @Flag(help: "Skip verifying the output before it is renamed into place.")

@@ -9,11 +9,13 @@ struct DiffCommand: TalkingCommand {
         commandName: "diff",
         abstract: "Compare two checkpoints tensor by tensor.",
         discussion: """
-            Any two of repository, folder, .safetensors file, NVlabs original, .dduf pipeline and archive. Values are compared as numbers, whatever \
-            their types: 16-bit floats widened, int8 weights times their scales. SECOND is the reference of relative \
-            errors, and the largest comes first.
+            Compares any two repositories, directories, .safetensors files, NVlabs originals, \
+            .dduf pipelines or archives. Values are compared as numbers, whatever their types: \
+            16-bit floats are widened, and int8 weights are multiplied by their scales. SECOND is \
+            the reference for relative errors. The largest error is listed first.
 
-            Exit code 1 when a tensor is missing or misshapen, or differs by more than --tolerance in relative RMS.
+            Exits with 1 if a tensor is missing, has a different shape, or differs by more than \
+            --tolerance in relative RMS.
 
             EXAMPLES
               sana-tools diff path/to/repo model-fp16.safetensors.zst
@@ -21,16 +23,16 @@ struct DiffCommand: TalkingCommand {
               sana-tools diff old.safetensors new.safetensors --all --format json
             """)
 
-    @Argument(help: "Repository, folder, .safetensors file or archive.", completion: .file())
+    @Argument(help: "Repository, directory, .safetensors file or archive.", completion: .file())
     var first: String
 
-    @Argument(help: "What it is compared with.", completion: .file())
+    @Argument(help: "Checkpoint to compare with.", completion: .file())
     var second: String
 
-    @Option(help: "Largest relative RMS error ‖a−r‖/‖r‖ of a tensor that passes.")
+    @Option(help: "Maximum relative RMS error ‖a−r‖/‖r‖ of a tensor.")
     var tolerance = 0.0
 
-    @Flag(help: "Show exact tensors too.")
+    @Flag(help: "Also show tensors with equal values.")
     var all = false
 
     @OptionGroup var modelOptions: ModelOptions
@@ -57,7 +59,7 @@ struct DiffCommand: TalkingCommand {
         guard diff.passes else { throw ExitCode.checkFailed }
     }
 
-    /// The tensors at `path`; a file needs no configuration beside it to be compared.
+    /// The tensors at `path`; a file can be compared without its configuration.
     private func open(_ path: String) throws -> any TensorSource {
         let resolved = try ModelPath.resolve(path)
         guard !resolved.isFolder else { return try modelOptions.open(path).source }

@@ -7,20 +7,21 @@ import SanaWorkbench
 struct DigestCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "digest",
-        abstract: "Check files against the hashes they carry, and show the digest of the weights.",
+        abstract: "Check files against their recorded hashes and show the weights digest.",
         discussion: """
-            An archive is decoded and every tensor compared with the hash in its manifest. The files of a Hugging Face \
-            snapshot (or of a folder made by 'hf download --local-dir') are compared with the hashes that the cache knows \
-            them by: SHA-256 for large files, git's SHA-1 for small ones. Every entry of a file of torch.save (.pth, .pt, .ckpt) and of \
-            a .dduf pipeline is compared with the CRC-32 that the file has of it. Other files are hashed with SHA-256 for you to \
+            An archive is decoded, and every tensor is compared with the hash in its manifest. The \
+            files of a Hugging Face snapshot, or of a directory made by 'hf download --local-dir', \
+            are compared with the hashes recorded in the cache: SHA-256 for large files, git's \
+            SHA-1 for small ones. Every entry of a torch.save file (.pth, .pt, .ckpt) or a .dduf \
+            pipeline is compared with its CRC-32. For other files, the SHA-256 is shown for you to \
             compare.
 
-            Works offline. All files are shown, whatever is wrong with some of them. Exit code 1 when a hash is not what it should \
-            be, or a file is cut off, unreadable or not what its name says.
+            Works offline. All files are listed, even if some are damaged. Exits with 1 if a hash \
+            does not match, or if a file is truncated, unreadable or not what its name says.
 
             EXAMPLES
               sana-tools digest model-int8.safetensors.zst
-              sana-tools digest ~/.cache/huggingface/hub/models--org--name/snapshots/REVISION
+              sana-tools digest path/to/snapshots/REVISION
               sana-tools digest org/name@REVISION
               sana-tools digest Sana_1600M_1024px.pth
               sana-tools digest path/to/repo --format json
@@ -28,18 +29,18 @@ struct DigestCommand: TalkingCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "Archive, .safetensors file, NVlabs original (.pth), .dduf pipeline, repository or snapshot folder.",
+            "Archive, .safetensors file, NVlabs original (.pth), .dduf pipeline, repository or snapshot directory.",
             valueName: "model"),
         completion: .file())
     var model: String
 
     @Option(
         help: ArgumentHelp(
-            "Component of a repository whose weights digest to show (default: the Sana transformer, else the ControlNet).",
+            "Component whose weights digest to show (default: the Sana transformer, else the ControlNet).",
             valueName: "folder"))
     var subfolder: String?
 
-    @Option(help: "Weights variant whose digest to show, such as fp16 (default: the only one).")
+    @Option(help: "Variant whose weights digest to show, such as fp16 (default: the only one).")
     var variant: String?
 
     @OptionGroup var format: FormatOption
@@ -50,8 +51,8 @@ struct DigestCommand: TalkingCommand {
         let path = try ModelPath.resolve(model)
         guard path.isFolder || !path.pathExists || subfolder == nil && variant == nil else {
             throw UsageError(
-                "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
-                remedy: "leave them out, or give the folder")
+                "\(path.printable) is a file: --subfolder and --variant apply to directories",
+                remedy: "leave them out, or give the directory")
         }
         let workers = threads.makePool()
         let start = ContinuousClock.now
@@ -94,8 +95,8 @@ struct DigestCommand: TalkingCommand {
             : try FileDigests.run(file: path, workers: workers)
         guard !files.entries.isEmpty else {
             throw BadDataError(
-                file: path, reason: "no files in this folder",
-                remedy: "give a repository, a snapshot folder or a file")
+                file: path, reason: "no files in this directory",
+                remedy: "give a repository, a snapshot directory or a file")
         }
         found.files = files
         found.byteCount = files.entries.reduce(0) { $0 + $1.byteCount }

@@ -8,17 +8,18 @@ struct DoctorCommand: ParsableCommand {
         commandName: "doctor",
         abstract: "Check this machine and the project.",
         discussion: """
-            Shows the CPU, the kernels chosen for it, threads and quota, library versions and cache folders. \
-            In a project it opens the model, reads every golden, trajectory and calibration that \
-            sana-tools.yaml names, compares them and the archives with the model's weights, and checks that \
-            the database can be written. Writes nothing.
+            Shows the CPU, the kernels chosen for it, threads and quota, library versions and \
+            cache directories. In a project, it also opens the model; reads every golden, \
+            trajectory and calibration that sana-tools.yaml names; compares them and the archives \
+            with the model's weights; and checks that the database can be written. Writes nothing.
 
             EXAMPLES
               sana-tools doctor
               sana-tools doctor --format json
 
             EXIT CODES
-              0 no errors, 1 errors
+              0  no errors
+              1  errors
             """)
 
     @OptionGroup var modelOptions: ModelOptions
@@ -39,7 +40,7 @@ struct DoctorCommand: ParsableCommand {
                 return [
                     HealthCheck(
                         "project", "project file", .warning,
-                        "no \(ProjectFile.name) in this folder or a parent",
+                        "no \(ProjectFile.name) in this directory or a parent",
                         hint: "'sana-tools init' writes one")
                 ]
             }

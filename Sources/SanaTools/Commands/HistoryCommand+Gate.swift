@@ -3,31 +3,31 @@ import SanaModel
 import SanaQuant
 import SanaWorkbench
 
-/// What a gate compares with, and how much it bears.
+/// What a gate compares with, and its limits.
 struct GateArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Compare with this named baseline, in place of the last runs.", valueName: "name"))
+            "Named baseline to compare with, instead of the last runs.", valueName: "name"))
     var baseline: String?
 
-    @Option(help: "Compare with so many runs of the same series before it.")
+    @Option(help: "Number of earlier runs of the same series to compare with.")
     var last = 10
 
-    @Option(help: "Slowdown of the forward that is a regression: 0.03 is 3 %.")
+    @Option(help: "Slowdown of the forward that counts as a regression: 0.03 is 3 %.")
     var threshold = GateOptions().threshold
 
     @Option(
         help: ArgumentHelp(
-            "Slowdown of one block that is a regression (default: 0.03; 0.025 in pairs and with --runs 3)."
+            "Slowdown of a block that counts as a regression (default: 0.03; 0.025 in pairs and with --runs 3)."
         ))
     var layerThreshold: Double?
 
-    @Option(help: "Judge so many runs of a series together, the newest: 3 see smaller slowdowns.")
+    @Option(help: "Number of newest runs to judge together; 3 detect smaller slowdowns.")
     var runs = 1
 
     func validate() throws {
         if last < 1 { throw ValidationError("--last must be at least 1") }
-        if !(1...100).contains(runs) { throw ValidationError("--runs must lie in 1...100") }
+        if !(1...100).contains(runs) { throw ValidationError("--runs must be in 1...100") }
         for (name, value) in [
             ("--threshold", threshold), ("--layer-threshold", layerThreshold ?? threshold),
         ] where !(value > 0 && value < 10) {
@@ -47,11 +47,11 @@ struct GateArguments: ParsableArguments {
     }
 }
 
-/// What failed before in the same night.
+/// Earlier steps of the night that failed.
 struct FailedStepOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Step of the night that failed before, such as 'convert (exit 73)': the whole counts as failed. Repeatable.",
+            "Earlier step of the night that failed, such as 'convert (exit 73)'; makes the verdict a failure. Repeatable.",
             valueName: "text"))
     var failed: [String] = []
 }
@@ -61,25 +61,29 @@ extension HistoryCommand {
     struct GateCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "gate",
-            abstract: "Say whether runs got slower or less accurate.",
+            abstract: "Check whether runs got slower or less accurate.",
             discussion: """
-                Judges the newest run of every series of the last day, or the runs named, by the last runs of the \
-                same series or by a named baseline. Profiles of one architecture, stored types, machine, number of \
-                threads, compute mode, clock and size are a series, and so are verifications of one model name \
-                against one golden: new weights are compared with the old.
+                Compares the newest run of every series of the last day, or the given runs, with \
+                the previous runs of the same series or with a named baseline. Profiles with the \
+                same architecture, stored types, machine, number of threads, compute mode, clock \
+                and size are a series; so are verifications of one model name against one golden. \
+                New weights are compared with the old ones.
 
-                A slow host is not a slow model: the CPU time of the forward is compared with that of the canary, \
-                which runs between its blocks, and that of a layer with the rest of its forward. It is a regression \
-                above the limit: the threshold, or three standard deviations of the difference between runs, \
-                whichever is larger. Where the limit is above the threshold, or fewer than five runs tell how much \
-                runs differ, what is not a regression is inconclusive. A slow drift is found by adding up the \
-                distances of all runs from a reference that does not move: the ten runs from the newest pinned with \
-                'history baseline set' on, or the first ten of the series. An error is a regression when it rises \
-                beyond rounding.
+                A slow host is not a slow model: the CPU time of the forward is compared with that \
+                of the canary, which runs between its blocks, and the CPU time of a layer with \
+                that of the rest of its forward. A slowdown above the limit is a regression. The \
+                limit is the threshold or three standard deviations of the difference between \
+                runs, whichever is larger. If the limit is above the threshold, or if there are \
+                fewer than five runs to estimate how much runs vary, anything that is not a \
+                regression is inconclusive. Slow drift is detected by adding up the distances of \
+                all runs from a fixed reference: the ten runs from the newest one pinned with \
+                'history baseline set' on, or the first ten of the series. An error regresses if \
+                it rises beyond rounding.
 
-                Verifications are judged by their own verdict first: one that failed, is stale or could not be read \
-                fails the gate whatever else got faster or slower, and a model that is no longer verified makes it \
-                inconclusive. Only runs that passed on a golden of their own weights are compared with.
+                Verifications are judged by their own verdict first. One that failed, is stale or \
+                could not be read fails the gate, whatever else got faster or slower, and a model \
+                that is no longer verified makes it inconclusive. Runs are compared only with runs \
+                that passed on a golden of their own weights.
 
                 EXAMPLES
                   sana-tools history gate
@@ -88,7 +92,10 @@ extension HistoryCommand {
                   sana-tools history gate --runs 3
 
                 EXIT CODES
-                  0 pass, 1 a verification failed or regress, 3 inconclusive, 66 no such run or baseline
+                  0   pass
+                  1   regress, or a verification failed
+                  3   inconclusive
+                  66  no such run or baseline
                 """)
 
         @Argument(help: ArgumentHelp("Numbers of runs to judge.", valueName: "run"))
@@ -112,24 +119,26 @@ extension HistoryCommand {
     /// `sana-tools history report`
     struct Report: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "The history as one HTML page.",
+            abstract: "Write the history as one HTML page.",
             discussion: """
-                Verdict first, then layers, history with its steps, roofline, sizes and errors. The page needs no \
-                network and no JavaScript, has a light and a dark side and prints.
+                Shows the verdict first, then layers, history with its steps, roofline, sizes and \
+                errors. The page needs no network and no JavaScript, has a light and a dark theme, \
+                and can be printed.
 
                 EXAMPLES
                   sana-tools history report --output report.html
-                  sana-tools history report --output report.html --baseline release --picture samples.png
+                  sana-tools history report --output report.html --baseline release \\
+                    --picture samples.png
                 """)
 
         @Option(
-            help: ArgumentHelp("File to write; an old one is replaced.", valueName: "html"),
+            help: ArgumentHelp("File to write; an existing one is replaced.", valueName: "html"),
             completion: .file())
         var output: String
 
         @Option(
             help: ArgumentHelp(
-                "Picture to show, as 'verify --pictures' writes it.", valueName: "png"),
+                "Image to include, as written by 'verify --pictures'.", valueName: "png"),
             completion: .file())
         var picture: String?
 
@@ -153,8 +162,8 @@ extension HistoryCommand {
             let bytes = content.withUnsafeBytes { Array($0.prefix(16 << 20)) }
             guard bytes.starts(with: [0x89, 0x50, 0x4E, 0x47]), content.count == bytes.count else {
                 throw BadDataError(
-                    file: path, reason: "is no PNG of at most 16 MiB",
-                    remedy: "give what 'sana-tools verify --pictures' wrote")
+                    file: path, reason: "not a PNG of at most 16 MiB",
+                    remedy: "give the file that 'sana-tools verify --pictures' wrote")
             }
             return bytes
         }
@@ -163,20 +172,20 @@ extension HistoryCommand {
     /// `sana-tools history compare`
     struct Compare: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Two runs of one kind, layer by layer.",
+            abstract: "Compare two runs of the same kind, layer by layer.",
             discussion: """
-                Shows every layer that both runs have, whatever their series: an int8 archive beside its source, \
-                two machines, two versions. It judges nothing and ends with 0.
+                Shows every layer that both runs have, whatever their series: an int8 archive and \
+                its source, two machines, two versions. Gives no verdict and exits with 0.
 
                 EXAMPLES
                   sana-tools history compare 11 12
                   sana-tools history compare 11 12 --format json
                 """)
 
-        @Argument(help: ArgumentHelp("Number of the run to compare with.", valueName: "a"))
+        @Argument(help: ArgumentHelp("Number of the reference run.", valueName: "a"))
         var first: Int64
 
-        @Argument(help: ArgumentHelp("Number of the run.", valueName: "b"))
+        @Argument(help: ArgumentHelp("Number of the run to compare.", valueName: "b"))
         var second: Int64
 
         @OptionGroup var database: DatabaseOption
@@ -206,7 +215,7 @@ extension HistoryCommand {
     /// `sana-tools history baseline`
     struct BaselineCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "baseline", abstract: "Name runs that others are compared with.",
+            commandName: "baseline", abstract: "Manage the named runs that others are compared with.",
             discussion: """
                 EXAMPLES
                   sana-tools history baseline set release
@@ -218,9 +227,9 @@ extension HistoryCommand {
         /// `sana-tools history baseline set`
         struct Set: TalkingCommand {
             static let configuration = CommandConfiguration(
-                abstract: "Make runs a baseline.",
+                abstract: "Set a baseline.",
                 discussion: """
-                    A baseline has one run of each series: a new one takes the place of the old.
+                    A baseline has one run of each series. Setting a new run replaces the old one.
 
                     EXAMPLES
                       sana-tools history baseline set release
@@ -255,7 +264,7 @@ extension HistoryCommand {
         /// `sana-tools history baseline list`
         struct List: ParsableCommand {
             static let configuration = CommandConfiguration(
-                abstract: "The baselines and their runs.",
+                abstract: "List the baselines and their runs.",
                 discussion: """
                     EXAMPLES
                       sana-tools history baseline list
@@ -284,7 +293,7 @@ extension HistoryCommand {
         /// `sana-tools history baseline remove`
         struct Remove: ParsableCommand {
             static let configuration = CommandConfiguration(
-                abstract: "Forget a baseline; its runs stay.",
+                abstract: "Remove a baseline; its runs are kept.",
                 discussion: """
                     EXAMPLES
                       sana-tools history baseline remove release

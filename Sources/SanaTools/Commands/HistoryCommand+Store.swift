@@ -8,16 +8,18 @@ extension HistoryCommand {
     /// `sana-tools history merge`
     struct Merge: TalkingCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Add the runs of other histories.",
+            abstract: "Add the runs of other history databases.",
             discussion: """
-                A run is known by its UUID, so merging twice adds nothing twice. The other files are only read.
+                Runs are identified by UUID, so a merge can be repeated. The other files are only \
+                read.
 
                 EXAMPLES
                   sana-tools history merge node-1.sqlite node-2.sqlite --db fleet.sqlite
                 """)
 
         @Argument(
-            help: ArgumentHelp("Histories to read.", valueName: "sqlite"), completion: .file())
+            help: ArgumentHelp("History databases to read.", valueName: "sqlite"),
+            completion: .file())
         var others: [String]
 
         @OptionGroup var database: DatabaseOption
@@ -32,7 +34,7 @@ extension HistoryCommand {
                 let merged = try store.merge(path) { progress.update($0, of: $1) }
                 progress.finish()
                 Console.note(
-                    "sana-tools: \(path.printable): \(Format.counted(merged.added, "run")) added, \(merged.known) known before"
+                    "sana-tools: \(path.printable): \(Format.counted(merged.added, "run")) added, \(merged.known) already present"
                 )
             }
         }
@@ -43,13 +45,13 @@ extension HistoryCommand {
         static let configuration = CommandConfiguration(
             abstract: "Remove old runs.",
             discussion: """
-                Keeps the newest runs of each series, and those of baselines.
+                Keeps the newest runs of each series, and the runs of baselines.
 
                 EXAMPLES
                   sana-tools history prune --keep 100
                 """)
 
-        @Option(help: "Runs of each series to keep.")
+        @Option(help: "Number of runs to keep in each series.")
         var keep: Int
 
         @OptionGroup var database: DatabaseOption
@@ -68,10 +70,11 @@ extension HistoryCommand {
     /// `sana-tools history export`
     struct Export: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Every layer of every run, for other programs.",
+            abstract: "Export every layer of every run as CSV or JSON lines.",
             discussion: """
-                A row has what the view layer_result has. In CSV a text that begins with = + - @ is preceded by ', \
-                so that no spreadsheet takes it for a formula; JSON has it as it is.
+                A row has the columns of the view layer_result. In CSV, text that begins with =, \
+                +, - or @ is preceded by ', so that spreadsheets do not read it as a formula. JSON \
+                has the text unchanged.
 
                 EXAMPLES
                   sana-tools history export --as csv > history.csv
@@ -80,12 +83,13 @@ extension HistoryCommand {
 
         enum Format: String, ExpressibleByArgument, CaseIterable { case csv, jsonl }
 
-        @Option(name: .customLong("as"), help: "csv with a header, or a JSON object a line.")
+        @Option(
+            name: .customLong("as"), help: "csv with a header, or jsonl with one object per line.")
         var format = Format.csv
 
         @Option(
             name: .customLong("run"),
-            help: ArgumentHelp("Only this run. Repeatable.", valueName: "run"))
+            help: ArgumentHelp("Export only this run. Repeatable.", valueName: "run"))
         var runs: [Int64] = []
 
         @OptionGroup var database: DatabaseOption

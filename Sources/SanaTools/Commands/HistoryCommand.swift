@@ -20,7 +20,7 @@ struct HistoryOptions: ParsableArguments {
 struct DatabaseOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "History database (default: database: of sana-tools.yaml, else \(HistoryStore.defaultPath) next to it).",
+            "History database (default: database in sana-tools.yaml, else \(HistoryStore.defaultPath) next to it).",
             valueName: "path"),
         completion: .file())
     var db: String?
@@ -58,8 +58,8 @@ struct HistoryCommand: ParsableCommand {
         commandName: "history",
         abstract: "List, compare and report recorded runs.",
         discussion: """
-            Every verify and profile run is kept in one SQLite file, which sqlite3 reads too: the view \
-            layer_result has error and latency of each layer of each run.
+            Every verify and profile run is recorded in one SQLite file, which sqlite3 can read \
+            too. The view layer_result has the error and latency of each layer of each run.
 
             EXAMPLES
               sana-tools history list
@@ -76,7 +76,7 @@ struct HistoryCommand: ParsableCommand {
     /// `sana-tools history list`
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "The newest runs.",
+            abstract: "List the newest runs.",
             discussion: """
                 EXAMPLES
                   sana-tools history list --limit 5
@@ -105,7 +105,7 @@ struct HistoryCommand: ParsableCommand {
     /// `sana-tools history show`
     struct Show: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "One run, layer by layer.",
+            abstract: "Show one run, layer by layer.",
             discussion: """
                 EXAMPLES
                   sana-tools history show

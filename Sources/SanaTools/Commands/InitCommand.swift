@@ -10,20 +10,23 @@ struct InitCommand: TalkingCommand {
         commandName: "init",
         abstract: "Write a sana-tools.yaml for a model.",
         discussion: """
-            Looks at MODEL and writes a commented sana-tools.yaml into the current folder, then prints the \
-            'capture' command that records the first golden. An existing file is kept unless --force is given.
+            Inspects MODEL and writes a commented sana-tools.yaml to the current directory, then \
+            prints the 'capture' command that records the first golden. An existing file is kept \
+            unless --force is given.
 
             EXAMPLES
               sana-tools init models/my-sana
               sana-tools init org/name@main --force
 
             EXIT CODES
-              0 written, 65 or 66 MODEL cannot be opened, 73 sana-tools.yaml exists
+              0         written
+              65 or 66  MODEL cannot be opened
+              73        sana-tools.yaml already exists
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file, NVlabs original (.pth), .dduf pipeline, or org/name.",
+            "Repository, directory, .safetensors file, NVlabs original (.pth), .dduf pipeline, or org/name.",
             valueName: "model"), completion: .file())
     var model = "."
 
@@ -54,6 +57,6 @@ struct InitCommand: TalkingCommand {
 /// A project file that `init` would replace.
 private struct ProjectExistsError: DiagnosticError {
     var category: DiagnosticCategory { .cannotCreate }
-    var description: String { "\(ProjectFile.name) exists already" }
+    var description: String { "\(ProjectFile.name) already exists" }
     var remedy: String? { "edit it, or replace it with --force" }
 }

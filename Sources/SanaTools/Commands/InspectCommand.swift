@@ -6,18 +6,19 @@ import SanaWorkbench
 struct InspectCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
-        abstract: "Show what a checkpoint holds, and what is wrong with it.",
+        abstract: "Show the contents of a checkpoint and report its defects.",
         discussion: """
-            Reads headers and configuration only, values with --digest and --stats. Every defect is a problem with a stable id, a place and a remedy, \
-            told together with all others; --list-rules shows what is looked for. Exit code 1 when there are errors, with --strict also \
-            warnings; 65 and 66 when nothing at all can be inspected. Where a folder has several variants and none is chosen, the plain \
-            one is inspected, as diffusers would load it.
+            Reads only headers and configuration; --digest and --stats also read the values. All \
+            defects are reported together, each with a stable id, a location and a hint; \
+            --list-rules lists the rules. Exits with 1 on errors (with --strict, also on \
+            warnings), and with 65 or 66 if nothing can be inspected. If a directory has several \
+            variants and none is chosen, the plain one is inspected, as diffusers would load it.
 
             EXAMPLES
               sana-tools inspect path/to/repo
               sana-tools inspect path/to/repo --strict --format json
               sana-tools inspect path/to/repo --stats --strict
-              sana-tools inspect Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers --variant bf16
+              sana-tools inspect org/name --variant bf16
               sana-tools inspect --list-rules
               sana-tools inspect model-int8.safetensors.zst --format json
               sana-tools inspect path/to/repo --digest
@@ -28,31 +29,31 @@ struct InspectCommand: TalkingCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline.",
+            "Repository, directory, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline.",
             valueName: "model"),
         completion: .file())
     var model: String?
 
     @Flag(
-        help: "Read all values: check an archive's hashes, show the digest of the source weights.")
+        help: "Read all values: check an archive's hashes and show the source weights' digest.")
     var digest = false
 
     @Flag(
         help:
-            "Read all values: range, mean, NaN, infinity, what fp16 would change, and a histogram of each tensor."
+            "Read all values: show each tensor's range, mean, NaN, infinity, fp16 changes and histogram."
     )
     var stats = false
 
     @Flag(
         help:
-            "Open every component: bind all tensors of text encoder and autoencoder, read the tokenizer's vocabulary."
+            "Open every component: bind all tensors of the text encoder and autoencoder, read the tokenizer's vocabulary."
     )
     var deep = false
 
-    @Flag(help: "Exit with 1 on warnings, too.")
+    @Flag(help: "Also exit with 1 on warnings.")
     var strict = false
 
-    @Flag(help: "Show every rule of the lint, and stop.")
+    @Flag(help: "List all lint rules and exit.")
     var listRules = false
 
     @OptionGroup var modelOptions: ModelOptions

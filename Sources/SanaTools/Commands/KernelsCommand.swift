@@ -6,14 +6,15 @@ import SanaWorkbench
 struct KernelsCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",
-        abstract: "Measure Sana's matrix products and passes on this machine.",
+        abstract: "Benchmark Sana's matmul and element-wise kernels on this machine.",
         discussion: """
-            Each product runs in every way a weight can be stored and used, in turn with one call of OpenBLAS that has all \
-            threads: in fp32 with weights of fp32, bf16, fp16 and int8 (w8a16), in int8 (w8a8) and in bf16 (bf16_compute). \
-            Peaks are multiply-adds on registers, which no product can beat; percentages are of the peak of the product's \
-            type. The sets of kernels that this processor runs are listed, too; all of them give the same results, and \
-            --kernels takes one. Without AVX512-BF16, products in bf16 are those of fp32 on rounded values and no faster. \
-            Needs no model.
+            Runs each matmul with every way a weight can be stored and used, interleaved with a \
+            call of OpenBLAS on all threads: in fp32 with fp32, bf16, fp16 and int8 (w8a16) \
+            weights, in int8 (w8a8) and in bf16 (bf16_compute). Peaks are multiply-adds on \
+            registers, which no matmul can exceed; percentages are of the peak for the matmul's \
+            type. Also lists the kernel sets that run on this CPU. All of them give the same \
+            results, and --kernels selects one. Without AVX512-BF16, bf16 matmuls are fp32 matmuls \
+            on rounded values and no faster. Needs no model.
 
             EXAMPLES
               sana-tools kernels
@@ -22,7 +23,7 @@ struct KernelsCommand: TalkingCommand {
             """)
 
     @Option(
-        name: .customLong("repeat"), help: "Measurements of each, of which the median is shown.")
+        name: .customLong("repeat"), help: "Number of measurements; the median is shown.")
     var repetitions = 5
 
     @OptionGroup var format: FormatOption
@@ -31,7 +32,7 @@ struct KernelsCommand: TalkingCommand {
 
     func validate() throws {
         guard (1...1000).contains(repetitions) else {
-            throw ValidationError("--repeat must lie in 1...1000")
+            throw ValidationError("--repeat must be in 1...1000")
         }
     }
 
@@ -50,7 +51,7 @@ struct KernelsCommand: TalkingCommand {
     }
 }
 
-/// How the rates of kernels are shown.
+/// Output of kernel rates.
 extension KernelRates {
     /// The interface that other programs read; field names are kept by tests.
     func json(threads: Int) -> JSONValue {

@@ -9,8 +9,10 @@ struct LoraCommand: ParsableCommand {
         commandName: "lora", abstract: "Merge LoRA files, or extract one from two checkpoints.",
         discussion: """
             EXAMPLES
-              sana-tools lora merge style.safetensors=0.8 detail.safetensors --model path/to/repo --output both.safetensors
-              sana-tools lora extract path/to/tuned path/to/base --rank 32 --output tuned-r32.safetensors
+              sana-tools lora merge style.safetensors=0.8 detail.safetensors \\
+                --model path/to/repo --output both.safetensors
+              sana-tools lora extract path/to/tuned path/to/base --rank 32 \\
+                --output tuned-r32.safetensors
             """,
         subcommands: [LoraMergeCommand.self, LoraExtractCommand.self])
 }
@@ -19,23 +21,25 @@ struct LoraCommand: ParsableCommand {
 struct LoraMergeCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "merge",
-        abstract: "Merge several LoRA files into one that adds the same to the weights.",
+        abstract: "Merge several LoRA files into one with the same effect.",
         discussion: """
-            Reads every common spelling and writes diffusers' names in fp32. The rank of a module is the sum of the ranks. DoRA, LoHa and \
-            LoKr are no products of two matrices: add those with 'convert --lora'.
+            Reads all common tensor naming schemes and writes diffusers' names in fp32. The rank \
+            of a module is the sum of the merged ranks. DoRA, LoHa and LoKr are not products of \
+            two matrices: apply them with 'convert --lora'.
 
             EXAMPLES
-              sana-tools lora merge style.safetensors=0.8 detail.safetensors --model path/to/repo --output both.safetensors
+              sana-tools lora merge style.safetensors=0.8 detail.safetensors \\
+                --model path/to/repo --output both.safetensors
             """)
 
     @Argument(
-        help: ArgumentHelp("LoRA file, times a weight (default: 1).", valueName: "file[=weight]"),
+        help: ArgumentHelp("LoRA file and its weight (default: 1).", valueName: "file[=weight]"),
         completion: .file())
     var files: [String]
 
     @Option(
         help: ArgumentHelp(
-            "Model that the files are for, which tells what their modules are called.",
+            "Model that the files are for; it determines the module names.",
             valueName: "model"), completion: .file())
     var model: String
 
@@ -84,20 +88,22 @@ struct LoraExtractCommand: TalkingCommand {
         commandName: "extract",
         abstract: "Extract a LoRA from the difference between a tuned checkpoint and its base.",
         discussion: """
-            Takes each weight's difference apart by singular values in double precision and keeps the largest. Norms, tables, biases and \
-            kernels are no products of matrices and are listed as left out.
+            Decomposes the difference of each weight into singular values in double precision and \
+            keeps the largest. Norms, tables, biases and kernels are not products of matrices and \
+            are listed as left out.
 
             EXAMPLES
-              sana-tools lora extract path/to/tuned path/to/base --rank 32 --output tuned-r32.safetensors
+              sana-tools lora extract path/to/tuned path/to/base --rank 32 \\
+                --output tuned-r32.safetensors
             """)
 
-    @Argument(help: "The tuned model.", completion: .file())
+    @Argument(help: "Tuned model.", completion: .file())
     var tuned: String
 
-    @Argument(help: "The model that it was made from.", completion: .file())
+    @Argument(help: "Model that it was tuned from.", completion: .file())
     var base: String
 
-    @Option(help: "Largest rank of a module.")
+    @Option(help: "Maximum rank of a module.")
     var rank = 16
 
     @Option(
@@ -113,7 +119,7 @@ struct LoraExtractCommand: TalkingCommand {
 
     func validate() throws {
         guard (1...4096).contains(rank) else {
-            throw ValidationError("--rank must lie in 1...4096")
+            throw ValidationError("--rank must be in 1...4096")
         }
     }
 

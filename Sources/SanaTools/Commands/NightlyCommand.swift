@@ -8,13 +8,14 @@ struct NightlyCommand: TalkingCommand {
         commandName: "nightly",
         abstract: "Inspect, convert, verify, profile, gate and report, with one verdict.",
         discussion: """
-            Does in one command what a night needs, as sana-tools.yaml says: inspects the model, converts it \
-            to each dtype:, verifies the model and its archives, profiles it, compares the recorded runs with \
-            earlier ones, and writes an HTML report. Each step runs in a process of its own and writes a log; \
-            later steps run even where an earlier one failed.
+            Runs everything that a nightly job needs, as configured in sana-tools.yaml: inspects \
+            the model, converts it to each dtype:, verifies the model and its archives, profiles \
+            the model, compares the recorded runs with earlier ones, and writes an HTML report. \
+            Each step runs in its own process and writes a log; later steps run even if an earlier \
+            one failed.
 
-            The exit code is that of the first step that failed, else 3 where one was inconclusive or had \
-            nothing to do.
+            The exit code is that of the first step that failed, or 3 if a step was inconclusive \
+            or had nothing to do.
 
             EXAMPLES
               sana-tools nightly
@@ -22,13 +23,16 @@ struct NightlyCommand: TalkingCommand {
               sana-tools nightly --repeat 20 --output nights/today
 
             EXIT CODES
-              0 every step passed, 1 a check failed, 3 inconclusive, 64 to 74 a step could not be done
+              0         every step passed
+              1         a check failed
+              3         inconclusive
+              64 to 74  a step could not be run
             """)
 
     @Option(
         help: ArgumentHelp(
-            "Folder for logs, report.html, verify.xml and samples.png (default: reports, next to sana-tools.yaml).",
-            valueName: "folder"), completion: .directory)
+            "Directory for logs, report.html, verify.xml and samples.png (default: reports, next to sana-tools.yaml).",
+            valueName: "directory"), completion: .directory)
     var output: String?
 
     @Option(
@@ -36,10 +40,10 @@ struct NightlyCommand: TalkingCommand {
         help: "Number of timed runs (default: as many as the gate needs, see --budget).")
     var repetitions: Int?
 
-    @Option(help: "Seconds of timed runs at most, where --repeat is not given.")
+    @Option(help: "Maximum seconds of timed runs if --repeat is not given.")
     var budget: Double?
 
-    @Option(help: "Compare with this named baseline, in place of the last runs.")
+    @Option(help: "Named baseline to compare with, instead of the last runs.")
     var baseline: String?
 
     @OptionGroup var database: DatabaseOption

@@ -2,23 +2,23 @@ import ArgumentParser
 import SanaModel
 import SanaWorkbench
 
-/// `sana-tools profile --against`: two models, or two builds, in turns.
+/// `sana-tools profile --against`: two models, or two builds, interleaved.
 struct AgainstArguments: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Judge MODEL by this one, their forwards alternating in one process.",
+            "Compare MODEL with this one, alternating their forwards in one process.",
             valueName: "model"), completion: .file())
     var against: String?
 
     @Option(
         help: ArgumentHelp(
-            "Judge this program by another build of it, their processes alternating; nothing is recorded.",
+            "Compare this build with another sana-tools program, alternating their processes; nothing is recorded.",
             valueName: "program"), completion: .file())
     var againstBuild: String?
 
     @Option(
         help:
-            "Pairs of forwards with --against (default: 100), of processes with --against-build (20)."
+            "Number of pairs: forwards with --against (default: 100), processes with --against-build (default: 20)."
     )
     var pairs: Int?
 
@@ -29,7 +29,7 @@ struct AgainstArguments: ParsableArguments {
             throw ValidationError("--pairs needs --against or --against-build")
         }
         if against != nil, againstBuild != nil {
-            throw ValidationError("--against and --against-build exclude each other")
+            throw ValidationError("--against and --against-build cannot be used together")
         }
         if let pairs, !(1...2000).contains(pairs) {
             throw ValidationError("--pairs must be in 1...2000")
@@ -121,12 +121,16 @@ extension ProfileCommand {
     func validateAgainst() throws {
         guard pairing.isPaired else { return }
         let option = pairing.against == nil ? "--against-build" : "--against"
-        if gate { throw ValidationError("\(option) gives a verdict itself: leave out --gate") }
+        if gate { throw ValidationError("\(option) gives its own verdict: leave out --gate") }
         if repetitions != nil {
-            throw ValidationError("\(option) takes --pairs in place of --repeat")
+            throw ValidationError("\(option) takes --pairs instead of --repeat")
         }
-        if trace != nil { throw ValidationError("--trace and \(option) exclude each other") }
-        if shard.shard != nil { throw ValidationError("\(option) takes one MODEL: no --shard") }
+        if trace != nil {
+            throw ValidationError("--trace and \(option) cannot be used together")
+        }
+        if shard.shard != nil {
+            throw ValidationError("\(option) takes one MODEL: leave out --shard")
+        }
         if models.count > 1 { throw ValidationError("\(option) takes one MODEL") }
     }
 }

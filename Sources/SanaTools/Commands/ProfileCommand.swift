@@ -7,62 +7,65 @@ import SanaWorkbench
 struct ProfileCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "profile",
-        abstract: "Time every layer of the forward.",
+        abstract: "Time every layer of a forward.",
         discussion: """
-            Without MODEL, sana-tools.yaml names the model and the resolution. A frozen piece of work, the canary, \
-            runs between the blocks of each forward, so that a slow host is told from a slow model; with --gate the \
-            run is compared with the last runs, or with a baseline. With --against, forwards of two models alternate \
-            in one process, and with --against-build processes of two builds do: the most precise answer on a host \
-            whose speed varies.
+            Without MODEL, sana-tools.yaml sets the model and the resolution. A fixed workload, \
+            the canary, runs between the blocks of each forward, to separate a slow host from a \
+            slow model. --gate compares the run with the last runs, or with a baseline. --against \
+            alternates forwards of two models in one process; --against-build alternates processes \
+            of two builds. These give the most precise answer on a host whose speed varies.
 
-            Without --repeat, forwards are repeated until a slowdown of --threshold would be found, or until \
-            --budget is spent.
+            Without --repeat, forwards are repeated until a slowdown of --threshold would be \
+            detected, or until --budget is spent.
 
-            With --pipeline, MODEL is a repository, and what is timed is a whole sampling, from the prompt to the PNG: \
-            loading, text, every step, decoding and the file, each with the most memory it had. It is a series of its own.
+            With --pipeline, MODEL is a repository, and a full sampling run is timed, from prompt \
+            to PNG: loading, text, every step, decoding and the file, each with its peak memory. \
+            Its runs are a series of their own.
 
             EXAMPLES
               sana-tools profile
-              sana-tools profile path/to/repo --size 1024 --repeat 10
-              sana-tools profile model-int8.safetensors.zst --latent 16x24 --batch 2 --format json
-              sana-tools profile path/to/repo --reference golden.safetensors --trace forward.json
+              sana-tools profile repo --size 1024 --repeat 10
+              sana-tools profile model-int8.safetensors.zst --latent 16x24 --batch 2
+              sana-tools profile repo --reference golden.safetensors --trace trace.json
               sana-tools profile --gate --baseline release
-              sana-tools profile new.safetensors.zst --against old.safetensors.zst --pairs 200
-              sana-tools profile path/to/repo --against-build ./sana-tools-1.0
-              sana-tools profile path/to/repo --pipeline --steps 2 --repeat 6
-              sana-tools profile a.safetensors.zst b.safetensors.zst c.safetensors.zst --shard 2/3
+              sana-tools profile new.safetensors.zst --against old.safetensors.zst
+              sana-tools profile repo --against-build ./sana-tools-1.0
+              sana-tools profile repo --pipeline --steps 2 --repeat 6
+              sana-tools profile a.safetensors.zst b.safetensors.zst --shard 1/2
 
             EXIT CODES
-              0 good; with --gate, --against or --against-build 1 regress, 3 inconclusive
+              0  success
+              1  regress, with --gate, --against or --against-build
+              3  inconclusive, with the same options
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are profiled in turn.",
+            "Repository, directory, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are profiled one by one.",
             valueName: "model"), completion: .file())
     var models: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Side of the image in pixels, 32 to a latent position (default: the model's own size).",
+            "Side of the image in pixels, 32 per latent position (default: the model's own size).",
             valueName: "pixels"))
     var size: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Size of the latent, such as 16x24, in place of --size.", valueName: "HxW"),
+            "Latent height and width, such as 16x24, instead of --size.", valueName: "HxW"),
         transform: LatentSize.init(checking:))
     var latent: LatentSize?
 
-    @Option(help: "Images in a batch (default: 1).")
+    @Option(help: "Images per batch (default: 1).")
     var batch: Int?
 
-    @Option(help: "Caption tokens (default: 300).")
+    @Option(help: "Number of caption tokens (default: 300).")
     var tokens: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Golden whose inputs to run, in place of sizes.", valueName: "golden"),
+            "Golden whose inputs to run, instead of synthetic ones.", valueName: "golden"),
         completion: .file())
     var reference: String?
 
@@ -71,7 +74,7 @@ struct ProfileCommand: TalkingCommand {
         help: "Number of timed runs (default: as many as the gate needs, see --budget).")
     var repetitions: Int?
 
-    @Option(help: "Seconds of timed runs at most, where --repeat is not given.")
+    @Option(help: "Maximum seconds of timed runs if --repeat is not given.")
     var budget = RepetitionPlan().budget
 
     @Option(help: "Number of warm-up runs.")
@@ -79,7 +82,7 @@ struct ProfileCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Which of the network's forwards to run: encode or decode of an autoencoder.",
+            "Forward to run: encode or decode of an autoencoder.",
             valueName: "name"))
     var entry: String?
 
@@ -94,7 +97,7 @@ struct ProfileCommand: TalkingCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Write the timeline of one more forward, which Perfetto opens.", valueName: "json"),
+            "Write a timeline of one more forward for Perfetto.", valueName: "json"),
         completion: .file())
     var trace: String?
 
@@ -116,10 +119,10 @@ struct ProfileCommand: TalkingCommand {
         if size != nil, latent != nil { throw ValidationError("give --size or --latent, not both") }
         if reference != nil, size != nil || latent != nil || batch != nil || tokens != nil {
             throw ValidationError(
-                "--reference has the sizes: leave out --size, --latent, --batch, --tokens")
+                "--reference sets the sizes: leave out --size, --latent, --batch, --tokens")
         }
         if reference != nil, entry != nil {
-            throw ValidationError("--reference says which forward it is of: leave out --entry")
+            throw ValidationError("--reference sets the forward: leave out --entry")
         }
         try validateAgainst()
         try validatePipeline()
@@ -128,7 +131,7 @@ struct ProfileCommand: TalkingCommand {
             throw ValidationError("--size must be \(LatentSize.sideRule)")
         }
         guard (1...4096).contains(batch ?? 1), (1...65536).contains(tokens ?? 1) else {
-            throw ValidationError("--batch must lie in 1...4096 and --tokens in 1...65536")
+            throw ValidationError("--batch must be in 1...4096 and --tokens in 1...65536")
         }
         guard (1...1000).contains(repetitions ?? 1), (0...1000).contains(warmup) else {
             throw ValidationError("--repeat must be in 1...1000 and --warmup in 0...1000")

@@ -7,61 +7,70 @@ import SanaWorkbench
 struct SampleCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "sample",
-        abstract: "Make pictures of prompts, as diffusers' pipelines make them.",
+        abstract: "Generate images from prompts, matching diffusers' pipelines.",
         discussion: """
-            Runs the repository's SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline: text encoder, transformer \
-            and autoencoder, one after the other, each of which is in memory only while it runs. A seed gives the \
-            picture that diffusers makes of it in fp32 with torch.Generator("cpu").manual_seed(N), within one level.
+            Runs the repository's SanaPipeline, SanaSprintPipeline or SanaControlNetPipeline. The \
+            text encoder, transformer and autoencoder run one after the other, and each is in \
+            memory only while it runs. A seed gives the same image as diffusers does in fp32 with \
+            torch.Generator("cpu").manual_seed(N), within one level.
 
-            Where there are several pictures, they are numbered: picture-1.png, picture-2.png. A PNG carries its prompt and \
-            all settings as text.
+            Several images are numbered: picture-1.png, picture-2.png. Each PNG stores its prompt \
+            and all settings as text.
 
             EXAMPLES
-              sana-tools sample path/to/repo --prompt "a cyberpunk cat" --output cat.png
-              sana-tools sample org/name --prompt "a cat" --prompt "a dog" --size 768x1344 --seed 7 --output pets.png
+              sana-tools sample path/to/repo --prompt "a cat" --output cat.png
+              sana-tools sample org/name --prompt "a cat" --prompt "a dog" \\
+                --size 768x1344 --seed 7 --output pets.png
               sana-tools sample path/to/repo --prompt "a cat" --output cat.png \\
-                --component transformer=archives/repo-int8.safetensors.zst --compute int8
-              sana-tools sample controlnet/repo --prompt "a house" --control-picture edges.png --output house.png
-              sana-tools sample repo-int8 --prompt "a cat" --output int8.png --beside cat.png --strip both.png
+                --component transformer=repo-int8.safetensors.zst --compute int8
+              sana-tools sample path/to/controlnet --prompt "a house" \\
+                --control-picture edges.png --output house.png
+              sana-tools sample repo-int8 --prompt "a cat" --output int8.png \\
+                --beside cat.png --strip both.png
 
             EXIT CODES
-              0 good, 64 usage, 65 a component or an input is bad data, 66 one is absent, 73 cannot create output
+              0   success
+              64  usage error
+              65  a component or an input is bad data
+              66  a component or an input is missing
+              73  cannot create output
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository of a pipeline, or org/name in the Hugging Face cache.", valueName: "model"),
+            "Pipeline repository, or org/name in the Hugging Face cache.", valueName: "model"),
         completion: .directory)
     var model: String
 
     @Option(
         help: ArgumentHelp(
-            "What the picture shows. Repeatable: a picture for each.", valueName: "text"))
+            "Prompt. Repeatable: one image for each.", valueName: "text"))
     var prompt: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "What guidance leads away from: one for all prompts, or one for each. Repeatable.",
+            "Negative prompt: one for all prompts, or one for each. Repeatable.",
             valueName: "text"))
     var negativePrompt: [String] = []
 
     @Option(name: .shortAndLong, help: ArgumentHelp("PNG to write.", valueName: "file"))
     var output: String
 
-    @Option(help: "Pictures of the prompt; of several prompts one each.")
+    @Option(help: "Number of images of a single prompt.")
     var pictures = 1
 
-    @Option(help: "Steps of the scheduler (default: 20, of Sprint 2).")
+    @Option(help: "Number of scheduler steps (default: 20; 2 for Sprint).")
     var steps: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Guidance; up to 1 there is none, and Sprint embeds it.", valueName: "g"))
+            "Guidance scale: 1 or less turns guidance off; Sprint embeds the value.",
+            valueName: "g"))
     var guidanceScale = 4.5
 
     @Option(
         help: ArgumentHelp(
-            "Rows and columns in pixels, such as 768x1344 (default: the model's own size).",
+            "Height and width in pixels, such as 768x1344 (default: the model's own size).",
             valueName: "HxW"),
         transform: PictureSize.init(checking:))
     var size: PictureSize?
@@ -69,46 +78,47 @@ struct SampleCommand: TalkingCommand {
     @Flag(
         inversion: .prefixedNo,
         help:
-            "Compute at the nearest size that the model was trained on, then scale and cut (default: where diffusers has such sizes for it)."
+            "Compute at the nearest size that the model was trained on, then scale and crop (default: if diffusers has such sizes for the model)."
     )
     var resolutionBinning: Bool?
 
     @Option(help: "Seed of the starting noise.")
     var seed: UInt64 = 0
 
-    @Option(help: "Whose generator to draw from: cpu or cuda, as torch has them.")
+    @Option(help: "torch's random number generator to reproduce: cpu or cuda.")
     var generator = TorchGenerator.Device.cpu
 
     @Option(
         help: ArgumentHelp(
-            "Starting noise: a safetensors file with latents, or with inputs.latents.",
+            "safetensors file with the starting noise, as latents or inputs.latents.",
             valueName: "file"), completion: .file())
     var latents: String?
 
     @Option(
-        help: ArgumentHelp("PNG that a ControlNet reads.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("Input PNG of a ControlNet.", valueName: "file"), completion: .file())
     var controlPicture: String?
 
-    @Option(help: ArgumentHelp("Factor of a ControlNet's outputs.", valueName: "s"))
+    @Option(help: ArgumentHelp("Scale of a ControlNet's outputs.", valueName: "s"))
     var conditioningScale = 1.0
 
     @Option(
         help: ArgumentHelp(
-            "Text before every prompt in place of Sana's; empty for none.", valueName: "text"))
+            "Text before every prompt, instead of Sana's own; empty for none.",
+            valueName: "text"))
     var instruction: String?
 
-    @Option(help: ArgumentHelp("Tokens that the transformer gets of a prompt.", valueName: "n"))
+    @Option(help: ArgumentHelp("Prompt tokens passed to the transformer.", valueName: "n"))
     var maxSequenceLength = 300
 
     @Flag(
         help:
-            "Leave attention scores of the text encoder uncapped, as transformers 4.48 to 5.21 do.")
+            "Leave the text encoder's attention scores uncapped, as transformers 4.48 to 5.21 do.")
     var noSoftCap = false
 
     @Option(
         help: ArgumentHelp(
-            "Folder that keeps what the text encoder makes of the instruction, so that another run with the same weights need not compute it.",
-            valueName: "folder"), completion: .directory)
+            "Directory to cache the text encoder's output for the instruction, for other runs with the same weights.",
+            valueName: "directory"), completion: .directory)
     var instructionCache: String?
 
     @Option(help: NumericsHelp.text)
@@ -117,28 +127,28 @@ struct SampleCommand: TalkingCommand {
     @Option(help: ComputeHelp.text)
     var compute = ComputeMode.standard
 
-    @Option(help: "Weights variant, such as fp16 (default: the only one there).")
+    @Option(help: "Weights variant, such as fp16 (default: the only one present).")
     var variant: String?
 
     @Option(
         help: ArgumentHelp(
-            "Write tokens, embeddings, every step and pictures, too, in the format of 'capture --pipeline'.",
+            "Also write tokens, embeddings, every step and the images, in the format of 'capture --pipeline'.",
             valueName: "file"), completion: .file())
     var savePipeline: String?
 
     @Option(
         help: ArgumentHelp(
-            "Write the pictures side by side, too, behind those of --beside.", valueName: "file"),
+            "Also write the images side by side, after those of --beside.", valueName: "file"),
         completion: .file())
     var strip: String?
 
     @Option(
         help: ArgumentHelp(
-            "PNG of the same height for the left of --strip. Repeatable.", valueName: "file"),
-        completion: .file())
+            "PNG of the same height to put on the left of --strip. Repeatable.",
+            valueName: "file"), completion: .file())
     var beside: [String] = []
 
-    @Flag(help: "Replace existing pictures.")
+    @Flag(help: "Replace existing outputs.")
     var force = false
 
     @OptionGroup var tiles: TileOption
@@ -150,11 +160,11 @@ struct SampleCommand: TalkingCommand {
     func validate() throws {
         guard !prompt.isEmpty else { throw ValidationError("give at least one --prompt") }
         guard (1...1024).contains(pictures) else {
-            throw ValidationError("--pictures must lie in 1...1024")
+            throw ValidationError("--pictures must be in 1...1024")
         }
         guard pictures == 1 || prompt.count == 1 else {
             throw ValidationError(
-                "--pictures goes with one --prompt: of several, diffusers mixes up the masks")
+                "--pictures needs a single --prompt: with several, diffusers mixes up the masks")
         }
         guard beside.isEmpty || strip != nil else {
             throw ValidationError("--beside is for --strip")
@@ -237,7 +247,7 @@ struct SampleCommand: TalkingCommand {
             let values = try source.bytes(of: tensor).widened(from: tensor.dtype)
         else {
             throw BadDataError(
-                file: path, reason: "holds no float tensor called latents or inputs.latents")
+                file: path, reason: "no float tensor named latents or inputs.latents")
         }
         return DenseTensor(shape: tensor.shape, values: values)
     }

@@ -7,14 +7,16 @@ import SanaWorkbench
 struct TokenizeCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "tokenize",
-        abstract: "Show the token ids of a text, as Hugging Face's tokenizers computes them.",
+        abstract: "Show the token ids of a text, matching Hugging Face's tokenizers.",
         discussion: """
-            Encodes the text exactly as it is, special tokens added: nothing is lower-cased or trimmed, and special tokens inside \
-            the text are recognized. With --pipeline, encodes it as SanaPipeline does: lower-cased, stripped, after the complex human \
-            instruction, cut to what the text encoder gets.
+            Encodes the text exactly as given and adds special tokens. Nothing is lower-cased or \
+            trimmed, and special tokens inside the text are recognized. With --pipeline, encodes \
+            it as SanaPipeline does: lower-cased, stripped, placed after the complex human \
+            instruction, and truncated to what the text encoder gets.
 
-            MODEL is a Sana repository, a tokenizer directory or a tokenizer.json. Exit code 65 for a tokenizer of another kind, or \
-            text that is not UTF-8; 66 where there is no such file.
+            MODEL is a Sana repository, a tokenizer directory or a tokenizer.json. Exits with 65 \
+            if the tokenizer is of another kind or the text is not UTF-8, and with 66 if the file \
+            does not exist.
 
             EXAMPLES
               sana-tools tokenize path/to/repo --prompt "a cyberpunk cat"
@@ -72,11 +74,12 @@ enum TextFile {
         let (bytes, name) =
             path == "-" ? (try standardInput(), "stdin") : (try ByteView(mapping: path), path)
         guard bytes.count <= maximumByteCount else {
-            throw BadDataError(file: name, reason: "text is over \(maximumByteCount >> 20) MiB")
+            throw BadDataError(
+                file: name, reason: "text is larger than \(maximumByteCount >> 20) MiB")
         }
         guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
             throw BadDataError(
-                file: name, reason: "text is not UTF-8", remedy: "convert it, as with iconv")
+                file: name, reason: "text is not UTF-8", remedy: "convert it, for example with iconv")
         }
         return text
     }

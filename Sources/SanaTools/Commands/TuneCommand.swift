@@ -7,45 +7,47 @@ import SanaWorkbench
 struct TuneCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "tune",
-        abstract: "Choose which weights become int8 for a small archive within a tolerance.",
+        abstract: "Choose which weights to quantize to int8 within an error tolerance.",
         discussion: """
-            Rounds one weight at a time to int8 and measures what that does to the model's output, by the byte it \
-            saves; then takes the cheapest as long as the output's relative error power ‖a−r‖²/‖r‖², measured \
-            with all of them rounded, keeps the tolerance on every reference, and exchanges weights while that \
-            makes the archive smaller. --output writes rules that 'convert --rule-file' follows. One forward per \
-            weight and reference, and about twice as many again. Sizes are those before compression.
+            Rounds one weight at a time to int8 and measures the output error that this adds per \
+            byte saved. Then takes the cheapest weights as long as the output's relative error \
+            power ‖a−r‖²/‖r‖², measured with all of them rounded, stays within the tolerance on \
+            every reference, and swaps weights while that makes the archive smaller. --output \
+            writes rules for 'convert --rule-file'. Needs one forward per weight and reference, \
+            and about twice as many again. Sizes are before compression.
 
-            With a recorded pipeline as reference, MODEL is a repository, and what is chosen are blocks of all its \
-            networks, by the picture: the PSNR of what is sampled stays at or above --psnr. 'convert --rule-file' then \
-            converts the repository.
+            With a recorded pipeline as reference, MODEL is a repository, and blocks of all its \
+            networks are chosen by the image: the PSNR of the sampled images stays at or above \
+            --psnr. 'convert --rule-file' then converts the repository.
 
             EXAMPLES
-              sana-tools tune path/to/repo --reference goldens --tolerance 1e-4 --output rules.txt
-              sana-tools convert path/to/repo --dtype int8 --rule-file rules.txt
-              sana-tools tune path/to/repo --reference golden.safetensors --tolerance 1e-3 --format json
-              sana-tools tune path/to/repo --reference pipeline.safetensors --psnr 35 --output rules.txt
+              sana-tools tune repo --reference goldens --tolerance 1e-4 --output rules
+              sana-tools convert repo --dtype int8 --rule-file rules
+              sana-tools tune repo --reference golden.safetensors --format json
+              sana-tools tune repo --reference pipeline.safetensors --psnr 35 \\
+                --output rules
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder or .safetensors file with float weights.", valueName: "model"),
+            "Repository, directory or .safetensors file with float weights.", valueName: "model"),
         completion: .file())
     var model: String?
 
     @Option(
         help: ArgumentHelp(
-            "Golden file, or a folder of goldens; or recorded pipelines. Repeatable.",
+            "Golden, or a directory of goldens; or recorded pipelines. Repeatable.",
             valueName: "path"),
         completion: .file())
     var reference: [String] = []
 
     @Option(
-        help: "Largest relative error power of the output (default: sana-tools.yaml, else 1e-3).")
+        help: "Maximum relative error power of the output (default: sana-tools.yaml, else 1e-3).")
     var tolerance: Double?
 
     @Option(
         help: ArgumentHelp(
-            "Least PSNR of the pictures, with recorded pipelines (default: 30).",
+            "Minimum PSNR of the images, with recorded pipelines (default: 30).",
             valueName: "dB"))
     var psnr: Double?
 
@@ -56,10 +58,11 @@ struct TuneCommand: TalkingCommand {
     var compute = ComputeMode.standard
 
     @Option(
-        help: ArgumentHelp("Write the rules, one a line.", valueName: "file"), completion: .file())
+        help: ArgumentHelp("File to write the rules to, one per line.", valueName: "file"),
+        completion: .file())
     var output: String?
 
-    @Flag(help: "Accept goldens that were recorded from other weights.")
+    @Flag(help: "Accept goldens recorded from other weights.")
     var allowStale = false
 
     @Flag(help: "Replace an existing output.")
@@ -98,7 +101,7 @@ struct TuneCommand: TalkingCommand {
         guard Set(arePipelines).count == 1 else {
             throw UsageError(
                 "references are goldens of a network and recorded pipelines",
-                remedy: "tune by one kind of them")
+                remedy: "tune with only one of these kinds")
         }
         let (subject, limit) =
             try arePipelines[0]

@@ -9,23 +9,24 @@ struct UnpackCommand: TalkingCommand {
         commandName: "unpack",
         abstract: "Restore the safetensors file of an archive, byte for byte.",
         discussion: """
-            A folder gets diffusion_pytorch_model.safetensors and config.json, which diffusers' from_pretrained loads, \
-            int8 included (with the sdnq package installed).
+            If --output is a directory, it gets diffusion_pytorch_model.safetensors and \
+            config.json, which diffusers' from_pretrained loads, including int8 (with the sdnq \
+            package installed).
 
             EXAMPLES
               sana-tools unpack model-int8.safetensors.zst --output model-int8
-              sana-tools unpack model-fp16.safetensors.zst --output model.safetensors --force
+              sana-tools unpack model-fp16.safetensors.zst --output m.safetensors
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "The .safetensors.zst file, or a repository that has its weights in one.",
+            "Archive (.safetensors.zst), or a repository with its weights in one.",
             valueName: "archive"), completion: .file())
     var archive: String
 
     @Option(
         help: ArgumentHelp(
-            "Folder, or a .safetensors file (default: the archive's name without .safetensors.zst).",
+            "Directory or .safetensors file to write (default: the archive's name without .safetensors.zst).",
             valueName: "path"), completion: .file())
     var output: String?
 
@@ -42,8 +43,8 @@ struct UnpackCommand: TalkingCommand {
         guard found != nil || !path.isFolder else {
             throw BadDataError(
                 file: path,
-                reason: "no \(WeightFiles.stem)\(ArchiveName.suffix) in this folder, which is what "
-                    + "'convert' makes a repository's weights",
+                reason: "no \(WeightFiles.stem)\(ArchiveName.suffix) in this directory, the file "
+                    + "that 'convert' writes for a repository",
                 remedy: "give the .safetensors.zst file itself")
         }
         let opened = try ModelFault.advising(archive) {

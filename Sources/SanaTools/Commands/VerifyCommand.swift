@@ -7,77 +7,87 @@ import SanaWorkbench
 struct VerifyCommand: TalkingCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
-        abstract: "Run the whole forward on stored inputs and compare every captured layer.",
+        abstract: "Run a full forward on recorded inputs and compare every captured layer.",
         discussion: """
-            Without MODEL, sana-tools.yaml names the model and the references, and the archives that convert \
-            made of it are verified too; one that its dtype: promises and that is absent, or was made from \
-            other weights, fails with 66.
+            Without MODEL, verifies the model that sana-tools.yaml names and the archives that \
+            'convert' made from it, against the references listed there. Fails with 66 if an \
+            archive listed in dtype: is missing or was made from other weights.
 
-            The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights and the relative error \
-            power ‖a−r‖²/‖r‖² for int8 weights and for --compute bf16; --metric overrides. What fails is told with the layer that \
-            causes it: --isolated runs every layer on the golden's own input, too, and so tells its own error \
-            from what it inherits.
+            The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights, and the \
+            relative error power ‖a−r‖²/‖r‖² for int8 weights and --compute bf16; --metric \
+            overrides this. A failure is reported with the layer that causes it. --isolated also \
+            runs every layer on the golden's own input, to separate the layer's own error from the \
+            error it inherits.
 
-            A trajectory is a whole sampling, recorded by 'capture --trajectory': the same sampler runs from the \
-            same latent and prompts, and the latent after each step is compared.
+            A trajectory, recorded by 'capture --trajectory', is a full sampling run. The same \
+            sampler starts from the same latent and prompts, and the latent is compared after each \
+            step.
 
-            A pipeline, recorded by 'capture --pipeline' and given with --reference, is compared from the prompt to             the picture: tokens, embeddings, every step, what is decoded, and levels. Each stage runs on the golden's own             input, too, unless --no-isolated says otherwise, and the first one that is out of tolerance by itself is the cause.
+            A pipeline, recorded by 'capture --pipeline' and given with --reference, is compared \
+            from prompt to image: tokens, embeddings, every step, the decoded sample and the pixel \
+            levels. Unless --no-isolated is given, each stage also runs on the golden's own input, \
+            and the first stage that is out of tolerance by itself is the cause.
+
+            --calibrate writes the tolerances that the model needs, whatever the verdict. \
+            --tolerance-file applies them to runs with the same source weights, stored types, \
+            --compute and --numerics; --tolerance applies to all other runs.
 
             EXAMPLES
               sana-tools verify --tolerance 1e-3
-              sana-tools verify path/to/repo --reference golden.safetensors --tolerance 2e-6
-              sana-tools verify a.safetensors.zst b.safetensors.zst --reference goldens --format json
-              sana-tools verify path/to/repo --reference goldens --isolated --junit verify.xml
-              sana-tools verify path/to/repo --reference pipeline.safetensors --pictures difference.png
-              sana-tools verify model-int8.safetensors.zst --reference goldens --layer-tolerance '*.attn1=2e-3'
-              sana-tools verify path/to/repo --reference goldens --calibrate tolerances.json
-              sana-tools verify a-*.safetensors.zst --reference goldens --gate --shard 1/4
-              sana-tools verify path/to/repo --reference goldens --tolerance-file tolerances.json
-
-              sana-tools verify path/to/repo a-fp16.safetensors.zst a-int8.safetensors.zst \\
-                --trajectory trajectory.safetensors --tolerance 1e-2 --pictures samples.png
-
-            --calibrate writes what the model needs and ignores whether it passes; --tolerance-file applies a file \
-            to runs of the same source weights, stored types, --compute and --numerics, --tolerance to all others.
+              sana-tools verify repo --reference golden.safetensors --tolerance 2e-6
+              sana-tools verify a.safetensors.zst b.safetensors.zst --reference goldens
+              sana-tools verify repo --reference goldens --isolated --junit verify.xml
+              sana-tools verify repo --reference pipeline.safetensors --pictures out.png
+              sana-tools verify repo --reference goldens --layer-tolerance '*.ff=2e-3'
+              sana-tools verify repo --reference goldens --calibrate limits.json
+              sana-tools verify repo --reference goldens --tolerance-file limits.json
+              sana-tools verify *.safetensors.zst --reference goldens --gate --shard 1/4
+              sana-tools verify repo a-fp16.safetensors.zst a-int8.safetensors.zst \\
+                --trajectory trajectory.safetensors --pictures samples.png
 
             EXIT CODES
-              0 all within tolerance, 1 a comparison failed, 3 none failed and at least one is inconclusive,
-              65 a model or golden is bad data, 66 one is absent, or an archive of the project is stale
-              With --calibrate: 0 written, 1 a golden does not fit or is not precise enough; then the gate's
+              0   all comparisons are within tolerance
+              1   a comparison failed
+              3   none failed, and at least one is inconclusive
+              65  a model or golden is bad data
+              66  a model or golden is missing, or an archive of the project is stale
+
+            With --calibrate, 0 means that the file was written, and 1 that a golden does not \
+            match or is not precise enough; otherwise the exit code is that of --gate.
             """)
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, folder, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are verified in turn.",
+            "Repository, directory, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline; several are verified one by one.",
             valueName: "model"), completion: .file())
     var models: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Golden file, or a folder of goldens. Repeatable.", valueName: "path"),
+            "Golden, or a directory of goldens. Repeatable.", valueName: "path"),
         completion: .file())
     var reference: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Trajectory to follow, or a folder of them. Repeatable.", valueName: "path"),
+            "Trajectory, or a directory of trajectories. Repeatable.", valueName: "path"),
         completion: .file())
     var trajectory: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "PNG of what every model sampled below what diffusers did, of pipelines with the amplified difference; of trajectories for latents that are pixels.",
+            "PNG to write, with diffusers' images above those of each model. Pipelines add the amplified difference; trajectories need latents that are pixels.",
             valueName: "file"), completion: .file())
     var pictures: String?
 
     @OptionGroup var tolerances: ToleranceOptions
 
-    @Option(help: "relative_rms or relative_power (default: by the type of weights and products).")
+    @Option(help: "relative_rms or relative_power (default: by the type of weights and matmuls).")
     var metric: Metric?
 
     @Option(
         help: ArgumentHelp(
-            "Checkpoint that converted models were made from: each of their tensors is compared with it (default: the project's model).",
+            "Checkpoint that converted models were made from, to compare each of their tensors with (default: the project's model).",
             valueName: "model"), completion: .file())
     var source: String?
 
@@ -90,24 +100,24 @@ struct VerifyCommand: TalkingCommand {
     @Flag(
         inversion: .prefixedNo,
         help:
-            "Run layers on golden inputs, too, in up to four times the time (default: where the model is small)."
+            "Also run layers on golden inputs, which takes up to four times as long (default: if the model is small)."
     )
     var isolated: Bool?
 
-    @Flag(help: "Accept goldens that were recorded from other weights.")
+    @Flag(help: "Accept goldens recorded from other weights.")
     var allowStale = false
 
-    @Flag(help: "Show failing layers, the worst and the output only.")
+    @Flag(help: "Show only failing layers, the worst layer and the output.")
     var summary = false
 
-    @Flag(help: "Show every statistic of a layer; --format json always has them.")
+    @Flag(help: "Show every statistic of a layer; --format json always does.")
     var wide = false
 
     @Option(help: CheckFormat.help)
     var format = VerificationFormat.text
 
     @Option(
-        help: ArgumentHelp("Write the results as JUnit XML, too.", valueName: "file"),
+        help: ArgumentHelp("Also write the results as JUnit XML.", valueName: "file"),
         completion: .file())
     var junit: String?
 
@@ -357,29 +367,29 @@ struct VerifyCommand: TalkingCommand {
 
 /// What layers may differ by.
 struct ToleranceOptions: ParsableArguments {
-    @Option(help: "Largest error that passes (default: sana-tools.yaml, else 1e-3).")
+    @Option(help: "Maximum error of a layer (default: sana-tools.yaml, else 1e-3).")
     var tolerance: Double?
 
     @Option(
         help: ArgumentHelp(
-            "Tolerance of the layers whose path a pattern matches, * for any characters and ? for one. Repeatable; the first match wins.",
+            "Tolerance of the layers whose path matches a pattern: * matches any characters, ? one. Repeatable; the first match wins.",
             valueName: "glob=t"))
     var layerTolerance: [String] = []
 
     @Option(
         name: .customLong("tolerance-file"),
         help: ArgumentHelp(
-            "Tolerances of single layers, as --calibrate wrote them, for runs like those it was made of. Repeatable.",
+            "Per-layer tolerances written by --calibrate, for runs like the calibrated ones. Repeatable.",
             valueName: "file"), completion: .file())
     var calibration: [String] = []
 
     @Option(
         help: ArgumentHelp(
-            "Write per-layer tolerances: what this model needs on this machine, times --margin, whatever the verdict.",
+            "Write the per-layer tolerances that this model needs on this machine, times --margin, whatever the verdict.",
             valueName: "file"), completion: .file())
     var calibrate: String?
 
-    @Option(help: "Factor on the relative RMS that --calibrate leaves.")
+    @Option(help: "Safety factor of --calibrate on the measured relative RMS.")
     var margin = 2.0
 
     func validate() throws {

@@ -15,12 +15,12 @@ struct ModelOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "config.json of the transformer, for weights that have none or whose shapes do not tell all.",
+            "config.json to use, for weights without one or whose shapes are ambiguous.",
             valueName: "file"), completion: .file())
     var config: String?
 
     @Option(
-        help: "Weights of a training checkpoint (.pth): model, or ema for the averaged ones.")
+        help: "Weights to read from a training checkpoint (.pth): model, or ema for the averages.")
     var weights = TrainedWeights.model
 
     /// - Throws: `UsageError` when a file is asked for a part, and the errors of
@@ -58,8 +58,8 @@ struct ModelOptions: ParsableArguments {
         let isFile = path.pathExists && !path.isFolder
         if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
             throw UsageError(
-                "\(path.printable) is a file: --subfolder and --variant choose among a folder's",
-                remedy: "leave them out, or give the folder")
+                "\(path.printable) is a file: --subfolder and --variant apply to directories",
+                remedy: "leave them out, or give the directory")
         }
         if weights != .model, !isFile || OpenedFile.isArchive(path) {
             throw UsageError(
@@ -149,25 +149,25 @@ struct CheckFormatOption: ParsableArguments {
 struct ThreadsOption: ParsableArguments {
     @Option(
         help:
-            "Threads of the whole process (default: one per processor that it may use). Results do not depend on it."
+            "Number of threads (default: one per CPU available to the process). Does not affect results."
     )
     var threads: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Set of kernels to compute with, as 'sana-tools kernels' lists them (default: the fastest one). Results do not depend on it.",
+            "Kernel set, as listed by 'sana-tools kernels' (default: the fastest). Does not affect results.",
             valueName: "name"))
     var kernels: String?
 
     func validate() throws {
         if let kernels, !Arithmetic.available.contains(kernels) {
             throw ValidationError(
-                "--kernels is one of \(Arithmetic.available.joined(separator: ", ")) on this processor"
+                "--kernels must be one of \(Arithmetic.available.joined(separator: ", ")) on this CPU"
             )
         }
         // OpenBLAS has buffers for 64 callers at once.
         if let threads, !(1...64).contains(threads) {
-            throw ValidationError("--threads must lie in 1...64")
+            throw ValidationError("--threads must be in 1...64")
         }
     }
 
@@ -199,7 +199,7 @@ extension ComputeMode: ExpressibleByArgument {
     }
 }
 
-/// What `--numerics` says of itself.
+/// The help of `--numerics`.
 enum NumericsHelp {
     static let text: ArgumentHelp =
         """
@@ -209,12 +209,12 @@ enum NumericsHelp {
         """
 }
 
-/// What `--compute` says of itself.
+/// The help of `--compute`.
 enum ComputeHelp {
     static let text: ArgumentHelp =
         """
-        Type of products: fp32, so that a check tells of the weights alone; bf16 rounds weights and activations to bf16; \
-        int8 rounds the activations of int8 weights to int8. The last two are faster and can cost more than a tolerance \
-        of 1e-3 by themselves.
+        Type of matmuls. With fp32, a check judges the weights alone. bf16 rounds weights and \
+        activations to bf16; int8 rounds the activations of int8 weights to int8. Both are faster, \
+        but their error alone can exceed a tolerance of 1e-3.
         """
 }

@@ -2,11 +2,11 @@ import ArgumentParser
 import SanaModel
 import SanaWorkbench
 
-/// Components of a pipeline that lie elsewhere.
+/// Components of a pipeline that are elsewhere.
 struct ComponentOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Use a component from elsewhere: a folder, a file, an archive or another repository. Repeatable.",
+            "Load a component from another directory, file, archive or repository. Repeatable.",
             valueName: "name=path"))
     var component: [String] = []
 

@@ -9,7 +9,7 @@ extension LatentSize {
             Self.sides.contains(height), Self.sides.contains(width)
         else {
             throw ValidationError(
-                "write rows, x and columns, each in \(Self.sides.lowerBound)..."
+                "must be HEIGHTxWIDTH, each in \(Self.sides.lowerBound)..."
                     + "\(Self.sides.upperBound), such as 16x24")
         }
         self.init(height: height, width: width)

@@ -15,7 +15,7 @@ struct PictureSize: Equatable {
             Self.sides.contains(height), Self.sides.contains(width)
         else {
             throw ValidationError(
-                "write rows, x and columns in pixels, each in \(Self.sides.lowerBound)..."
+                "must be HEIGHTxWIDTH in pixels, each in \(Self.sides.lowerBound)..."
                     + "\(Self.sides.upperBound), such as 768x1344")
         }
         (self.height, self.width) = (height, width)

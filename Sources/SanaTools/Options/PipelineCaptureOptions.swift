@@ -2,35 +2,35 @@ import ArgumentParser
 import SanaModel
 import SanaWorkbench
 
-/// What `capture --pipeline` is told beside what it shares with other captures.
+/// Options of `capture` that only `--pipeline` takes.
 struct PipelineCaptureOptions: ParsableArguments {
-    @Flag(help: "Record a whole sampling of a repository, from prompt to picture.")
+    @Flag(help: "Record a full pipeline run of a repository, from prompt to image.")
     var pipeline = false
 
     @Option(
-        help: ArgumentHelp("Prompt of a pipeline. Repeatable.", valueName: "text"))
+        help: ArgumentHelp("Prompt for --pipeline. Repeatable.", valueName: "text"))
     var prompt: [String] = []
 
-    @Option(help: ArgumentHelp("Negative prompt of a pipeline.", valueName: "text"))
+    @Option(help: ArgumentHelp("Negative prompt for --pipeline.", valueName: "text"))
     var negativePrompt: String?
 
-    @Option(help: ArgumentHelp("Pictures of each prompt of a pipeline.", valueName: "n"))
+    @Option(help: ArgumentHelp("Images per prompt for --pipeline.", valueName: "n"))
     var pictures: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Rows and columns of a pipeline's picture (default: the model's own size).",
+            "Image height and width for --pipeline (default: the model's own size).",
             valueName: "HxW"),
         transform: PictureSize.init(checking:))
     var size: PictureSize?
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Resolution binning of a pipeline (default: where diffusers has sizes for it).")
+        help: "Resolution binning for --pipeline (default: if diffusers has sizes for the model).")
     var resolutionBinning: Bool?
 
     @Option(
-        help: ArgumentHelp("Picture that a ControlNet pipeline reads.", valueName: "file"),
+        help: ArgumentHelp("Input image of a ControlNet pipeline.", valueName: "file"),
         completion: .file())
     var controlPicture: String?
 

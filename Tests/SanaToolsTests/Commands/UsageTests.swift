@@ -119,7 +119,7 @@ import Testing
             (["tune", model, "--tolerance", "-1"], 64, ["--tolerance", "positive"]),
             (["history", "list", "--limit", "-1"], 64, ["--limit must be at least 1"]),
             (["profile", model, "--latent", "0x4"], 64, ["'0x4'", "1...4096, such as 16x24"]),
-            (["profile", model, "--batch", "-2"], 64, ["--batch must lie in 1...4096"]),
+            (["profile", model, "--batch", "-2"], 64, ["--batch must be in 1...4096"]),
             (["profile", model, "--tokens", "0"], 64, ["--tokens in 1...65536"]),
             (
                 ["digest", "fixtures/originals/plain.pth", "--variant", "fp16"], 64,
