@@ -58,7 +58,7 @@ public struct MemoryError: DiagnosticError {
 
     public var category: DiagnosticCategory { .inputOutput }
     public var remedy: String? {
-        "raise the limit on memory (ulimit -v), use fewer --threads, or another machine"
+        "raise the memory limit (ulimit -v), use fewer --threads, or use another machine"
     }
 }
 
@@ -93,13 +93,14 @@ public struct FileError: DiagnosticError {
         switch code {
         case ENOENT, ENOTDIR:
             operation == .open
-                ? "check the path; nothing exists there" : "check the folder that it should lie in"
-        case EACCES, EPERM, EROFS: "check the permissions of the file and its folder"
+                ? "check the path; nothing exists there"
+                : "check the directory that should contain it"
+        case EACCES, EPERM, EROFS: "check the permissions of the file and its directory"
         case ENOSPC, EDQUOT: "free space on the disk, or write elsewhere"
-        case EEXIST where operation == .create: "a file of that name is there; choose another"
-        case EISDIR: "give a file; this is a folder"
-        case EFBIG: "raise the limit on file sizes (ulimit -f)"
-        case ELOOP: "the link leads in a circle; give the file itself"
+        case EEXIST where operation == .create: "a file of that name already exists; choose another"
+        case EISDIR: "this is a directory; give a file"
+        case EFBIG: "raise the file size limit (ulimit -f)"
+        case ELOOP: "the symlink is part of a loop; give the file itself"
         default: nil
         }
     }

@@ -39,9 +39,9 @@ extension Checkpoint {
             try QuantizationCheck.require(
                 config: nil, tensors: weights.source.tensors, file: path)
             throw BadDataError(
-                file: path, reason: "no config.json beside it",
+                file: path, reason: "no config.json next to it",
                 remedy:
-                    "put the model's config.json into the same folder, or name it with --config")
+                    "put the model's config.json into the same directory, or name it with --config")
         }
         try self.init(
             path: path, config: json, source: weights.source, files: [weights.file],
@@ -129,7 +129,7 @@ private struct FileWeights {
         }
         if trained != .model, zip == nil {
             throw BadDataError(
-                file: path, reason: "holds one set of weights, so no averaged ones",
+                file: path, reason: "holds only one set of weights, not the averaged ones",
                 remedy: "leave out --weights \(trained.rawValue)")
         }
         file =
@@ -161,7 +161,7 @@ private struct FileWeights {
         throw BadDataError(
             file: path,
             reason: foreign.map { "is \($0.description)" }
-                ?? "not a zip file, so not what torch.save writes since torch 1.6",
+                ?? "not a zip file, which torch.save has written since torch 1.6",
             remedy: foreign?.remedy
                 ?? "download it again, or load and save it again with a newer torch")
     }
@@ -228,7 +228,7 @@ extension Checkpoint {
         let names = pipeline.names(in: folder)
         guard !names.isEmpty else {
             throw BadDataError(
-                file: path, reason: "holds no folder '\(folder.printable)'",
+                file: path, reason: "has no directory '\(folder.printable)'",
                 remedy: "name one of its components with --subfolder")
         }
         let document = try? pipeline.document(folder + "/config.json")

@@ -99,7 +99,7 @@ public struct Checkpoint: Sendable {
         guard folder.isFolder else {
             throw BadDataError(
                 file: index, reason: "component '\(name.printable)' is absent",
-                remedy: "download the folder \(name.printable)/ of the repository")
+                remedy: "download the directory \(name.printable)/ of the repository")
         }
         return folder
     }
@@ -161,7 +161,7 @@ public struct Checkpoint: Sendable {
         guard let config = try config() as? SanaConfig else {
             throw BadDataError(
                 file: path,
-                reason: "is not a Sana transformer, which alone has names in NVlabs' code",
+                reason: "is not a Sana transformer; only transformers have names in NVlabs' code",
                 remedy: "leave out --names original")
         }
         // No latent that was trained on is larger than that of 8192 pixels.

@@ -103,15 +103,15 @@ public enum ForeignContent: Sendable, Equatable {
     public var description: String {
         switch self {
         case .empty: "empty"
-        case .zeros: "all zeros where it begins: the download never wrote it"
+        case .zeros: "all zeros at its beginning: the download never wrote it"
         case .lfsPointer: "a Git LFS pointer, not the file itself"
-        case .webPage: "a web page (HTML or XML), such as a login page or an error of the server"
-        case .text(let start): "text, such as an error of the server: \"\(start.printable)\""
+        case .webPage: "a web page (HTML or XML), such as a login page or a server error"
+        case .text(let start): "text, such as a server error: \"\(start.printable)\""
         case .appleDouble: "macOS metadata (AppleDouble), not the file itself"
         case .gguf: "a GGUF file"
         case .torchZip: "a torch.save file (zip with a pickle)"
         case .zip: "a zip file"
-        case .pickle: "a Python pickle, not a zip file: torch.save wrote it before torch 1.6"
+        case .pickle: "a Python pickle, not a zip file, as torch.save wrote before torch 1.6"
         case .safetensors: "a safetensors file"
         case .zstd: "a zstd file"
         case .other(let name): ("AEHIOx".contains(name.prefix(1)) ? "an " : "a ") + name
@@ -123,8 +123,8 @@ public enum ForeignContent: Sendable, Equatable {
         case .lfsPointer:
             "fetch the content with 'git lfs pull', or download with 'hf download'"
         case .webPage, .text:
-            "download the file again; log in first ('hf auth login') where the repository asks for it"
-        case .appleDouble: "give the file without '._' in front of its name"
+            "download the file again; log in first ('hf auth login') if the repository requires it"
+        case .appleDouble: "give the file without the '._' prefix"
         case .gguf: "rename it to .gguf"
         case .torchZip:
             "download the .safetensors file, or rename this one to .pth and give it as MODEL"
@@ -169,9 +169,9 @@ public enum UnfinishedDownload {
         "download is unfinished: \(marker.printable) is next to it"
     }
     /// What a file is that a downloader left, to follow its name.
-    public static let leftover = "is what a download left that has not finished"
+    public static let leftover = "is left over from an unfinished download"
     public static let remedy =
-        "finish the download; if the file is complete, remove what is left of it"
+        "finish the download; if the file is complete, remove the leftover"
 }
 
 extension String {

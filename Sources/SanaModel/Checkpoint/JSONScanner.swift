@@ -98,7 +98,7 @@ public struct JSONScanner {
     /// Reads any value as a tree.
     public mutating func value() throws(JSONError) -> JSONValue {
         skipWhitespace()
-        guard let first = peek else { throw error("the text ends where a value should be") }
+        guard let first = peek else { throw error("the document ends where a value should be") }
         valueCount += 1
         guard valueCount <= Self.maximumValueCount else {
             throw error("more than \(Self.maximumValueCount) values")
@@ -167,7 +167,7 @@ public struct JSONScanner {
                 offset += 1
             }
             text.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[start..<offset]))
-            guard let byte = peek else { throw error("the text ends inside a string") }
+            guard let byte = peek else { throw error("the document ends inside a string") }
             guard byte >= 0x20 else { throw error("control character in a string") }
             offset += 1
             if byte == UInt8(ascii: "\"") { return }
@@ -222,7 +222,9 @@ public struct JSONScanner {
 
     private func checked(_ text: String?) throws(JSONError) -> String {
         guard let text else { throw error("string is not UTF-8") }
-        guard text.isStreamSafe else { throw error("more than 30 marks on a letter, out of order") }
+        guard text.isStreamSafe else {
+            throw error("more than 30 combining marks on a character, out of order")
+        }
         return text
     }
 
@@ -299,7 +301,7 @@ public struct JSONScanner {
     }
 
     private mutating func escape() throws(JSONError) -> Unicode.Scalar {
-        guard let byte = peek else { throw error("the text ends inside an escape") }
+        guard let byte = peek else { throw error("the document ends inside an escape") }
         offset += 1
         switch byte {
         case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): return Unicode.Scalar(byte)

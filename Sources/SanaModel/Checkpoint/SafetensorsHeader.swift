@@ -273,7 +273,7 @@ public struct SafetensorsError: DiagnosticError, Equatable {
             "data bytes \(from)..<\(to) before tensor '\(tensor.printable)' belong to no tensor"
         case .dataSize(let described, let present):
             present < described
-                ? "file is truncated: the header describes \(described) data bytes, \(present) are there"
+                ? "file is truncated: the header describes \(described) data bytes, but only \(present) are present"
                 : "\(present - described) bytes after the last tensor belong to no tensor"
         }
     }

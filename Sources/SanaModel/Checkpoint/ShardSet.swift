@@ -44,7 +44,7 @@ public struct ShardSet: TensorSource {
                     reason: "weight_map of '\(member.key.printable)' is not a bare file name: "
                         + member.value.text().printable,
                     remedy:
-                        "shards lie in the folder of their index; names with '/' or '..' are refused"
+                        "keep shards in the directory of their index; names with '/' or '..' are refused"
                 )
             }
             fileByTensor[member.key] = file
@@ -58,7 +58,7 @@ public struct ShardSet: TensorSource {
                 guard fileByTensor.removeValue(forKey: tensor.name) == name else {
                     throw BadDataError(
                         file: path,
-                        reason: "tensor '\(tensor.name.printable)' lies in \(name.printable), "
+                        reason: "tensor '\(tensor.name.printable)' is in \(name.printable), "
                             + "where the index does not place it",
                         remedy: "remove stale shards, or write the index again with the shards")
                 }

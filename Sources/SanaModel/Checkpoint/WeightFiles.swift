@@ -83,7 +83,7 @@ public struct WeightFiles: Sendable, Equatable {
             throw all.isEmpty
                 ? BadDataError(
                     file: folder,
-                    reason: "no \(stem)*.safetensors in this folder"
+                    reason: "no \(stem)*.safetensors in this directory"
                         + (index.map { ", which \($0.printable) names as the model" } ?? "")
                         + found.reason,
                     remedy: found.remedy

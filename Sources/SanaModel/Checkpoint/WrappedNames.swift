@@ -46,7 +46,7 @@ struct WrappedNames {
     var note: String? {
         guard !prefixes.isEmpty else { return nil }
         let list = prefixes.map { "'\($0)'" }.joined(separator: ", ")
-        return "names are read without \(list), which a wrapper or trainer put there"
+        return "names are read without \(list), which a wrapper or trainer added"
     }
 
     private static func prefix(of tensors: [StoredTensor]) -> String? {

@@ -23,16 +23,16 @@ public struct TensorRole: Hashable, Sendable {
     public static let feedForward = TensorRole("feed-forward", keep: nil)
     public static let groupedConvolution = TensorRole(
         "grouped convolution",
-        keep: "grouped convolution: a channel sees one head's alone, too few to share a scale")
+        keep: "grouped convolution: a channel sees only one head's, too few to share a scale")
     /// First or last layer of an autoencoder's half, towards pixels or latents.
     public static let endConvolution = TensorRole(
         "end convolution",
-        keep: "end convolution: its error is the picture's or the latent's, and it is small")
+        keep: "end convolution: its error is the image's or the latent's, and it is small")
     public static let tokenEmbedding = TensorRole(
         "token embedding", keep: "token embedding: rows are looked up, and enter every layer")
     public static let depthwiseConvolution = TensorRole(
         "depthwise convolution",
-        keep: "depthwise convolution: nine values a channel, too few to share a scale")
+        keep: "depthwise convolution: nine values per channel, too few to share a scale")
     public static let norm = TensorRole("norm", keep: "norm: one value scales a whole channel")
     /// `scale_shift_table`
     public static let table = TensorRole(
@@ -42,11 +42,11 @@ public struct TensorRole: Hashable, Sendable {
         "embedding", keep: "embedding: its error enters every block, and it is small")
     public static let outputHead = TensorRole(
         "output head", keep: "output head: its error is the output's error")
-    public static let bias = TensorRole("bias", keep: "bias: one value a channel")
+    public static let bias = TensorRole("bias", keep: "bias: one value per channel")
     /// Scale of an int8 weight.
     public static let scale = TensorRole("scale", keep: "scale of an int8 weight")
     /// A tensor that the network does not have.
-    public static let other = TensorRole("other", keep: "no role that the int8 rules know")
+    public static let other = TensorRole("other", keep: "a role that the int8 rules do not know")
 }
 
 /// The part of a network that a tensor belongs to, weight, bias and scale alike: what sizes are

@@ -116,7 +116,7 @@ public final class PromptEncoder {
         _ prompts: [String], negatives: [String] = [], _ options: PromptOptions,
         _ context: ForwardContext, onForward: () -> Void = {}
     ) throws -> (positive: PromptEmbeds, negative: PromptEmbeds?) {
-        guard !prompts.isEmpty else { throw PromptError("there is no prompt") }
+        guard !prompts.isEmpty else { throw PromptError("no prompt given") }
         guard [0, 1, prompts.count].contains(negatives.count) else {
             throw PromptError(
                 "\(negatives.count) negative prompts for \(prompts.count) prompts")

@@ -34,26 +34,26 @@ public struct SCMScheduler: Sendable {
         func number(_ key: String, default value: Double) throws(BadDataError) -> Double {
             guard let entry = json[key] else { return value }
             guard let number = entry.double, (1e-6...1e6).contains(number) else {
-                throw bad("scheduler: \(key) is \(entry.text().printable), no positive number")
+                throw bad("scheduler: \(key) is \(entry.text().printable), not a positive number")
             }
             return number
         }
         let type = json["prediction_type"]?.string ?? "trigflow"
         guard json["_class_name"]?.string == "SCMScheduler", type == "trigflow" else {
-            throw bad("scheduler: a Sprint model samples with SCMScheduler and trigflow alone")
+            throw bad("scheduler: a Sprint model needs SCMScheduler with trigflow")
         }
         let trainSteps = try number("num_train_timesteps", default: 1000)
         guard steps >= 1, Double(steps) <= trainSteps, FlowSchedulers.stepCounts.contains(steps)
         else { throw bad("\(steps) steps, and SCMScheduler takes 1 to \(Int(trainSteps))") }
         guard (0...2).contains(range.maxTimestep) else {
-            throw bad("max_timesteps is \(range.maxTimestep), no angle from noise to data")
+            throw bad("max_timesteps is \(range.maxTimestep), not an angle from noise to data")
         }
         if let intermediate = range.intermediateTimestep {
             guard steps == 2 else {
-                throw bad("intermediate_timesteps go with 2 steps, and there are \(steps)")
+                throw bad("intermediate_timesteps need 2 steps, not \(steps)")
             }
             guard (0...2).contains(intermediate) else {
-                throw bad("intermediate_timesteps is \(intermediate), no angle")
+                throw bad("intermediate_timesteps is \(intermediate), not an angle")
             }
             timesteps = [Float(range.maxTimestep), Float(intermediate), 0]
         } else {

@@ -108,7 +108,7 @@ public struct SanaSampler: Sendable {
         guard config.outChannels == config.inChannels || config.learnsSigma else {
             throw InputError(
                 "latents", latent,
-                "as many channels as the model puts out, which are \(config.outChannels)")
+                "\(config.outChannels) channels, as the model outputs")
         }
         func joined(
             _ name: String, _ prompt: DenseTensor?, _ negative: DenseTensor?
@@ -116,7 +116,7 @@ public struct SanaSampler: Sendable {
             guard isGuided else { return prompt }
             guard let prompt, let negative else {
                 guard prompt == nil, negative == nil else {
-                    throw InputError("negative_" + name, nil, "one where there is \(name)")
+                    throw InputError("negative_" + name, nil, "one if there is \(name)")
                 }
                 return nil
             }
@@ -128,7 +128,7 @@ public struct SanaSampler: Sendable {
         let embeds = try joined(
             "prompt_embeds", inputs.promptEmbeds, inputs.negativePromptEmbeds)
         guard let embeds else {
-            throw InputError("negative_prompt_embeds", nil, "one, as guidance is over 1")
+            throw InputError("negative_prompt_embeds", nil, "one, as guidance is above 1")
         }
         let batch = latent[0] * (isGuided ? 2 : 1)
         return SanaInputs(

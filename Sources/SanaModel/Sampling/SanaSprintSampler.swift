@@ -93,7 +93,7 @@ public struct SanaSprintSampler: Sendable {
         guard config.outChannels == config.inChannels else {
             throw InputError(
                 "latents", latent,
-                "as many channels as the model puts out, which are \(config.outChannels)")
+                "\(config.outChannels) channels, as the model outputs")
         }
         try SanaInputs.check(
             batch: latent[0], height: latent[2], width: latent[3], captionTokens: 1, for: config)

@@ -19,7 +19,7 @@ public struct ByteView: Sendable {
             throw BadDataError(
                 file: path,
                 reason: status.st_mode & S_IFMT == S_IFDIR
-                    ? "is a folder, not a file" : "is a pipe or device, not a regular file",
+                    ? "is a directory, not a file" : "is a pipe or device, not a regular file",
                 remedy: "give a regular file")
         }
         let count = Int(status.st_size)

@@ -77,7 +77,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .foreign(let content): "is \(content.description)"
         case .unfinished(let marker): UnfinishedDownload.reason(marker)
         case .notArchive: "not a zstd archive: no frame at its beginning"
-        case .tableMissing: "is truncated: there is a manifest, and no seek table behind it"
+        case .tableMissing: "is truncated: there is a manifest, but no seek table after it"
         case .tableWithoutChecksums: "seek table has no checksums"
         case .tableReservedBits(let bits):
             "seek table descriptor \(hex(bits)) has reserved bits set"
@@ -87,7 +87,7 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .tableMagic(let magic): "seek table starts with \(hex(magic))"
         case .tableLength(let length): "seek table's length \(length) is not that of its entries"
         case .compressedSum(let described, let present):
-            "seek table describes \(described) bytes of frames, \(present) are there"
+            "seek table describes \(described) bytes of frames, but \(present) are present"
         case .frameTooLarge(let frame, let count):
             "frame \(frame) would unpack to \(count) bytes, over the limit of "
                 + "\(frame == 0 ? ArchiveLimits.headerFrameByteCount : ArchiveLimits.frameByteCount)"
@@ -102,13 +102,13 @@ public struct ArchiveError: DiagnosticError, Equatable {
             "frames do not begin and end with tensor '\(tensor.printable)'"
         case .frame(let index, let defect): "frame \(index): \(defect)"
         case .tooLargeForMemory(let count, let present):
-            "unpacks to \(count) bytes, and this machine has \(present) bytes of memory"
+            "unpacks to \(count) bytes, but this machine has \(present) bytes of memory"
         case .manifestFrame(let problem): "manifest frame \(problem)"
         case .manifestJSON(let error): "manifest is \(error)"
         case .manifestField(let field): "manifest has no valid \"\(field)\""
         case .format(let name): "manifest is of format \"\(name.printable)\""
         case .version(let version):
-            "archive is of version \(version.printable), this program reads 1.x"
+            "archive has version \(version.printable), but this program reads 1.x"
         case .profile(let name): "profile \"\(name.printable)\" is not supported"
         case .planes(let what): "list of byte planes is wrong: \(what.printable)"
         case .contradiction(let what): "manifest contradicts the file: \(what.printable)"
@@ -125,13 +125,13 @@ public struct ArchiveError: DiagnosticError, Equatable {
         case .frameTooLarge, .expands:
             "unpack the file with `zstd -d` and give the .safetensors file"
         case .frame(_, let defect) where defect.isOrdinary:
-            "unpack the file with `zstd -d` and give the .safetensors file: it is a zstd file of a pipe "
-                + "or of another program, not an archive"
+            "unpack the file with `zstd -d` and give the .safetensors file: it is a zstd file from a pipe "
+                + "or another program, not an archive"
         case .frame(_, let defect) where defect.defect == .dictionary:
             "unpack the file with `zstd -d -D DICTIONARY` and give the .safetensors file"
         case .version, .profile: "update sana-tools"
         case .noManifest:
-            "unpack into a .safetensors file; only an archive made by convert can be restored as a folder"
+            "unpack into a .safetensors file; only an archive made by convert can be restored as a directory"
         case .tooLargeForMemory: "use a machine with more memory"
         case .noTensor: nil
         default: "copy or download the archive again, or convert the checkpoint again"
@@ -142,16 +142,16 @@ public struct ArchiveError: DiagnosticError, Equatable {
 extension ArchiveError.FrameDefect: CustomStringConvertible {
     public var description: String {
         switch defect {
-        case .magic(let magic): "starts with \(hex(magic)), which is no zstd frame"
+        case .magic(let magic): "starts with \(hex(magic)), which is not a zstd frame"
         case .truncated: "is truncated"
         case .reservedBit: "has a reserved bit set"
         case .dictionary: "needs a dictionary"
-        case .contentSizeMissing: "does not say its content size"
+        case .contentSizeMissing: "has no content size"
         case .checksumMissing: "has no checksum"
         case .contentSize(let expected, let actual):
-            "unpacks to \(actual) bytes where \(expected) are expected"
+            "unpacks to \(actual) bytes, but \(expected) are expected"
         case .compressedSize(let expected, let actual):
-            "takes \(actual) bytes where \(expected) are expected"
+            "takes \(actual) bytes, but \(expected) are expected"
         case .tableChecksum(let expected, let actual):
             "has checksum \(hex(actual)), the seek table \(hex(expected))"
         case .decoding(let message): "cannot be decoded: \(message)"

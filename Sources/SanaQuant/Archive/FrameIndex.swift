@@ -126,7 +126,7 @@ struct FrameIndex {
         }
         guard
             Int(frame.littleEndian32(at: 4)) == range.count - SeekTable.skippableHeaderByteCount
-        else { throw .manifestFrame("has a length that is not the table's") }
+        else { throw .manifestFrame("has a length that differs from the table's") }
         let signature = frame.part(
             SeekTable.skippableHeaderByteCount, manifestSignature.count)
         guard signature.elementsEqual(manifestSignature) else {

@@ -40,7 +40,7 @@ enum Planes16 {
                 try JSONScanner.parse(bytes)
             }
         } catch { throw .planes("the list is \(error)") }
-        guard let members = json.members else { throw .planes("the list is no object") }
+        guard let members = json.members else { throw .planes("the list is not an object") }
         var types: [String: DType] = [:]
         for member in members {
             guard let type = member.value.string.flatMap(DType.init(rawValue:)),

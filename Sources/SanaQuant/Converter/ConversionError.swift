@@ -43,7 +43,7 @@ public struct ConversionError: DiagnosticError, Equatable {
     private var reason: String {
         switch problem {
         case .sourceIsQuantized(let tensor, let target):
-            "tensor '\(tensor.printable)' is int8 already; making \(target.rawValue) of it would not bring its values back"
+            "tensor '\(tensor.printable)' is already int8; converting to \(target.rawValue) cannot recover the original values"
         case .notConvertible(let tensor, let shape, let rule):
             "tensor '\(tensor.printable)' of shape \(shape) cannot be converted as \(rule) asks"
         case .nameTaken(let tensor, let name):
@@ -64,7 +64,7 @@ public struct ConversionError: DiagnosticError, Equatable {
         case .headerTooLong(let count):
             "the safetensors header of \(count) bytes is over the limit of \(SafetensorsHeader.maximumByteCount)"
         case .compression(let text): "zstd failed: \(text)"
-        case .readBack(let text): "what was written reads back wrong: \(text)"
+        case .readBack(let text): "the output differs when read back: \(text)"
         }
     }
 
@@ -72,15 +72,15 @@ public struct ConversionError: DiagnosticError, Equatable {
         switch problem {
         case .sourceIsQuantized: "convert from the float checkpoint it was made from"
         case .nothingToConvert(.fp16):
-            "fp16 would change each tensor more than is allowed; convert them all the same with --allow-rounding, or use another --dtype"
+            "fp16 would change every tensor too much; convert them anyway with --allow-rounding, or use another --dtype"
         case .nothingToConvert: "give the transformer of a Sana model, or another --dtype"
         case .nonFinite:
             "restore the checkpoint from its repository, or keep such tensors as they are with --allow-nonfinite"
-        case .nameTaken: "rename the tensor, or keep it by a rule"
-        case .notConvertible: "narrow the rule to tensors that can become that"
+        case .nameTaken: "rename the tensor, or keep it with a rule"
+        case .notConvertible: "narrow the rule to tensors that can be converted to this type"
         case .tooManyFrames: "use larger frames"
         case .tooManyShards: "raise --max-shard-size"
-        case .shardsInOneFile: "give a folder as --output, or raise --max-shard-size"
+        case .shardsInOneFile: "give a directory as --output, or raise --max-shard-size"
         case .outputIsSource: "choose another --output"
         case .readBack: "check the disk and the memory of this machine"
         default: nil

@@ -18,7 +18,7 @@ public struct Repository: Sendable {
         components = members.filter { $0.value.array?.last?.string != nil }.map(\.key)
         if let name = components.first(where: { !ShardSet.isBareFileName($0) }) {
             throw BadDataError(
-                file: file, reason: "component '\(name.printable)' is no name of a folder")
+                file: file, reason: "component '\(name.printable)' is not the name of a directory")
         }
     }
 

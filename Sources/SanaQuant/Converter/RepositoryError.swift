@@ -32,24 +32,24 @@ public struct RepositoryError: DiagnosticError, Equatable {
     private var reason: String {
         switch problem {
         case .noComponent(let name, let present):
-            "no component '\(name.printable)' beside the transformer; there are "
+            "no component '\(name.printable)' other than the transformer; there are "
                 + present.map(\.printable).joined(separator: ", ")
         case .absent(let name): "component '\(name.printable)' is absent"
         case .noSafetensors: "component holds no safetensors file to convert"
         case .notListed(let path):
-            "\(path.printable) is no component of \(Repository.indexName)"
-        case .folderInComponent: "a component with folders in it cannot be converted"
-        case .tooDeep: "folders in components are not followed this deep"
-        case .somethingInTheWay: "stands where a link should go"
-        case .linkInTheWay: "is a link, and what it leads to is not ours to change"
-        case .insideSource: "output lies inside the repository that is converted"
+            "\(path.printable) is not a component of \(Repository.indexName)"
+        case .folderInComponent: "a component with subdirectories cannot be converted"
+        case .tooDeep: "subdirectories of components are nested too deeply"
+        case .somethingInTheWay: "is where a link should go"
+        case .linkInTheWay: "is a symlink; refusing to write through it"
+        case .insideSource: "output is inside the repository to convert"
         }
     }
 
     public var remedy: String? {
         switch problem {
         case .noComponent: "name one of these"
-        case .notListed: "give the component's folder as MODEL, or a file as --output"
+        case .notListed: "give the component's directory as MODEL, or a file as --output"
         case .absent: "download the component, or leave it out"
         case .noSafetensors: "link or copy it"
         case .folderInComponent, .tooDeep: "link the component instead"

@@ -223,7 +223,7 @@ private final class SyncTask: Sendable {
 public struct OutputExistsError: DiagnosticError, Equatable {
     public let path: String
     public var category: DiagnosticCategory { .cannotCreate }
-    public var description: String { "\(path.printable): exists already" }
+    public var description: String { "\(path.printable): already exists" }
     public var remedy: String? { "choose another --output, or replace it with --force" }
 }
 

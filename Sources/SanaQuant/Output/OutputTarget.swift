@@ -87,15 +87,15 @@ public struct OutputTargetError: DiagnosticError, Equatable {
     public var description: String {
         switch obstacle {
         case .link:
-            "\(path.printable): is a symbolic link, and outputs are not written through links"
+            "\(path.printable): is a symlink; refusing to write through it"
         case .other: "\(path.printable): is neither a regular file nor a pipe or character device"
-        case .stream: "\(path.printable): is a pipe or a device, and this output is read again"
+        case .stream: "\(path.printable): is a pipe or a device, but this output is read back"
         }
     }
     public var remedy: String? {
         switch obstacle {
-        case .link: "name the file that it leads to, or remove the link"
-        case .other, .stream: "name a regular file"
+        case .link: "give the file that it points to, or remove the link"
+        case .other, .stream: "give a regular file"
         }
     }
 }

@@ -48,7 +48,7 @@ public struct ConversionRule {
         case .negligible:
             return [
                 keep("fp16 would clip values beyond 65504") { $0.overflows },
-                keep("fp16 would round it by a relative RMS over \(Codec.negligibleRMS)") {
+                keep("fp16 would round it by a relative RMS of more than \(Codec.negligibleRMS)") {
                     $0.isLarge
                 },
             ]

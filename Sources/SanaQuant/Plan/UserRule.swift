@@ -120,7 +120,7 @@ public struct RuleError: DiagnosticError, Equatable {
             case .type(let type): "has the unknown type '\(type.printable)'"
             case .pattern: "is not a regular expression"
             case .tooSlow(let tensor): "takes too long to match '\(tensor.printable)'"
-            case .unused: "decides about no tensor"
+            case .unused: "applies to no tensor"
             case .component: "is about a component that is not converted"
             }
         return "rule '\(rule.printable)' \(reason)"

@@ -286,7 +286,7 @@ struct ConvertCommand: TalkingCommand {
     func warnOfTextEncoder(_ adapters: [LoraAdapter]) {
         AdapterArguments.warnOfTextEncoder(
             adapters, option: "--lora",
-            hint: "a repository as MODEL with a folder as --output adds them to its text encoder")
+            hint: "convert a repository to a directory to add them to its text encoder")
     }
 
     /// The weights under the names that are asked for.
@@ -333,8 +333,8 @@ struct ConvertCommand: TalkingCommand {
         guard try isWhole(path, outputs) else {
             guard components == nil, component.isEmpty else {
                 throw UsageError(
-                    "--other-components and --component need a repository as MODEL and a folder as --output",
-                    remedy: "give the folder that holds \(Repository.indexName)")
+                    "--other-components and --component need a repository as MODEL and a directory as --output",
+                    remedy: "give the directory with \(Repository.indexName)")
             }
             var options = options
             let destination = outputs.destination(dtype)

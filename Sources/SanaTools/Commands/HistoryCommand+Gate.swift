@@ -215,7 +215,8 @@ extension HistoryCommand {
     /// `sana-tools history baseline`
     struct BaselineCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "baseline", abstract: "Manage the named runs that others are compared with.",
+            commandName: "baseline",
+            abstract: "Manage the named runs that others are compared with.",
             discussion: """
                 EXAMPLES
                   sana-tools history baseline set release

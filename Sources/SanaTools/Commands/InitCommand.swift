@@ -49,7 +49,7 @@ struct InitCommand: TalkingCommand {
         let next =
             draft.hasGoldens
             ? "Next: sana-tools doctor"
-            : "Next, where Python has torch and diffusers:\n  mkdir -p goldens && \(draft.capture)\nThen: sana-tools nightly"
+            : "Next, with a Python that has torch and diffusers:\n  mkdir -p goldens && \(draft.capture)\nThen: sana-tools nightly"
         try Console.data("wrote \(ProjectFile.name) for \(model.printable)\n\(next)".printableLines)
     }
 }

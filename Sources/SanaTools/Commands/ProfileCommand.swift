@@ -150,7 +150,7 @@ struct ProfileCommand: TalkingCommand {
         }
         guard trace == nil || paths.count == 1 else {
             throw UsageError(
-                "--trace takes one model, and there are \(paths.count)",
+                "--trace takes one model, not \(paths.count)",
                 remedy: "name the one whose timeline to write")
         }
         if pairing.isPaired { return try compare(paths[0], project) }

@@ -79,7 +79,8 @@ enum TextFile {
         }
         guard let text = bytes.withUnsafeBytes({ String(validating: $0, as: UTF8.self) }) else {
             throw BadDataError(
-                file: name, reason: "text is not UTF-8", remedy: "convert it, for example with iconv")
+                file: name, reason: "text is not UTF-8",
+                remedy: "convert it, for example with iconv")
         }
         return text
     }

@@ -144,7 +144,7 @@ struct VerifyCommand: TalkingCommand {
         let references = try self.references(project)
         guard tolerances.calibrate == nil || paths.count == 1 else {
             throw UsageError(
-                "--calibrate takes one model, and there are \(paths.count)",
+                "--calibrate takes one model, not \(paths.count)",
                 remedy: "name the one whose tolerances to write")
         }
         if gate, history.noRecord {
@@ -158,8 +158,8 @@ struct VerifyCommand: TalkingCommand {
         let arePipelines = references.allSatisfy { if case .pipeline = $0 { true } else { false } }
         guard places.isEmpty || arePipelines else {
             throw UsageError(
-                "--component is for recorded pipelines, and there are other references",
-                remedy: "verify these by themselves")
+                "--component is only for recorded pipelines, but there are other references",
+                remedy: "verify the others separately")
         }
         let workers = threads.makePool()
         var batch = VerificationBatch(
@@ -254,15 +254,15 @@ struct VerifyCommand: TalkingCommand {
         }
         guard isolated != true || !forwards.isEmpty else {
             throw UsageError(
-                "--isolated runs the layers of a forward, and there is only a trajectory",
-                remedy: "leave it out, or give a --reference, too")
+                "--isolated runs the layers of a forward, but there is only a trajectory",
+                remedy: "leave it out, or also give a --reference")
         }
         let references =
             forwards.map { VerificationBatch.Reference($0) } + samplings.map { .trajectory($0) }
         let areForwards = references.allSatisfy { if case .forward = $0 { true } else { false } }
         guard pictures == nil || !areForwards else {
             throw UsageError(
-                "--pictures shows what was sampled, and there is no --trajectory and no recorded pipeline",
+                "--pictures needs samples, but there is no --trajectory and no recorded pipeline",
                 remedy: "record one with 'sana-tools capture --trajectory' or --pipeline")
         }
         return references
@@ -278,7 +278,7 @@ struct VerifyCommand: TalkingCommand {
             !calibrations.contains(where: { $0.metric == metric })
         {
             throw UsageError(
-                "the file of tolerances is in \(other.metric.rawValue), --metric is another",
+                "the tolerances file uses \(other.metric.rawValue), but --metric differs",
                 remedy: "leave --metric out, or calibrate with it")
         }
         (options.numerics, options.compute) = (numerics, compute)
@@ -322,7 +322,8 @@ struct VerifyCommand: TalkingCommand {
 
     private func draw(_ outcome: VerificationBatch.Outcome, _ path: String) throws {
         guard let sheet = outcome.pictures else {
-            Console.note("sana-tools: no pictures: nothing was sampled, or latents are not pixels")
+            Console.note(
+                "sana-tools: no images written: nothing was sampled, or latents are not pixels")
             return
         }
         let file = try OutputFile(path, replaceExisting: true)
@@ -335,7 +336,7 @@ struct VerifyCommand: TalkingCommand {
         }
         if !absent.isEmpty {
             Console.note(
-                "sana-tools: \(path.printable) lacks what could not be sampled, of "
+                "sana-tools: \(path.printable) does not show models that could not be sampled: "
                     + absent.joined(separator: ", "))
         }
         let rows = sheet.captions.map(\.printable).joined(separator: ", ")

@@ -38,7 +38,7 @@ package struct FileDigests: Sendable {
             guard let damage = own.damages.first else {
                 return BadDataError(
                     file: path,
-                    reason: "has hash \(hash?.text ?? ""), and the cache or the download says "
+                    reason: "has hash \(hash?.text ?? ""), but the cache or the download says "
                         + (expected?.text ?? ""),
                     remedy: "delete the file and download it again")
             }
@@ -46,7 +46,7 @@ package struct FileDigests: Sendable {
             return BadDataError(
                 file: path,
                 reason: "entry '\(damage.entry.printable)' has CRC-32 "
-                    + "\(damage.found.hexadecimal), and the file says "
+                    + "\(damage.found.hexadecimal), but the file says "
                     + damage.stated.hexadecimal
                     + (others > 0
                         ? "; \(others) more \(others == 1 ? "entry is" : "entries are") damaged"
@@ -185,13 +185,14 @@ package struct FileDigests: Sendable {
             }
             guard depth < maximumDepth else {
                 throw BadDataError(
-                    file: path, reason: "folders are nested too deep to be a model's")
+                    file: path, reason: "directories are nested too deeply for a model")
             }
             files += try list(path, depth: depth + 1).map { name.appendingPath($0) }
             guard files.count <= maximumFileCount else {
                 throw BadDataError(
-                    file: folder, reason: "more than \(maximumFileCount) files are no model's",
-                    remedy: "give the folder of the repository or snapshot")
+                    file: folder,
+                    reason: "more than \(maximumFileCount) files, too many for a model",
+                    remedy: "give the directory of the repository or snapshot")
             }
         }
         return files

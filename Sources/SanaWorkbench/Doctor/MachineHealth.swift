@@ -21,7 +21,7 @@ package enum MachineHealth {
             HealthCheck(
                 "machine", "kernels",
                 "\(Arithmetic.description), of \(kernels)"
-                    + (Arithmetic.hasFastBF16 ? "; bf16 products in hardware" : "")),
+                    + (Arithmetic.hasFastBF16 ? "; bf16 matmuls in hardware" : "")),
             HealthCheck("machine", "threads", "\(threads)\(limit)"),
             HealthCheck("machine", "memory", Format.bytes(machine.memoryBytes)),
         ]

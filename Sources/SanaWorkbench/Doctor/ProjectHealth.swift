@@ -31,7 +31,7 @@ package struct ProjectHealth {
             checks.append(
                 HealthCheck(
                     "project", "goldens", .warning, "none named, so nothing can be verified",
-                    hint: "record one with 'sana-tools capture', and name it in references:"))
+                    hint: "record one with 'sana-tools capture', and list it in references:"))
         }
         return checks + [databaseCheck]
     }
@@ -128,7 +128,7 @@ package struct ProjectHealth {
     private var unwritable: HealthCheck {
         HealthCheck(
             "project", "database", .error, "\(database.printable) cannot be written",
-            hint: "check the permissions of the file and its folder")
+            hint: "check the permissions of the file and its directory")
     }
 
     private func ok(_ name: String, _ detail: String) -> HealthCheck {

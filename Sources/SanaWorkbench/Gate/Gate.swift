@@ -103,7 +103,7 @@ package struct Gate {
             if case .named(let name) = baseline {
                 result.reason =
                     isItsOwn
-                    ? "baseline '\(name.printable)' is this very run: record another with "
+                    ? "baseline '\(name.printable)' is this run itself: record another with "
                         + "'sana-tools \(run.run.kind.printable)', then run the gate again"
                     : "baseline '\(name.printable)' has no run of this series"
                 result.change = .inconclusive
@@ -114,7 +114,7 @@ package struct Gate {
                     ? "the first run of its series"
                     : pooled.isEmpty
                         ? "no earlier run of its series passed on a golden of its own weights"
-                        : "no run of its series before those judged"
+                        : "no earlier run of its series"
             }
             return result
         }
@@ -153,7 +153,7 @@ package struct Gate {
         let latency = LatencyGate.compare(
             candidates, with: baseline, neighbours: neighbours, options)
         guard let latency else {
-            result.reason = "one of them has no samples, or none of the canary (an old version's)"
+            result.reason = "one of them has no samples, or no canary samples (from an old version)"
             result.change = .inconclusive
             return
         }

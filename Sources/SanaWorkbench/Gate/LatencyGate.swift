@@ -182,7 +182,7 @@ package enum LatencyGate {
         var result: [String] = []
         if isElsewhere {
             result.append(
-                "the threads ran on other cores than usual in one of the two (see core_distance_ns): "
+                "in one of the two, threads ran on other cores than usual (see core_distance_ns): "
                     + "profile again")
         }
         if total.cpu == nil {
@@ -190,7 +190,7 @@ package enum LatencyGate {
         }
         if runs < GateOptions.fewestRuns {
             result.append(
-                "\(runs) runs do not show how much runs differ: record at least "
+                "\(runs) runs do not show how much runs vary: record at least "
                     + "\(GateOptions.fewestRuns)")
         }
         if new.repetitions < GateOptions.fewestRepetitions {

@@ -38,7 +38,7 @@ package enum HistoryError: DiagnosticError {
 
     package var description: String {
         switch self {
-        case .absent(let path): "\(path.printable): no history here yet"
+        case .absent(let path): "\(path.printable): no history yet"
         case .newerSchema(let path):
             "\(path.printable): history was written by a newer sana-tools"
         case .noSuchBaseline(let path, let name):
@@ -58,7 +58,7 @@ package enum HistoryError: DiagnosticError {
         case .newerSchema: "update sana-tools, or choose another file with --db"
         case .notDatabase: "restore the file from a backup, or choose another one with --db"
         case .cannotWrite:
-            "choose another file with --db, or leave the run unrecorded with --no-record"
+            "choose another file with --db, or do not record the run with --no-record"
         case .failed: nil
         case .noSuchBaseline: "'sana-tools history baseline list' shows them"
         case .absent:

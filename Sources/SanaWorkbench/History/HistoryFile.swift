@@ -18,7 +18,7 @@ package enum HistoryFile {
             switch check.version {
             case Schema.migrations.count:
                 guard check.isOurs else {
-                    throw SchemaCheck.Failure(reason: "its tables are not as sana-tools makes them")
+                    throw SchemaCheck.Failure(reason: "its tables are not those of sana-tools")
                 }
             case 0: try Schema.migrate(db)
             default:

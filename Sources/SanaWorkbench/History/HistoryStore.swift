@@ -80,7 +80,7 @@ package struct HistoryStore: Sendable {
     /// Runs `body` in a transaction.
     package func writing<Result>(_ body: (Database) throws -> Result) throws -> Result {
         guard isWritable else {
-            throw HistoryError.cannotWrite(path, reason: "it was opened to be read")
+            throw HistoryError.cannotWrite(path, reason: "it was opened read-only")
         }
         return try translatingErrors { try queue.write(body) }
     }

@@ -80,7 +80,7 @@ package struct SchemaCheck {
         let found = try Row.fetchAll(db, sql: "PRAGMA table_xinfo(\"\(table)\")")
         guard found.allSatisfy({ ($0["hidden"] as Int?) == 0 }),
             Set(found.map { $0["name"] as String? }) == Set(columns)
-        else { throw Failure(reason: "table '\(table)' has other columns") }
+        else { throw Failure(reason: "table '\(table)' has unexpected columns") }
     }
 
     private static let newest = Result { try makeReference(Schema.migrations.count) }

@@ -70,7 +70,7 @@ package struct FolderScan: Sendable {
         let file = path.appendingPath(name)
         if file.isLink, !file.pathExists {
             problems.append(
-                Problem(.linkDangling, prefix + name, "the link leads to a file that is absent"))
+                Problem(.linkDangling, prefix + name, "the link points to a missing file"))
             unusable.insert(name)
         } else if let content = try? ByteView(mapping: file), Self.isPointer(content) {
             addPointer(name, &problems)

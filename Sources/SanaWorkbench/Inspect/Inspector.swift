@@ -104,7 +104,7 @@ package struct Inspector {
                 try folder.path.folderEntries(), folder: folder.path)
             throw BadDataError(
                 file: folder.path,
-                reason: "no \(stem)*.safetensors in this folder" + found.reason,
+                reason: "no \(stem)*.safetensors in this directory" + found.reason,
                 remedy: found.remedy
                     ?? "download the weights, or give a .safetensors file as MODEL")
         }
@@ -359,7 +359,7 @@ extension BindingError {
         missing.map {
             Problem(
                 .tensorMissing, $0.name,
-                "missing keys: the configuration calls for \($0.shape), no such tensor is there")
+                "missing keys: the configuration calls for \($0.shape), but there is none")
         }
             + unexpected.map {
                 Problem(

@@ -97,17 +97,18 @@ package enum LintRule: String, CaseIterable, Sendable {
     private static let repositoryRules = [
         Entry(
             .modelIndexAbsent, .error, "a repository without model_index.json",
-            "restore model_index.json from the repository, or give the component folder as MODEL"),
+            "restore model_index.json, or give the component directory as MODEL"),
         Entry(
             .modelIndexInvalid, .error, "model_index.json is not what diffusers reads",
             "restore model_index.json from the repository"),
         Entry(
             .transformerAbsent, .error,
-            "model_index.json names no Sana transformer or ControlNet, or its folder is absent",
-            "download the transformer's folder, or choose a component with --subfolder"),
+            "model_index.json names no Sana transformer or ControlNet, or its directory is missing",
+            "download the transformer's directory, or choose a component with --subfolder"),
         Entry(
-            .componentAbsent, .warning, "model_index.json names a component whose folder is absent",
-            "download the folder if the pipeline is to run from here"),
+            .componentAbsent, .warning,
+            "model_index.json names a component whose directory is missing",
+            "download the directory if the pipeline is to run from here"),
         Entry(
             .componentFileAbsent, .error, "a component lacks a file that it is loaded from",
             "download the file from the repository"),
@@ -116,51 +117,53 @@ package enum LintRule: String, CaseIterable, Sendable {
             "download the file again, or restore it from the repository"),
         Entry(
             .componentClass, .warning,
-            "model_index.json names a class the pipeline does not work with",
+            "model_index.json names a class that the pipeline does not work with",
             "restore model_index.json from the repository, or name the class there"),
         Entry(
-            .componentMismatch, .error, "two components of a pipeline do not fit each other",
-            "download both components from one repository"),
+            .componentMismatch, .error, "two components of a pipeline do not match",
+            "download both components from the same repository"),
         Entry(
             .componentTensors, .error,
-            "a component's weights do not fit its configuration (--deep)",
+            "a component's weights do not match its configuration (--deep)",
             "check that config.json and the weights come from the same revision of the same model"),
         Entry(
             .tokenizerAbsent, .warning, "a tokenizer without tokenizer.json",
-            "download tokenizer.json; making it from the other files needs more Python packages"),
+            "download tokenizer.json; building it from the other files needs more Python packages"),
         Entry(
-            .linkDangling, .error, "a symbolic link leads to nothing",
-            "download the file again: the cache has lost the blob behind it"),
+            .linkDangling, .error, "a symlink is dangling",
+            "download the file again: the cache has lost the blob it points to"),
         Entry(
-            .lfsPointer, .error, "a Git LFS pointer lies where the file should be",
+            .lfsPointer, .error, "a Git LFS pointer is where the file should be",
             "fetch the content with 'git lfs pull', or download with 'hf download'"),
     ]
 
     private static let fileRules = [
         Entry(
-            .downloadUnfinished, .error, "a downloader left a file that says it has not finished",
+            .downloadUnfinished, .error,
+            "a leftover of a downloader says that a download is unfinished",
             UnfinishedDownload.remedy),
         Entry(
             .fileForeign, .error,
-            "a weights file is something else: a web page, an error text, a pickle, zeros",
+            "a weights file is something else: a web page, an error message, a pickle, zeros",
             "download the file again"),
         Entry(
             .fileUnreadable, .error, "a file cannot be read",
-            "check the permissions of the file and its folder"),
+            "check the permissions of the file and its directory"),
         Entry(
             .fileTruncated, .error, "a weights file ends before the data its header describes",
             "download the file again and compare its size with the repository's"),
         Entry(
-            .fileInvalid, .error, "a weights file breaks a rule of safetensors",
+            .fileInvalid, .error, "a weights file violates a rule of safetensors",
             "write the file again with the safetensors library, or download it again"),
         Entry(
-            .headerOdd, .warning, "a safetensors header has what the format has no place for",
+            .headerOdd, .warning,
+            "a safetensors header has members that the format does not define",
             "write the file again with the safetensors library"),
         Entry(
             .byteOrderMark, .warning, "a JSON file begins with a byte order mark",
             "save the file as UTF-8 without a byte order mark: Python's json does not read it"),
         Entry(
-            .weightsAbsent, .error, "no safetensors weights in the component's folder",
+            .weightsAbsent, .error, "no safetensors weights in the component's directory",
             "download the weights, or give a .safetensors file as MODEL"),
         Entry(
             .weightsEmpty, .error, "a weights file holds no tensors",
@@ -169,47 +172,48 @@ package enum LintRule: String, CaseIterable, Sendable {
             .weightsTwice, .warning, "a single file and an index hold the same variant",
             "remove the one that is stale; diffusers loads the shards of the index"),
         Entry(
-            .pickleOnly, .error, "weights exist as pickles only (.bin, .pth, .pt, .ckpt)",
+            .pickleOnly, .error, "weights exist only as pickles (.bin, .pth, .pt, .ckpt)",
             "save them with save_pretrained(safe_serialization=True)"),
         Entry(
-            .pickleBeside, .warning, "pickles, which run code when loaded, lie beside the weights",
+            .pickleBeside, .warning,
+            "pickle files (which can execute code) are next to the weights",
             "remove them; the safetensors files hold the weights"),
         Entry(
-            .nameLegacy, .warning, "files are named as older diffusers or other tools named them",
+            .nameLegacy, .warning, "files are named as in older diffusers or by other tools",
             "save the variant again with save_pretrained(), or rename the files"),
         Entry(
             .nameForeign, .warning, "safetensors files whose name diffusers does not look for",
             "rename the file to diffusion_pytorch_model.safetensors if it holds the weights"),
         Entry(
             .nameWrapped, .warning,
-            "a wrapper, trainer or adapter put something into the names of the tensors",
+            "a wrapper, trainer or adapter added something to the names of the tensors",
             "save the state dictionary of the model itself, or convert the file: convert writes plain names"
         ),
         Entry(
-            .variantOnly, .warning, "weights exist as a variant only",
-            "load them with variant=, or save the plain ones too"),
+            .variantOnly, .warning, "weights exist only as a variant",
+            "load them with variant=, or also save them without a variant"),
         Entry(
             .variantMixed, .warning, "an index or a pipeline mixes variants",
             "save all of it in one variant"),
         Entry(
-            .tensorDuplicate, .error, "two shards hold a tensor of the same name",
+            .tensorDuplicate, .error, "two shards hold a tensor with the same name",
             "remove stale shards, or write shards and index again"),
     ]
 
     private static let indexRules = [
         Entry(
-            .indexInvalid, .error, "an index is no JSON object with a weight_map",
+            .indexInvalid, .error, "an index is not a JSON object with a weight_map",
             "restore the index from the repository"),
         Entry(
-            .indexPath, .error, "an index names a file outside its folder",
-            "do not load it elsewhere; shards lie in the folder of their index"),
+            .indexPath, .error, "an index names a file outside its directory",
+            "do not load it elsewhere; shards belong in the directory of their index"),
         Entry(
-            .indexTwice, .warning, "two indexes of one variant",
+            .indexTwice, .warning, "two indexes for the same variant",
             "remove the index that is stale"),
         Entry(
             .indexAbsent, .error, "shards without an index", "download the index of the shards"),
         Entry(
-            .indexTensorAbsent, .error, "an index places a tensor in a file that lacks it",
+            .indexTensorAbsent, .error, "an index places a tensor in a file that does not have it",
             "download the shard again, or write the index again with the shards"),
         Entry(
             .indexTensorUnlisted, .error,
@@ -220,26 +224,26 @@ package enum LintRule: String, CaseIterable, Sendable {
             "metadata.total_size of an index is not the size of its tensors",
             "write the index again with the shards"),
         Entry(
-            .shardAbsent, .error, "an index names a file that is absent",
+            .shardAbsent, .error, "an index names a missing file",
             "download the missing shards"),
         Entry(
-            .shardStray, .warning, "a shard that no index names",
-            "remove it: it is left from another download or conversion"),
+            .shardStray, .warning, "a shard is in no index",
+            "remove it: it is left over from another download or conversion"),
     ]
 
     private static let configurationRules = [
         Entry(
             .configAbsent, .error, "no config.json",
-            "put the model's config.json into the folder of the weights"),
+            "put the model's config.json into the directory of the weights"),
         Entry(
-            .configInvalid, .error, "config.json is unreadable or has a value that cannot be",
+            .configInvalid, .error, "config.json is unreadable or has an impossible value",
             "restore config.json from the repository"),
         Entry(
             .configClass, .error,
-            "_class_name is no class of Sana's, or not what model_index.json says",
-            "give the transformer's folder as MODEL, or restore config.json"),
+            "_class_name is not a Sana class, or not what model_index.json says",
+            "give the transformer's directory as MODEL, or restore config.json"),
         Entry(
-            .configUnknownKey, .warning, "config.json has a key that the class does not know",
+            .configUnknownKey, .warning, "config.json has a key that its class does not know",
             "remove the key, or check its spelling"),
         Entry(
             .configShapes, .error, "a key of config.json contradicts the tensors' shapes",
@@ -254,7 +258,7 @@ package enum LintRule: String, CaseIterable, Sendable {
             "load it with attn_implementation=\"eager\", and compare goldens of one version only"),
         Entry(
             .quantizationUnsupported, .error,
-            "weights are quantized by a method or recipe that cannot be read here",
+            "weights are quantized by an unsupported method or recipe",
             "use the float checkpoint it was made from; 'sana-tools convert --dtype int8' quantizes it"
         ),
         Entry(
@@ -263,13 +267,13 @@ package enum LintRule: String, CaseIterable, Sendable {
             "restore the config.json that was written with these weights, or the weights that belong to it"
         ),
         Entry(
-            .tensorMissing, .error, "the configuration calls for a tensor that is not there",
+            .tensorMissing, .error, "the configuration calls for a tensor that is missing",
             "check that config.json and the weights come from the same revision of the same model"),
         Entry(
             .tensorUnexpected, .error, "the configuration has no place for a tensor",
             "check that config.json and the weights come from the same revision of the same model"),
         Entry(
-            .tensorMisshapen, .error, "a tensor has another shape or type than the configuration's",
+            .tensorMisshapen, .error, "a tensor's shape or type differs from the configuration's",
             "check that config.json and the weights come from the same revision of the same model"),
         Entry(
             .dtypeMixed, .warning, "float weights of several types",
@@ -289,7 +293,7 @@ package enum LintRule: String, CaseIterable, Sendable {
             "save it in a wider type: a cast to fp16 may have overflowed", needsValues: true),
         Entry(
             .valueSubnormal, .warning, "BF16 or F32 weights are subnormal (denormal) numbers",
-            "set them to 0: they are slow on some processors and lost in fp16",
+            "set them to 0: they are slow on some CPUs and lost in fp16",
             needsValues: true),
         Entry(
             .valueFP16Overflow, .warning, "weights overflow fp16",

@@ -52,7 +52,7 @@ package struct PartialFile: Sendable {
                     Problem(
                         .fileTruncated, location,
                         "Error while deserializing header: incomplete metadata, file not fully "
-                            + "covered: \(described) data bytes described, \(present) there"))
+                            + "covered: \(described) data bytes described, \(present) present"))
             }
         } catch let error as any DiagnosticError {
             problems.append(Problem(.fileUnreadable, location, Self.reason(error, path)))
@@ -129,7 +129,7 @@ package struct PartialSource: TensorSource {
     package func bytes(of tensor: TensorInfo) throws -> ByteView {
         guard let index = fileByName[tensor.name], let file = files[index].whole else {
             throw BadDataError(
-                file: tensor.name, reason: "its file is cut off", remedy: "download it again")
+                file: tensor.name, reason: "its file is truncated", remedy: "download it again")
         }
         return try file.bytes(of: tensor)
     }

@@ -97,16 +97,16 @@ package struct RepositoryLint {
         guard let entry = member.value.array else {
             // Settings of the pipeline are numbers, texts and flags.
             if member.value.members != nil {
-                refuse(member, "is no [library, class]")
+                refuse(member, "is not [library, class]")
             }
             return
         }
         if entry.allSatisfy({ $0 == .null }) { return }
         guard entry.count == 2, let className = entry[1].string else {
-            return refuse(member, "is no [library, class]")
+            return refuse(member, "is not [library, class]")
         }
         guard ShardSet.isBareFileName(member.key) else {
-            return refuse(member, "is not the name of a folder in the repository")
+            return refuse(member, "is not the name of a directory in the repository")
         }
         components.append(
             Component(
@@ -135,8 +135,8 @@ package struct RepositoryLint {
         if !hasFolder(name) {
             problems.append(
                 Problem(
-                    .transformerAbsent, name.printable, "the transformer's folder is absent",
-                    remedy: "download the folder \(name.printable)/ of the repository"))
+                    .transformerAbsent, name.printable, "the transformer's directory is missing",
+                    remedy: "download the directory \(name.printable)/ of the repository"))
         }
         return name
     }
@@ -150,8 +150,8 @@ package struct RepositoryLint {
                     problems.append(
                         Problem(
                             .componentAbsent, component.name,
-                            "model_index.json names the component, but its folder is absent",
-                            remedy: "download the folder \(component.name.printable)/ if the "
+                            "model_index.json names the component, but its directory is missing",
+                            remedy: "download the directory \(component.name.printable)/ if the "
                                 + "pipeline is to run from here"))
                 }
                 continue
@@ -191,7 +191,7 @@ package struct RepositoryLint {
             problems.append(
                 Problem(
                     .variantMixed, Repository.indexName,
-                    "no variant is there for every component: \(list.joined(separator: ", "))"
+                    "no variant exists for every component: \(list.joined(separator: ", "))"
                         .printable))
         }
     }

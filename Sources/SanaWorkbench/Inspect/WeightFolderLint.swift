@@ -73,7 +73,7 @@ package struct WeightFolderLint {
         }
         guard names.isEmpty else {
             for name in pickles {
-                add(.pickleBeside, name, "pickled weights beside \(stem)*.safetensors")
+                add(.pickleBeside, name, "pickled weights next to \(stem)*.safetensors")
             }
             return
         }

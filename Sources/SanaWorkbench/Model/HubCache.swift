@@ -31,7 +31,7 @@ package struct HubName: Sendable, Equatable {
             throw BadDataError(
                 file: text,
                 reason: "'\(revision.printable)' is not a valid revision",
-                remedy: "give a branch, a tag or a full commit hash behind the @")
+                remedy: "give a branch, a tag or a full commit hash after the @")
         }
     }
 
@@ -172,7 +172,7 @@ package struct ModelAbsentError: DiagnosticError {
             known.isEmpty
             ? "" : "; it has \(known.prefix(5).joined(separator: ", ").printable)"
         return
-            "\(model.repository) is no path here, and revision \(model.revision) of it is not in "
+            "\(model.repository) is not a path here, and its revision \(model.revision) is not in "
             + "the Hugging Face cache \(cache.printable)\(there)"
     }
 

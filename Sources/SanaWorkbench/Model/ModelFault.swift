@@ -11,7 +11,7 @@ package struct ModelFault: DiagnosticError {
     package var description: String { cause.description }
     package var remedy: String? {
         let inspect = "run 'sana-tools inspect \(model.printable)'"
-        return cause.remedy.map { "\($0); to see all that is wrong, \(inspect)" } ?? inspect
+        return cause.remedy.map { "\($0); to see all problems, \(inspect)" } ?? inspect
     }
 
     /// Runs what opens or reads `model`.

@@ -37,8 +37,8 @@ package struct OpenedModel: Sendable {
             } else {
                 throw BadDataError(
                     file: path,
-                    reason: "archive has no manifest, and no config.json lies beside it",
-                    remedy: "put the model's config.json into the same folder")
+                    reason: "archive has no manifest, and there is no config.json next to it",
+                    remedy: "put the model's config.json into the same directory")
             }
             try QuantizationCheck.require(config: json, tensors: archive.tensors, file: path)
             return OpenedModel(
@@ -244,7 +244,7 @@ package struct LoadedModel: Sendable {
             guard let transformer = network as? SanaTransformer2DModel else {
                 throw BadDataError(
                     file: label,
-                    reason: "is a \(networkClass.noun), and only a transformer samples",
+                    reason: "is a \(networkClass.noun); only a transformer can be sampled",
                     remedy: "give the transformer as MODEL")
             }
             return transformer
@@ -300,7 +300,7 @@ package enum OpenedFile {
         let archive = try Archive(path: path)
         if archive.manifest == nil {
             Notices.note(
-                "sana-tools: \(path.printable) has no manifest: nothing tells whether its values "
+                "sana-tools: \(path.printable) has no manifest: nothing shows whether its values "
                     + "are those that were packed")
         }
         return archive

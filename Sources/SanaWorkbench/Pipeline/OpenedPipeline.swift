@@ -38,9 +38,9 @@ package struct OpenedPipeline: PipelineSource {
         guard path.isFolder else {
             guard path.pathExists else { throw FileError(.open, path, code: ENOENT) }
             throw UsageError(
-                "\(path.printable) is a file, and a pipeline is a repository",
+                "\(path.printable) is a file, but a pipeline is a repository",
                 remedy:
-                    "give the folder with \(Checkpoint.indexName); its components may be files: "
+                    "give the directory with \(Checkpoint.indexName); its components may be files: "
                     + "--component transformer=FILE")
         }
         let index = path.appendingPath(Checkpoint.indexName)
@@ -97,7 +97,7 @@ package struct OpenedPipeline: PipelineSource {
             pipeline, prompts: prompts, height: size?.height ?? side, width: size?.width ?? side)
         if let steps {
             guard FlowSchedulers.stepCounts.contains(steps) else {
-                throw UsageError("--steps \(steps) is not in \(FlowSchedulers.stepCounts)")
+                throw UsageError("--steps must be in \(FlowSchedulers.stepCounts), not \(steps)")
             }
             request.steps = steps
             if steps != 2 { request.intermediateTimestep = nil }

@@ -27,19 +27,19 @@ package enum PNGFile {
             else {
                 throw BadDataError(
                     file: path, reason: "is not a PNG, or is damaged",
-                    remedy: "convert the picture to PNG")
+                    remedy: "convert the image to PNG")
             }
             let (width, height) = (Int(image.pointee.width), Int(image.pointee.height))
             guard width > 0, height > 0, width <= mostPixels / height else {
                 throw BadDataError(
                     file: path,
-                    reason: "has \(width) × \(height) pixels; \(mostPixels) in all are possible")
+                    reason: "has \(width) × \(height) pixels; at most \(mostPixels) are supported")
             }
             image.pointee.format = cpng_image(0, 0, channels).format
             var pixels = [UInt8](repeating: 0, count: width * height * Int(channels))
             guard png_image_finish_read(image, nil, &pixels, 0, nil) != 0 else {
                 throw BadDataError(
-                    file: path, reason: "is a damaged PNG", remedy: "save the picture again")
+                    file: path, reason: "is a damaged PNG", remedy: "save the image again")
             }
             let colours = pixels.indices.filter { $0 % 4 != 3 }.map { pixels[$0] }
             return Picture(width: width, height: height, pixels: colours)

@@ -229,7 +229,7 @@ extension PipelineGolden {
             request.conditioningScale = try number("controlnet_conditioning_scale", default: 1)
             guard let picture = try file.tensor(Entry.controlPicture), picture.shape.count == 3,
                 picture.shape[2] == 3, picture.count > 0
-            else { throw file.bad("entry '\(Entry.controlPicture)' is no picture") }
+            else { throw file.bad("entry '\(Entry.controlPicture)' is not an image") }
             request.controlPicture =
                 pictures(
                     DenseTensor(shape: [1] + picture.shape, values: picture.values))[0]

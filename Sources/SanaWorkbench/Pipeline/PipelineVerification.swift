@@ -127,7 +127,7 @@ private struct PipelineComparison {
             if ours.mask.values.values != theirs.mask.values.values {
                 result.problems.append(
                     .init(
-                        kind: .tokens, message: "\(kind.mask) keeps other positions than ours",
+                        kind: .tokens, message: "\(kind.mask) keeps other positions",
                         path: kind.embeds))
             }
             var own: DenseTensor? = ours.embeds

@@ -104,7 +104,7 @@ package struct BuildComparison {
             let turn = Turn(json["results"]?.array?.first ?? json)
         else {
             throw UsageError(
-                "\(binary.printable) did not profile the model (exit code "
+                "\(binary.printable) could not profile the model (exit code "
                     + "\(process.terminationStatus))",
                 remedy: "give another build of sana-tools to --against-build")
         }

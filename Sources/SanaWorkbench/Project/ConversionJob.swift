@@ -75,7 +75,7 @@ package struct ConversionOutcome {
         let count = clipped.reduce(0) { $0 + $1.statistics.clipped }
         let others = clipped.count > 1 ? " and \(clipped.count - 1) more" : ""
         Notices.warn(
-            "\(count) values are beyond what \(first.to.rawValue) holds and were clipped, in "
+            "\(count) values exceed the range of \(first.to.rawValue) and were clipped, in "
                 + "\(first.name.printable)\(others)")
     }
 }
@@ -116,7 +116,7 @@ package struct ConversionOutputs {
         {
             let suffix = isArchive ? ArchiveName.suffix : ".safetensors"
             throw UsageError(
-                "--output \(output.printable) is neither a folder nor a \(suffix) file",
+                "--output \(output.printable) is neither a directory nor a \(suffix) file",
                 remedy: "name the file …\(suffix), or choose --container")
         }
         let suffix = output.lastPathComponent.split(separator: ".").dropFirst().last
@@ -124,15 +124,15 @@ package struct ConversionOutputs {
             Self.fileSuffixes.contains(suffix?.lowercased() ?? "")
         {
             throw UsageError(
-                "--output \(output.printable) looks like a file and would be a folder",
+                "--output \(output.printable) looks like a file but would be a directory",
                 remedy:
-                    "name the file …\(isArchive ? ArchiveName.suffix : ".safetensors"), or end the folder's name with /"
+                    "name the file …\(isArchive ? ArchiveName.suffix : ".safetensors"), or end the directory's name with /"
             )
         }
         guard !isFile || !isSeveral else {
             throw UsageError(
-                "several types cannot go to the one file \(output.printable)",
-                remedy: "give a folder as --output")
+                "several types cannot be written to the single file \(output.printable)",
+                remedy: "give a directory as --output")
         }
     }
 

@@ -61,7 +61,9 @@ package struct ProjectFile {
         }
         guard content.count <= 1 << 20 else { throw bad("is larger than 1 MiB") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
-        guard text.isStreamSafe else { throw bad("more than 30 marks on a letter, out of order") }
+        guard text.isStreamSafe else {
+            throw bad("more than 30 combining marks on a character, out of order")
+        }
         guard text.matches(of: /(?:^|[\s\[{,])\*\w/).count <= Self.maximumAliasCount else {
             throw bad("over \(Self.maximumAliasCount) aliases (*)", "write the values out")
         }
@@ -184,7 +186,7 @@ package struct ProjectFile {
 
     /// A command without MODEL outside any project.
     package static let noModel = UsageError(
-        "no MODEL given, and no \(name) with a model in this folder or a parent",
+        "no MODEL given, and no \(name) with a model in this directory or a parent",
         remedy: "give a MODEL, or write \(name)")
 }
 

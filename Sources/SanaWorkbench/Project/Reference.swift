@@ -16,8 +16,8 @@ package enum Reference {
                 let files = try goldens(in: path, matching: "*")
                 guard !files.isEmpty else {
                     throw BadDataError(
-                        file: path, reason: "no .safetensors file in this folder",
-                        remedy: "give a golden, the folder that holds goldens, or record one with "
+                        file: path, reason: "no .safetensors file in this directory",
+                        remedy: "give a golden or a directory of goldens, or record one with "
                             + "'sana-tools capture'")
                 }
                 return files

@@ -8,7 +8,7 @@ package enum RuleFile {
     package static func read(_ path: String) throws -> [UserRule] {
         let content = try ByteView(mapping: path)
         guard content.count <= 1 << 20 else {
-            throw BadDataError(file: path, reason: "over 1 MiB is no file of rules")
+            throw BadDataError(file: path, reason: "rules file is larger than 1 MiB")
         }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         var rules: [UserRule] = []

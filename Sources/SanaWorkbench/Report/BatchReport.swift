@@ -70,7 +70,7 @@ extension VerificationBatch.Outcome {
         switch verdict {
         case .pass: return "PASS: \(total) of \(total) comparisons within tolerance"
         case .fail: return "FAIL: \(failed) of \(total) comparisons failed"
-        case .inconclusive: return "INCONCLUSIVE: \(open) of \(total) comparisons decide nothing"
+        case .inconclusive: return "INCONCLUSIVE: \(open) of \(total) comparisons are inconclusive"
         }
     }
 
@@ -91,7 +91,7 @@ extension VerificationBatch.Outcome {
                         dtypes: result.dtypes.joined(separator: "+"), compute: result.compute),
                     final)
                 if let (tensor, factor) = result.pipeline?.difference {
-                    let source = "\(result.model) less diffusers, × \(factor)"
+                    let source = "\(result.model) minus diffusers, × \(factor)"
                     sheet.add(.init(source: source, trajectory: result.reference), tensor)
                 }
             }

@@ -215,7 +215,7 @@ extension ConversionResult {
         if nonFinite > 0 {
             let holders = tensors.count { $0.nonFinite > 0 }
             parts.append(
-                "\(nonFinite) values of \(holders) tensors are NaN or infinite, as they were")
+                "\(nonFinite) values of \(holders) tensors are NaN or infinite and were kept")
         }
         return parts.joined(separator: "; ")
     }

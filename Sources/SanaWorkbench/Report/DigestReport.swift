@@ -71,7 +71,7 @@ package struct DigestReport {
         }
         if let archive {
             lines.append("root            \(archive.root)")
-            lines.append("every tensor has the hash that the manifest gives it")
+            lines.append("every tensor matches its hash in the manifest")
         }
         lines.append(
             "\(Format.bytes(byteCount)) in \(Format.decimal(seconds)) s, "

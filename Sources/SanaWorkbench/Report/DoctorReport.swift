@@ -46,7 +46,7 @@ package struct DoctorReport {
     private var summary: String {
         let errors = checks.count { $0.status == .error }
         let warnings = checks.count { $0.status == .warning }
-        guard errors + warnings > 0 else { return "PASS: nothing is wrong" }
+        guard errors + warnings > 0 else { return "PASS: no problems found" }
         return (isHealthy ? "PASS: " : "FAIL: ")
             + "\(Format.counted(errors, "error")), \(Format.counted(warnings, "warning"))"
     }

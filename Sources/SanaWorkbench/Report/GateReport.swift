@@ -45,7 +45,7 @@ extension Gate.Judgement {
             + (pooled.isEmpty ? "(run " : "(runs \(ids(pooled)), ") + "\(run.joined.id)"
             + (runs.isEmpty ? ")" : " against \(runs))")
         return subject + ((failure ?? reason).map { ": \($0)" } ?? "") + summary
-            + (run.run.allowed ? "\n  the golden of other weights was allowed" : "")
+            + (run.run.allowed ? "\n  a golden of other weights was allowed" : "")
             + (weightsChangedSince.map { "\n  weights changed since run \($0)" } ?? "")
             + ((drift.flatMap(\.warning).map { [$0] } ?? []) + (latency?.doubts ?? []))
             .map { "\n  \($0)" }.joined()
@@ -107,7 +107,7 @@ extension DriftGate.Finding {
         return
             "drift: \(Format.change(ratio)) CPU time since run \(since), against runs \(first) to "
             + "\(last) (cumulative sum \(Format.decimal(sum, digits: 1)), limit "
-            + "\(Format.decimal(Cusum.alarm, digits: 0))); if it is meant, pin the newest run with "
+            + "\(Format.decimal(Cusum.alarm, digits: 0))); if intended, pin the newest run with "
             + "'sana-tools history baseline set'"
     }
 }

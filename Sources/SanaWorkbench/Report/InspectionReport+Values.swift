@@ -34,8 +34,9 @@ extension [PartBytes] {
             ]
                 + (isForecast
                     ? [
-                        ("as int8", .right), ("left float", .right), ("linear-only int8", .right),
-                        ("left float", .right),
+                        ("as int8", .right), ("kept in float", .right),
+                        ("linear-only int8", .right),
+                        ("kept in float", .right),
                     ] : []))
         for part in self { table.append(part.row(isForecast: isForecast)) }
         if count > 1 { table.append(total.row(isForecast: isForecast, name: "all")) }

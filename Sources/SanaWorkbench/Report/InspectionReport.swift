@@ -79,7 +79,7 @@ extension Inspection {
         if let variant, !variant.isEmpty { lines.append("variant \(variant.printable)") }
         if let digest { lines.append("digest \(digest)") }
         if layout == .original {
-            lines.append("stored under its authors' names, shown under those of diffusers")
+            lines.append("stored under the authors' names, shown under diffusers' names")
         }
         for encoding in encodings {
             lines.append(

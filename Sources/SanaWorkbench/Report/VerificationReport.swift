@@ -122,7 +122,7 @@ extension Verification {
         if let remedy { lines.append(remedy) }
         if verdict == .inconclusive {
             lines.append(
-                "the golden's own 16-bit rounding may be all of this; record it in float32")
+                "the golden's own 16-bit rounding may explain all of this; record it in float32")
         }
         if let isolationRefused {
             lines.append("own errors could not be measured: \(isolationRefused)")

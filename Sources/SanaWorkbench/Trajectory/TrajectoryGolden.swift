@@ -52,7 +52,7 @@ package struct TrajectoryGolden {
         // Sampling takes as long as there are steps, so their number must be meant.
         guard steps <= file.names.count else {
             throw file.bad(
-                "contract: \(steps) steps, each of which has an entry, and the file has "
+                "contract: \(steps) steps, each of which has an entry, but the file has "
                     + "\(file.names.count) entries")
         }
         guard let latents = try file.tensor("inputs.latents"),
@@ -102,7 +102,7 @@ package struct TrajectoryGolden {
         }
         let second = file.contract["intermediate_timesteps"] ?? .null
         guard second == .null || second.double != nil else {
-            throw file.bad("contract: intermediate_timesteps is no number")
+            throw file.bad("contract: intermediate_timesteps is not a number")
         }
         return try SCMScheduler(
             schedulerConfig, steps: steps,
@@ -153,7 +153,7 @@ package struct TrajectoryGolden {
         let draws = noise.indices.map { Self.noisePrefix + "\($0)" }
         let known = Set(expected.map(\.name) + prompts + draws + ["inputs.latents"])
         problems += file.names.filter { !known.contains($0) }.map {
-            .init(kind: .extra, message: "\($0.printable) is no entry that trajectories have")
+            .init(kind: .extra, message: "\($0.printable) is not an entry of a trajectory")
         }
         for (name, ours) in schedule {
             guard let stored = try file.tensor(name)?.values.values, stored.count == ours.count

@@ -46,7 +46,7 @@ package struct ForwardPrecision: PrecisionSubject {
         let inner = builtIn.filter { name in !ends.contains { name.hasPrefix($0) } }
         return [
             ("convert --dtype int8", Set(builtIn)),
-            ("but for the first and last block", Set(inner)),
+            ("except the first and last block", Set(inner)),
         ]
     }
 
@@ -62,7 +62,7 @@ package struct ForwardPrecision: PrecisionSubject {
                 throw BadDataError(
                     file: golden.path,
                     reason: "the golden's inputs do not fit the model: \(error.description)",
-                    remedy: "give goldens of this model alone")
+                    remedy: "give only goldens of this model")
             }
             return try zip(network.outputs, outputs).map { name, output in
                 let name = Golden.outputPrefix + name
@@ -70,7 +70,7 @@ package struct ForwardPrecision: PrecisionSubject {
                     let reference = try golden.values(name)
                 else {
                     throw BadDataError(
-                        file: golden.path, reason: "\(name) is not of the shape the model makes",
+                        file: golden.path, reason: "\(name) has another shape than the model's output",
                         remedy: "record the golden again with 'sana-tools capture'")
                 }
                 return Comparison(ErrorSums(output, with: reference), shape: output.shape)

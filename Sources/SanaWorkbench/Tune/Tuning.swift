@@ -139,8 +139,8 @@ extension Tuning {
             ])
         }
         return [
-            ("Weights, the cheapest in error per byte first", ranking),
-            ("Pareto front", curve), ("Against the usual choices", comparison),
+            ("Weights, cheapest in error per byte first", ranking),
+            ("Pareto front", curve), ("Compared with the usual choices", comparison),
         ]
     }
 
@@ -148,8 +148,8 @@ extension Tuning {
     package var summary: String {
         guard let chosen else {
             return measure == .psnr
-                ? "NONE: even without int8 the picture's PSNR is not \(measure.bound(tolerance))"
-                : "NONE: even without int8 the output's error is over "
+                ? "NONE: even without int8, the image's PSNR is not \(measure.bound(tolerance))"
+                : "NONE: even without int8, the output's error is above "
                     + Format.scientific(tolerance)
         }
         let (what, error) =

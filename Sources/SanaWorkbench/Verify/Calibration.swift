@@ -108,7 +108,7 @@ package struct Calibration: Sendable, Equatable {
                 remedy: "write it again with 'sana-tools verify --calibrate'")
         }
         guard json["format"]?.string == Self.format, json["version"]?.int == Self.version else {
-            throw bad("is no file of tolerances of version \(Self.version)")
+            throw bad("is not a tolerances file of version \(Self.version)")
         }
         guard let metric = json["metric"]?.string.flatMap(Metric.init),
             let margin = json["margin"]?.double, let members = json["layers"]?.members
@@ -118,7 +118,7 @@ package struct Calibration: Sendable, Equatable {
             for member in members {
                 guard let tolerance = member.value.double, tolerance >= 0, tolerance.isFinite else {
                     throw bad(
-                        "the tolerance of '\(member.key.printable)' is no non-negative number")
+                        "the tolerance of '\(member.key.printable)' is not a non-negative number")
                 }
                 result[member.key] = tolerance
             }
@@ -126,7 +126,7 @@ package struct Calibration: Sendable, Equatable {
         }
         layers = try numbers(members)
         if let value = json["own"] {
-            guard let members = value.members else { throw bad("\"own\" is no object") }
+            guard let members = value.members else { throw bad("\"own\" is not an object") }
             own = try numbers(members)
         }
         if let value = json["scales"] {
@@ -138,7 +138,7 @@ package struct Calibration: Sendable, Equatable {
         if let value = json["references"] {
             references = value.array?.compactMap(\.string) ?? []
             guard references.count == value.array?.count else {
-                throw bad("\"references\" are no names")
+                throw bad("\"references\" are not names")
             }
         }
         (self.metric, self.margin) = (metric, margin)
@@ -148,7 +148,7 @@ package struct Calibration: Sendable, Equatable {
         guard let digest = json[keys[0]]?.string, let compute = json[keys[2]]?.string,
             let numerics = json[keys[3]]?.string, !dtypes.isEmpty,
             dtypes.count == json["dtypes"]?.array?.count
-        else { throw bad("has some of \(keys.joined(separator: ", ")), and not all") }
+        else { throw bad("has some of \(keys.joined(separator: ", ")), but not all") }
         subject = Subject(
             weightsDigest: digest, dtypes: dtypes, compute: compute, numerics: numerics)
     }

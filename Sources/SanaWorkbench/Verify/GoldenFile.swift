@@ -173,7 +173,7 @@ extension GoldenFile {
                 Int64(littleEndian: $0.loadUnaligned(fromByteOffset: 8 * index, as: Int64.self))
             }
             guard let float = Float(exactly: value) else {
-                throw bad("'\(info.name.printable)' holds \(value), which is no token")
+                throw bad("'\(info.name.printable)' holds \(value), which is not a token")
             }
             tensor.values.pointer[index] = float
         }
@@ -263,8 +263,8 @@ package struct GoldenProvenance: Sendable {
                 .init(
                     kind: .precision,
                     message:
-                        "golden was computed in \(computeDType.printable), a precision that "
-                        + "is not known here; capture it in float32"))
+                        "golden was computed in \(computeDType.printable), a precision "
+                        + "unknown to this program; capture it in float32"))
         }
         // Whether scores are capped is not part of a golden's numerics: the contract says it by itself.
         let follows = numerics == .noSoftCap && capsScores != true

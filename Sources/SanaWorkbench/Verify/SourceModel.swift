@@ -79,7 +79,7 @@ package struct AbsentArchive: DiagnosticError {
 
     package var category: DiagnosticCategory { .noInput }
     package var description: String {
-        "\(path.printable): archive does not exist; \(ProjectFile.name) says that convert makes it"
+        "\(path.printable): archive does not exist, but \(ProjectFile.name) lists it"
     }
-    package var remedy: String? { "run 'sana-tools convert', or take its type out of dtype:" }
+    package var remedy: String? { "run 'sana-tools convert', or remove its type from dtype:" }
 }

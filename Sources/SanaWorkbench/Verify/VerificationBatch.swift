@@ -127,8 +127,8 @@ package struct VerificationBatch {
                     warned.insert(path).inserted
                 {
                     Notices.note(
-                        "sana-tools: no file of tolerances was made for \(path.printable) "
-                            + "(\(Calibration.Subject(model, options).text)): --tolerance applies to it"
+                        "sana-tools: no calibration matches \(path.printable) "
+                            + "(\(Calibration.Subject(model, options).text)); using --tolerance"
                     )
                 }
                 if let calibrated = options.tolerances.calibrated,
@@ -180,8 +180,8 @@ package struct VerificationBatch {
         guard !recorded.isEmpty else { return model }
         guard let deviations = try ChannelScales.compare(opened.source, with: recorded) else {
             Notices.note(
-                "sana-tools: warning: \(model.label.printable) was converted by other rules than "
-                    + "its tolerances were made for, so its scales are not compared with theirs")
+                "sana-tools: warning: \(model.label.printable) was converted with other rules than "
+                    + "the calibrated model, so its scales are not compared")
             return model
         }
         return model.deviating(deviations)
@@ -197,7 +197,7 @@ package struct VerificationBatch {
             names = try GoldenBlindness.find(opened, model, Golden(path: path), workers: workers)
         } catch let unknown as GoldenBlindness.Unknown {
             Notices.note(
-                "sana-tools: warning: which faults \(path.printable) cannot show is not known: "
+                "sana-tools: warning: cannot determine which faults \(path.printable) does not show: "
                     + unknown.reason.printable)
             return
         }
@@ -230,7 +230,7 @@ package struct VerificationBatch {
         }
         guard !calibration.references.isEmpty, let other = others.first else { return }
         Notices.note(
-            "sana-tools: the tolerances for \(model.printable) were not made with \(other.printable)"
+            "sana-tools: the tolerances for \(model.printable) were not calibrated with \(other.printable)"
                 + (others.count > 1 ? " and \(others.count - 1) more" : "")
                 + ", which may need larger ones: calibrate with all goldens")
     }

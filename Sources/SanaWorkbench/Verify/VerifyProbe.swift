@@ -171,7 +171,7 @@ package final class VerifyProbe: LayerProbe {
                 .init(
                     kind: .extra,
                     message:
-                        "\($0.printable) is in the golden, but the model makes no such activation")
+                        "\($0.printable) is in the golden, but the model has no such activation")
             }
             + unlisted.map {
                 .init(
@@ -179,7 +179,7 @@ package final class VerifyProbe: LayerProbe {
                     message: "\($0.printable) is in the golden, but its contract does not list it")
             }
             + golden.unknownNames(network).map {
-                .init(kind: .extra, message: "\($0.printable) is no entry that goldens have")
+                .init(kind: .extra, message: "\($0.printable) is not an entry of a golden")
             } + golden.contradictedShapes(among: Set(layers.map(\.path))) + faults
             + disorder(listed.filter(made.contains))
     }

@@ -122,7 +122,7 @@ struct CheckpointTests {
     @Test func fileWithoutConfigSaysSo() throws {
         let folder = try folder(["m.safetensors": shard])
         #expect { try Checkpoint.open(folder("m.safetensors")) } throws: {
-            "\($0)".contains("no config.json beside it")
+            "\($0)".contains("no config.json next to it")
         }
     }
 

@@ -127,7 +127,7 @@ struct OriginalCheckpointTests {
         builder.add("transformer_blocks.0.attn1.to_k.weight", [1, 1], [0])
         let doubled = ByteView(builder.file)
         #expect { try Checkpoint.weights(content: doubled, path: "x") } throws: {
-            "\($0)".contains("two tensors stand for 'transformer_blocks.0.attn1.to_k.weight'")
+            "\($0)".contains("two tensors map to 'transformer_blocks.0.attn1.to_k.weight'")
         }
     }
 
@@ -136,7 +136,7 @@ struct OriginalCheckpointTests {
         builder.add("blocks.0.attn.qkv.weight", [4, 1], [1, 2, 3, 4])
         let content = ByteView(builder.file)
         #expect { try Checkpoint.weights(content: content, path: "x") } throws: {
-            "\($0)".contains("cannot be taken apart into 3")
+            "\($0)".contains("cannot be split into 3")
         }
     }
 
@@ -148,7 +148,7 @@ struct OriginalCheckpointTests {
         #expect(checkpoint.files.count == 5 && checkpoint.files.allSatisfy { $0.diskPath == path })
         try expectEqual(checkpoint.source, reference.source)
         #expect { try Checkpoint.open(path, subfolder: "vae") } throws: {
-            "\($0)".contains("holds no folder 'vae'")
+            "\($0)".contains("has no directory 'vae'")
         }
         #expect { try Checkpoint.open(path, variant: "fp16") } throws: {
             "\($0)".contains("no weights of variant 'fp16'")

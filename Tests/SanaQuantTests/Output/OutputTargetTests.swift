@@ -42,7 +42,7 @@ struct OutputTargetTests {
                 atPath: folder(name), withDestinationPath: folder(target))
             let error = #expect(throws: OutputTargetError.self) { try write(folder(name)) }
             #expect(error?.category == .cannotCreate)
-            #expect(error?.description.contains("symbolic link") == true)
+            #expect(error?.description.contains("symlink") == true)
         }
         #expect(try fileBytes(folder("file")) == [9])
         #expect(folder.entries == ["dangling", "file", "link"])

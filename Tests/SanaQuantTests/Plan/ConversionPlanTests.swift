@@ -29,9 +29,9 @@ import Testing
             ("time_embed.linear.weight", [48, 8], "embedding"),
             ("caption_projection.linear_1.weight", [8, 6], "embedding"),
             ("proj_out.weight", [4, 8], "output head"),
-            ("transformer_blocks.0.ff.conv_point.weight.old", [8, 8], "no role"),
-            ("transformer_blocks.x.attn1.to_q.weight", [8, 8], "no role"),
-            ("transformer_blocks.1.ff.conv_point.weight", [8, 20, 3, 3], "no role"),
+            ("transformer_blocks.0.ff.conv_point.weight.old", [8, 8], "a role that"),
+            ("transformer_blocks.x.attn1.to_q.weight", [8, 8], "a role that"),
+            ("transformer_blocks.1.ff.conv_point.weight", [8, 20, 3, 3], "a role that"),
         ]
         let plan = try ConversionPlan(
             try quantized.map { try tensor($0.0, .bf16, $0.1) }

@@ -69,7 +69,7 @@ struct GateCommandTests {
         #expect(try program.run("history", "baseline", "set", "b", "--db", "h.sqlite").code == 0)
         let own = try program.run(gate)
         #expect(own.code == 3 && own.output.contains("INCONCLUSIVE"))
-        #expect(own.output.contains("is this very run: record another with 'sana-tools verify'"))
+        #expect(own.output.contains("is this run itself: record another with 'sana-tools verify'"))
         #expect(try program.run(healthy).code == 0)
         let next = try program.run(gate)
         #expect(next.code == 0 && next.output.contains("(run 2 against 1)"))

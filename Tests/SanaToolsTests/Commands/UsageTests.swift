@@ -126,7 +126,7 @@ import Testing
                 ["plain.pth", "is a file"]
             ),
             (["history", "list", "--db", "pipe"], 65, ["pipe", "is a pipe"]),
-            (["history", "list", "--db", "empty"], 65, ["empty", "is a folder"]),
+            (["history", "list", "--db", "empty"], 65, ["empty", "is a directory"]),
             (
                 ["history", "list", "--db", "absent.sqlite"], 66,
                 ["absent.sqlite", "verify", "--db"]

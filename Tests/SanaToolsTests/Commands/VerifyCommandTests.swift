@@ -292,7 +292,7 @@ struct VerifyCommandTests {
         let remarks = try [golden, other].map {
             try verify(
                 model, "--reference", $0, "--tolerance-file", "t.json", "--no-record"
-            ).talk.contains("were not made with")
+            ).talk.contains("were not calibrated with")
         }
         #expect(remarks == [false, true])
     }
@@ -322,7 +322,7 @@ struct VerifyCommandTests {
             "fixtures/tiny/plain", "--reference", "g.safetensors", "--tolerance", "2e-3")
         #expect(outcome.code == 3 && outcome.output.hasPrefix("INCONCLUSIVE"))
         #expect(
-            outcome.output.hasSuffix("INCONCLUSIVE: 1 of 1 comparisons decide nothing\n"))
+            outcome.output.hasSuffix("INCONCLUSIVE: 1 of 1 comparisons are inconclusive\n"))
         let strict = try verify(
             "fixtures/tiny/plain", "--reference", "g.safetensors", "--tolerance", "1e-3")
         #expect(strict.code == 1 && strict.output.contains("whose rounding alone"))

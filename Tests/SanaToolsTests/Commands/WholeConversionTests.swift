@@ -138,7 +138,7 @@ struct WholeConversionTests {
         #expect(Set(whole.vae.values) == ["BF16"])
         let unused = try types(["vae:nothing=keep"])
         #expect(unused.code == 64)
-        #expect(unused.talk.contains("decides about no tensor"), "\(unused.talk)")
+        #expect(unused.talk.contains("applies to no tensor"), "\(unused.talk)")
         let foreign = try types(["unet:.*=keep"])
         #expect(foreign.code == 64)
         #expect(

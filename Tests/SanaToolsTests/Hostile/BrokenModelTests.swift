@@ -78,7 +78,7 @@ struct BrokenModelTests {
         .init(name: "web page", words: "a web page") {
             try $0.write(weights, Array("<!DOCTYPE html>\n<html>401</html>".utf8))
         },
-        .init(name: "server's error", words: "error of the server") {
+        .init(name: "server's error", words: "a server error") {
             try $0.write(weights, Array(#"{"error":"Repository not found"}"#.utf8))
         },
         .init(name: "zeros", words: "all zeros") {

@@ -357,7 +357,7 @@ struct PipelineVerificationTests {
             inPNG: fileBytes(program.folder("sheet.png")))
         #expect(captions?.count == 3)
         #expect(captions?[0] == "diffusers")
-        #expect(captions?[2].contains("less diffusers, ×") == true)
+        #expect(captions?[2].contains("minus diffusers, ×") == true)
         // Two pictures beside each other, three rows of them.
         let sheet = try PNGFile.read(program.folder("sheet.png"))
         #expect(sheet.width == 2 * 96 + 2)

@@ -109,9 +109,9 @@ struct SprintTests {
             4, #""num_train_timesteps":1000"#, #""num_train_timesteps":3"#,
             "4 steps, and SCMScheduler takes 1 to 3"
         ),
-        (2, #""prediction_type":"trigflow""#, #""prediction_type":"v""#, "trigflow alone"),
-        (2, #""sigma_data":0.5"#, #""sigma_data":0"#, "sigma_data is 0, no positive number"),
-        (2, #""max_timesteps":1.5708"#, #""max_timesteps":1e9"#, "no angle"),
+        (2, #""prediction_type":"trigflow""#, #""prediction_type":"v""#, "with trigflow"),
+        (2, #""sigma_data":0.5"#, #""sigma_data":0"#, "sigma_data is 0, not a positive number"),
+        (2, #""max_timesteps":1.5708"#, #""max_timesteps":1e9"#, "not an angle"),
         (2, #""max_timesteps":1.5708"#, #""max_timestep":1"#, "no max_timesteps"),
         (2, #""_class_name":"SCMScheduler""#, #""_class_name":"LCMScheduler""#, "_class_name"),
     ])

@@ -68,11 +68,13 @@ struct VerifyProjectTests {
             model, "--reference", "absent.safetensors", "--trajectory", trajectory,
             "--layer-tolerance", "proj_out=1e-2", "--no-record", "--pictures", "p.png")
         #expect(ruled.code == 66 && ruled.output.contains("PASS"))
-        #expect(!ruled.talk.contains("lacks what could not be sampled"))
+        #expect(!ruled.talk.contains("does not show models that could not be sampled"))
         let absent = try verify(
             model, "--trajectory", "absent.safetensors", "--trajectory", "lost.safetensors",
             "--trajectory", trajectory, "--no-record", "--pictures", "p.png")
-        #expect(absent.talk.contains("p.png lacks what could not be sampled, of \(model)\n"))
+        #expect(
+            absent.talk.contains("p.png does not show models that could not be sampled: \(model)\n")
+        )
     }
 
     @Test func aloneItIsNotSilent() throws {
@@ -143,7 +145,7 @@ struct VerifyProjectTests {
                 path, "--reference", golden, "--calibrate", file, "--no-record")
             #expect(written.code == 0, "\(written.talk)")
         }
-        let note = "no file of tolerances was made for"
+        let note = "no calibration matches"
         func tolerance(_ outcome: BuiltProgram.Outcome, _ index: Int) -> Double? {
             outcome.json?.array?[index]["output"]?["tolerance"]?.double
         }
@@ -181,7 +183,7 @@ struct VerifyProjectTests {
             let outcome = try verify(
                 path, "--reference", golden, "--tolerance-file", "old.json", "--format", "json",
                 "--no-record")
-            #expect(!outcome.talk.contains("no file of tolerances"))
+            #expect(!outcome.talk.contains("no calibration matches"))
             if path == model {
                 #expect(outcome.json?["output"]?["tolerance"]?.double == 0.125)
             }
@@ -328,7 +330,7 @@ struct VerifyProjectTests {
         }
         let other = try program.run(verified)
         #expect(other.code == 0, "\(other.output)")
-        #expect(other.talk.contains("was converted by other rules"), "\(other.talk)")
+        #expect(other.talk.contains("was converted with other rules"), "\(other.talk)")
     }
 
     // MARK: Own errors

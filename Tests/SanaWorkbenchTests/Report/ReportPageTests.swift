@@ -62,12 +62,12 @@ struct ReportPageTests {
         let fine = Chart.RooflinePoint(path: "a", intensity: 5, rate: 40)
         let fast = Chart.RooflinePoint(path: "b", intensity: 50, rate: 140)
         let trusted = try #require(Chart.roofline([fine], roof))
-        #expect(!trusted.note.contains("withheld"))
+        #expect(!trusted.note.contains("not shown"))
         #expect(trusted.svg.contains("class=\"lb\"") && !trusted.svg.contains("\"bad\""))
         #expect(
             trusted.svg.contains("100 GFLOP/s") && trusted.rows == [["a", "5.0", "40.0", "50.0"]])
         let low = try #require(Chart.roofline([fine, fast], roof))
-        #expect(low.note.contains("The roof is withheld: 1 of 2 layers"))
+        #expect(low.note.contains("The roofline is not shown: 1 of 2 layers"))
         #expect(!low.svg.contains("class=\"lb"))
         #expect(!low.svg.contains("100 GFLOP/s"))
         #expect(low.svg.contains("class=\"bad\"><title>b: "))
@@ -252,7 +252,7 @@ struct ReportPageTests {
         #expect(html.contains("of wrong, BF16"))
         #expect(html.contains("of again, BF16"))
         let charts = html.components(separatedBy: "<svg").dropFirst().filter {
-            $0.contains("transformer_blocks.0") && !$0.contains("operations a byte")
+            $0.contains("transformer_blocks.0") && !$0.contains("operations per byte")
         }
         // Each is drawn for a screen and for a phone.
         #expect(charts.count == 4)
@@ -287,7 +287,7 @@ struct ReportPageTests {
         // Headings, layers of a chart, histories.
         #expect(html.contains("… and 3 more"))
         #expect(html.contains("The first 160 layers, and 40 more."))
-        #expect(html.contains("And 3 more series, which have no picture here."))
+        #expect(html.contains("3 more series are not drawn."))
         #expect(html.contains("And 10 more models, whose layers"))
         // Layers that got worse.
         let risen = try page(

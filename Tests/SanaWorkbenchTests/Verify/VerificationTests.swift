@@ -182,7 +182,7 @@ struct VerificationTests {
         }
         #expect(
             try verify(path).problems.map(\.message) == [
-                "inputs.encoder_attention_masks is no entry that goldens have"
+                "inputs.encoder_attention_masks is not an entry of a golden"
             ])
     }
 
@@ -270,7 +270,8 @@ struct VerificationTests {
                 "costs 2.10e-04 relative RMS, and the tolerance of proj_out allows 1.00e-04")
                 == true)
         #expect(
-            try message("float8_e4m3", Tolerances(base: 1))?.contains("is not known here") == true)
+            try message("float8_e4m3", Tolerances(base: 1))?.contains("unknown to this program")
+                == true)
         #expect(try message("float64", Tolerances(base: 1e-3)) == nil)
     }
 

@@ -127,7 +127,7 @@ extension TensorSource {
             throw BadDataError(
                 file: file,
                 reason: "tensor '\(name.printable)' is \(tensor.dtype.rawValue) \(tensor.shape), "
-                    + "which does not fit the quantized weight it belongs to",
+                    + "which does not match its quantized weight",
                 remedy: "download the file again, or quantize the model again")
         }
         return tensor

@@ -70,7 +70,7 @@ struct SDNQFormat: QuantizationFormat {
         .init(
             kind: .contradiction, location: key,
             reason: "\(QuantizationCheck.key) says that '\(tensor.name.printable)' is "
-                + "\(dtype.printable), and it is \(tensor.dtype.rawValue) \(tensor.shape)")
+                + "\(dtype.printable), but it is \(tensor.dtype.rawValue) \(tensor.shape)")
     }
 
     func encodings(
@@ -135,7 +135,7 @@ struct SDNQFormat: QuantizationFormat {
             return nil
         }
         guard recipe.svdRank != nil else {
-            throw layout.unfit("it has svd_up, and \(QuantizationCheck.key) has no use_svd")
+            throw layout.unfit("it has svd_up, but \(QuantizationCheck.key) has no use_svd")
         }
         guard up.shape.count == 2, down.shape.count == 2, up.dtype.isFloatWeight,
             down.dtype.isFloatWeight

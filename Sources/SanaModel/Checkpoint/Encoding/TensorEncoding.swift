@@ -173,8 +173,8 @@ public struct StoredTensor: Sendable {
         guard let rows = info.shape.first, rows % names.count == 0 else {
             throw BadDataError(
                 file: file,
-                reason: "tensor '\(info.name.printable)' of shape \(info.shape) cannot be taken "
-                    + "apart into \(names.count)")
+                reason: "tensor '\(info.name.printable)' of shape \(info.shape) cannot be split "
+                    + "into \(names.count)")
         }
         let count = rows / names.count
         let shape = [count] + info.shape.dropFirst()

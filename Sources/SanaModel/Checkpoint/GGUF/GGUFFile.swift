@@ -39,7 +39,7 @@ struct GGUFFile {
         var names = Set<String>()
         tensors = try header.entries.map { entry in
             guard names.insert(entry.name).inserted else {
-                throw reader.broken("two tensors are called '\(entry.name.printable)'")
+                throw reader.broken("two tensors are named '\(entry.name.printable)'")
             }
             guard let type = GGUFType(rawValue: entry.type) else {
                 throw QuantizationError(
@@ -79,7 +79,7 @@ struct GGUFFile {
         guard type.dtype == nil else { return StoredTensor(info, bytes) }
         let rows = shape.first ?? 1
         guard rows > 0, (count / rows) % type.blockCount == 0 else {
-            throw broken("of shape \(shape) has rows of broken blocks")
+            throw broken("of shape \(shape) has rows that are not whole blocks")
         }
         return StoredTensor(
             info, blocks: bytes, recipe: "GGUF \(type.description)", type: type,
@@ -120,7 +120,7 @@ struct GGUFFile {
         }
 
         mutating func header(_ bytes: UnsafeRawBufferPointer) throws -> Header {
-            guard var cursor = ByteCursor(bytes, at: 4) else { throw broken("it is cut short") }
+            guard var cursor = ByteCursor(bytes, at: 4) else { throw broken("it is truncated") }
             let version = try number(&cursor, UInt32.self)
             guard (2...3).contains(version) else {
                 throw broken(
@@ -187,7 +187,7 @@ struct GGUFFile {
             case 11: return .int(Int(try number(&cursor, Int64.self)))
             case 8: return .string(try string(&cursor))
             case 9:
-                guard depth < 4 else { throw broken("lists are nested too deep") }
+                guard depth < 4 else { throw broken("lists are nested too deeply") }
                 let inner = try number(&cursor, UInt32.self)
                 return try list(&cursor, of: inner, depth: depth + 1)
             default:
@@ -206,19 +206,19 @@ struct GGUFFile {
                 return .ints(
                     try (0..<size).map { _ in
                         guard case .int(let value) = try value(&cursor, type: type, depth: depth)
-                        else { throw broken("a list holds other types than it says") }
+                        else { throw broken("a list has elements of another type than declared") }
                         return value
                     })
             }
             if let width = Self.widths[type] {
                 let (bytes, overflow) = size.multipliedReportingOverflow(by: width)
                 guard !overflow, cursor.part(bytes) != nil else {
-                    throw broken("a list is cut short")
+                    throw broken("a list is truncated")
                 }
                 return .other
             }
             // Texts and lists take at least their length each.
-            guard size <= cursor.remaining / 8 else { throw broken("a list is cut short") }
+            guard size <= cursor.remaining / 8 else { throw broken("a list is truncated") }
             for _ in 0..<size { _ = try value(&cursor, type: type, depth: depth) }
             return .other
         }
@@ -226,23 +226,23 @@ struct GGUFFile {
         private func number<Number: FixedWidthInteger>(
             _ cursor: inout ByteCursor, _ type: Number.Type
         ) throws -> Number {
-            guard let number = cursor.number(type) else { throw broken("it is cut short") }
+            guard let number = cursor.number(type) else { throw broken("it is truncated") }
             return number
         }
 
         private func count(_ cursor: inout ByteCursor) throws -> Int {
             guard let count = cursor.int(UInt64.self) else {
-                throw broken("a length is out of range, or cut short")
+                throw broken("a length is out of range or truncated")
             }
             return count
         }
 
         private func string(_ cursor: inout ByteCursor) throws -> String {
             guard let bytes = try cursor.part(count(&cursor)) else {
-                throw broken("a text is cut short")
+                throw broken("a string is truncated")
             }
             guard let text = String(validating: bytes, as: UTF8.self), text.isStreamSafe else {
-                throw broken("a text is not UTF-8")
+                throw broken("a string is not UTF-8")
             }
             return text
         }

@@ -33,7 +33,7 @@ struct FusedTensors: TensorSource {
                     guard own.insert(target.weight.name).inserted else {
                         throw BadDataError(
                             file: adapter.path,
-                            reason: "module '\(module.printable)' is there twice, in two spellings",
+                            reason: "module '\(module.printable)' occurs twice, in two spellings",
                             remedy: "keep one adapter per file")
                     }
                     gains[target.weight.name, default: []].append(

@@ -47,8 +47,8 @@ public struct LoraAdapter: Sendable {
         guard let name = found.first, found.count == 1 else {
             let reason =
                 found.isEmpty
-                ? "no LoRA in this folder: neither " + weightNames.joined(separator: " nor ")
-                : "several LoRAs in this folder: " + found.joined(separator: " and ")
+                ? "no LoRA in this directory: neither " + weightNames.joined(separator: " nor ")
+                : "several LoRAs in this directory: " + found.joined(separator: " and ")
             throw BadDataError(
                 file: path, reason: reason,
                 remedy: "give the LoRA's .safetensors file")
@@ -82,7 +82,7 @@ public struct LoraAdapter: Sendable {
             guard isNew else {
                 throw BadDataError(
                     file: path,
-                    reason: "tensor '\(tensor.name.printable)' is there twice for the same module",
+                    reason: "tensor '\(tensor.name.printable)' occurs twice for the same module",
                     remedy: "keep one adapter per file")
             }
         }
@@ -90,7 +90,7 @@ public struct LoraAdapter: Sendable {
             throw BadDataError(
                 file: path,
                 reason: leftOut.isEmpty && encoderModules.isEmpty
-                    ? "holds no LoRA" : "holds a LoRA of a text encoder alone",
+                    ? "holds no LoRA" : "holds only a LoRA of a text encoder",
                 remedy:
                     "give a safetensors file with a LoRA of the transformer, such as diffusers' "
                     + "save_lora_weights or peft write")
@@ -228,7 +228,7 @@ private struct LoraParts {
         guard alpha.elementCount == 1,
             let value = try file.bytes(of: alpha).widened(from: alpha.dtype)?.values.first,
             value.isFinite
-        else { throw refuse("has an alpha that is no number") }
+        else { throw refuse("has an alpha that is not a number") }
         if let other = try settings?.alpha(of: module), other != Double(value) {
             throw refuse("has alpha \(value), but \(other) in its settings")
         }

@@ -53,7 +53,7 @@ public enum LoraMerge {
                     throw BadDataError(
                         file: adapter.path,
                         reason:
-                            "'\(module.printable)' is a \(delta.kind), which is no product of two "
+                            "'\(module.printable)' is a \(delta.kind), not a product of two "
                             + "matrices",
                         remedy:
                             "add it with 'convert MODEL --lora', then 'lora extract' the difference"
@@ -186,7 +186,7 @@ public enum LoraExtraction {
         let status = blas_svd(
             Int32(rows), Int32(columns), &difference, &values, &left, &right)
         guard status == 0 else {
-            throw MemoryError("OpenBLAS cannot take a matrix apart (dgesdd: \(status))")
+            throw MemoryError("OpenBLAS cannot decompose a matrix (dgesdd: \(status))")
         }
         let kept = min(rank, full)
         let (down, up) = (FloatBuffer(count: kept * columns), FloatBuffer(count: rows * kept))

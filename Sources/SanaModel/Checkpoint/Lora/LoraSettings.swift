@@ -60,10 +60,10 @@ struct LoraSettings {
                 remedy: "fuse it in Python with diffusers' fuse_lora, then convert the result")
         }
         for key in Self.switches where value(key)?.bool == true {
-            throw refuse("is no plain LoRA: it has \(key)")
+            throw refuse("is not a plain LoRA: it has \(key)")
         }
         for key in Self.variants where value(key) != nil {
-            throw refuse("is no plain LoRA: it has \(key)")
+            throw refuse("is not a plain LoRA: it has \(key)")
         }
         if let type = value("peft_type"), !["LORA", "LOHA", "LOKR"].contains(type.string) {
             throw refuse("is of type \(type.text().printable), not LORA, LOHA or LOKR")
@@ -108,14 +108,14 @@ struct LoraSettings {
                     file: file,
                     reason: "\(pattern) has '\(member.key.printable)', which is not a regular "
                         + "expression",
-                    remedy: "write the names of the modules out")
+                    remedy: "list the module names instead")
             }
             guard let isMatch = expression.matches(module) else {
                 throw BadDataError(
                     file: file,
                     reason:
                         "\(pattern) has '\(member.key.printable)', which takes too long to match",
-                    remedy: "write the names of the modules out")
+                    remedy: "list the module names instead")
             }
             if isMatch { return try finite(member.value, pattern) }
         }
@@ -126,7 +126,7 @@ struct LoraSettings {
         guard let number = value.double, Float(number).isFinite else {
             throw BadDataError(
                 file: file,
-                reason: "\(key) holds \(value.text().printable), not a number of fp32",
+                reason: "\(key) holds \(value.text().printable), not an fp32 number",
                 remedy: "use the settings that were saved with the weights")
         }
         return number

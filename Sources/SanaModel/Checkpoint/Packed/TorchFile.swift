@@ -33,8 +33,8 @@ struct TorchFile {
         }
         guard let pickle = pickles.first, pickles.count == 1 else {
             throw BadDataError(
-                file: zip.path, reason: "zip file holds no data.pkl, so torch did not write it",
-                remedy: "give a file of torch.save, a .dduf pipeline or a .safetensors file")
+                file: zip.path, reason: "zip file has no data.pkl, so torch did not write it",
+                remedy: "give a torch.save file, a .dduf pipeline or a .safetensors file")
         }
         let folder = String(pickle.name.dropLast("data.pkl".count))
         if let order = zip[folder + "byteorder"]?.bytes {
@@ -75,7 +75,7 @@ struct TorchFile {
             }
             guard names.insert(name).inserted else {
                 throw BadDataError(
-                    file: zip.path, reason: "two tensors are called '\(name.printable)'")
+                    file: zip.path, reason: "two tensors are named '\(name.printable)'")
             }
             tensors.append(
                 try Self.tensor(name, document.tensors[tensor], document, zip, folder))
@@ -154,8 +154,8 @@ struct TorchFile {
         return BadDataError(
             file: path,
             reason:
-                "weights are looked for at the top and under 'state_dict' or 'model'; here tensors "
-                + "lie under \(list(inner))",
+                "weights must be at the top level or under 'state_dict' or 'model', but tensors "
+                + "are under \(list(inner))",
             remedy: "save the one you mean by itself: "
                 + "torch.save(torch.load(FILE, weights_only=True)[\(first)], 'weights.pth')")
     }
@@ -177,7 +177,7 @@ struct TorchFile {
                 file: zip.path,
                 reason:
                     "tensor '\(name.printable)' of shape \(tensor.shape) is a view with strides "
-                    + "\(tensor.strides), not stored row after row",
+                    + "\(tensor.strides), not stored contiguously",
                 remedy: "save the state dictionary with .contiguous() tensors")
         }
         guard let entry = zip["\(folder)data/\(storage.key)"] else {
@@ -187,7 +187,7 @@ struct TorchFile {
         let (size, overflow) = storage.count.multipliedReportingOverflow(by: width)
         guard !overflow, size == entry.bytes.count else {
             throw error(
-                "lies in a storage of \(storage.count) \(storage.dtype.rawValue) values, but the "
+                "is in a storage of \(storage.count) \(storage.dtype.rawValue) values, but the "
                     + "file has \(entry.bytes.count) bytes of it")
         }
         guard tensor.offset >= 0, tensor.offset <= storage.count,

@@ -88,7 +88,7 @@ struct Unpickler {
             let version = try number(UInt8.self)
             guard (2...5).contains(version) else { throw refused("pickle protocol \(version)") }
         case 0x95:
-            guard try length64() <= cursor.remaining else { throw broken("a frame is cut short") }
+            guard try length64() <= cursor.remaining else { throw broken("a frame is truncated") }
         default: return false
         }
         return true
@@ -105,9 +105,9 @@ struct Unpickler {
 
     private mutating func text(_ count: Int) throws {
         let text = String(decoding: try part(count), as: UTF8.self)
-        guard text.utf8.count == count else { throw broken("a text is not UTF-8") }
+        guard text.utf8.count == count else { throw broken("a string is not UTF-8") }
         guard text.isStreamSafe else {
-            throw refused("a text with more than 30 marks on a letter, out of order")
+            throw refused("a text with more than 30 combining marks on a character, out of order")
         }
         stack.append(.string(text))
     }
@@ -122,7 +122,7 @@ struct Unpickler {
         switch opcode {
         case UInt8(ascii: "("):
             guard marks.count < Self.maximumDepth else {
-                throw refused("values that are nested more than \(Self.maximumDepth) deep")
+                throw refused("values nested more than \(Self.maximumDepth) deep")
             }
             marks.append(stack.count)
         case UInt8(ascii: "0"): _ = try pop()
@@ -166,7 +166,9 @@ struct Unpickler {
 
     private mutating func append(_ items: [PickleValue]) throws {
         if case .foreign = try top() { return }
-        guard case .list(let index) = try top() else { throw broken("only a list is added to") }
+        guard case .list(let index) = try top() else {
+            throw broken("only a list can be appended to")
+        }
         try count(items)
         document.sequences[index] += items
     }
@@ -174,7 +176,7 @@ struct Unpickler {
     private mutating func assign(_ items: [PickleValue]) throws {
         if case .foreign = try top() { return }
         guard case .dictionary(let index) = try top(), items.count % 2 == 0 else {
-            throw broken("only a dictionary takes keys")
+            throw broken("only a dictionary can take keys")
         }
         try count(items)
         for key in stride(from: 0, to: items.count, by: 2) {
@@ -206,7 +208,7 @@ struct Unpickler {
     private mutating func put(_ index: Int) throws { memo[index] = try top() }
 
     private mutating func get(_ index: Int) throws {
-        guard let value = memo[index] else { throw broken("it remembers no value \(index)") }
+        guard let value = memo[index] else { throw broken("it has no stored value \(index)") }
         stack.append(value)
     }
 
@@ -217,12 +219,12 @@ struct Unpickler {
         case UInt8(ascii: "c"):
             guard let module = cursor.line(limit: Self.maximumLineByteCount),
                 let name = cursor.line(limit: Self.maximumLineByteCount)
-            else { throw broken("the name of a global is cut short") }
+            else { throw broken("the name of a global is truncated") }
             try symbol(
                 String(decoding: module, as: UTF8.self), String(decoding: name, as: UTF8.self))
         case 0x93:
             guard case .string(let name) = try pop(), case .string(let module) = try pop() else {
-                throw broken("a global is not named by two texts")
+                throw broken("a global is not named by two strings")
             }
             try symbol(module, name)
         case UInt8(ascii: "Q"): try storage(pop())
@@ -262,7 +264,7 @@ struct Unpickler {
             let dtype = kind == .untypedStorage ? DType.u8 : kind.storageType,
             case .string(let key) = document.sequences[index][2],
             case .int(let count) = document.sequences[index][4], count >= 0
-        else { throw refused("a persistent id that is no storage of a tensor") }
+        else { throw refused("a persistent id that is not a tensor storage") }
         document.storages.append(PickleStorage(dtype: dtype, key: key, count: count))
         stack.append(.storage(document.storages.count - 1))
     }
@@ -270,7 +272,7 @@ struct Unpickler {
     /// Does what calling the symbol would do, for the few that make plain data.
     private mutating func call(_ function: PickleValue, _ arguments: PickleValue) throws {
         guard case .symbol(let symbol) = function, case .tuple(let index) = arguments else {
-            throw refused("a call of something that is no known function (REDUCE)")
+            throw refused("a call of an unknown function (REDUCE)")
         }
         let arguments = document.sequences[index]
         switch symbol {
@@ -292,7 +294,7 @@ struct Unpickler {
             stack.append(.tensor(document.tensors.count - 1))
         case .orderedDictionary where arguments.isEmpty: stack.append(dictionary())
         case .size where arguments.count == 1:
-            guard case .tuple = arguments[0] else { throw broken("a size is no tuple") }
+            guard case .tuple = arguments[0] else { throw broken("a size is not a tuple") }
             stack.append(arguments[0])
         case .rebuildParameter where arguments.count == 3:
             guard case .tensor = arguments[0] else { throw broken("a parameter holds no tensor") }
@@ -325,7 +327,7 @@ struct Unpickler {
     // MARK: Pieces
 
     private mutating func number<Number: FixedWidthInteger>(_ type: Number.Type) throws -> Number {
-        guard let number = cursor.number(type) else { throw broken("it is cut short") }
+        guard let number = cursor.number(type) else { throw broken("it is truncated") }
         return number
     }
 
@@ -372,7 +374,7 @@ struct Unpickler {
             file: file,
             reason: "pickle asks at byte \(position) for \(what); nothing was run or loaded",
             remedy:
-                "get the weights as safetensors, or save a dictionary of nothing but tensors with torch.save"
+                "get the weights as safetensors, or save a dictionary of only tensors with torch.save"
         )
     }
 

@@ -57,7 +57,7 @@ public struct ZipFile: Sendable {
     ) throws -> [ZipRecord] {
         var names = Set<String>()
         for record in records where !names.insert(record.name).inserted {
-            throw ZipFile.error(path, "two entries are called '\(record.name.printable)'")
+            throw ZipFile.error(path, "two entries are named '\(record.name.printable)'")
         }
         var sorted = try records.map { try $0.located(in: bytes, file: path) }
         sorted.sort { $0.header < $1.header }
@@ -101,11 +101,11 @@ private struct Directory {
                         bytes.loadUnaligned(fromByteOffset: $0 + 20, as: UInt16.self).littleEndian)
                         == last - $0
             }), var cursor = ByteCursor(bytes, at: end + 4)
-        else { throw ZipFile.error(path, "no directory at its end: the file is cut short") }
+        else { throw ZipFile.error(path, "no central directory at its end: the file is truncated") }
         guard let disk = cursor.int(UInt16.self), let first = cursor.int(UInt16.self),
             let here = cursor.int(UInt16.self), let total = cursor.int(UInt16.self),
             let size = cursor.int(UInt32.self), let offset = cursor.int(UInt32.self)
-        else { throw ZipFile.error(path, "end of the directory is cut short") }
+        else { throw ZipFile.error(path, "end of the directory is truncated") }
         let directoryEnd: Int
         if let end64 = try Self.end64(bytes, before: end, path: path) {
             guard var cursor = ByteCursor(bytes, at: end64 + 16),
@@ -154,7 +154,7 @@ private struct Directory {
         var records: [ZipRecord] = []
         for _ in 0..<entryCount {
             guard let record = try ZipRecord(&cursor, file: path) else {
-                throw ZipFile.error(path, "directory is cut short or broken")
+                throw ZipFile.error(path, "directory is truncated or broken")
             }
             records.append(record)
         }
@@ -204,7 +204,7 @@ struct ZipRecord {
         guard flags & 1 == 0, flags & 0x2040 == 0 else { throw refuse("is encrypted") }
         guard method == 0 else {
             throw refuse(
-                "is compressed (method \(method)); entries must be stored as they are",
+                "is compressed (method \(method)); entries must be stored uncompressed",
                 "save the file again with torch.save or export_entries_as_dduf, which store")
         }
         var wide = Zip64Fields(extra)
@@ -219,7 +219,7 @@ struct ZipRecord {
     /// The record with the place of its data, which the header before the data must agree with.
     func located(in bytes: UnsafeRawBufferPointer, file: String) throws -> ZipRecord {
         let contradiction = ZipFile.error(
-            file, "entry '\(name.printable)' is described differently before its data")
+            file, "entry '\(name.printable)' has a local header that differs from the directory")
         guard var cursor = ByteCursor(bytes, at: header), cursor.number(UInt32.self) == 0x0403_4B50,
             cursor.part(2) != nil, cursor.number(UInt16.self) == flags,
             cursor.number(UInt16.self) == 0, cursor.part(4) != nil,

@@ -42,8 +42,8 @@ public enum OriginalAutoencoderNames {
             let names = names(for: tensor.info.name, resampledEnds: isResampled)
             if let name = names.first(where: { !seen.insert($0).inserted }) {
                 throw BadDataError(
-                    file: file, reason: "two tensors stand for '\(name.printable)'",
-                    remedy: "save the state dictionary of one model alone")
+                    file: file, reason: "two tensors map to '\(name.printable)'",
+                    remedy: "save the state dictionary of a single model")
             }
             let isLinear = names.contains { $0.contains(".to_") && !$0.contains("multiscale") }
             return try tensor.parts(names, file: file).map { isLinear ? $0.withoutKernel : $0 }
@@ -98,7 +98,7 @@ extension OriginalNaming {
                 throw BadDataError(
                     file: file,
                     reason:
-                        "is an autoencoder of no released shapes, so its configuration cannot be told",
+                        "has shapes of no released autoencoder, so its configuration is unknown",
                     remedy:
                         "give the config.json of the same model in diffusers' format with --config")
             }

@@ -113,7 +113,7 @@ public struct SanaInputs: Sendable {
         guard config.isControlNet else {
             if let controlnetCond {
                 throw InputError(
-                    "controlnet_cond", controlnetCond.shape, "none, as the model is no ControlNet")
+                    "controlnet_cond", controlnetCond.shape, "none, as it is not a ControlNet")
             }
             return
         }

@@ -109,8 +109,8 @@ extension TensorRole {
     /// `input_block` or one of `controlnet_blocks`.
     static let controlNet = TensorRole(
         "controlnet projection",
-        keep: "ControlNet projection: trained up from zero, its error passes into the transformer "
-            + "unattenuated, and it is a sixteenth of the weights")
+        keep: "ControlNet projection: initialized with zeros, its error passes unattenuated into "
+            + "the transformer, and it is a sixteenth of the weights")
 }
 
 extension TensorPart {

@@ -27,7 +27,7 @@ extension Chart {
         let bound = errors.isEmpty ? nil : tolerance
         return Chart(
             id: "layers", title: "Error and latency of each layer",
-            note: "Errors are on a logarithmic scale. What got worse is red."
+            note: "Errors are on a logarithmic scale. Anything that got worse is red."
                 + (bound.map { " The dashed line is the tolerance, \(Format.scientific($0))." }
                     ?? ""),
             label: "Error and latency of \(layers.count) layers",

@@ -33,16 +33,16 @@ extension Chart {
         let warning =
             above.isEmpty
             ? ""
-            : " The roof is withheld: \(above.count) of \(points.count) layers ran faster than the measured "
-                + "peaks allow, so these were measured while others used the machine."
+            : " The roofline is not shown: \(above.count) of \(points.count) layers ran faster than the measured "
+                + "peaks allow, so the peaks were measured on a busy machine."
         return Chart(
             id: "roofline", title: "Roofline",
             note:
-                "A dot is a layer: GFLOP/s over operations a byte"
+                "A dot is a layer: GFLOP/s over operations per byte"
                 + (above.isEmpty ? ", below the best peaks that this machine has shown." : ".")
                 + warning,
             label: "Roofline of \(points.count) layers",
-            head: ["Layer", "Operations a byte", "GFLOP/s", "Roof"],
+            head: ["Layer", "Operations per byte", "GFLOP/s", "Roof"],
             rows: points.map {
                 [
                     $0.path.printable, Format.decimal($0.intensity, digits: 1),
@@ -75,11 +75,11 @@ extension Chart {
                 svg.dot(
                     x.place(point.intensity), y.place(point.rate), isAbove ? "bad" : "a",
                     hint: "\(point.path): \(Format.decimal(point.rate, digits: 1)) GFLOP/s at "
-                        + "\(Format.decimal(point.intensity, digits: 1)) operations a byte")
+                        + "\(Format.decimal(point.intensity, digits: 1)) operations per byte")
             }
             svg.label("GFLOP/s (log)", size.left, 12, style: "dim")
             svg.label(
-                "operations a byte (log)", (size.left + size.right) / 2, 304, .middle, style: "dim")
+                "operations per byte (log)", (size.left + size.right) / 2, 304, .middle, style: "dim")
             return svg
         }
     }

@@ -24,8 +24,8 @@ extension Chart {
         let largest = Double(placed.map(\.bytes).max() ?? 1) * 1.1
         return Chart(
             id: "tradeoff", title: "Size, error and latency of each stored type",
-            note: "Left is smaller, lower is more exact (output relative RMS, log; 0 on the axis). "
-                + "The line joins those that no other beats in both.",
+            note: "Left is smaller, lower is more accurate (output relative RMS, log; 0 on axis). "
+                + "The line joins the types that no other type beats in both.",
             label: "Size and error of \(placed.count) stored types",
             head: ["Type", "Stored", "Output relative RMS", "Median forward", "On the line"],
             rows: points.map { point in

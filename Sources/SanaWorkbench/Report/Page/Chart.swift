@@ -125,7 +125,7 @@ extension Chart {
         return Chart(
             id: "errors", title: "Own against inherited error",
             note:
-                "Own is what a layer adds on the golden's input; inherited what the error of its input changes.",
+                "Own is what a layer adds on the golden's input; inherited is what the error of its input adds.",
             label: "Own and inherited error of \(layers.count) layers",
             head: ["Layer", "Own", "Inherited"],
             rows: layers.map {

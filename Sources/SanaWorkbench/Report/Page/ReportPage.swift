@@ -290,12 +290,12 @@ package struct ReportPage {
                         let pool = GatePool([try store.gateSamples(run)], sensitivity: sensitivity)
                         let times = finding.cpu == nil ? pool.wall : pool.cpu
                         return times[finding.path]?.runMedians.first.map { (label(run), $0) }
-                    }, measure: "Part of the rest of its forward", format: Format.percent)
+                    }, measure: "Relative to the rest of its forward", format: Format.percent)
             }
             return [layer, forward].compactMap { $0 }
         }
         if rest > 0, !charts.isEmpty {
-            charts[charts.count - 1].note += " And \(rest) more series, which have no picture here."
+            charts[charts.count - 1].note += " \(rest) more series are not drawn."
         }
         return charts
     }

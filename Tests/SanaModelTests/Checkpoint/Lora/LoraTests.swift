@@ -227,12 +227,12 @@ struct LoraTests {
             ([pair(rank: 3)[0], pair()[1]], "which do not form a pair"),
             (pair() + [("norm.q.weight", [1])], "'norm.q.weight' is not part"),
             (pair() + [("x.lora_B.bias", [1])], "'x.lora_B.bias' is a bias of a LoRA"),
-            (pair() + pair(prefix: ""), "is there twice"),
-            (pair() + [("transformer.\(Self.target).alpha", [2])], "no number"),
+            (pair() + pair(prefix: ""), "occurs twice"),
+            (pair() + [("transformer.\(Self.target).alpha", [2])], "not a number"),
             (pair() + [("transformer.\(Self.target).lora_magnitude_vector", [2])], "2 magnitudes"),
             (pair() + [("\(Self.target).dora_scale", [1, 24])], "DoRA of columns"),
             (pair() + [("\(Self.target).lora_mid.weight", [2, 2])], "Tucker"),
-            (pair("attn1", prefix: "text_encoder."), "of a text encoder alone"),
+            (pair("attn1", prefix: "text_encoder."), "only a LoRA of a text encoder"),
         ]
         for (tensors, expected) in cases {
             let message = refusal(tensors)
@@ -249,8 +249,8 @@ struct LoraTests {
             (pair(), #"{"peft_type": "BOFT"}"#, "not LORA"),
             (pair(), #"{"init_lora_weights": "pissa_niter_4"}"#, "changed base weights"),
             (pair(), #"{"r": 4}"#, "has rank 2, not 4"),
-            (pair(), #"{"lora_alpha": "2"}"#, "not a number"),
-            (pair(), #"{"lora_alpha": 1e308}"#, "lora_alpha holds 1e308, not a number of fp32"),
+            (pair(), #"{"lora_alpha": "2"}"#, "not an fp32 number"),
+            (pair(), #"{"lora_alpha": 1e308}"#, "lora_alpha holds 1e308, not an fp32 number"),
             (pair(), #"{"alpha_pattern": {"(q": 2}}"#, "not a regular expression"),
             (pair(), #"{"alpha_pattern": {"(a|.?.?)*\\d": 2}}"#, "too long to match"),
             (pair() + alpha, #"{"lora_alpha": 2}"#, "has alpha 1.0, but 2.0"),

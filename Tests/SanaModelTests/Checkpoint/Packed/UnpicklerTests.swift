@@ -74,9 +74,9 @@ struct UnpicklerTests {
         ("BUILD", "ctorch\nSize\n}b.", "BUILD"),
         ("INST", "(ios\nsystem\n.", "INST"), ("OBJ", "(o.", "OBJ"),
         ("PERSID", "Pevil\n.", "PERSID"),
-        ("a call of a text", "X\u{1}\0\0\0a)R.", "no known function"),
+        ("a call of a text", "X\u{1}\0\0\0a)R.", "unknown function"),
         ("a size of nothing", "ctorch\nSize\n)R.", "0 arguments"),
-        ("a persistent id", "K\u{1}Q.", "no storage"),
+        ("a persistent id", "K\u{1}Q.", "not a tensor storage"),
     ])
     func whatIsNoPlainValue(_ name: String, _ code: String, _ expected: String) {
         let message = refusal([0x80, 2] + Self.ascii(code))
@@ -92,7 +92,7 @@ struct UnpicklerTests {
         ("LONG1", [0x8A, 9] + [UInt8](repeating: 1, count: 9), "9 bytes"),
         ("BINBYTES", [0x42, 255, 255, 255, 255], "reaches past"),
         ("BINUNICODE8", [0x8D] + [UInt8](repeating: 255, count: 8), "out of range"),
-        ("FRAME", [0x95, 255, 255, 255, 255, 0, 0, 0, 0], "a frame is cut short"),
+        ("FRAME", [0x95, 255, 255, 255, 255, 0, 0, 0, 0], "a frame is truncated"),
         ("text", [0x58, 1, 0, 0, 0, 0xFF], "not UTF-8"),
         ("depth", .init(repeating: 0x28, count: 9999), "deep"),
         ("stack", .init(repeating: 0x4E, count: 1 << 17), "limits"),
@@ -137,7 +137,7 @@ struct UnpicklerTests {
         let minus: [UInt8] = [0x4A, 255, 255, 255, 255]
         #expect(refusal(Self.tensor(offset: minus))?.contains("past its storage") == true)
         #expect(refusal(Self.tensor(shape: minus + [0x85]))?.contains("impossible") == true)
-        #expect(refusal(Self.tensor(count: minus))?.contains("no storage") == true)
+        #expect(refusal(Self.tensor(count: minus))?.contains("not a tensor storage") == true)
     }
 
     @Test func viewsThatSkipValues() {

@@ -23,7 +23,7 @@ enum OriginalConfig {
             guard let shape = shapes[name], shape.count == rank, shape.allSatisfy({ $0 > 0 }) else {
                 throw unknown(
                     file,
-                    "'\(name)' is absent or not of \(rank) dimensions, so the configuration cannot be told"
+                    "'\(name)' is absent or not of \(rank) dimensions, so the configuration is unknown"
                 )
             }
             return shape
@@ -39,19 +39,19 @@ enum OriginalConfig {
         else {
             throw unknown(
                 file,
-                "a width of \(width) is that of no released model, so heads cannot be told")
+                "no released model has a width of \(width), so the number of heads is unknown")
         }
         let ratio = mlpRatio(hidden: hidden, width: width)
         let (area, overflow) = patch.multipliedReportingOverflow(by: patches[3])
         guard !overflow, patch == patches[3], let ratio else {
-            throw unknown(file, "patches or feed-forward have shapes that no configuration gives")
+            throw unknown(file, "patches or feed-forward have shapes that match no configuration")
         }
         // A ControlNet has no last layer, and its class does not use the number.
         let channels =
             try isControlNet
             ? patches[1] * area : shape("final_layer.linear.weight", rank: 2)[0]
         guard channels % area == 0 else {
-            throw unknown(file, "the last layer has a shape that no configuration gives")
+            throw unknown(file, "the last layer has a shape that matches no configuration")
         }
         let sampleSize = try sampleSize(shapes["pos_embed"], patch: patch, file: file)
         let hasGuidance = shapes.keys.contains { $0.hasPrefix("cfg_embedder.") }
@@ -110,7 +110,7 @@ enum OriginalConfig {
         guard let table else { return commonSampleSize }
         let side = table.count == 3 ? Int(Double(max(table[1], 0)).squareRoot().rounded()) : 0
         guard side > 0, side <= 1 << 14, side * side == table[1], patch <= 64 else {
-            throw unknown(file, "'pos_embed' of shape \(table) is no table of a square image")
+            throw unknown(file, "'pos_embed' of shape \(table) is not a table of a square image")
         }
         return side * patch
     }

@@ -76,8 +76,8 @@ public enum OriginalNames {
             let names = names(for: tensor.info.name, hasGuidance: hasGuidance)
             if let name = names.first(where: { !seen.insert($0).inserted }) {
                 throw BadDataError(
-                    file: file, reason: "two tensors stand for '\(name.printable)'",
-                    remedy: "save the state dictionary of one model alone")
+                    file: file, reason: "two tensors map to '\(name.printable)'",
+                    remedy: "save the state dictionary of a single model")
             }
             return try tensor.parts(names, file: file)
         }

@@ -16,7 +16,7 @@ extension OriginalNames {
         else {
             throw BadDataError(
                 file: file,
-                reason: "is a ControlNet, whose original file holds its transformer, too",
+                reason: "is a ControlNet, whose original file also holds its transformer",
                 remedy: "leave out --names original")
         }
         var stored: [StoredTensor] = []
