@@ -121,7 +121,7 @@ public struct RuleError: DiagnosticError, Equatable {
             case .pattern: "is not a regular expression"
             case .tooSlow(let tensor): "takes too long to match '\(tensor.printable)'"
             case .unused: "applies to no tensor"
-            case .component: "is about a component that is not converted"
+            case .component: "applies to a component that is not converted"
             }
         return "rule '\(rule.printable)' \(reason)"
     }
@@ -134,7 +134,7 @@ public struct RuleError: DiagnosticError, Equatable {
         case .tooSlow: "avoid repetitions inside repetitions, such as (a+)+"
         case .component(let converted):
             converted.isEmpty
-                ? "leave the component's name out; the transformer alone is converted"
+                ? "leave out the component name; only the transformer is converted"
                 : "name one of " + converted.map(\.printable).joined(separator: ", ")
         case .unused:
             "it must match a whole name that no earlier rule matches; 'convert --dry-run --format json' lists names"

@@ -4,26 +4,27 @@ import SanaWorkbench
 
 /// `sana-tools profile --pipeline`
 struct PipelineProfileOptions: ParsableArguments {
-    @Flag(help: "Time a whole sampling of a repository, from prompt to PNG.")
+    @Flag(help: "Time a full sampling run of a repository, from prompt to PNG.")
     var pipeline = false
 
     @Option(
         help: ArgumentHelp(
-            "Prompt of a pipeline (default: one of usual length). Repeatable: a picture for each.",
+            "Prompt for --pipeline (default: one of typical length). Repeatable: one image for each.",
             valueName: "text"))
     var prompt: [String] = []
 
-    @Option(help: "Steps of a pipeline's scheduler (default: 20, of Sprint 2).")
+    @Option(help: "Number of scheduler steps for --pipeline (default: 20; 2 for Sprint).")
     var steps: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Guidance of a pipeline (default: 4.5); up to 1 there is none.", valueName: "g"))
+            "Guidance scale for --pipeline (default: 4.5); 1 or less turns guidance off.",
+            valueName: "g"))
     var guidanceScale: Double?
 
     @Option(
         help: ArgumentHelp(
-            "PNG that a ControlNet pipeline reads (default: a grey one).", valueName: "file"),
+            "Input PNG of a ControlNet pipeline (default: a grey one).", valueName: "file"),
         completion: .file())
     var controlPicture: String?
 
@@ -62,7 +63,7 @@ extension ProfileCommand {
             ("--config", modelOptions.config != nil),
         ]
         if let other = others.first(where: \.isGiven) {
-            throw ValidationError("\(other.option) and --pipeline exclude each other")
+            throw ValidationError("\(other.option) and --pipeline cannot be used together")
         }
     }
 
@@ -105,7 +106,7 @@ extension ProfileCommand {
                 ?? Picture(width: request.width, height: request.height, pixels: grey)
         } else if sampling.controlPicture != nil {
             throw UsageError(
-                "\(source.pipeline.rawValue) reads no picture",
+                "\(source.pipeline.rawValue) takes no control image",
                 remedy: "leave out --control-picture")
         }
         return request

@@ -78,7 +78,7 @@ struct TuneCommand: TalkingCommand {
             throw ValidationError("--tolerance must be a positive number")
         }
         if let psnr, !(psnr > 0 && psnr < 200) {
-            throw ValidationError("--psnr must lie between 0 and 200 dB")
+            throw ValidationError("--psnr must be between 0 and 200 dB")
         }
     }
 
@@ -168,7 +168,7 @@ struct TuneCommand: TalkingCommand {
             guard golden.pipeline == source.pipeline else {
                 throw BadDataError(
                     file: golden.path,
-                    reason: "is of a \(golden.pipeline.rawValue), and MODEL is a "
+                    reason: "is of a \(golden.pipeline.rawValue), but MODEL is a "
                         + source.pipeline.rawValue)
             }
             guard allowStale || golden.computeDType == "float32" else {
@@ -193,7 +193,7 @@ struct TuneCommand: TalkingCommand {
     private func requireFloat(_ model: OpenedModel, _ name: String) throws {
         guard !model.isQuantized else {
             throw UsageError(
-                "\(name.printable) is quantized already",
+                "\(name.printable) is already quantized",
                 remedy: "tune the checkpoint that it was made from")
         }
     }

@@ -82,7 +82,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 
     /// What `--format` says of itself.
     static let help: ArgumentHelp =
-        "Format of the results on stdout; json-v1 is that of release 0.1, for one release more."
+        "Format of the results on stdout. json-v1 is the JSON of release 0.1, kept for one more release."
 
     /// Writes a result in this format.
     ///
@@ -123,7 +123,7 @@ enum CheckFormat: String, ExpressibleByArgument, CaseIterable {
     case jsonV1 = "json-v1"
 
     static let help: ArgumentHelp =
-        "Format of the results on stdout: github prints annotations for GitHub Actions and appends to its step summary; json-v1 is that of release 0.1, for one release more."
+        "Format of the results on stdout. github prints GitHub Actions annotations and appends to the step summary; json-v1 is the JSON of release 0.1, kept for one more release."
 }
 
 struct CheckFormatOption: ParsableArguments {
@@ -180,7 +180,7 @@ struct ThreadsOption: ParsableArguments {
 struct TileOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Compute an autoencoder in tiles of so many pixels, a stride apart, as diffusers' enable_tiling does: 512x448.",
+            "Run the autoencoder in tiles, as diffusers' enable_tiling does: size and stride in pixels, such as 512x448.",
             valueName: "sizexstride"), transform: TileSize.init(checking:))
     var tile: TileSize?
 }
@@ -203,9 +203,10 @@ extension ComputeMode: ExpressibleByArgument {
 enum NumericsHelp {
     static let text: ArgumentHelp =
         """
-        fp32; fp16-clip for checkpoints that need attention outputs clipped to ±65504; or no-soft-cap for a text encoder \
-        whose attention scores stay uncapped, as in transformers before 4.45 and from 4.48 to 5.21. Where a golden says \
-        that its scores were not capped, fp32 follows it.
+        fp32; fp16-clip for checkpoints that need attention outputs clipped to ±65504; or \
+        no-soft-cap for text encoders whose attention scores are not capped, as in transformers \
+        before 4.45 and from 4.48 to 5.21. If a golden records that its scores were not capped, \
+        fp32 follows it.
         """
 }
 

@@ -36,7 +36,7 @@ struct PipelineCaptureOptions: ParsableArguments {
 
     @Flag(
         help:
-            "Record the modules of a pipeline's networks, too, as each runs first, so that a cause names a module."
+            "Also record the modules of each network's first forward, so that a cause can name a module."
     )
     var modules = false
 

@@ -11,7 +11,7 @@ extension TileSize {
             Self.sides.contains(side), Self.sides.contains(step)
         else {
             throw ValidationError(
-                "write the side of a tile in pixels, x, and how far apart tiles begin, such as "
+                "must be SIZExSTRIDE in pixels, the side of a tile and the distance between tiles, such as "
                     + "512x448")
         }
         self.init(side: side, step: step)

@@ -254,8 +254,8 @@ package enum LintRule: String, CaseIterable, Sendable {
             "set the key to the released value, unless the model was trained with another"),
         Entry(
             .softCapVersion, .warning,
-            "a text encoder's soft cap that the transformers it was saved with leaves out",
-            "load it with attn_implementation=\"eager\", and compare goldens of one version only"),
+            "the transformers version that saved a text encoder ignores its soft cap",
+            "load it with attn_implementation=\"eager\", and compare only goldens of one version"),
         Entry(
             .quantizationUnsupported, .error,
             "weights are quantized by an unsupported method or recipe",

@@ -12,8 +12,8 @@ enum SoftCap {
             let version = config["transformers_version"]?.string, drops(version)
         else { return nil }
         return
-            "attn_logit_softcapping is \(cap), and transformers \(version), which saved it, leaves the cap "
-            + "out by default; so do all before 4.45, and from 4.48 to 5.21, and others apply it"
+            "attn_logit_softcapping is \(cap), but transformers \(version), which saved it, ignores the "
+            + "cap by default, as do versions before 4.45 and from 4.48 to 5.21; others apply it"
     }
 
     private static func drops(_ version: String) -> Bool {

@@ -21,7 +21,7 @@ extension LoadedModel {
         guard let tile else { return self }
         guard let half = network as? any AutoencoderDCHalf else {
             throw UsageError(
-                "\(label.printable) is a \(networkClass.noun), which is not computed in tiles",
+                "\(label.printable) is a \(networkClass.noun), which does not support tiles",
                 remedy: "leave out --tile")
         }
         var tiled = half

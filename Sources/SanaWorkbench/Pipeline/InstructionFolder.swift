@@ -25,15 +25,15 @@ package final class InstructionFolder: InstructionStore {
         func bad(_ reason: String) -> BadDataError {
             BadDataError(
                 file: file, reason: reason,
-                remedy: "delete the file: it is made again when it is not there")
+                remedy: "delete the file; it is created again when needed")
         }
         guard stored.metadata["kind"] == Self.kind,
             stored.metadata["version"] == Self.version,
             let contract = stored.metadata["contract"],
             let json = try? JSONFile.parse(ByteView(Array(contract.utf8)), path: file)
-        else { throw bad("is not what the text encoder made of an instruction") }
+        else { throw bad("is not a cached output of the text encoder") }
         guard json["made_with"] == key else {
-            throw bad("is of another text encoder, instruction or way of computing")
+            throw bad("is of another text encoder, instruction or compute setting")
         }
         guard let count = json["tokens"]?.int, count > 0, count <= cache.asked.count else {
             throw bad("contract: tokens is not from 1 to \(cache.asked.count)")
@@ -44,7 +44,7 @@ package final class InstructionFolder: InstructionStore {
             else { throw bad("has no \(name) of \(rows) × \(columns) F32 values") }
             let bytes = try stored.bytes(of: info)
             guard json["sha256"]?[name]?.string == WeightsDigest.sha256(bytes).hexadecimal else {
-                throw bad("\(name) has another hash than the file says: it was damaged or changed")
+                throw bad("\(name) does not match its hash: the file was damaged or changed")
             }
             let values = Matrix(rows: rows, columns: columns)
             bytes.withUnsafeBytes {

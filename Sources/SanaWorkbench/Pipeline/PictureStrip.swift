@@ -19,13 +19,13 @@ package struct PictureStrip {
         if let first = pictures.first?.picture, first.height != picture.height {
             throw BadDataError(
                 file: name,
-                reason: "is \(picture.height) pixels high, and the strip is \(first.height)",
-                remedy: "put pictures of one height beside each other")
+                reason: "is \(picture.height) pixels high, but the strip is \(first.height)",
+                remedy: "give images of the same height")
         }
         pictures.append((name, picture))
         guard width <= Self.mostPixels / picture.height else {
             throw BadDataError(
-                file: name, reason: "makes the strip larger than \(Self.mostPixels) pixels")
+                file: name, reason: "would make the strip larger than \(Self.mostPixels) pixels")
         }
     }
 

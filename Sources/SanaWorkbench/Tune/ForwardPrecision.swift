@@ -70,7 +70,7 @@ package struct ForwardPrecision: PrecisionSubject {
                     let reference = try golden.values(name)
                 else {
                     throw BadDataError(
-                        file: golden.path, reason: "\(name) has another shape than the model's output",
+                        file: golden.path, reason: "\(name) has another shape than the output",
                         remedy: "record the golden again with 'sana-tools capture'")
                 }
                 return Comparison(ErrorSums(output, with: reference), shape: output.shape)

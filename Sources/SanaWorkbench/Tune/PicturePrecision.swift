@@ -113,7 +113,7 @@ package final class PicturePrecision: PrecisionSubject {
         let theirs = try golden.pictures()
         guard pictures.map(\.pixels.count) == theirs.map(\.pixels.count) else {
             throw BadDataError(
-                file: golden.path, reason: "image is not of the size that the model makes",
+                file: golden.path, reason: "image has another size than the model's",
                 remedy: "record the golden again with 'sana-tools capture --pipeline'")
         }
         let difference = PipelineOutcome.PictureDifference(pictures, theirs)

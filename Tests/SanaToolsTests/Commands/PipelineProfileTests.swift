@@ -160,7 +160,7 @@ struct PipelineProfileTests {
             (["--pipeline", "--entry", "decode"], 64, "--entry"),
             (["--pipeline", "--steps", "0"], 64, "--steps 0"),
             (["--pipeline", "--component", "unet=x"], 64, "no component 'unet'"),
-            (["--pipeline", "--control-picture", "x.png"], 64, "reads no picture"),
+            (["--pipeline", "--control-picture", "x.png"], 64, "takes no control image"),
             (["--prompt", "a"], 64, "--pipeline"), (["--steps", "2"], 64, "--pipeline"),
         ]
         for (options, code, text) in cases {

@@ -150,10 +150,10 @@ struct SampleCommandTests {
         var changed = whole
         changed[whole.count - 5] ^= 1
         for (bytes, words) in [
-            (changed, "has another hash than the file says"), (other, "is of another text encoder"),
+            (changed, "does not match its hash"), (other, "is of another text encoder"),
             (Array(whole.dropLast(4)), "is truncated"), (Array("{}".utf8), "is text"),
             ([], "is empty"),
-            (try fileBytes(Fixtures.path + "/dcae/sana/decode.safetensors"), "is not what"),
+            (try fileBytes(Fixtures.path + "/dcae/sana/decode.safetensors"), "not a cached output"),
         ] {
             try program.folder.write(file, bytes)
             let outcome = try sample("bad", cache + ["--force"])

@@ -244,7 +244,7 @@ enum LintCases {
         version in
         .init(
             rule: .softCapVersion, location: "text_encoder/config.json",
-            words: "transformers \(version), which saved it, leaves the cap out"
+            words: "transformers \(version), which saved it, ignores the cap"
         ) { try $0.write("text_encoder/config.json", softCap(version)) }
     }
 

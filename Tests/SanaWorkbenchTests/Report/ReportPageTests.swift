@@ -176,7 +176,7 @@ struct ReportPageTests {
         let far = try #require(
             Chart.history("m", id: "h", runs, tolerance: 1, format: Format.scientific))
         #expect(!far.svg.contains("class=\"limit\""))
-        #expect(far.note.hasSuffix("Tolerance 1.00e+00, above the picture."))
+        #expect(far.note.hasSuffix("Tolerance 1.00e+00, above the chart."))
         let share = try #require(
             Chart.history(
                 "m", id: "h", [("run 1", 0.25), ("run 2", 0.5)], measure: "Part",

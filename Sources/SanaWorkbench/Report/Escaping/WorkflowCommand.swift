@@ -51,7 +51,7 @@ package struct WorkflowCommand: Equatable {
             guard mine.count > maximumCount else { return mine.map(\.text) }
             let rest = mine.count - maximumCount + 1
             let more = WorkflowCommand(
-                level, "sana-tools", "… and \(rest) more: see the summary of the step")
+                level, "sana-tools", "… and \(rest) more: see the step summary")
             return mine.prefix(maximumCount - 1).map(\.text) + [more.text]
         }
     }

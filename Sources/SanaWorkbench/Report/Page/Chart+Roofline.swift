@@ -79,7 +79,8 @@ extension Chart {
             }
             svg.label("GFLOP/s (log)", size.left, 12, style: "dim")
             svg.label(
-                "operations per byte (log)", (size.left + size.right) / 2, 304, .middle, style: "dim")
+                "operations per byte (log)", (size.left + size.right) / 2, 304, .middle,
+                style: "dim")
             return svg
         }
     }

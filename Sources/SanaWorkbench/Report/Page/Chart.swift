@@ -68,7 +68,7 @@ extension Chart {
         }
         let steps = changes.map { "\(runs[$0.0].label): \($0.1)" }
         let bound = tolerance.map {
-            " Tolerance \(format($0))" + (line == nil ? ", above the picture." : ".")
+            " Tolerance \(format($0))" + (line == nil ? ", above the chart." : ".")
         }
         return Chart(
             id: id, title: "History of \(name.printable)",
