@@ -14,7 +14,7 @@ public enum DiagnosticCategory: Sendable {
     case usage
 }
 
-/// An error that a stranger can act on: what is wrong, where, and what to do next.
+/// An error that a user can act on: what is wrong, where, and what to do next.
 public protocol DiagnosticError: Error, CustomStringConvertible {
     /// The kind of trouble.
     var category: DiagnosticCategory { get }
@@ -31,7 +31,7 @@ extension DiagnosticError {
     }
 }
 
-/// Bad data in a file, where one sentence tells all.
+/// Bad data in a file, described in one sentence.
 public struct BadDataError: DiagnosticError {
     /// The file.
     public let file: String

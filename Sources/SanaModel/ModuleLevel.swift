@@ -1,4 +1,4 @@
-/// Where a module is in the tree of a network, as its path tells.
+/// Where a module is in the tree of a network, derived from its path.
 public enum ModuleLevel: Sendable, Equatable {
     /// Contained in no other and not one of a list: `patch_embed`, `decoder.conv_in`.
     case outer

@@ -177,7 +177,7 @@ enum Main {
     /// Ends the process at once, all output being written.
     ///
     /// The exit handler of OpenBLAS joins threads that never started where address space is limited
-    /// (`ulimit -v`), and would wait for ever.
+    /// (`ulimit -v`), and would wait forever.
     private static func end(_ code: ExitCode) -> Never { _exit(code.rawValue) }
 }
 

@@ -1,6 +1,6 @@
 import Libc
 
-/// A network of a Sana pipeline as it lies on disk: its configuration and its weights.
+/// A network of a Sana pipeline on disk: its configuration and its weights.
 public struct Checkpoint: Sendable {
     /// Whose names the stored tensors have.
     public enum Layout: String, Sendable {

@@ -21,7 +21,7 @@ extension String {
     /// Whether a file or folder exists here, links followed.
     public var pathExists: Bool { access(self, F_OK) == 0 }
 
-    /// Whether a symbolic link stands here, whatever it leads to.
+    /// Whether there is a symlink here, dangling or not.
     public var isLink: Bool {
         var status = stat()
         return lstat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK

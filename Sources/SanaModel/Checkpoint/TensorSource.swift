@@ -50,7 +50,7 @@ public protocol TensorSource: Sendable {
     /// Whether values are made anew each time instead of being mapped.
     var computesValues: Bool { get }
 
-    /// What a file's header says beside its tensors.
+    /// What a file's header says besides its tensors.
     var metadata: [String: String] { get }
 
     /// A source to bind weights from, unpacked once by all `workers` where this one is compressed.

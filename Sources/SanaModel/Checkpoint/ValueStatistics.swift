@@ -77,7 +77,7 @@ public struct ValueStatistics: Sendable {
     /// Largest magnitude of the finite values.
     public var absoluteMaximum: Float { hasFinite ? max(abs(minimum), abs(maximum)) : 0 }
 
-    /// Fills `histogram`, and lets go of what it was made from.
+    /// Fills `histogram`, and releases the data it was built from.
     ///
     /// Where the tensor is large, a value is taken for the middle of a bin 1/32 of its octave wide.
     public mutating func finish() {

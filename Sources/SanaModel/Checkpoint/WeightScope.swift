@@ -1,6 +1,6 @@
 /// A place in a checkpoint's tree of names, handed down while a model is built.
 ///
-/// Every look-up is recorded. A tensor that is absent or misshapen yields a placeholder and a
+/// Every look-up is recorded. A tensor that is missing or mismatched yields a placeholder and a
 /// record, so building goes on and `finish()` reports all problems in one error; no model with
 /// placeholders ever leaves its initialiser.
 public struct WeightScope {
@@ -135,7 +135,7 @@ public struct WeightScope {
 
     /// Ends the binding.
     ///
-    /// - Throws: `BindingError` when any tensor was missing or misshapen, or was never asked for.
+    /// - Throws: `BindingError` when any tensor is missing, mismatched, or never requested.
     public func finish() throws(BindingError) {
         guard let source = binding.source else { return }
         let unexpected = source.tensors.filter { !binding.claimed.contains($0.name) }

@@ -24,7 +24,7 @@ public enum ComputeMode: String, Sendable, CaseIterable, Codable {
     public static let standard = ComputeMode.fp32
 }
 
-/// What a forward pass needs beside weights and inputs: threads, scratch memory, who watches.
+/// What a forward pass needs besides weights and inputs: threads, scratch memory, probes.
 ///
 /// Buffers are made on first use and kept, so a second forward of the same sizes allocates next to
 /// nothing. One forward at a time.

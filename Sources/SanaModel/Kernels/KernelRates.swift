@@ -5,7 +5,7 @@ import Libc
 public struct KernelRates: Sendable {
     /// The same product in every way that there is.
     public struct Product: Sendable {
-        /// Where it stands in a Sana transformer.
+        /// Its place in a Sana transformer.
         public let name: String
         public let tokens: Int
         public let columns: Int

@@ -1,4 +1,4 @@
-/// A fixed matrix product that tells how fast the machine is at this moment, whatever the model.
+/// A fixed matmul that measures how fast the machine is at this moment, whatever the model.
 public struct SGEMMCanary {
     /// Billions of operations of one measurement.
     public static let gflop = CanaryProduct.gflop

@@ -58,7 +58,7 @@ public protocol PipelineSource {
     /// Configurations without weights.
     func transformerConfig() throws -> SanaConfig
     func autoencoderConfig() throws -> AutoencoderDCConfig
-    /// Where what the text encoder makes of instructions is kept between runs; asked for after it.
+    /// Cache of the text encoder's output for instructions, kept between runs; looked up after it.
     var instructions: (any InstructionStore)? { get }
 }
 

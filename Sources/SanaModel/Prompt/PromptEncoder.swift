@@ -26,7 +26,7 @@ public struct PromptEmbeds: Sendable {
     public let embeds: DenseTensor
     /// `[prompts, maxSequenceLength]`, 1 for a token.
     public let mask: DenseTensor
-    /// What the text encoder read for each; empty where nobody tells.
+    /// What the text encoder read for each; empty if unknown.
     public let tokens: [PromptTokens]
 
     public init(embeds: DenseTensor, mask: DenseTensor, tokens: [PromptTokens] = []) {

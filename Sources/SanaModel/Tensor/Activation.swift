@@ -1,4 +1,4 @@
-/// What a module put out, as the engine holds it: channels last.
+/// The output of a module, as the engine stores it: channels last.
 public struct Activation: Sendable {
     /// How the rows of `values` are arranged.
     public enum Layout: Sendable, Equatable {

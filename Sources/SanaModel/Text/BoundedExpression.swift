@@ -1,6 +1,6 @@
 import Foundation
 
-/// A regular expression of a stranger, for whole texts: matching ends in about a tenth of a second,
+/// An untrusted regular expression, for whole strings: matching ends in about a tenth of a second,
 /// whatever it is.
 public struct BoundedExpression: Sendable {
     private let pattern: NSRegularExpression

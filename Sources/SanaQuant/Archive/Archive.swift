@@ -36,7 +36,7 @@ public struct Archive: TensorSource {
     private(set) var framesByTensor: [Range<Int>] = []
     private let indexByName: [String: Int]
 
-    /// Where a frame lies in the archive and what it holds.
+    /// Where a frame is in the archive and what it holds.
     struct Frame: Equatable {
         let offset: Int
         let byteCount: Int

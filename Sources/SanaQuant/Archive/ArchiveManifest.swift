@@ -96,7 +96,7 @@ extension Archive {
 // MARK: JSON
 
 extension Archive.Manifest {
-    /// The text that stands in the archive: sorted keys, no white space.
+    /// The text in the archive: sorted keys, no white space.
     var text: String {
         json.setting(Self.hashKey, to: .string(Self.hash(of: json))).text(sortedKeys: true)
     }

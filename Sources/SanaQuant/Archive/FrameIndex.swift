@@ -2,7 +2,7 @@ import CZstd
 import SanaModel
 import Synchronization
 
-/// Where the frames of an archive lie, and its manifest's frame.
+/// Where the frames of an archive are, and its manifest's frame.
 struct FrameIndex {
     private(set) var frames: [Archive.Frame] = []
     private(set) var contentByteCount = 0

@@ -1,6 +1,6 @@
 import CSanaKernels
 
-/// How far converted values lie from their source.
+/// How far converted values are from their source.
 public struct ConversionStatistics: Sendable {
     private var sums = sk_rounding()
     /// Values compared.

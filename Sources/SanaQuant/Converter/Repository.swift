@@ -33,7 +33,7 @@ public struct Repository: Sendable {
         return (try? folder.folderEntries())?.contains { $0.hasSuffix(".safetensors") } == true
     }
 
-    /// Whether a repository lies at `path`.
+    /// Whether there is a repository at `path`.
     public static func exists(_ path: String) -> Bool {
         path.appendingPath(indexName).pathExists
     }

@@ -90,7 +90,7 @@ public struct RepositoryConverter {
 
     /// Converts, then gives all files their names, `model_index.json` last.
     ///
-    /// What stands in the way is found before anything is written. Each file appears complete or
+    /// Obstacles are found before anything is written. Each file appears complete or
     /// not at all; all have been written before the first of them gets its name.
     ///
     /// - Returns: what became of the transformer, then of the files of components that are

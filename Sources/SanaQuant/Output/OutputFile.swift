@@ -166,7 +166,7 @@ public final class OutputFile {
 
 /// Has the disk take what was written to a file, on a thread of its own.
 ///
-/// Without memory for a thread it is done at once; Dispatch would wait for ever for memory. One
+/// Without memory for a thread it is done at once; Dispatch would wait forever for memory. One
 /// caller at a time.
 private final class Disk: @unchecked Sendable {
     private var thread: pthread_t?

@@ -1,7 +1,7 @@
 import Libc
 import SanaModel
 
-/// What stands under the name of an output.
+/// What exists at the path of an output.
 enum OutputTarget: Equatable {
     /// Nothing, or a regular file, which may be replaced.
     case file

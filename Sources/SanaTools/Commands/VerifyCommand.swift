@@ -297,7 +297,7 @@ struct VerifyCommand: TalkingCommand {
         return SourceModel(path: model, isGiven: false) { try modelOptions.open(model) }
     }
 
-    /// The project's model, and what convert made of it.
+    /// The project's model, and the archives that 'convert' made from it.
     private func projectModels(_ project: ProjectFile?) throws -> [String] {
         guard let project, let model = project.model else { throw ProjectFile.noModel }
         let promised = project.promisedArchives

@@ -1,4 +1,4 @@
-/// Options that were renamed: what scripts of before say still works, and no help shows it.
+/// Renamed options: the old names still work, but no help shows them.
 enum OldSpellings {
     /// By command, the old and the new name.
     static let options: [String: [String: String]] = [
@@ -6,7 +6,7 @@ enum OldSpellings {
         "verify": ["--tolerances": "--tolerance-file"],
     ]
 
-    /// The command line in the names of today.
+    /// The command line with the current names.
     static func replaced(in arguments: [String]) -> [String] {
         guard let command = arguments.first, let names = options[command] else { return arguments }
         let given = arguments.prefix { $0 != "--" }.map { argument in

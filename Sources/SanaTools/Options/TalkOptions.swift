@@ -1,13 +1,13 @@
 import ArgumentParser
 import SanaWorkbench
 
-/// How much a command says on stderr.
+/// How much a command writes to stderr.
 struct TalkOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Suppress progress and notes on stderr.")
     var quiet = false
 }
 
-/// A command that says what it does while it works.
+/// A command that reports its progress.
 protocol TalkingCommand: ParsableCommand {
     var talk: TalkOptions { get }
 }

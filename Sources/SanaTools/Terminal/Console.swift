@@ -31,20 +31,20 @@ enum Console {
     /// Whether only data and errors are written: `--quiet`.
     static let isQuiet = Atomic<Bool>(false)
 
-    /// Writes a line of talk that `--quiet` leaves out.
+    /// Writes a message that `--quiet` suppresses.
     static func note(_ text: String) {
         if !isQuiet.load(ordering: .relaxed) { talk(text) }
     }
 
-    /// Writes a line of talk.
+    /// Writes a message to stderr.
     static func talk(_ text: String) {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
 
-    /// Warns of something that may not be meant; the command goes on.
+    /// Warns about something that may be unintended; the command continues.
     static func warn(_ text: String) { talk("sana-tools: warning: \(text)") }
 
-    /// Tells of an error, with what to do next.
+    /// Reports an error with its hint.
     static func report(_ error: any DiagnosticError) {
         let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
         talk("sana-tools: \(word) \(error.fullMessage.printableLines)")
@@ -57,7 +57,7 @@ enum Console {
     static let stdoutIsTerminal = isatty(1) == 1
 }
 
-/// Shows on stderr what the runners of SanaWorkbench say.
+/// Shows the notices of SanaWorkbench's runners on stderr.
 struct ConsoleListener: NoticeListener {
     func note(_ text: String) { Console.note(text) }
     func warn(_ text: String) { Console.warn(text) }

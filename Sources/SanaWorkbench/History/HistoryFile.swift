@@ -3,7 +3,7 @@ import Foundation
 import GRDB
 import SanaModel
 
-/// Opening files that may be anybody's: nothing in them runs, and nothing beside them is touched.
+/// Opens untrusted files: nothing in them runs, and nothing next to them is touched.
 package enum HistoryFile {
     /// Opens a history to add to it, which is made or brought up to date where it must be.
     ///

@@ -58,7 +58,7 @@ private struct HistoryMerge {
         return HistoryStore.Merged(added: added, known: runs.count - added)
     }
 
-    /// Reads from the other file, whose defects are told with its name.
+    /// Reads from the other file; errors name that file.
     private func read<Value>(_ body: () throws -> Value) throws -> Value {
         try source.translatingErrors(body)
     }

@@ -7,7 +7,7 @@ import SanaModel
 /// A busy timeout lets several processes write; each run is one transaction, so a run that dies leaves
 /// nothing. Reading writes no file, whoever the database is of and wherever it is.
 package struct HistoryStore: Sendable {
-    /// Where a history lies that nobody placed.
+    /// The default path of a history.
     package static let defaultPath = "reports/sana-tools.sqlite"
 
     package let path: String

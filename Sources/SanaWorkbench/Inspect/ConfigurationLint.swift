@@ -63,7 +63,7 @@ package struct ConfigurationLint {
         }
     }
 
-    /// Leaves out what cannot be, a key at a time, so that every one of them is told of.
+    /// Removes impossible values one key at a time, so that each of them is reported.
     private mutating func readValues(
         _ members: [JSONValue.Member], _ networkClass: NetworkClass, _ location: String
     ) -> (any NetworkConfiguration)? {

@@ -2,7 +2,7 @@ import Libc
 import SanaModel
 import SanaQuant
 
-/// Looks into a checkpoint and tells of all defects together, where opening it would stop at the
+/// Inspects a checkpoint and reports all defects together, where opening it would stop at the
 /// first.
 package struct Inspector {
     private let options: Inspection.Options
@@ -29,7 +29,7 @@ package struct Inspector {
     private var layout = Checkpoint.Layout.diffusers
     /// The configuration that the user named.
     private var given: (json: JSONValue, path: String)?
-    /// Tensors that were told of with their file.
+    /// Tensors that were already reported with their file.
     private var excused = Set<String>()
 
     /// Reads headers and configuration; values only as `options` ask.

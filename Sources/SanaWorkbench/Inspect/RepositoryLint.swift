@@ -2,7 +2,7 @@ import Libc
 import SanaModel
 import SanaQuant
 
-/// What a repository says of itself: where the transformer lies, which components there are, and
+/// What a repository says about itself: where the transformer is, which components there are, and
 /// what is wrong with their files. It is a folder, or a pipeline in one file.
 package struct RepositoryLint {
     /// A component that model_index.json names.

@@ -9,7 +9,7 @@ package struct WeightFolderLint {
     /// The variant that was looked into.
     package private(set) var variant: String?
     package private(set) var files: [PartialFile] = []
-    /// Tensors that an index places in files which could not be read: told of with the file.
+    /// Tensors that an index places in unreadable files, reported with the file.
     package private(set) var excused = Set<String>()
 
     private let scan: FolderScan

@@ -185,7 +185,7 @@ package struct ModelAbsentError: DiagnosticError {
     }
 }
 
-/// MODEL as a user wrote it, and where it lies.
+/// MODEL as a user wrote it, and where it is.
 package enum ModelPath {
     /// The path itself where something is there, else the snapshot of a model by its name on the
     /// hub; other text as it is.

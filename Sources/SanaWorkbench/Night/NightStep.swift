@@ -38,7 +38,7 @@ package struct NightStep: Sendable {
         }
     }
 
-    /// What `history gate --failed` is told; `nil` where it did not fail.
+    /// Argument of `history gate --failed`; `nil` if it did not fail.
     package var failure: String? {
         switch outcome {
         case .ended(0), .ended(3), .notRun: nil

@@ -3,7 +3,7 @@ import Foundation
 import SanaModel
 import SanaQuant
 
-/// A repository of a pipeline, any component of which may lie elsewhere.
+/// A repository of a pipeline, any component of which may come from elsewhere.
 package struct OpenedPipeline: PipelineSource {
     /// The repository as it was given, for messages and records.
     package let label: String

@@ -1,7 +1,7 @@
 import Libc
 import SanaModel
 
-/// What a verification of a pipeline knows beside its layers: stages, the pictures, who is to blame.
+/// What a verification of a pipeline knows besides its layers: stages, the images and the cause.
 package struct PipelineOutcome: Sendable {
     /// One stage of the golden's, worst of its layers.
     package struct Stage: Sendable {

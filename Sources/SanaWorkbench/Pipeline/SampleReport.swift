@@ -1,6 +1,6 @@
 import SanaModel
 
-/// What `sample` tells of its run, on stdout and inside the pictures.
+/// What `sample` reports about its run, on stdout and inside the PNGs.
 package struct SampleReport {
     package let run: SampleRun
     package let model: String

@@ -3,7 +3,7 @@ import SanaModel
 
 /// Where the time of a forward goes.
 package struct Profile: Sendable {
-    /// Name under which the whole forward stands in the history.
+    /// Name of the whole forward in the history.
     package static let totalPath = "total"
     /// How CPU time is read: the sum of the threads' own clocks. Runs of another clock are another
     /// series.

@@ -9,7 +9,7 @@ import Yams
 package struct ProjectFile {
     package static let name = "sana-tools.yaml"
 
-    /// Aliases of aliases multiply: of more a few lines could be made that take for ever to read.
+    /// Aliases of aliases multiply: of more a few lines could be written that take forever to read.
     private static let maximumAliasCount = 16
 
     /// Path of the file itself.
@@ -175,7 +175,7 @@ package struct ProjectFile {
         }
     }
 
-    /// Archives that convert makes of the model, as `dtype` and `output` say: verify wants each.
+    /// Archives that `convert` makes from the model by `dtype` and `output`; `verify` expects each.
     package var promisedArchives: [String] {
         guard let model else { return [] }
         var seen = Set<String>()

@@ -103,7 +103,7 @@ package struct ContactSheet {
         return captions(rows.prefix(1000).compactMap(Label.init(json:)))
     }
 
-    /// The trajectory is told where there are several.
+    /// The trajectory is named if there are several.
     private static func captions(_ labels: [Label]) -> [String] {
         let isOne = Set(labels.map(\.trajectory)).count <= 1
         return labels.map { label in

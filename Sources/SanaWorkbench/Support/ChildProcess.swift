@@ -21,7 +21,7 @@ package enum ChildProcess {
         return environment
     }
 
-    /// The program that `name` stands for: a path as it is, a bare name from the absolute folders of
+    /// The program that `name` means: a path as it is, a bare name from the absolute folders of
     /// PATH.
     ///
     /// - Throws: `UsageError`.

@@ -24,7 +24,7 @@ package protocol ProgressDisplay: AnyObject, Sendable {
 package enum Notices {
     private static let current = Mutex<(any NoticeListener)?>(nil)
 
-    /// Has `listener` told of everything from now on.
+    /// Sends all further notices to `listener`.
     package static func listen(_ listener: any NoticeListener) {
         current.withLock { $0 = listener }
     }

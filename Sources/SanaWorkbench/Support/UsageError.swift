@@ -1,6 +1,6 @@
 import SanaModel
 
-/// A request that cannot be met as it stands.
+/// A request that cannot be fulfilled as given.
 package struct UsageError: DiagnosticError {
     package let description: String
     package let remedy: String?

@@ -126,7 +126,7 @@ package struct TrajectoryGolden {
         try file.tensor(isSprint ? Self.outputName : Self.name(of: steps - 1))
     }
 
-    /// Entries that are missing, extra or misshapen, and schedules that differ.
+    /// Entries that are missing, extra or mismatched, and schedules that differ.
     ///
     /// - Parameter schedule: entries `schedule.*` by our own scheduler.
     package func problems(_ schedule: [(name: String, values: [Float])]) throws -> [Verification

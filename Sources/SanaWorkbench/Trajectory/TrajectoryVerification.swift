@@ -2,7 +2,7 @@ import Foundation
 import SanaModel
 
 extension Verification {
-    /// A sampling, as results tell of it.
+    /// A sampling run, as results describe it.
     package struct Sampling: Sendable {
         /// Class in diffusers.
         package let scheduler: String

@@ -11,7 +11,7 @@ package final class PicturePrecision: PrecisionSubject {
     /// What each item is made of.
     private let weights: [String: (component: PipelineComponent, names: Set<String>)]
     private let context: ForwardContext
-    /// What the pipeline as it is makes of each golden, once that was needed.
+    /// The output of the unchanged pipeline for each golden, computed on demand.
     private var prompts: [Int: SanaPipeline.Prompts] = [:]
     private var latents: [Int: DenseTensor] = [:]
 
@@ -27,7 +27,7 @@ package final class PicturePrecision: PrecisionSubject {
         ]
     }
 
-    /// What no picture can tell of stays as it is.
+    /// Weights that no image can judge stay unchanged.
     package let standingRules: [String]
 
     /// - Throws: an error of reading the components.

@@ -147,7 +147,7 @@ package final class VerifyProbe: LayerProbe {
         return layer
     }
 
-    /// Entries that are missing, extra, misshapen, not finite or out of order.
+    /// Entries that are missing, extra, mismatched, not finite or out of order.
     package func problems(_ graph: ModuleGraph) -> [Verification.Problem] {
         // What is computed in tiles has no activations, whatever the golden has.
         let captures = network.capturesModules

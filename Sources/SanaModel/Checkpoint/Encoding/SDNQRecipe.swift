@@ -67,7 +67,7 @@ struct SDNQRecipe: Sendable {
         1: (8, 1), 2: (4, 1), 3: (8, 3), 4: (2, 1), 5: (8, 5), 6: (4, 3), 7: (8, 7),
     ]
 
-    /// Bytes of a stored element: what torch makes of packed bits can be wider than what they take.
+    /// Bytes of a stored element: torch's type for packed bits can be wider than the bits.
     private static func isPackType(_ dtype: DType, bits: Int) -> Bool {
         dtype == .u8 || bits == 1 && [.i64, .i32, .i8, .bool].contains(dtype)
     }

@@ -52,7 +52,7 @@ extension ZipFile {
         public let found: UInt32
     }
 
-    /// Whether sums were stored at all: torch leaves them 0 where it is told not to compute them
+    /// Whether sums were stored at all: torch leaves them 0 if asked not to compute them
     /// (`torch.serialization.set_crc32_options`).
     public var hasChecksums: Bool { entries.contains { $0.crc32 != 0 } }
 

@@ -113,7 +113,7 @@ public enum QuantizationCheck {
         }
     }
 
-    /// A method that is not SDNQ is refused whatever is stored; it is told when that is another.
+    /// A method other than SDNQ is rejected; the error says if the stored method differs.
     private static func foreign(
         _ named: QuantizationSettings, _ stored: StoredEncoding
     ) -> [QuantizationFinding] {

@@ -1,4 +1,4 @@
-/// How the weights of a checkpoint are stored, told from names, types and shapes of its tensors.
+/// How the weights of a checkpoint are stored, by the names, types and shapes of its tensors.
 enum StoredEncoding: Equatable {
     /// Every weight is F32, F16 or BF16.
     case float

@@ -87,7 +87,7 @@ extension Gemma2Cache {
     }
 }
 
-/// Where what a text encoder makes of an instruction is kept between runs.
+/// Cache of a text encoder's output for an instruction, kept between runs.
 public protocol InstructionStore: AnyObject {
     /// Fills a cache with what was kept of an equal one; leaves it as it is where there is nothing.
     ///

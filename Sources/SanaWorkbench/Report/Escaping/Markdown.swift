@@ -1,6 +1,6 @@
 import SanaModel
 
-/// Text in GitHub-flavoured Markdown, where names of strangers are text: no HTML, link, picture,
+/// Text in GitHub-flavoured Markdown, where untrusted names are text: no HTML, link, picture,
 /// emphasis or column of theirs.
 package enum Markdown {
     /// Text within a line, a heading or a cell of a table.

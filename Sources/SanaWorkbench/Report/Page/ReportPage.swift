@@ -251,7 +251,7 @@ package struct ReportPage {
     private static let mostLayers = 160
 
     /// The forward of every profiled series and the output's error of every verified one; where a
-    /// layer got slower, that layer too, since a forward's own time wanders with its host.
+    /// layer got slower, that layer too, since a forward's own time varies with its host.
     private func historyCharts() throws -> [Chart] {
         let rest = judgements.count - Self.mostHistories
         var charts = try outcome.ordered.prefix(Self.mostHistories).enumerated().flatMap {
