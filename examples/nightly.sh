@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One night, for cron: 'sana-tools nightly' in the folder of sana-tools.yaml, its summary kept with the date.
-# Its exit code is that of the night: 0 good, 1 a check failed, 3 inconclusive, 64 and more a step could not be done.
+# Nightly job for cron: runs 'sana-tools nightly' in the directory of sana-tools.yaml and keeps its summary with the date.
+# Exits with the code of 'nightly': 0 success, 1 a check failed, 3 inconclusive, 64 and above a step could not be run.
 set -uo pipefail
 cd "${SANA_PROJECT:-/srv/sana}" || exit 66
 reports=${SANA_REPORTS:-reports}

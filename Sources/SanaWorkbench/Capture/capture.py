@@ -171,7 +171,7 @@ def weight_files(folder: Path, variant: str | None) -> list[Path]:
                 raise CaptureError(EXIT_BAD_DATA, f"{index} has no weight_map")
             files = sorted(set(weight_map.values()))
             if any(Path(file).name != file for file in files):
-                raise CaptureError(EXIT_BAD_DATA, f"{index} names a shard outside of its folder")
+                raise CaptureError(EXIT_BAD_DATA, f"{index} names a shard outside its directory")
             return [folder / file for file in files]
     suffix = f".{variant}" if variant else ""
     return [folder / f"{stem}{suffix}.safetensors"]
@@ -198,7 +198,7 @@ def stored_tensors(path: Path) -> Iterator[StoredTensor]:
             raise CaptureError(EXIT_BAD_DATA, f"{path} has a broken safetensors header") from None
     for name, dtype, shape, begin, end in entries:
         if not 0 <= begin <= end <= file_size - 8 - length:
-            raise CaptureError(EXIT_BAD_DATA, f"{path}: tensor {name!r} lies outside of the file")
+            raise CaptureError(EXIT_BAD_DATA, f"{path}: tensor {name!r} is outside the file")
         yield StoredTensor(name, dtype, shape, path, 8 + length + begin, end - begin)
 
 
@@ -211,7 +211,7 @@ def content_digest(tensor: StoredTensor) -> bytes:
         while remaining:
             chunk = file.read(min(remaining, HASH_CHUNK_BYTES))
             if not chunk:
-                raise CaptureError(EXIT_BAD_DATA, f"{tensor.file} ends inside of tensor {tensor.name!r}")
+                raise CaptureError(EXIT_BAD_DATA, f"{tensor.file} ends inside tensor {tensor.name!r}")
             digest.update(chunk)
             remaining -= len(chunk)
     return digest.digest()
@@ -340,7 +340,7 @@ def synthetic_inputs(config: dict[str, Any], options: argparse.Namespace) -> Ten
         scale = options.conditioning_scale
         inputs["conditioning_scale"] = torch.tensor([1.0 if scale is None else scale])
     elif options.conditioning_scale is not None:
-        raise CaptureError(EXIT_USAGE, "--conditioning-scale: this model is no ControlNet")
+        raise CaptureError(EXIT_USAGE, "--conditioning-scale: this model is not a ControlNet")
     return inputs
 
 
@@ -762,11 +762,11 @@ def check_request(options: argparse.Namespace) -> None:
     """Checks that there is something to read and a place to write, before anything is computed."""
     folder, output = options.model, options.output
     if not folder.is_dir():
-        raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a folder")
+        raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a directory")
     if output.exists() and not options.force:
-        raise CaptureError(EXIT_CANNOT_CREATE, f"{output} exists: --force replaces it")
+        raise CaptureError(EXIT_CANNOT_CREATE, f"{output} already exists: replace it with --force")
     if not output.absolute().parent.is_dir():
-        raise CaptureError(EXIT_CANNOT_CREATE, f"{output.absolute().parent} is not a folder")
+        raise CaptureError(EXIT_CANNOT_CREATE, f"{output.absolute().parent} is not a directory")
     if options.threads:
         torch.set_num_threads(options.threads)
 
@@ -831,7 +831,7 @@ def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: ar
     if blind := blind_weights(model, inputs, plan):
         contract["blind"] = blind
         names = ", ".join(blind[:3]) + (f" and {len(blind) - 3} more" if len(blind) > 3 else "")
-        talk(f"warning: this golden cannot show faults in {names}: nothing changes with these inputs")
+        talk(f"warning: this golden cannot show faults in {names}: they change nothing with these inputs")
     contract["activations"] = [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()]
     return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | outputs
 

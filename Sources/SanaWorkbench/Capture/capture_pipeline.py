@@ -167,7 +167,7 @@ def settings(pipeline: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 def control_picture(pipeline: Any, path: Path | None) -> Any:
     if (type(pipeline).__name__ == CONTROLNET) != (path is not None):
-        raise CaptureError(capture.EXIT_USAGE, "--control-picture goes with a SanaControlNetPipeline, and it needs one")
+        raise CaptureError(capture.EXIT_USAGE, "--control-picture needs a SanaControlNetPipeline, and is required for one")
     if path is None:
         return None
     try:

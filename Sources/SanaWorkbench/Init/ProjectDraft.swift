@@ -24,34 +24,34 @@ package struct ProjectDraft {
 
     package var text: String {
         """
-        # What sana-tools does in this folder when it is called without MODEL.
-        # Paths are relative to this file. Options on the command line win.
+        # Settings for sana-tools in this directory, used if MODEL is not given.
+        # Paths are relative to this file. Options on the command line take precedence.
 
-        # A repository, component folder, .safetensors file, NVlabs .pth, .dduf, or org/name[@revision] in the Hugging Face cache.
+        # A repository, component directory, .safetensors file, NVlabs .pth, .dduf, or org/name[@revision] in the Hugging Face cache.
         model: \(Self.quoted(model))
 
-        # Types that 'convert' makes and 'verify' expects: fp16, bf16, fp32, int8, or a list of them.
+        # Types that 'convert' writes and 'verify' expects: fp16, bf16, fp32, int8, or a list of them.
         dtype: int8
 
-        # Folder for the archives.
+        # Directory for the archives.
         output: archives
 
-        # Goldens to verify against; 'sana-tools capture' records them, once for these weights.
+        # Goldens to verify against, recorded once for these weights with 'sana-tools capture'.
         references: goldens/*.safetensors
 
-        # Largest error of a layer that passes: relative RMS for float weights, relative power for int8.
+        # Maximum error of a layer: relative RMS for float weights, relative power for int8.
         tolerance: 1e-3
 
-        # Every run is recorded here; 'sana-tools history' shows them.
+        # Every run is recorded here; 'sana-tools history' lists them.
         database: history.sqlite
 
-        \(resolution.map { "# Pixels of the image that 'profile' uses.\nresolution: \($0)" }
-            ?? "# Pixels of the image that 'profile' uses.\n# resolution: 1024")
+        \(resolution.map { "# Image size in pixels for 'profile'.\nresolution: \($0)" }
+            ?? "# Image size in pixels for 'profile'.\n# resolution: 1024")
 
-        # Whole samplings, recorded by 'sana-tools capture --trajectory'.
+        # Full sampling runs, recorded by 'sana-tools capture --trajectory'.
         # trajectories: samplings/*.safetensors
 
-        # Tolerances of single layers, written by 'sana-tools verify --calibrate tolerances.json'.
+        # Per-layer tolerances, written by 'sana-tools verify --calibrate tolerances.json'.
         # tolerances: tolerances.json
 
         # Types of single tensors, REGEX=TYPE; the first that matches a whole name decides.
