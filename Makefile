@@ -1,18 +1,18 @@
 # make demo      set up everything and run the main job on the bundled checkpoint
 # make test      set up everything and run the tests
-# make test-aarch64   test the kernels for aarch64 under emulation, where Debian's cross compiler and qemu-user are installed
-# make install   build and install the binary, shell completions and what manual pages there are below PREFIX
-# make test-fast build and pass the suites that start no process and read no large file
-# make coverage  measure which lines the tests run, into .build/coverage
+# make test-aarch64   test the kernels for aarch64 under emulation, if Debian's cross compiler and qemu-user are installed
+# make install   build and install the binary, shell completions and existing manual pages below PREFIX
+# make test-fast build and run the suites that start no process and read no large file
+# make coverage  measure line coverage of the tests, into .build/coverage
 # make lint      check the code's format
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
-# make examples-test run the examples, and have their engines check them (those that are installed)
-# make report-test   open the HTML report in chromium, as a phone and as a screen (skipped where it is not installed)
-# make snapshots write fixtures/sentences.txt: every --help, and what failing commands say
-# make manual    write the manual pages to .build/manual, from what --help is made of
-# make package   write a .deb and a tarball that need no Swift to .build/dist
-# make package-test  install that .deb into a fresh Debian root and use it there (root, debootstrap)
+# make examples-test run the examples, and check them with those of their schedulers that are installed
+# make report-test   open the HTML report in chromium at phone and desktop size (skipped if it is not installed)
+# make snapshots write fixtures/sentences.txt: every --help, and the messages of failing commands
+# make manual    write the manual pages to .build/manual, from the data of --help
+# make package   write a .deb and a tarball that do not need Swift to .build/dist
+# make package-test  install that .deb into a fresh Debian root and use it there (needs root and debootstrap)
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
 # make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (an hour, 45 GB of disk)
