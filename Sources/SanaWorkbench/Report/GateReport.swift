@@ -63,7 +63,7 @@ extension Gate.Judgement {
     private var summary: String {
         if let latency {
             let total = latency.total
-            return ": \(Format.nanoseconds(total.wall.candidate)) a forward, "
+            return ": \(Format.nanoseconds(total.wall.candidate)) per forward, "
                 + "\(Format.change(total.wall.rawRatio)) wall time, "
                 + "\(Format.change(total.decisive.ratio)) CPU time against the canary (95 %: "
                 + "\(Format.change(total.decisive.interval.low)) to "

@@ -38,7 +38,7 @@ extension RunSummary {
                 + (run.cause.map { ", cause \($0.printable)" } ?? "")
                 + (problemKinds.isEmpty ? "" : ", " + problemKinds.joined(separator: ", "))
         }
-        let what = run.isOfPipeline ? "a sampling" : "a forward"
+        let what = run.isOfPipeline ? "per sampling" : "per forward"
         return joined.totalMedianNs.map { "\(Format.nanoseconds($0)) \(what)" } ?? ""
     }
 

@@ -53,7 +53,7 @@ extension PipelineProfile: ProfileDocument {
         let shares = parts.filter { !$0.isInner }
             .map { "\($0.path) \(Format.percent($0.share))" }.joined(separator: ", ")
         return """
-            \(model.printable): \(Format.nanoseconds(total.median)) a sampling\(interval), \
+            \(model.printable): \(Format.nanoseconds(total.median)) per sampling\(interval), \
             \(Format.counted(repetitions.count, "repetition")) from prompt to PNG
             \(pipeline.rawValue), \(Format.counted(request.steps, "step")), \
             \(Format.counted(sizes.batch, "picture")) of \(request.height)×\(request.width) pixels, weights \

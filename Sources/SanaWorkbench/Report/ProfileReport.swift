@@ -114,7 +114,7 @@ extension Profile: ProfileDocument {
         let parts = allocation
         let works = Work.allCases.map { "\($0.rawValue) \(Format.percent(parts[$0] ?? 0))" }
         return """
-            \(model.printable): \(Format.nanoseconds(total.median)) a forward\(interval) (p95 \
+            \(model.printable): \(Format.nanoseconds(total.median)) per forward\(interval) (p95 \
             \(Format.nanoseconds(total.p95)), \(total.samples.count) repetitions), \
             \(Format.decimal(gflops, digits: 1)) GFLOP/s, \
             \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \

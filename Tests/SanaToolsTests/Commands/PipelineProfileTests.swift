@@ -56,7 +56,7 @@ struct PipelineProfileTests {
         let text = try program.run(
             "profile", Self.sana, "--pipeline", "--steps", "1", "--repeat", "1", "--no-record",
             "--warmup", "0")
-        #expect(text.output.contains("a sampling"), "\(text.output)")
+        #expect(text.output.contains("per sampling"), "\(text.output)")
         #expect(text.output.contains("denoise.0"), "\(text.output)")
         let markdown = try program.run(
             "profile", Self.sana, "--pipeline", "--steps", "1", "--repeat", "1", "--no-record",
@@ -97,8 +97,8 @@ struct PipelineProfileTests {
             "json")
         #expect(network.json?["gate"]?["reason"]?.string == "the first run of its series")
         let list = try program.run("history", "list", "--db", "runs.sqlite")
-        #expect(list.output.contains("a sampling"), "\(list.output)")
-        #expect(list.output.contains("a forward"), "\(list.output)")
+        #expect(list.output.contains("per sampling"), "\(list.output)")
+        #expect(list.output.contains("per forward"), "\(list.output)")
         let report = try program.run(
             "history", "report", "--db", "runs.sqlite", "--output", "report.html")
         #expect(report.code == 0, "\(report.talk)")

@@ -64,7 +64,7 @@ package struct ReportPage {
         }
         let runs = judgements.map(\.run)
         let machines = try runs.compactMap(store.machine).map {
-            "\($0.cpu), \(Format.counted($0.processors, "processor")), \($0.system)"
+            "\($0.cpu), \(Format.counted($0.processors, "CPU")), \($0.system)"
         }
         let dates = runs.map(\.run.startedAt).sorted()
         let commits = runs.compactMap(\.run.gitCommit).map { String($0.prefix(12)) }
@@ -375,8 +375,8 @@ package struct ReportPage {
         let facts: [(String, String?)] = [
             ("Model", run.run.modelPath), ("Weights (SHA-256)", run.joined.digest),
             ("Stored types", run.joined.dtype), ("Run", "\(run.joined.id), \(run.run.uuid)"),
-            ("Started", run.run.startedAt), ("Processor", machine?.cpu),
-            ("Processors", machine.map { "\($0.processors)" }),
+            ("Started", run.run.startedAt), ("CPU", machine?.cpu),
+            ("CPUs", machine.map { "\($0.processors)" }),
             ("Memory", machine.map { Format.bytes($0.memoryBytes) }), ("System", machine?.system),
             ("Instruction set", machine?.instructionSet), ("Threads", "\(run.run.threads)"),
             ("Compute", run.run.compute), ("Numerics", run.run.numerics),
