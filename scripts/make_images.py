@@ -17,7 +17,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 IMAGE = ROOT / "docs" / "images" / "overview.png"
 BROKEN = "transformer_blocks.1.attn2.to_out.0.weight"
-PROMPTS = ["a red seven on blue", "a white four on green"]
+PROMPTS = ["a red seven on blue", "a yellow three on red"]
 # Repositories that sample, and how their products are computed.
 MODELS = [("pictures", "fp32"), ("fp16", "fp32"), ("int8", "fp32"), ("int8", "int8")]
 
@@ -109,7 +109,7 @@ def main() -> None:
         page.write_text(
             f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>"
             f"<pre><span class=dim>$ sana-tools verify broken --reference golden.safetensors --summary</span>\n{text}</pre>"
-            f'<div class=row><figure><figcaption>sample: {" and ".join(PROMPTS)}, by the source, fp16, int8 weights, int8 products'
+            f'<div class=row><figure><figcaption>sample: {" and ".join(PROMPTS)}, by the source, fp16, int8, and int8 products'
             f'</figcaption>{"".join(f"<img src={data_url(strip)}>" for strip in strips)}</figure>'
             f'<figure><figcaption>history report</figcaption><img src="{data_url(report)}"></figure></div>')
         IMAGE.parent.mkdir(parents=True, exist_ok=True)
