@@ -119,7 +119,7 @@ import Testing
             "--allow-rounding")
         #expect(outcome.code == 0, "\(outcome.talk)")
         #expect(
-            outcome.talk.contains("warning: 1 values are beyond what F16 holds and were clipped"))
+            outcome.talk.contains("warning: 1 value exceeds the range of F16 and was clipped"))
         #expect(outcome.output.contains("tensor of vae"))
         let weight = row(outcome.output, "decoder.weight")
         // From, to, two errors, then: changed, clipped, flushed, NaN.

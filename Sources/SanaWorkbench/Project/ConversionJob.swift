@@ -75,7 +75,8 @@ package struct ConversionOutcome {
         let count = clipped.reduce(0) { $0 + $1.statistics.clipped }
         let others = clipped.count > 1 ? " and \(clipped.count - 1) more" : ""
         Notices.warn(
-            "\(count) values exceed the range of \(first.to.rawValue) and were clipped, in "
+            (count == 1 ? "1 value exceeds" : "\(count) values exceed")
+                + " the range of \(first.to.rawValue) and \(count == 1 ? "was" : "were") clipped, in "
                 + "\(first.name.printable)\(others)")
     }
 }

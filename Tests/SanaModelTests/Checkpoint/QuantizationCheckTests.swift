@@ -80,7 +80,7 @@ struct QuantizationCheckTests {
             let found = try findings(
                 "{\(plain), \(list), \"scale_dtype\": \"\(type)\"}", int8())
             #expect(found.map(\.kind) == [.contradiction])
-            #expect(found.first?.reason.contains("'a.scale' is \(type), and it is F32") == true)
+            #expect(found.first?.reason.contains("'a.scale' is \(type), but it is F32") == true)
         }
     }
 
@@ -98,7 +98,7 @@ struct QuantizationCheckTests {
         let key = #""modules_dtype_dict": {"int4": ["a"]}"#
         let found = try findings("{\(plain), \(list), \(key)}", int8())
         #expect(found.map(\.kind) == [.contradiction])
-        #expect(found.first?.reason.contains("'a.weight' is int4, and it is I8") == true)
+        #expect(found.first?.reason.contains("'a.weight' is int4, but it is I8") == true)
     }
 
     @Test("another type of SDNQ is named")

@@ -147,7 +147,7 @@ struct EncodingCommandTests {
                 let outcome = try program.run(command)
                 #expect(outcome.code == 65 || outcome.code == 1, "\(command)")
                 #expect(
-                    (outcome.output + outcome.talk).contains("has not finished"),
+                    (outcome.output + outcome.talk).contains("unfinished"),
                     "\(command) \(outcome.output) \(outcome.talk)")
             }
         }

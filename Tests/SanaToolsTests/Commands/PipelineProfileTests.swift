@@ -158,7 +158,7 @@ struct PipelineProfileTests {
         let cases: [([String], Int32, String)] = [
             (["--pipeline", "--latent", "4x4"], 64, "--latent"),
             (["--pipeline", "--entry", "decode"], 64, "--entry"),
-            (["--pipeline", "--steps", "0"], 64, "--steps 0"),
+            (["--pipeline", "--steps", "0"], 64, "--steps must be in"),
             (["--pipeline", "--component", "unet=x"], 64, "no component 'unet'"),
             (["--pipeline", "--control-picture", "x.png"], 64, "takes no control image"),
             (["--prompt", "a"], 64, "--pipeline"), (["--steps", "2"], 64, "--pipeline"),

@@ -246,7 +246,7 @@ struct SampleCommandTests {
                 "\(Self.folder)/sprint", ["--prompt", "a", "--negative-prompt", "b"], 64,
                 "no --negative"
             ),
-            (sana, ["--prompt", "a", "--steps", "0"], 64, "--steps 0"),
+            (sana, ["--prompt", "a", "--steps", "0"], 64, "--steps must be in"),
             (sana, ["--prompt", "a", "--component", "unet=x"], 64, "no component 'unet'"),
             (sana, ["--prompt", "a", "--component", "vae"], 64, "name=path"),
             (sana, ["--prompt", "a", "--component", "vae=absent"], 66, "absent"),

@@ -32,7 +32,7 @@ enum LintCases {
             rule: .transformerAbsent, location: "model_index.json",
             words: "no component is a SanaTransformer2DModel"
         ) { try $0.edit("model_index.json", "SanaTransformer2DModel", "UNet2DConditionModel") },
-        .init(rule: .transformerAbsent, location: "transformer", words: "absent") {
+        .init(rule: .transformerAbsent, location: "transformer", words: "is missing") {
             try $0.remove("transformer")
         },
         .init(rule: .componentAbsent, location: "vae") { try $0.remove("vae") },

@@ -103,7 +103,7 @@ struct SprintTests {
         (4, #""steps":4"#, #""steps":0"#, "no guidance_scale, steps and scheduler"),
         (
             4, #""intermediate_timesteps":null"#, #""intermediate_timesteps":1.3"#,
-            "intermediate_timesteps go with 2 steps, and there are 4"
+            "intermediate_timesteps need 2 steps, not 4"
         ),
         (
             4, #""num_train_timesteps":1000"#, #""num_train_timesteps":3"#,

@@ -287,7 +287,7 @@ struct VerifyProjectTests {
         #expect(outcome.code == 1, "\(outcome.talk)")
         #expect(
             outcome.talk.contains(
-                "which faults fixtures/goldens/sana-digits-b1-t1.safetensors cannot show is not known:"
+                "cannot determine which faults fixtures/goldens/sana-digits-b1-t1.safetensors does not show:"
             ), "\(outcome.talk)")
     }
 
