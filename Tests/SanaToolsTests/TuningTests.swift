@@ -234,7 +234,7 @@ struct TuningTests {
                 [
                     "sana", "--reference", "\(folder)/sana.safetensors", "--reference",
                     Self.goldens[0],
-                ], 64, "one kind"
+                ], 64, "only one of these kinds"
             ),
             (["sana", "--reference", "\(folder)/sana.safetensors", "--psnr", "-3"], 64, "--psnr"),
         ]

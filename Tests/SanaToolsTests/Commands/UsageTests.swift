@@ -96,7 +96,10 @@ import Testing
         let cases: [(arguments: [String], code: Int32, words: [String])] = [
             (["inspct", model], 64, ["'inspct'", "did you mean 'inspect'?"]),
             (["frobnicate"], 64, ["'frobnicate'", "--help"]),
-            (["history", "bogus"], 64, ["no command of 'sana-tools history'", "'bogus'"]),
+            (
+                ["history", "bogus"], 64,
+                ["unknown command 'bogus' of 'sana-tools history'", "'bogus'"]
+            ),
             (["history", "shwo"], 64, ["'shwo'", "did you mean 'show'?"]),
             (
                 ["history", "baseline", "bogus"], 64,

@@ -151,8 +151,10 @@ struct MutationCampaign {
         }
     }
 
+    /// The one result of a command that writes JSON.
     private static func json(_ outcome: CommandServer.Outcome) -> JSONValue {
-        (try? JSONScanner.parse(String(decoding: outcome.output, as: UTF8.self))) ?? .null
+        let document = try? JSONScanner.parse(String(decoding: outcome.output, as: UTF8.self))
+        return document?["results"]?.array?.first ?? .null
     }
 
     /// What is wrong with how a command ended; `nil` when it is right.

@@ -96,7 +96,7 @@ struct UnpicklerTests {
         ("text", [0x58, 1, 0, 0, 0, 0xFF], "not UTF-8"),
         ("depth", .init(repeating: 0x28, count: 9999), "deep"),
         ("stack", .init(repeating: 0x4E, count: 1 << 17), "limits"),
-        ("memo", [0x68, 7], "remembers no value 7"), ("empty stack", [0x30], "missing"),
+        ("memo", [0x68, 7], "no stored value 7"), ("empty stack", [0x30], "missing"),
         ("value below the mark", [0x4E, 0x28, 0x30], "missing"),
         ("no mark", [0x74], "mark is missing"),
         ("protocol", [0x80, 200], "protocol 200"), ("list", [0x4E, 0x4E, 0x61], "only a list"),
