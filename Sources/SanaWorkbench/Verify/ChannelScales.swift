@@ -37,8 +37,8 @@ enum ChannelScales {
 
     /// Scales that are not the recorded ones, in the order of the model.
     ///
-    /// - Returns: `nil` where most channels have others: the model was converted by other rules, which
-    ///   says nothing of any channel.
+    /// - Returns: `nil` where most channels have other scales, or none was recorded: the model was
+    ///   converted by other rules, which says nothing of any channel.
     /// - Throws: errors of reading the model.
     static func compare(
         _ source: any TensorSource, with recorded: [String: [Float]]
@@ -60,7 +60,7 @@ enum ChannelScales {
                         + (wrong.count > 1 ? " and \(wrong.count - 1) more" : "")
                         + " of \(before.count) has \(factor) × the scale of the calibration"))
         }
-        return different * 2 > known ? nil : result
+        return known == 0 || different * 2 > known ? nil : result
     }
 
     // MARK: Files
