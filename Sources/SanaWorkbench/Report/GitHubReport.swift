@@ -15,7 +15,7 @@ package struct GitHubReport {
 
     /// What stdout gets.
     package var text: String {
-        (WorkflowCommand.lines(annotations) + [summary.conclusion.printable])
+        (WorkflowCommand.lines(annotations) + [WorkflowCommand.plain(summary.conclusion)])
             .joined(separator: "\n")
     }
 }

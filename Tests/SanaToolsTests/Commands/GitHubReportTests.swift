@@ -40,6 +40,16 @@ import Testing
         #expect(!command.text.contains("\n"))
     }
 
+    @Test("a name is no command of the runner's")
+    func namesThatLookLikeCommands() {
+        for name in ["::error::x", "  ::set-output::x"] {
+            let text = GitHubReport(name, [], []).text
+            #expect(!text.drop { $0 == " " }.hasPrefix("::"), "\(text)")
+            #expect(text.hasSuffix(name))
+        }
+        #expect(GitHubReport("PASS: 1 of 1", [], []).text == "PASS: 1 of 1")
+    }
+
     @Test("what GitHub would leave out is counted")
     func limit() {
         let commands = (1...12).map { WorkflowCommand(.error, "t", "\($0)") }

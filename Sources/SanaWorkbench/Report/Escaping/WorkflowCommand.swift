@@ -56,6 +56,12 @@ package struct WorkflowCommand: Equatable {
         }
     }
 
+    /// `text` on a line that the runner takes for no command: the name of a model may begin with colons.
+    static func plain(_ text: String) -> String {
+        let line = text.printable
+        return line.drop { $0 == " " }.hasPrefix("::") ? "sana-tools: \(line)" : line
+    }
+
     /// What the runner reads back as `text`: on one line, and no command of its own.
     private static func data(_ text: String) -> String {
         text.printableLines.replacing("%", with: "%25").replacing("\n", with: "%0A")
