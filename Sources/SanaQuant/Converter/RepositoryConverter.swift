@@ -265,7 +265,7 @@ public struct RepositoryConverter {
         return options
     }
 
-    /// How another component is converted: files of what is no known network each by itself.
+    /// How another component is converted. The files of an unknown network are converted one by one.
     private func options(of name: String, as target: ConversionTarget) -> Converter.Options {
         var options = self.options
         options.target = target

@@ -81,8 +81,8 @@ extension HistoryCommand {
                 it rises beyond rounding.
 
                 Verifications are judged by their own verdict first. One that failed, is stale or \
-                could not be read fails the gate, whatever else got faster or slower, and a model \
-                that is no longer verified makes it inconclusive. Runs are compared only with runs \
+                could not be read fails the gate, whatever else got faster or slower. A model that \
+                used to be verified and no longer is makes the gate inconclusive. Runs are compared only with runs \
                 that passed on a golden of their own weights.
 
                 EXAMPLES

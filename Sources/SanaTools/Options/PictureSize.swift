@@ -1,6 +1,3 @@
-import ArgumentParser
-import SanaWorkbench
-
 /// Rows and columns of a picture in pixels, written `768x1344`.
 struct PictureSize: Equatable {
     let height: Int
@@ -10,14 +7,10 @@ struct PictureSize: Equatable {
 
     /// - Throws: `ValidationError` that says what is allowed.
     init(checking argument: String) throws {
-        let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
-        guard parts.count == 2, let height = parts[0], let width = parts[1],
-            Self.sides.contains(height), Self.sides.contains(width)
-        else {
-            throw ValidationError(
-                "must be HEIGHTxWIDTH in pixels, each in \(Self.sides.lowerBound)..."
-                    + "\(Self.sides.upperBound), such as 768x1344")
-        }
-        (self.height, self.width) = (height, width)
+        let pair = try NumberPair(
+            argument, in: Self.sides,
+            expected: "must be HEIGHTxWIDTH in pixels, each in \(Self.sides.lowerBound)..."
+                + "\(Self.sides.upperBound), such as 768x1344")
+        (height, width) = (pair.first, pair.second)
     }
 }

@@ -191,7 +191,7 @@ package struct RepositoryLint {
             problems.append(
                 Problem(
                     .variantMixed, Repository.indexName,
-                    "no variant exists for every component: \(list.joined(separator: ", "))"
+                    "no variant covers all components: \(list.joined(separator: ", "))"
                         .printable))
         }
     }

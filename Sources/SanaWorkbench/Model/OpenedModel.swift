@@ -37,7 +37,7 @@ package struct OpenedModel: Sendable {
             } else {
                 throw BadDataError(
                     file: path,
-                    reason: "archive has no manifest, and there is no config.json next to it",
+                    reason: "archive has no manifest and no config.json next to it",
                     remedy: "put the model's config.json into the same directory")
             }
             try QuantizationCheck.require(config: json, tensors: archive.tensors, file: path)

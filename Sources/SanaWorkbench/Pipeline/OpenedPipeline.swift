@@ -27,8 +27,8 @@ package struct OpenedPipeline: PipelineSource {
     ///   - places: components that lie elsewhere, by name: a folder, a file, an archive, or another
     ///     repository.
     ///   - instructionFolder: where instructions are kept between runs.
-    /// - Throws: `FileError`; `BadDataError` for a folder that is no pipeline's, `UsageError` for a
-    ///   component that the pipeline does not have.
+    /// - Throws: `FileError`; `BadDataError` if the folder is not a pipeline, `UsageError` if
+    ///   the pipeline has no such component.
     package init(
         _ model: String, places: [String: String] = [:], variant: String? = nil,
         instructionFolder: InstructionFolder? = nil, workers: WorkerPool

@@ -66,7 +66,7 @@ extension PipelineOutcome.Cause {
         of component: PipelineComponent, in source: OpenedPipeline, _ golden: PipelineGolden,
         _ stage: PipelineStage, _ options: Verification.Options
     ) throws -> String? {
-        // Of the encoder, which a ControlNet's picture goes through, there is no golden.
+        // There is no golden of the encoder, which reads a ControlNet's picture.
         guard component.isNetwork, stage != .control, let part = try golden.part(component) else {
             return nil
         }

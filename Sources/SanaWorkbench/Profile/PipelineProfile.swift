@@ -188,13 +188,13 @@ private final class PipelineTimer {
     /// Makes the pictures once.
     func time() throws {
         let workers = source.workers
-        var (slices, wall, cpu) = (0, 0, 0)
+        var time = ProfileProbe.CanaryTime()
         let clock = StageClock("profile", workers, tellsPeaksApart: true) { [canary] in
             let start = (ContinuousClock.now, workers.cpuNanoseconds)
             canary.run()
-            slices += 1
-            wall += (ContinuousClock.now - start.0).inNanoseconds
-            cpu += workers.cpuNanoseconds - start.1
+            time.slices += 1
+            time.wall += (ContinuousClock.now - start.0).inNanoseconds
+            time.cpu += workers.cpuNanoseconds - start.1
         }
         let apart = distance.measure()
         let (host, quantization) = (HostState.now, context.quantizationTime)
@@ -207,20 +207,13 @@ private final class PipelineTimer {
         }
         clock.finish()
         let load = HostState.now.since(host)
-        let length = max(1, clock.spans.reduce(0) { $0 + $1.nanoseconds })
-        let gflop = canary.gflop * Double(slices)
         repetitions.append(
             Repetition(
                 host: Profile.Repetition(
-                    nanoseconds: length,
-                    quantizationShare: (context.quantizationTime - quantization).inSeconds * 1e9
-                        / Double(length),
-                    canaryGFLOPS: gflop / Double(max(1, wall)) * 1e9,
-                    canaryCPUGFLOPS: gflop / Double(max(1, cpu)) * 1e9,
-                    canaryCPUNanoseconds: max(1, cpu),
-                    cpuNanoseconds: max(1, clock.spans.reduce(0) { $0 + $1.cpu }),
-                    processNanoseconds: max(0, load.cpuNanoseconds - cpu),
-                    otherLoad: load.otherShare,
+                    wall: clock.spans.reduce(0) { $0 + $1.nanoseconds },
+                    cpu: clock.spans.reduce(0) { $0 + $1.cpu }, process: load.cpuNanoseconds,
+                    quantization: context.quantizationTime - quantization, canary: time,
+                    gflop: canary.gflop, otherLoad: load.otherShare,
                     coreDistance: [apart, distance.measure()].compactMap(\.self).max()),
                 spans: clock.spans))
     }

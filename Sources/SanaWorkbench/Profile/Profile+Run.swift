@@ -117,18 +117,11 @@ package final class ForwardTimer {
         distances.note(farthest)
         guard probe.isRecording else { return }
         let load = state.since(host)
-        let time = probe.canaryTime
-        let gflop = canary.gflop * Double(time.slices)
         repetitions.append(
             Profile.Repetition(
-                nanoseconds: max(1, length),
-                quantizationShare: (context.quantizationTime - quantization).inSeconds * 1e9
-                    / Double(max(1, length)),
-                canaryGFLOPS: gflop / Double(max(1, time.wall)) * 1e9,
-                canaryCPUGFLOPS: gflop / Double(max(1, time.cpu)) * 1e9,
-                canaryCPUNanoseconds: max(1, time.cpu),
-                cpuNanoseconds: max(1, spent),
-                processNanoseconds: max(0, load.cpuNanoseconds - time.cpu),
+                wall: length, cpu: spent, process: load.cpuNanoseconds,
+                quantization: context.quantizationTime - quantization,
+                canary: probe.canaryTime, gflop: canary.gflop,
                 otherLoad: load.seconds < Self.shortestLoad
                     ? state.since(firstState).otherShare : load.otherShare,
                 coreDistance: farthest))

@@ -53,6 +53,27 @@ package struct Profile: Sendable {
         /// Nanoseconds that a cache line took from one thread to another and back, just before the
         /// forward or behind it; `nil` where it could not be told.
         package let coreDistance: Double?
+
+        /// One forward, or one sampling, as its parts were timed.
+        ///
+        /// - Parameters:
+        ///   - wall, cpu: nanoseconds without the canary's.
+        ///   - process: CPU time of the process, the canary's included.
+        init(
+            wall: Int, cpu: Int, process: Int, quantization: Duration,
+            canary: ProfileProbe.CanaryTime, gflop: Double, otherLoad: Double?,
+            coreDistance: Double?
+        ) {
+            nanoseconds = max(1, wall)
+            quantizationShare = quantization.inSeconds * 1e9 / Double(nanoseconds)
+            let gflop = gflop * Double(canary.slices)
+            canaryGFLOPS = gflop / Double(max(1, canary.wall)) * 1e9
+            canaryCPUGFLOPS = gflop / Double(max(1, canary.cpu)) * 1e9
+            canaryCPUNanoseconds = max(1, canary.cpu)
+            cpuNanoseconds = max(1, cpu)
+            processNanoseconds = max(0, process - canary.cpu)
+            (self.otherLoad, self.coreDistance) = (otherLoad, coreDistance)
+        }
     }
 
     /// What records have of a profile beside latencies.

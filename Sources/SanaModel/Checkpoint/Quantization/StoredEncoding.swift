@@ -21,8 +21,8 @@ enum StoredEncoding: Equatable {
         self = Self.int8(tensors)
     }
 
-    /// Whether quantized weights are I8 with scales and nothing else tells of them: what they stand for,
-    /// only a configuration can say.
+    /// Whether the quantized weights are plain I8 with scales. Only a configuration can say how to decode
+    /// them.
     static func isInt8(_ tensors: [TensorInfo]) -> Bool {
         marked(tensors) == nil && !tensors.contains { packedTypes[$0.dtype] != nil }
             && int8(tensors) != .float
