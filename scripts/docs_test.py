@@ -111,6 +111,21 @@ def broken_links(page: pathlib.Path) -> list[str]:
     return problems
 
 
+def repeated_anchors(page: pathlib.Path) -> list[str]:
+    """Anchors that a page has twice: only the first can be linked."""
+    ids = re.findall(r'<a id="([^"]+)"', page.read_text())
+    return [f"{page.relative_to(ROOT)}: anchor {name} twice" for name in sorted(set(ids)) if ids.count(name) > 1]
+
+
+def unlisted_reports() -> list[str]:
+    """Reports that reports/README.md does not link."""
+    index = ROOT / "reports/README.md"
+    listed = set(re.findall(r"\]\(([^)#\s]+)", index.read_text()))
+    return [
+        f"reports/README.md: no link to {page.name}"
+        for page in sorted(ROOT.glob("reports/*.md")) if page != index and page.name not in listed]
+
+
 def unexplained_rules(binary: pathlib.Path) -> list[str]:
     """Rules of 'inspect' that the page about troubleshooting leaves out."""
     listing = subprocess.run(
@@ -128,9 +143,10 @@ def main() -> None:
     options = parser.parse_args()
     binary = options.binary.resolve()
     pages = [page.resolve() for page in options.pages] or sorted(
-        page for pattern in ("*.md", "docs/**/*.md", "examples/*.md") for page in ROOT.glob(pattern))
+        page for pattern in ("*.md", "docs/**/*.md", "examples/*.md", "reports/*.md") for page in ROOT.glob(pattern))
     problems = [problem for page in pages for problem in broken_links(page)]
-    problems += unexplained_rules(binary)
+    problems += [problem for page in pages for problem in repeated_anchors(page)]
+    problems += unlisted_reports() + unexplained_rules(binary)
     found = [block for page in pages for block in blocks(page)]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for result in pool.map(lambda page: run_page(page, binary), pages):

@@ -87,7 +87,8 @@ static void input_cut_off(int number) {
 
 static const char memory_is_short[] =
     "sana-tools: error: not enough memory\n"
-    "  remedy: raise the limit on memory (ulimit -v), use fewer --threads, or another machine\n";
+    "  hint: raise the memory limit (ulimit -v), use fewer --threads, or use another machine (see "
+    "docs/troubleshooting.md#memory)\n";
 
 /// Bytes that a process which goes on can always map.
 enum { LEAST_ROOM = 16 << 20 };
@@ -96,9 +97,8 @@ static void stopped_itself(int number) {
     void *probe = mmap(NULL, LEAST_ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (probe == MAP_FAILED) end(memory_is_short, 74);
     end(number == SIGSEGV
-            ? "sana-tools: internal error: memory was used that is not the program's (or could not be had)\n"
-            : "sana-tools: internal error: the program stopped itself: a check of its own failed, or memory could not "
-              "be had\n",
+            ? "sana-tools: internal error: invalid memory access, or out of memory\n"
+            : "sana-tools: internal error: an assertion failed, or out of memory\n",
         70);
 }
 

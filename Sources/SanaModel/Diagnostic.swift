@@ -12,6 +12,8 @@ public enum DiagnosticCategory: Sendable {
     case inputOutput
     /// The request itself makes no sense.
     case usage
+    /// A defect of the program.
+    case internalError
 }
 
 /// An error that a user can act on: what is wrong, where, and what to do next.
@@ -20,14 +22,23 @@ public protocol DiagnosticError: Error, CustomStringConvertible {
     var category: DiagnosticCategory { get }
     /// One sentence that says what to do next; `nil` when nothing sensible can be said.
     var remedy: String? { get }
+    /// Where the documentation says more; `nil` when the remedy says everything.
+    var page: HelpPage? { get }
 }
 
 extension DiagnosticError {
     public var remedy: String? { nil }
+    public var page: HelpPage? { nil }
 
-    /// `description` followed by the remedy.
+    /// The remedy, ending in the page that says more.
+    public var hint: String? {
+        guard let page else { return remedy }
+        return remedy.map { "\($0) (see \(page.rawValue))" } ?? "see \(page.rawValue)"
+    }
+
+    /// `description` followed by the hint.
     public var fullMessage: String {
-        remedy.map { "\(description)\n  hint: \($0)" } ?? description
+        hint.map { "\(description)\n  hint: \($0)" } ?? description
     }
 }
 
@@ -38,11 +49,13 @@ public struct BadDataError: DiagnosticError {
     /// What is wrong.
     public let reason: String
     public let remedy: String?
+    public let page: HelpPage?
 
-    public init(file: String, reason: String, remedy: String? = nil) {
+    public init(file: String, reason: String, remedy: String? = nil, page: HelpPage? = nil) {
         self.file = file
         self.reason = reason
         self.remedy = remedy
+        self.page = page
     }
 
     public var category: DiagnosticCategory { .badData }
@@ -60,6 +73,7 @@ public struct MemoryError: DiagnosticError {
     public var remedy: String? {
         "raise the memory limit (ulimit -v), use fewer --threads, or use another machine"
     }
+    public var page: HelpPage? { .memory }
 }
 
 /// A file operation that the operating system refused.

@@ -138,9 +138,7 @@ enum Main {
             try SanaToolsCommand.checkName(arguments)
             command = try SanaToolsCommand.parseAsRoot(arguments)
         } catch let error as UsageError {
-            Console.report(error)
-            ErrorDocument(error).show()
-            end(ExitCode(error.category.exitCode))
+            fail(error)
         } catch {
             endParsing(error)
         }
@@ -151,17 +149,20 @@ enum Main {
             try command.run()
             end(.success)
         } catch let error as any DiagnosticError {
-            Console.report(error)
-            ErrorDocument(error).show()
-            end(ExitCode(error.category.exitCode))
+            fail(error)
         } catch let code as ExitCode {
             end(code)
         } catch let error where SanaToolsCommand.exitCode(for: error) != .failure {
             endParsing(error)
         } catch {
-            Console.talk("sana-tools: internal error: \("\(error)".printableLines)")
-            end(.internalError)
+            fail(InternalError("\(error)"))
         }
+    }
+
+    /// Reports an error once: annotations are read where messages are.
+    private static func fail(_ error: any DiagnosticError) -> Never {
+        if ErrorDocument(error).show() != .github { Console.report(error) }
+        end(ExitCode(error.category.exitCode))
     }
 
     /// Shows what the parser has to say: help, or what is wrong with arguments, which a shell may
@@ -169,8 +170,11 @@ enum Main {
     private static func endParsing(_ error: any Error) -> Never {
         let code = SanaToolsCommand.exitCode(for: error)
         if code == .success { SanaToolsCommand.exit(withError: error) }
-        Console.talk(SanaToolsCommand.fullMessage(for: error).printableLines)
-        ErrorDocument(usage: SanaToolsCommand.message(for: error), code: code.rawValue).show()
+        let document = ErrorDocument(
+            usage: SanaToolsCommand.message(for: error), code: code.rawValue)
+        if document.show() != .github {
+            Console.talk(SanaToolsCommand.fullMessage(for: error).printableLines)
+        }
         end(code)
     }
 
@@ -186,6 +190,4 @@ extension ExitCode {
     static let checkFailed = ExitCode(1)
     /// A check that is inconclusive.
     static let inconclusive = ExitCode(3)
-    /// An internal error.
-    static let internalError = ExitCode(70)
 }

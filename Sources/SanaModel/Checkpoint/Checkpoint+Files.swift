@@ -41,7 +41,8 @@ extension Checkpoint {
             throw BadDataError(
                 file: path, reason: "no config.json next to it",
                 remedy:
-                    "put the model's config.json into the same directory, or name it with --config")
+                    "put the model's config.json into the same directory, or name it with --config",
+                page: .configAbsent)
         }
         try self.init(
             path: path, config: json, source: weights.source, files: [weights.file],
@@ -163,7 +164,8 @@ private struct FileWeights {
             reason: foreign.map { "is \($0.description)" }
                 ?? "not a zip file, which torch.save has written since torch 1.6",
             remedy: foreign?.remedy
-                ?? "download it again, or load and save it again with a newer torch")
+                ?? "download it again, or load and save it again with a newer torch",
+            page: foreign?.page ?? .pickle)
     }
 
     /// Tensors under original names, which quantization leaves whole, as numbers: they are taken apart

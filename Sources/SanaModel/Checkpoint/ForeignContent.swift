@@ -134,6 +134,15 @@ public enum ForeignContent: Sendable, Equatable {
         case .empty, .zeros, .zip, .other: "download the file again"
         }
     }
+
+    /// The page that explains it.
+    public var page: HelpPage {
+        switch self {
+        case .lfsPointer: .lfsPointer
+        case .torchZip, .pickle: .pickle
+        default: .fileForeign
+        }
+    }
 }
 
 /// What downloaders leave next to a file that they have not finished.

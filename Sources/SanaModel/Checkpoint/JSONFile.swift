@@ -67,7 +67,8 @@ public enum JSONFile {
             case nil, .text: break
             case .some(let foreign):
                 throw BadDataError(
-                    file: path, reason: "is \(foreign.description)", remedy: foreign.remedy)
+                    file: path, reason: "is \(foreign.description)", remedy: foreign.remedy,
+                    page: foreign.page)
             }
             throw BadDataError(
                 file: path, reason: error.description,

@@ -289,4 +289,14 @@ public struct SafetensorsError: DiagnosticError, Equatable {
         default: "write the file again with the safetensors library"
         }
     }
+
+    public var page: HelpPage? {
+        switch rule {
+        case .foreign(let content): content.page
+        case .noHeader, .headerPastEnd: .fileTruncated
+        case .dataSize(let described, let present) where present < described: .fileTruncated
+        case .unknownDType: nil
+        default: .fileInvalid
+        }
+    }
 }

@@ -36,7 +36,8 @@ public struct WeightFiles: Sendable, Equatable {
                 throw BadDataError(
                     file: folder,
                     reason: "both \(other.name.printable) and \(name.printable) hold the weights",
-                    remedy: "remove the one that is stale, or give the file itself as MODEL")
+                    remedy: "remove the one that is stale, or give the file itself as MODEL",
+                    page: .weightsTwice)
             }
             found[variant] = WeightFiles(variant: variant.isEmpty ? nil : variant, name: name)
         }
@@ -87,7 +88,8 @@ public struct WeightFiles: Sendable, Equatable {
                         + (index.map { ", which \($0.printable) names as the model" } ?? "")
                         + found.reason,
                     remedy: found.remedy
-                        ?? "download the weights, or give a .safetensors file as MODEL")
+                        ?? "download the weights, or give a .safetensors file as MODEL",
+                    page: .weightsAbsent)
                 : BadDataError(
                     file: folder, reason: "several variants: \(list)",
                     remedy: "choose one with --variant, or give the file itself as MODEL")

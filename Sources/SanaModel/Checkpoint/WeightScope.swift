@@ -232,4 +232,5 @@ public struct BindingError: DiagnosticError {
     public var remedy: String? {
         "check that config.json and the weights come from the same revision of the same model"
     }
+    public var page: HelpPage? { .tensors }
 }

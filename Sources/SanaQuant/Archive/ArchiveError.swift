@@ -137,6 +137,10 @@ public struct ArchiveError: DiagnosticError, Equatable {
         default: "copy or download the archive again, or convert the checkpoint again"
         }
     }
+
+    public var page: HelpPage? {
+        if case .foreign(let content) = rule { content.page } else { nil }
+    }
 }
 
 extension ArchiveError.FrameDefect: CustomStringConvertible {

@@ -86,4 +86,12 @@ public struct ConversionError: DiagnosticError, Equatable {
         default: nil
         }
     }
+
+    public var page: HelpPage? {
+        switch problem {
+        case .nonFinite: .nonFinite
+        case .nothingToConvert(.fp16): .bf16
+        default: nil
+        }
+    }
 }

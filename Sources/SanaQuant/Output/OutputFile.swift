@@ -225,6 +225,7 @@ public struct OutputExistsError: DiagnosticError, Equatable {
     public var category: DiagnosticCategory { .cannotCreate }
     public var description: String { "\(path.printable): already exists" }
     public var remedy: String? { "choose another --output, or replace it with --force" }
+    public var page: HelpPage? { .exists }
 }
 
 private func systemWrite(_ descriptor: Int32, _ start: UnsafeRawPointer, _ count: Int) -> Int {

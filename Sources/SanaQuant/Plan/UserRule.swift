@@ -126,6 +126,13 @@ public struct RuleError: DiagnosticError, Equatable {
         return "rule '\(rule.printable)' \(reason)"
     }
 
+    public var page: HelpPage? {
+        switch problem {
+        case .noType, .type, .pattern: .rules
+        case .tooLong, .tooSlow, .unused, .component: nil
+        }
+    }
+
     public var remedy: String? {
         switch problem {
         case .tooLong, .noType, .type:

@@ -193,13 +193,13 @@ struct CaptureCommand: TalkingCommand {
             let isDesigned =
                 process.terminationReason == .exit
                 && [64, 65, 66, 69, 73].contains(process.terminationStatus)
-            throw isDesigned ? ExitCode(process.terminationStatus) : ExitCode.internalError
+            guard isDesigned else {
+                throw InternalError("\(python.printable) failed while running the capture script")
+            }
+            throw ExitCode(process.terminationStatus)
         }
         guard output.pathExists else {
-            Console.talk(
-                "sana-tools: internal error: \(python.printable) exited successfully but wrote no output"
-            )
-            throw ExitCode.internalError
+            throw InternalError("\(python.printable) exited successfully but wrote no output")
         }
         if isPipeline {
             _ = try PipelineGolden(path: output)

@@ -53,7 +53,7 @@ struct DoctorCommand: ParsableCommand {
             return [
                 HealthCheck(
                     "project", "project file", .error,
-                    known?.description ?? "\(error)".printable, hint: known?.remedy)
+                    known?.description ?? "\(error)".printable, hint: known?.hint)
             ]
         }
     }

@@ -59,4 +59,5 @@ private struct ProjectExistsError: DiagnosticError {
     var category: DiagnosticCategory { .cannotCreate }
     var description: String { "\(ProjectFile.name) already exists" }
     var remedy: String? { "edit it, or replace it with --force" }
+    var page: HelpPage? { .projectFile }
 }

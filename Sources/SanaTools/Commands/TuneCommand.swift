@@ -93,7 +93,8 @@ struct TuneCommand: TalkingCommand {
         guard !references.isEmpty else {
             throw UsageError(
                 "no reference to compare with",
-                remedy: "give --reference FILE, or record one with 'sana-tools capture'")
+                remedy: "give --reference FILE, or record one with 'sana-tools capture'",
+                page: .capture)
         }
         if let output { try OutputFile.checkAbsent(output, replaceExisting: force) }
         let kinds = references.map { VerificationBatch.Reference($0) }

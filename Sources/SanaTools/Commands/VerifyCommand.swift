@@ -184,8 +184,10 @@ struct VerifyCommand: TalkingCommand {
         }
         try show(outcome)
         if let last = outcome.failures.last {
-            // A terminal has shown them among the results.
-            if Console.stdoutIsTerminal { throw ExitCode(last.error.category.exitCode) }
+            // They are among the results, which a log of GitHub Actions shows with the messages.
+            if Console.isOneStream || format == .github {
+                throw ExitCode(last.error.category.exitCode)
+            }
             for failure in outcome.failures.dropLast() { Console.report(failure.error) }
             throw last.error
         }
@@ -222,7 +224,7 @@ struct VerifyCommand: TalkingCommand {
         try (isGiven ? nil : project).blaming("layer_tolerances") {
             throw UsageError(
                 "layer tolerance '\(unused.text.printable)' matches no layer",
-                remedy: "'sana-tools verify --format json' lists the paths")
+                remedy: "'sana-tools verify --format json' lists the paths", page: .tolerances)
         }
     }
 
@@ -250,7 +252,8 @@ struct VerifyCommand: TalkingCommand {
             for model in models { try ForeignModel.refuse(ModelPath.resolve(model)) }
             throw UsageError(
                 "no reference to compare with",
-                remedy: "give --reference FILE, or record one with 'sana-tools capture'")
+                remedy: "give --reference FILE, or record one with 'sana-tools capture'",
+                page: .capture)
         }
         guard isolated != true || !forwards.isEmpty else {
             throw UsageError(

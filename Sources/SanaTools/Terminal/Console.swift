@@ -53,6 +53,14 @@ enum Console {
     /// Whether stderr is a terminal, where progress may be drawn.
     static let stderrIsTerminal = isatty(2) == 1
 
+    /// Whether results and messages go to one place: the same terminal, file or pipe. An error among the
+    /// results is not repeated there.
+    static let isOneStream: Bool = {
+        var (results, messages) = (stat(), stat())
+        return fstat(1, &results) == 0 && fstat(2, &messages) == 0
+            && results.st_dev == messages.st_dev && results.st_ino == messages.st_ino
+    }()
+
     /// Whether people read results as they are printed.
     static let stdoutIsTerminal = isatty(1) == 1
 }

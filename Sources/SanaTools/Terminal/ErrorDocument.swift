@@ -9,7 +9,7 @@ struct ErrorDocument {
 
     init(_ error: any DiagnosticError) {
         self.init(
-            category: "\(error.category)", message: error.description, hint: error.remedy,
+            category: "\(error.category)", message: error.description, hint: error.hint,
             code: error.category.exitCode, annotation: WorkflowCommand(error))
     }
 
@@ -50,9 +50,12 @@ struct ErrorDocument {
     }
 
     /// Writes it where a program reads stdout and nothing else was written: it stays one document.
-    func show() {
-        guard !Console.hasData.load(ordering: .relaxed) else { return }
-        switch Self.wish.load(ordering: .relaxed) {
+    ///
+    /// - Returns: how it was written.
+    func show() -> Wish {
+        guard !Console.hasData.load(ordering: .relaxed) else { return .none }
+        let wish = Self.wish.load(ordering: .relaxed)
+        switch wish {
         case .none: break
         case .json:
             let document = ResultDocument(.error, []).json.setting("error", to: json)
@@ -60,5 +63,6 @@ struct ErrorDocument {
         case .jsonV1: try? Console.data(JSONValue.fields(["error": json]).text(indent: 2))
         case .github: try? Console.data(annotation.text)
         }
+        return wish
     }
 }

@@ -167,7 +167,8 @@ package struct FileDigests: Sendable {
         case .text, .pickle: return
         default:
             throw BadDataError(
-                file: path, reason: "is \(foreign.description)", remedy: foreign.remedy)
+                file: path, reason: "is \(foreign.description)", remedy: foreign.remedy,
+                page: foreign.page)
         }
     }
 

@@ -139,6 +139,6 @@ package struct ProjectHealth {
         let known = error as? any DiagnosticError
         return HealthCheck(
             "project", name, .error, known?.description ?? "\(error)".printable,
-            hint: known?.remedy)
+            hint: known?.hint)
     }
 }

@@ -66,4 +66,11 @@ package enum HistoryError: DiagnosticError {
         case .noSuchRun: "'sana-tools history list' shows the runs"
         }
     }
+
+    package var page: HelpPage? {
+        switch self {
+        case .absent: .history
+        case .newerSchema, .notDatabase, .cannotWrite, .failed, .noSuchRun, .noSuchBaseline: nil
+        }
+    }
 }

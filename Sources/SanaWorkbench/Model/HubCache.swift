@@ -138,7 +138,7 @@ package struct HubCache: Sendable {
         guard content.count == 40, HubName.isCommit(text) else {
             throw BadDataError(
                 file: file, reason: "is not a commit hash: '\(text.printable)'",
-                remedy: "download the revision again: \(ModelAbsentError.command(model))")
+                remedy: "download the revision again: '\(ModelAbsentError.command(model))'")
         }
         return text
     }
@@ -173,10 +173,11 @@ package struct ModelAbsentError: DiagnosticError {
             ? "" : "; it has \(known.prefix(5).joined(separator: ", ").printable)"
         return
             "\(model.repository) is not a path here, and its revision \(model.revision) is not in "
-            + "the Hugging Face cache \(cache.printable)\(there)"
+            + "the Hugging Face cache (\(cache.printable))\(there)"
     }
 
-    package var remedy: String? { "check the path, or run: \(Self.command(model))" }
+    package var remedy: String? { "check the path, or run '\(Self.command(model))'" }
+    package var page: HelpPage? { .notInCache }
 
     /// What would fetch the model.
     package static func command(_ model: HubName) -> String {

@@ -13,6 +13,7 @@ package struct ModelFault: DiagnosticError {
         let inspect = "run 'sana-tools inspect \(model.printable)'"
         return cause.remedy.map { "\($0); to see all problems, \(inspect)" } ?? inspect
     }
+    package var page: HelpPage? { cause.page }
 
     /// Runs what opens or reads `model`.
     ///

@@ -57,7 +57,8 @@ package struct ProjectFile {
     package init(path: String) throws {
         let content = try ByteView(mapping: path)
         func bad(_ reason: String, _ remedy: String? = nil) -> BadDataError {
-            BadDataError(file: Self.relative(path), reason: reason, remedy: remedy)
+            BadDataError(
+                file: Self.relative(path), reason: reason, remedy: remedy, page: .projectFile)
         }
         guard content.count <= 1 << 20 else { throw bad("is larger than 1 MiB") }
         let text = content.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
@@ -187,7 +188,7 @@ package struct ProjectFile {
     /// A command without MODEL outside any project.
     package static let noModel = UsageError(
         "no MODEL given, and no \(name) with a model in this directory or a parent",
-        remedy: "give a MODEL, or write \(name)")
+        remedy: "give a MODEL, or write \(name) with 'sana-tools init'", page: .noModel)
 }
 
 /// Where convert puts an archive.

@@ -12,13 +12,13 @@ package struct ProjectSource {
     package func root() throws(BadDataError) -> Node? {
         do { return try Yams.compose(yaml: text) } catch let error as YamlError {
             throw bad(error)
-        } catch { throw BadDataError(file: path, reason: "invalid YAML") }
+        } catch { throw whole("invalid YAML") }
     }
 
     /// An error about a node of the document.
     package func bad(_ node: Node, _ reason: String, _ remedy: String? = nil) -> BadDataError {
         guard let mark = node.mark else {
-            return BadDataError(file: path, reason: reason, remedy: remedy)
+            return whole(reason, remedy)
         }
         return bad(mark, reason, remedy)
     }
@@ -30,16 +30,20 @@ package struct ProjectSource {
             bad(mark, "invalid YAML: \(problem.printable)")
         case .duplicatedKeysInMapping(let keys, let context):
             bad(context.mark, "a key is given twice: \(keys.joined(separator: ", ").printable)")
-        case .reader(let problem, _, _, _):
-            BadDataError(file: path, reason: "invalid YAML: \(problem.printable)")
-        default: BadDataError(file: path, reason: "invalid YAML")
+        case .reader(let problem, _, _, _): whole("invalid YAML: \(problem.printable)")
+        default: whole("invalid YAML")
         }
     }
 
     private func bad(_ mark: Mark, _ reason: String, _ remedy: String? = nil) -> BadDataError {
         BadDataError(
             file: "\(path):\(mark.line):\(mark.column)", reason: reason + snippet(mark),
-            remedy: remedy)
+            remedy: remedy, page: .projectFile)
+    }
+
+    /// An error about the file as a whole.
+    private func whole(_ reason: String, _ remedy: String? = nil) -> BadDataError {
+        BadDataError(file: path, reason: reason, remedy: remedy, page: .projectFile)
     }
 
     /// The line, and a caret below the column, as compilers show them; nothing of very long lines.

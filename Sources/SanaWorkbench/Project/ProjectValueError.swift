@@ -9,6 +9,7 @@ package struct ProjectValueError: DiagnosticError {
     package var category: DiagnosticCategory { cause.category }
     package var description: String { "\(cause.description) ('\(key)' in \(file.printable))" }
     package var remedy: String? { cause.remedy }
+    package var page: HelpPage? { cause.page }
 }
 
 extension ProjectFile? {

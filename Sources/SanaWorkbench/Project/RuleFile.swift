@@ -19,7 +19,7 @@ package enum RuleFile {
             do throws(RuleError) { rules.append(try UserRule(String(line))) } catch {
                 throw BadDataError(
                     file: path, reason: "line \(number + 1): \(error.description)",
-                    remedy: error.remedy)
+                    remedy: error.remedy, page: error.page)
             }
         }
         return rules

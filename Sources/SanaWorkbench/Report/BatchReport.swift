@@ -151,7 +151,8 @@ extension VerificationBatch.Failure {
     fileprivate var json: JSONValue {
         .fields([
             "model": .string(model), "reference": .text(reference?.path),
-            "verdict": .string(Self.verdict), "message": .string(error.fullMessage),
+            "verdict": .string(Self.verdict), "message": .string(error.description),
+            "hint": .text(error.hint),
         ])
     }
 

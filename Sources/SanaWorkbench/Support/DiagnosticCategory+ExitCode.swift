@@ -6,6 +6,7 @@ extension DiagnosticCategory {
         switch self {
         case .usage: 64
         case .badData: 65
+        case .internalError: 70
         case .noInput: 66
         case .cannotCreate: 73
         case .inputOutput: 74

@@ -71,6 +71,7 @@ package struct StaleArchive: DiagnosticError {
             + "\(source.printable) now has \(current.prefix(12))"
     }
     package var remedy: String? { "run 'sana-tools convert --force'" }
+    package var page: HelpPage? { .archivePromised }
 }
 
 /// An archive that the project promises and that is not there.
@@ -82,4 +83,5 @@ package struct AbsentArchive: DiagnosticError {
         "\(path.printable): archive does not exist, but \(ProjectFile.name) lists it"
     }
     package var remedy: String? { "run 'sana-tools convert', or remove its type from dtype:" }
+    package var page: HelpPage? { .archivePromised }
 }

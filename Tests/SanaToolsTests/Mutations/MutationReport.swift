@@ -37,27 +37,29 @@ struct MutationReport {
             \(total) mutations of \(results.count) kinds of files, \(findings) findings. `make mutations` writes this page.
 
             Each mutation has one to three defects: flipped bits, other bytes, cut ends, inserted, doubled, zeroed and
-            removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, header lengths that
-            are wrong by little or by much, and odd text in names and values: letters that join others to one Character, marks,
-            text that is equal to people and other bytes, terminal escapes, markup, paths, bytes that are no UTF-8. The folder of
-            "file names" is whole and has such names itself; the database of "history values" is whole and has wrong values. Half of them fall into the first and last 4 KiB, where structure is; in `.pth` and
-            `.dduf` most change the records of the zip file, an opcode of the pickle or its argument, or another small entry. Each
-            broken file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a
-            process of its own.
+            removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, wrong header lengths,
+            and odd text in names and values: letters that join others to one Character, combining marks, text that looks
+            equal but has other bytes, terminal escapes, markup, paths, and bytes that are not UTF-8. For "file names" the
+            directory is intact and has such names itself; for "history values" the database is intact and has wrong values.
+            Half of the defects are in the first and last 4 KiB, where the structure is. In `.pth` and `.dduf` files, most
+            change the records of the zip file, an opcode of the pickle or its argument, or another small entry. Each broken
+            file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a process of
+            its own.
 
             * **crash**: a signal. RLIMIT_DATA is what the process has before the command plus 10 × the file plus 64 MiB,
-              so that more private memory, touched or not, would be one (LoRA: 512 MiB more, for OpenBLAS).
-            * **hang**: 2 s of processor time, or 60 s on the clock.
-            * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB over that of `--version`.
-            * **other**: an exit code other than 0, 1 (a check failed), 3 (a check decides nothing), 65, 66, or 64 for
-              `sana-tools.yaml` and rules; a refusal without exactly one message, or with 65 and without the file's name; JSON that is none; a hidden character on stdout or stderr;
-              an unpacked archive that is not what was packed; a `digest` of a zip file that finds no damage and other weights.
+              so excessive private memory, touched or not, is a crash (LoRA: 512 MiB more, for OpenBLAS).
+            * **hang**: more than 2 s of CPU time or 60 s of wall time.
+            * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB above that of `--version`.
+            * **other**: an exit code other than 0, 1 (a check failed), 3 (inconclusive), 65, 66, or 64 for
+              `sana-tools.yaml` and rules; an error without exactly one message, or with 65 and without the file's name;
+              invalid JSON; a control character on stdout or stderr; an unpacked archive that differs from what was packed;
+              a `digest` of a zip file that finds no damage but other weights.
 
             | file | bytes | mutations | exit codes | crashes | hangs | memory | other | slowest | peak new memory |
             |---|--:|--:|---|--:|--:|--:|--:|--:|--:|
             \(rows.joined(separator: "\n"))
 
-            Seed \(seed); `SANA_MUTATIONS_SEED=2 make mutations` takes another. `make test` runs 20 of each kind.
+            Seed \(seed); `SANA_MUTATIONS_SEED=2 make mutations` uses another. `make test` runs 20 of each kind.
 
             """
     }

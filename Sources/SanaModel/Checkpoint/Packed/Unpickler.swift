@@ -374,8 +374,8 @@ struct Unpickler {
             file: file,
             reason: "pickle asks at byte \(position) for \(what); nothing was run or loaded",
             remedy:
-                "get the weights as safetensors, or save a dictionary of only tensors with torch.save"
-        )
+                "get the weights as safetensors, or save a dictionary of only tensors with torch.save",
+            page: .pickle)
     }
 
     private static func name(_ opcode: UInt8) -> String {

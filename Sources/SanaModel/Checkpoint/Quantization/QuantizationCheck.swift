@@ -35,6 +35,12 @@ public struct QuantizationError: DiagnosticError, Equatable {
     public var category: DiagnosticCategory { .badData }
     public var description: String { "\(file.printable): \(finding.reason)" }
     public var remedy: String? { finding.remedy }
+    public var page: HelpPage? {
+        switch finding.kind {
+        case .unsupported: .quantizationUnsupported
+        case .contradiction: .quantizationMismatch
+        }
+    }
 }
 
 /// Compares `quantization_config` with what is stored: the one home of what quantized weights can be

@@ -1,0 +1,28 @@
+/// Pages of the documentation that hints end in, as paths from the root of the repository. The Debian package
+/// installs them below /usr/share/doc/sana-tools.
+public enum HelpPage: String, CaseIterable, Sendable {
+    case archivePromised = "docs/troubleshooting.md#archive-promised"
+    case bf16 = "docs/troubleshooting.md#bf16-fp16"
+    case capture = "docs/guides/capture.md"
+    case configAbsent = "docs/troubleshooting.md#config-absent"
+    case exists = "docs/troubleshooting.md#exists"
+    case fileForeign = "docs/troubleshooting.md#file-foreign"
+    case fileInvalid = "docs/troubleshooting.md#file-invalid"
+    case fileTruncated = "docs/troubleshooting.md#file-truncated"
+    case history = "docs/guides/history.md"
+    case internalError = "docs/troubleshooting.md#internal-error"
+    case lfsPointer = "docs/troubleshooting.md#lfs-pointer"
+    case memory = "docs/troubleshooting.md#memory"
+    case noModel = "docs/troubleshooting.md#no-model"
+    case nonFinite = "docs/troubleshooting.md#nan"
+    case notInCache = "docs/troubleshooting.md#not-in-cache"
+    case pickle = "docs/troubleshooting.md#pickle"
+    case projectFile = "docs/reference/project-file.md"
+    case quantizationMismatch = "docs/troubleshooting.md#quantization-mismatch"
+    case quantizationUnsupported = "docs/troubleshooting.md#quantization-unsupported"
+    case rules = "docs/reference/formats/rules.md"
+    case tensors = "docs/troubleshooting.md#tensors"
+    case tolerances = "docs/guides/verify.md#tolerances"
+    case weightsAbsent = "docs/troubleshooting.md#weights-absent"
+    case weightsTwice = "docs/troubleshooting.md#weights-twice"
+}
