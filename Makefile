@@ -7,8 +7,8 @@
 # make lint      check the code's format
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
-# make examples-test run the examples, and check them with those of their schedulers that are installed
-# make report-test   open the HTML report in chromium at phone and desktop size (skipped if it is not installed)
+# make examples-test run the examples under their schedulers, and check them; exits with 3 if one is not installed
+# make report-test   open the HTML report in chromium at phone and desktop size; exits with 3 if it is not installed
 # make snapshots write fixtures/sentences.txt: every --help, and the messages of failing commands
 # make manual    write the manual pages to .build/manual, from the data of --help
 # make package   write a .deb and a tarball that do not need Swift to .build/dist
@@ -131,12 +131,18 @@ manual-pages:
 	rm -rf .build/manual
 	mkdir -p .build/manual
 	echo "$$ASCII" > .build/manual/help && chmod +x .build/manual/help
-	.build/debug/generate-manual .build/manual/help --multi-page --output-directory .build/manual
+	.build/debug/generate-manual .build/manual/help --multi-page --output-directory .build/manual \
+	    --date "$$(date --utc --date=@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} +%Y-%m-%d)"
 	rm .build/manual/help
 	for page in .build/manual/*.1; do awk "$$LAYOUT" "$$page" > "$$page.new" && mv "$$page.new" "$$page" || exit 1; done
 
+# English is the only language of ICU's data; no path of this machine is in the program, nor debug information.
 package: setup
-	$(SWIFT) build -c release --product sana-tools --static-swift-stdlib --scratch-path .build/package
+	SANA_ICU_DATA="$$(python3 scripts/icu_data.py .build/icu --swift $(SWIFT))" \
+	    $(SWIFT) build -c release --product sana-tools --static-swift-stdlib --scratch-path .build/package \
+	    -debug-info-format none \
+	    -Xcc -ffile-prefix-map=$(CURDIR)=. -Xcxx -ffile-prefix-map=$(CURDIR)=. \
+	    -Xswiftc -file-prefix-map -Xswiftc $(CURDIR)=.
 	$(MAKE) manual-pages BINARY=$(PACKAGED)
 	scripts/package.sh $(PACKAGED) .build/manual
 

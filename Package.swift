@@ -23,6 +23,10 @@ let buildInfoSettings: [CSetting] =
     (Context.environment["SANA_COMMIT"] ?? "")
     .wholeMatch(of: /[0-9a-z-]+/).map { [.define("SANA_COMMIT", to: "\"\($0.0)\"")] } ?? []
 
+/// What `make package` links in place of ICU's whole data.
+let dataSettings: [CSetting] =
+    Context.environment["SANA_ICU_DATA"].map { [.define("SANA_ICU_DATA", to: "\"\($0)\"")] } ?? []
+
 let swiftSettings: [SwiftSetting] =
     warningSettings + [
         .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
@@ -50,7 +54,7 @@ let package = Package(
         .target(name: "COpenBLAS", cSettings: [.define("_GNU_SOURCE")]),
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
-        .target(name: "CBuildInfo", cSettings: buildInfoSettings),
+        .target(name: "CBuildInfo", cSettings: buildInfoSettings + dataSettings),
         .target(name: "CSignalCleanup"),
         .target(name: "CSQLiteGuard"),
         .target(name: "Libc"),

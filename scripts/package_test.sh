@@ -47,7 +47,10 @@ inside sh -ec '
     test -s /usr/share/man/man1/sana-tools.1.gz
     test -s /usr/share/bash-completion/completions/sana-tools
     test -s /lib/systemd/system/sana-tools.timer
-    test -s /usr/share/doc/sana-tools/examples/nightly.sh'
+    test -s /usr/share/doc/sana-tools/examples/nightly.sh
+    # The page that a hint names.
+    page=$(sana-tools inspect nobody/nothing 2>&1 | sed -n "s/.*(see \(.*\)#.*/\1/p")
+    test -s "/usr/share/doc/sana-tools/$page"'
 inside apt-get purge --yes --quiet=2 sana-tools > /dev/null
 if [ -e "$root/usr/bin/sana-tools" ]; then
     echo "package-test: purging left the program" >&2
