@@ -34,6 +34,11 @@ function measure() {
         width, scroll: root.scrollWidth, height: root.scrollHeight, scrolled: wide,
         headline: page.querySelector(".verdict strong").textContent,
         drawn: [...page.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width > 0).length,
+        broken: [...page.querySelectorAll(".night thead th, .night td:nth-child(-n+6)")].filter(cell => {
+            const text = page.createRange();
+            text.selectNodeContents(cell);
+            return text.getBoundingClientRect().height > 1.5 * parseFloat(getComputedStyle(cell).lineHeight);
+        }).map(cell => cell.textContent.trim()),
         pictures: [...page.images].map(image => image.naturalWidth)});
 }
 frame.addEventListener("load", measure);
@@ -117,6 +122,7 @@ def main() -> None:
             if found["width"] != width or found["scroll"] > width:
                 problems.append(f"{name}: the page is {found['scroll']} px wide in a window of {found['width']}")
             problems += [f"{name}: scrolls sideways: {element}" for element in found["scrolled"]]
+            problems += [f"{name}: '{text}' is broken over lines" for text in sorted(set(found["broken"]))]
             if found["headline"] != headline or "failed" not in headline:
                 problems.append(f"{name}: the headline is '{found['headline']}', not '{headline}'")
             if found["drawn"] < 5:

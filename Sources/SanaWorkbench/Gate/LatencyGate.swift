@@ -190,8 +190,8 @@ package enum LatencyGate {
         }
         if runs < GateOptions.fewestRuns {
             result.append(
-                "\(runs) runs do not show how much runs vary: record at least "
-                    + "\(GateOptions.fewestRuns)")
+                "\(runs) run\(runs == 1 ? " does" : "s do") not show how much runs vary: record at "
+                    + "least \(GateOptions.fewestRuns)")
         }
         if new.repetitions < GateOptions.fewestRepetitions {
             result.append(

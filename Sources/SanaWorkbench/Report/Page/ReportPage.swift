@@ -295,7 +295,8 @@ package struct ReportPage {
             return [layer, forward].compactMap { $0 }
         }
         if rest > 0, !charts.isEmpty {
-            charts[charts.count - 1].note += " \(rest) more series are not drawn."
+            charts[charts.count - 1].note +=
+                " \(rest) more series \(rest == 1 ? "is" : "are") not drawn."
         }
         return charts
     }
