@@ -50,7 +50,7 @@ inside sh -ec '
     test -s /usr/share/doc/sana-tools/examples/nightly.sh
     # The page that a hint names.
     page=$(sana-tools inspect nobody/nothing 2>&1 | sed -n "s/.*(see \(.*\)#.*/\1/p")
-    test -s "/usr/share/doc/sana-tools/$page"'
+    test -f "/usr/share/doc/sana-tools/$page"'
 inside apt-get purge --yes --quiet=2 sana-tools > /dev/null
 if [ -e "$root/usr/bin/sana-tools" ]; then
     echo "package-test: purging left the program" >&2
