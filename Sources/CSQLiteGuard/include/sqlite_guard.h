@@ -7,8 +7,8 @@
 /// no functions with side effects, no other files; small limits on texts and statements.
 void sqlite_guard(sqlite3 *connection);
 
-/// Interrupts statements that still run after so many seconds from now.
-void sqlite_guard_deadline(sqlite3 *connection, double seconds);
+/// Interrupts a statement after so many of SQLite's operations, some 50 million of which take a second.
+void sqlite_guard_operations(sqlite3 *connection, int most);
 
 /// Vacuuming attaches a file of its own.
 void sqlite_guard_allow_vacuum(sqlite3 *connection, int is_allowed);

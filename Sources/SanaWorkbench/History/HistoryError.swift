@@ -1,4 +1,5 @@
 import GRDB
+import Libc
 import SanaModel
 
 /// Trouble with the history's database.
@@ -6,6 +7,8 @@ package enum HistoryError: DiagnosticError {
     case newerSchema(String)
     case notDatabase(String, reason: String)
     case cannotWrite(String, reason: String)
+    /// A copy is read where reading in place would write next to the file; it has no place.
+    case cannotCopy(String, to: String, code: Int32)
     case failed(String, reason: String)
     case noSuchRun(String, Int64?)
     case absent(String)
@@ -31,7 +34,7 @@ package enum HistoryError: DiagnosticError {
         switch self {
         case .newerSchema, .notDatabase: .badData
         case .cannotWrite: .cannotCreate
-        case .failed: .inputOutput
+        case .failed, .cannotCopy: .inputOutput
         case .noSuchRun, .noSuchBaseline, .absent: .noInput
         }
     }
@@ -47,6 +50,9 @@ package enum HistoryError: DiagnosticError {
             "\(path.printable): not a usable history database: \(reason.printable)"
         case .cannotWrite(let path, let reason):
             "\(path.printable): cannot write the history: \(reason.printable)"
+        case .cannotCopy(let path, let folder, let code):
+            "\(path.printable): cannot copy it to \(folder.printable): "
+                + String(cString: strerror(code))
         case .failed(let path, let reason): "\(path.printable): \(reason.printable)"
         case .noSuchRun(let path, let id):
             "\(path.printable): " + (id.map { "no run \($0)" } ?? "no run recorded yet")
@@ -59,6 +65,7 @@ package enum HistoryError: DiagnosticError {
         case .notDatabase: "restore the file from a backup, or choose another one with --db"
         case .cannotWrite:
             "choose another file with --db, or do not record the run with --no-record"
+        case .cannotCopy: "set TMPDIR to a directory that has room for it"
         case .failed: nil
         case .noSuchBaseline: "'sana-tools history baseline list' shows them"
         case .absent:
@@ -70,7 +77,9 @@ package enum HistoryError: DiagnosticError {
     package var page: HelpPage? {
         switch self {
         case .absent: .history
-        case .newerSchema, .notDatabase, .cannotWrite, .failed, .noSuchRun, .noSuchBaseline: nil
+        case .newerSchema, .notDatabase, .cannotWrite, .cannotCopy, .failed, .noSuchRun,
+            .noSuchBaseline:
+            nil
         }
     }
 }

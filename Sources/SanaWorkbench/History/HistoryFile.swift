@@ -1,6 +1,7 @@
 import CSQLiteGuard
 import Foundation
 import GRDB
+import Libc
 import SanaModel
 
 /// Opens untrusted files: nothing in them runs, and nothing next to them is touched.
@@ -33,14 +34,14 @@ package enum HistoryFile {
     /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy of its
     /// rows in our own tables.
     package static func readable(_ path: String) throws -> DatabaseQueue {
-        let file = try source(path)
-        if try file.read({ try SchemaCheck($0).isOurs }) { return file }
-        return try stage(file, path)
+        let (file, check) = try sound(path)
+        return check.isOurs ? file : try stage(file, check.version, path)
     }
 
     /// A copy of all rows of a history in tables of our own, whose checks they have passed.
     package static func staged(_ path: String) throws -> DatabaseQueue {
-        try stage(source(path), path)
+        let (file, check) = try sound(path)
+        return try stage(file, check.version, path)
     }
 
     /// Gives unused room back.
@@ -50,7 +51,7 @@ package enum HistoryFile {
         try db.execute(sql: "VACUUM")
     }
 
-    private static func configuration(isReadOnly: Bool = false, seconds: Double? = nil)
+    private static func configuration(isReadOnly: Bool = false, operations: Int32? = nil)
         -> Configuration
     {
         var configuration = Configuration()
@@ -59,14 +60,15 @@ package enum HistoryFile {
         configuration.readonly = isReadOnly
         configuration.prepareDatabase { db in
             sqlite_guard(db.sqliteConnection)
-            if let seconds { sqlite_guard_deadline(db.sqliteConnection, seconds) }
+            if let operations { sqlite_guard_operations(db.sqliteConnection, operations) }
         }
         return configuration
     }
 
-    /// What reading a file may take: a damaged one may lead round in circles.
-    private static func seconds(_ path: String) -> Double {
-        8 + Double(size(path)) / Double(1 << 20)
+    /// What a statement that reads a file may take, a second for each MB: a damaged file may lead round
+    /// in circles.
+    private static func operations(_ path: String) -> Int32 {
+        Int32(clamping: 50_000_000 * (1 + size(path) >> 20))
     }
 
     private static func size(_ path: String) -> Int {
@@ -80,7 +82,8 @@ package enum HistoryFile {
         guard !isWriteAhead(path) else { return try privateCopy(path) }
         do {
             let file = try DatabaseQueue(
-                path: path, configuration: configuration(isReadOnly: true, seconds: seconds(path)))
+                path: path,
+                configuration: configuration(isReadOnly: true, operations: operations(path)))
             _ = try file.read { try SchemaCheck($0) }
             return file
         } catch let error as DatabaseError
@@ -92,12 +95,32 @@ package enum HistoryFile {
         }
     }
 
+    /// A connection to read from, each page of whose tables is part of one table once: a page that two
+    /// lead to gives rows without end, and a value that takes more memory than the file.
+    private static func sound(_ path: String) throws -> (DatabaseQueue, SchemaCheck) {
+        let file = try source(path)
+        let check = try file.read { db in
+            let check = try SchemaCheck(db)
+            guard check.version > 0 else { return check }
+            // Their constraints are expressions of theirs.
+            try db.execute(sql: "PRAGMA ignore_check_constraints = ON")
+            for table in try SchemaCheck.reference(check.version).columns.keys.sorted() {
+                let answer = try String.fetchOne(db, sql: "PRAGMA quick_check(\"\(table)\")")
+                guard answer == "ok" else {
+                    throw SchemaCheck.Failure(reason: "table '\(table)' is damaged")
+                }
+            }
+            return check
+        }
+        return (file, check)
+    }
+
     private static func privateCopy(_ path: String) throws -> DatabaseQueue {
-        let folder = FileManager.default.temporaryDirectory.path
-            .appendingPath("sana-tools-" + UUID().uuidString)
-        try FileManager.default.createDirectory(
-            atPath: folder, withIntermediateDirectories: false,
-            attributes: [.posixPermissions: 0o700])
+        let temporary = FileManager.default.temporaryDirectory.path
+        let folder = temporary.appendingPath("sana-tools-" + UUID().uuidString)
+        guard mkdir(folder, 0o700) == 0 else {
+            throw HistoryError.cannotCopy(path, to: temporary, code: errno)
+        }
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let copy = folder.appendingPath("history")
         let endings = ["", "-wal", "-journal"]
@@ -113,26 +136,33 @@ package enum HistoryFile {
                 try? FileManager.default.removeItem(atPath: copy + ending)
                 guard size(path + ending) > 0 else { continue }
                 let content = try ByteView(mapping: path + ending)
-                try content.withUnsafeBytes { try Data($0).write(to: URL(filePath: copy + ending)) }
+                do {
+                    try content.withUnsafeBytes {
+                        try Data($0).write(to: URL(filePath: copy + ending))
+                    }
+                } catch let error as CocoaError {
+                    throw HistoryError.cannotCopy(path, to: temporary, code: error.systemCode)
+                }
             }
             if state() == before { break }
         }
         let file = try DatabaseQueue(
-            path: copy, configuration: configuration(seconds: seconds(path)))
+            path: copy, configuration: configuration(operations: operations(path)))
         try file.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
         let result = try DatabaseQueue(
-            path: "", configuration: configuration(seconds: seconds(path)))
+            path: "", configuration: configuration(operations: operations(path)))
         try file.backup(to: result)
         return result
     }
 
     /// Copies the rows of every table of the version that the file has into tables that our own
     /// statements made, then brings those up to date.
-    private static func stage(_ file: DatabaseQueue, _ path: String) throws -> DatabaseQueue {
+    private static func stage(
+        _ file: DatabaseQueue, _ version: Int, _ path: String
+    ) throws -> DatabaseQueue {
         let copy = try DatabaseQueue(
-            path: "", configuration: configuration(seconds: seconds(path)))
+            path: "", configuration: configuration(operations: operations(path)))
         try file.read { theirs in
-            let version = try SchemaCheck(theirs).version
             try copy.writeWithoutTransaction { ours in
                 try Schema.migrate(ours, upTo: version)
                 try ours.execute(sql: "PRAGMA foreign_keys = OFF")
@@ -160,7 +190,6 @@ package enum HistoryFile {
             sql: "INSERT INTO \"\(table)\" (\(names)) VALUES (\(places))")
         let rows = try Row.fetchCursor(theirs, sql: "SELECT \(names) FROM \"\(table)\"")
         while let row = try rows.next() {
-            try row.requireFinite()
             try insert.execute(arguments: StatementArguments(row.databaseValues))
         }
     }

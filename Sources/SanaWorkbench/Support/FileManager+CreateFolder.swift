@@ -9,8 +9,15 @@ extension FileManager {
         do {
             try createDirectory(atPath: path, withIntermediateDirectories: true)
         } catch {
-            let code = (error as? CocoaError)?.underlying as? POSIXError
-            throw FileError(.create, path, code: code?.code.rawValue ?? EACCES)
+            throw FileError(.create, path, code: error.systemCode)
         }
+    }
+}
+
+extension Error {
+    /// The `errno` below an error of Foundation's.
+    package var systemCode: Int32 {
+        let below = (self as? CocoaError)?.underlying as? POSIXError
+        return below?.code.rawValue ?? EACCES
     }
 }

@@ -9,7 +9,7 @@ import Testing
 
 /// Histories of strangers: their schema is data, their values are checked, their neighbours stay.
 struct HistoryHostileTests {
-    private let folder: TemporaryFolder
+    let folder: TemporaryFolder
 
     init() throws { folder = try TemporaryFolder() }
 
@@ -31,7 +31,7 @@ struct HistoryHostileTests {
     }
 
     /// A history with a profile and a verification, and `statement` executed on it.
-    private func doctored(_ name: String, _ statement: String) throws -> String {
+    func doctored(_ name: String, _ statement: String) throws -> String {
         let path = folder(name)
         let store = try HistoryStore(path: path, creating: true)
         try store.record(record())
@@ -51,7 +51,7 @@ struct HistoryHostileTests {
         try queue.close()
     }
 
-    private func category(_ body: () throws -> Void) -> DiagnosticCategory? {
+    func category(_ body: () throws -> Void) -> DiagnosticCategory? {
         do {
             try body()
             return nil
@@ -301,6 +301,22 @@ struct HistoryHostileTests {
         #expect(folder.entries.sorted() == ["dead", "dead-wal", "h"])
     }
 
+    @Test("a copy that has no place is an I/O error that names the directory")
+    func noTemporaryDirectory() throws {
+        let program = try BuiltProgram()
+        let bytes = try fileBytes(doctored("h", "PRAGMA journal_mode = WAL"))
+        try program.folder.write("h", bytes)
+        try program.folder.write("file", [])
+        for place in ["absent", "file"].map({ program.folder($0) }) {
+            let outcome = try program.finish(
+                program.launch(["history", "list", "--db", "h"], environment: ["TMPDIR": place]))
+            #expect(outcome.code == 74)
+            #expect(outcome.talk.contains("error: h: cannot copy it to \(place): "))
+            #expect(outcome.talk.contains("TMPDIR"), "\(outcome.talk)")
+        }
+        #expect(try program.run("history", "list", "--db", "h").code == 0)
+    }
+
     @Test("what a writer that died has begun is not read, and not undone in place")
     func deadWriter() throws {
         let path = try doctored("h", "SELECT 1")
@@ -355,6 +371,23 @@ struct HistoryHostileTests {
             try HistoryStore(path: path, creating: true).record(record())
             #expect(try HistoryStore(path: path, creating: false).allRuns().count == 1, "\(name)")
         }
+    }
+
+    @Test("who finds an old history locked waits, then brings it up to date")
+    func lockedMigration() throws {
+        let path = folder("old")
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        let other = try DatabaseQueue(path: path, configuration: configuration)
+        try other.writeWithoutTransaction { db in
+            try Schema.migrate(db, upTo: 2)
+            try db.execute(sql: "BEGIN IMMEDIATE")
+        }
+        DispatchQueue.global().asyncAfter(deadline: .now() + 0.5) {
+            try? other.writeWithoutTransaction { try $0.execute(sql: "ROLLBACK") }
+        }
+        #expect(category { _ = try HistoryStore(path: path, creating: true) } == nil)
+        #expect(try HistoryStore(path: path, creating: false).allRuns().isEmpty)
     }
 
     @Test("first writers at once lose no run")
