@@ -72,6 +72,15 @@ struct SafetensorsHeaderTests {
             Issue.record("\(limit + 1) tensors are read")
             return
         }
+        func metadata(_ count: Int) -> String {
+            let members = (0..<count).map { #""\#($0)":"""# }
+            return #"{"__metadata__":{"# + members.joined(separator: ",") + "}}"
+        }
+        #expect(rule(metadata(limit)) == nil)
+        guard case .invalidJSON = rule(metadata(limit + 1)) else {
+            Issue.record("\(limit + 1) pairs of metadata are read")
+            return
+        }
     }
 
     @Test func fileShorterThanTheLengthField() {

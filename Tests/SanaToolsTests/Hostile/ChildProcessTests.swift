@@ -86,11 +86,13 @@ struct ChildProcessTests {
             atPath: git + "/refs/heads", withIntermediateDirectories: true)
         let hash = String(repeating: "0a", count: 20)
         try folder.write("secret", Array("password\n".utf8))
+        try folder.write("outside", Array((hash + "\n").utf8))
         try folder.write(".git/refs/heads/main", Array((hash + "\n").utf8))
         try folder.write(".git/refs/heads/odd", Array("<script>\n".utf8))
         for (head, commit) in [
             (hash, hash), ("ref: refs/heads/main", hash), ("ref: refs/heads/odd", nil),
             ("ref: ../secret", nil), ("ref: refs/../../secret", nil), ("password", nil),
+            ("ref: refs/../../outside", nil), ("ref: ../outside", nil),
             ("ref: /etc/hostname", nil), ("ref: refs/heads/none", nil),
         ] as [(String, String?)] {
             try folder.write(".git/HEAD", Array((head + "\n").utf8))

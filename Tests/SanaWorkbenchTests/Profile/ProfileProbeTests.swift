@@ -36,7 +36,9 @@ struct ProfileProbeTests {
         let probe = ProfileProbe(
             workers, canary: HostCanary(workers: workers, operations: 0, slices: 1))
         probe.startForward()
-        for path in ["patch_embed", "transformer_blocks.0", "transformer_blocks.1", "proj_out"] {
+        // Not as many others as blocks.
+        let blocks = ["transformer_blocks.0", "transformer_blocks.1"]
+        for path in ["patch_embed"] + blocks + ["norm_out", "proj_out"] {
             probe.begin(path)
             probe.begin(path + ".part")
             probe.end(path + ".part", [])

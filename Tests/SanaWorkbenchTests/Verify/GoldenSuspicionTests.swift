@@ -117,6 +117,22 @@ struct GoldenSuspicionTests {
         }
     }
 
+    /// They change what the projections of self-attention read, and nothing that the block adds up.
+    @Test("the first rows of a block's table show in three projections, and are the block's")
+    func tableOfSelfAttention() throws {
+        let copy = try DoctoredCheckpoint("sana-digits/transformer")
+        let tensor = "transformer_blocks.2.scale_shift_table"
+        let bytes = try copy.bytes(tensor)
+        try copy.patch(
+            tensor, with: Array(bytes.prefix(bytes.count / 3)).mappingBF16 { $0 + 0.5 })
+        let golden = try SafetensorsBuilder(
+            copying: Self.goldens + "sana-digits-b1-t500-full.safetensors")
+        let result = try verify(golden.withoutTensorHashes(), copy.path, isolated: true)
+        #expect(
+            result.attribution?.cause == "transformer_blocks.2",
+            "\(result.text(.init(allLayers: true)))")
+    }
+
     // MARK: With hashes
 
     /// The golden with the hash of every entry in its contract.
