@@ -65,7 +65,7 @@ static const char *load(void) {
     blas.take = dlsym(opened, "blas_memory_alloc");
     blas.give = dlsym(opened, "blas_memory_free");
     if (!blas.sgemm || !blas.sasum || !blas.set_threads || !blas.core)
-        return "libopenblas.so.0 is no OpenBLAS";
+        return "libopenblas.so.0 is not OpenBLAS";
     handle = opened;
     return NULL;
 }
