@@ -38,18 +38,24 @@ struct MutationReport {
 
             Each mutation has one to three defects: flipped bits, other bytes, cut ends, inserted, doubled, zeroed and
             removed ranges, other numbers in JSON and YAML, integers at the edges of their ranges, wrong header lengths,
-            and odd text in names and values: letters that join others to one Character, combining marks, text that looks
-            equal but has other bytes, terminal escapes, markup, paths, and bytes that are not UTF-8. For "file names" the
-            directory is intact and has such names itself; for "history values" the database is intact and has wrong values.
-            Half of the defects are in the first and last 4 KiB, where the structure is. In `.pth` and `.dduf` files, most
-            change the records of the zip file, an opcode of the pickle or its argument, or another small entry. Each broken
-            file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a process of
-            its own.
+            and hostile text in names and values. Half of the defects are in the first and last 4 KiB, where the structure
+            is. In `.pth` and `.dduf` files, most change the records of the zip file, an opcode of the pickle or its
+            argument, or another small entry.
 
-            * **crash**: a signal. RLIMIT_DATA is what the process has before the command plus 10 × the file plus 64 MiB,
+            * **Names and Unicode**: letters that join others to one Character, runs of combining marks, text that looks
+              equal but has other bytes, terminal escapes, markup, paths, and bytes that are not UTF-8 go into the text of
+              every kind. For "file names" the model is intact and its directory has such a name.
+            * **Database**: "history" damages the bytes of a SQLite file. "history values" keeps the file intact and sets
+              values to NULL, infinities, negative and huge numbers, blobs and hostile text. Each is listed, shown, gated,
+              exported, merged and reported.
+
+            Each broken file is read by one of the commands that take such a file (`Tests/SanaToolsTests/Mutations`), in a
+            process of its own. Findings are:
+
+            * **crash**: a signal. RLIMIT_DATA is what the process has before the command plus 10 × the stored file plus 64 MiB,
               so excessive private memory, touched or not, is a crash (LoRA: 512 MiB more, for OpenBLAS).
             * **hang**: more than 2 s of CPU time or 60 s of wall time.
-            * **memory**: peak resident memory (wait4) more than 10 × the file plus 64 MiB above that of `--version`.
+            * **memory**: peak resident memory (wait4) more than 10 × the stored file plus 64 MiB above that of `--version`.
             * **other**: an exit code other than 0, 1 (a check failed), 3 (inconclusive), 65, 66, or 64 for
               `sana-tools.yaml` and rules; an error without exactly one message, or with 65 and without the file's name;
               invalid JSON; a control character on stdout or stderr; an unpacked archive that differs from what was packed;
