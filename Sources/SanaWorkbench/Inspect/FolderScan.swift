@@ -77,6 +77,12 @@ package struct FolderScan: Sendable {
         } else if file.pathExists, !file.isFolder {
             files.append(name)
             if let content = try? ByteView(mapping: file) { checkMark(name, content, &problems) }
+        } else if !file.pathExists, name.contains("\u{FFFD}") {
+            // What stands for the bytes that are no text leads nowhere.
+            problems.append(
+                Problem(
+                    .nameEncoding, prefix + name,
+                    "the file name is not valid UTF-8, so the file is ignored"))
         }
     }
 

@@ -23,6 +23,7 @@ package enum LintRule: String, CaseIterable, Sendable {
     case fileInvalid = "file-invalid"
     case headerOdd = "header-odd"
     case byteOrderMark = "byte-order-mark"
+    case nameEncoding = "name-encoding"
     case weightsAbsent = "weights-absent"
     case weightsEmpty = "weights-empty"
     case weightsTwice = "weights-twice"
@@ -162,6 +163,9 @@ package enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .byteOrderMark, .warning, "a JSON file begins with a byte order mark",
             "save the file as UTF-8 without a byte order mark: Python's json does not read it"),
+        Entry(
+            .nameEncoding, .warning, "a file name is not valid UTF-8, so the file is ignored",
+            "rename the file"),
         Entry(
             .weightsAbsent, .error, "no safetensors weights in the component's directory",
             "download the weights, or give a .safetensors file as MODEL"),

@@ -152,6 +152,16 @@ enum LintCases {
             let text = try ByteView(mapping: repository.folder(path)).withUnsafeBytes { Array($0) }
             try repository.folder.write(path, [0xEF, 0xBB, 0xBF] + text)
         },
+        .init(
+            rule: .nameEncoding, location: "transformer/notes\u{FFFD}.txt", words: "not valid UTF-8"
+        ) { repository in
+            let path = Array(repository.folder("transformer/notes").utf8) + [0xFF]
+            let file = path.map(CChar.init(bitPattern:)) + Array(".txt".utf8CString)
+            let descriptor = open(file, O_CREAT | O_WRONLY, 0o644)
+            guard descriptor >= 0, close(descriptor) == 0 else {
+                throw FileError(.create, "transformer", code: errno)
+            }
+        },
         .init(rule: .weightsEmpty, location: weights, words: "holds no tensors") {
             try $0.folder.write(weights, SafetensorsBuilder().file)
         },

@@ -46,7 +46,7 @@ struct LintTests {
 
     /// Rules about what a pipeline in one file cannot have, and one whose weights are too large.
     private static let foldersOnly: Set<LintRule> = [
-        .modelIndexAbsent, .linkDangling, .fileUnreadable, .configReleased,
+        .modelIndexAbsent, .linkDangling, .fileUnreadable, .configReleased, .nameEncoding,
     ]
 
     /// The same defect in a pipeline of the same files is told in the same way.
