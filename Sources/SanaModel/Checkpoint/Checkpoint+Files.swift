@@ -45,17 +45,19 @@ extension Checkpoint {
                 page: .configAbsent)
         }
         try self.init(
-            path: path, config: json, source: weights.source, files: [weights.file],
-            layout: weights.layout, notes: weights.notes)
+            path: path, config: (weights.described(json.0), json.1), source: weights.source,
+            files: [weights.file], layout: weights.layout, notes: weights.notes)
     }
 
-    /// Whether a file's tensors have other names than diffusers gives them.
+    /// Whether a file's tensors have other names than diffusers gives them, or it holds its own
+    /// configuration.
     ///
     /// - Throws: as `open`.
-    public static func isRenamed(_ path: String) throws -> Bool {
+    public static func isSelfContained(_ path: String) throws -> Bool {
         let content = try ByteView(mapping: path)
         let weights = try FileWeights(content, nil, path: path)
-        return weights.source.tensors.map(\.name) != weights.file.tensors.map(\.name)
+        return weights.config != nil
+            || weights.source.tensors.map(\.name) != weights.file.tensors.map(\.name)
     }
 
     /// The weights in a file under diffusers' names, which need no configuration to be read unless
@@ -78,7 +80,9 @@ extension Checkpoint {
         guard let zip, zip[Checkpoint.indexName] != nil else {
             let weights = try FileWeights(content, zip, path: path)
             let beside = path.parentFolder.appendingPath("config.json")
-            let json = try config.map { try JSONFile.read($0) } ?? (try? JSONFile.read(beside))
+            let json = try
+                (config.map { try JSONFile.read($0) } ?? weights.config
+                ?? (try? JSONFile.read(beside))).map(weights.described)
             let findings = QuantizationCheck.findings(config: json, tensors: weights.source.tensors)
             // Values can be compared where only the configuration is at fault, or absent: as stored.
             let isAlone = json == nil && StoredEncoding.isInt8(weights.source.tensors)
@@ -103,6 +107,8 @@ private struct FileWeights {
 
     /// The configuration, where the file holds one.
     let config: JSONValue?
+    /// How weights are quantized, where the file's metadata says that.
+    private let quantization: JSONValue?
     /// What was left out or taken away, for people.
     let notes: [String]
     /// The names that it has, where they are not diffusers'.
@@ -115,6 +121,7 @@ private struct FileWeights {
         var notes: [String] = []
         var config: JSONValue?
         var metadata: [String: String] = [:]
+        var quantization: JSONValue?
         let (tensors, plain): ([StoredTensor], SafetensorsFile?)
         if let zip {
             let torch = try TorchFile(zip, weights: trained)
@@ -127,6 +134,9 @@ private struct FileWeights {
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
             (plain, metadata) = (single, single.metadata)
+            quantization = try Self.note(QuantizationCheck.key, in: metadata, path)
+            // Of nunchaku, whose files hold what else stands in config.json.
+            if quantization != nil { config = try Self.note("config", in: metadata, path) }
         }
         if trained != .model, zip == nil {
             throw BadDataError(
@@ -145,7 +155,7 @@ private struct FileWeights {
             inner = try Self.decoded(inner, metadata, path: path)
         }
         self.inner = inner.map(\.info)
-        self.config = config
+        (self.config, self.quantization) = (config, quantization)
         self.notes = notes + (wrapped.note.map { [$0] } ?? [])
         if let plain, layout == .diffusers, self.inner == plain.tensors {
             source = plain
@@ -154,6 +164,22 @@ private struct FileWeights {
             source = try MappedTensors(named, path: path, metadata: metadata)
         }
         try Checkpoint.checkNotEmpty(source, file: path)
+    }
+
+    /// A configuration with what the file itself says of how it is quantized, where that does not.
+    func described(_ config: JSONValue) -> JSONValue {
+        guard let quantization, config[QuantizationCheck.key] == nil else { return config }
+        return config.setting(QuantizationCheck.key, to: quantization)
+    }
+
+    /// A JSON object in the metadata of a file.
+    private static func note(
+        _ key: String, in metadata: [String: String], _ path: String
+    ) throws -> JSONValue? {
+        guard let text = metadata[key] else { return nil }
+        let json = try JSONFile.parse(
+            ByteView(Array(text.utf8)), path: path, maximumByteCount: 1 << 20)
+        return json.members == nil ? nil : json
     }
 
     private static func refuseTorchFile(_ content: ByteView, path: String) throws {

@@ -130,7 +130,9 @@ package struct Inspector {
         }
         // Weights that cannot be read are told of below, with all that is wrong with them.
         let isReadable = QuantizationCheck.findings(config: nil, tensors: file.tensors).isEmpty
-        if file.whole != nil, !file.tensors.isEmpty, isReadable, try Checkpoint.isRenamed(path) {
+        if file.whole != nil, !file.tensors.isEmpty, isReadable,
+            try Checkpoint.isSelfContained(path)
+        {
             return try readCheckpoint(path)
         }
         take([file])

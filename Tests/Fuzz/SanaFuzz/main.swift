@@ -66,6 +66,8 @@ func readEncodings(_ content: ByteView) throws {
         #"{"weights_dtype": "uint4", "scale_dtype": "int8", "zero_point_dtype": "uint8"}"#,
         #"{"weights_dtype": "uint4", "scale_dtype": "uint8", "use_codebook_scale": true}"#,
         #"{"weights_dtype": "float8_e4m3fn", "scale_dtype": "float8_e5m2"}"#,
+        #"{"weights_dtype": "float6_e3m2fn", "modules_dtype_dict": {"float11_e5m5fn": ["a"]}}"#,
+        #"{"weights_dtype": "uint9", "modules_dtype_dict": {"int16": ["a"], "float16_e4m11fn": ["c"]}}"#,
     ]
     var failure: (any Error)?
     for recipe in recipes {
@@ -78,6 +80,11 @@ func readEncodings(_ content: ByteView) throws {
             for tensor in source.tensors { _ = try source.bytes(of: tensor) }
         } catch { failure = error }
     }
+    // As a file that describes itself, too.
+    do {
+        let source = try Checkpoint.weights(content: content, path: "fuzz.safetensors")
+        for tensor in source.tensors { _ = try source.bytes(of: tensor) }
+    } catch { failure = error }
     if let failure { throw failure }
 }
 

@@ -4,7 +4,8 @@ import Testing
 
 @testable import SanaModel
 
-/// Quantized weights as the libraries that wrote them dequantize them (`fixtures/make_encodings.py`).
+/// Quantized weights as the libraries that wrote them dequantize them (`fixtures/make_encodings.py`,
+/// `make_svdquant.py`).
 @Suite struct EncodingParityTests {
     private static let folder = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
@@ -18,7 +19,7 @@ import Testing
 
     /// Recipes whose sums the library makes in another order: relative RMS of the difference.
     private static func bound(_ name: String) -> Double {
-        name.contains("svd") || name.contains("hadamard") ? 3e-7 : 0
+        name.contains("-svd") || name.contains("hadamard") ? 3e-7 : 0
     }
 
     private static func stem(_ name: String) -> String {
@@ -27,7 +28,10 @@ import Testing
 
     private static func source(_ name: String) throws -> any TensorSource {
         let path = folder.appendingPath(name)
-        guard !name.hasSuffix(".gguf") else { return try Checkpoint.weights(inFile: path) }
+        // These describe themselves.
+        guard !name.hasSuffix(".gguf"), !name.hasPrefix("svdquant") else {
+            return try Checkpoint.weights(inFile: path)
+        }
         let settings = folder.appendingPath(stem(name) + ".json")
         let config: JSONValue? =
             settings.pathExists
@@ -37,7 +41,10 @@ import Testing
 
     @Test("every method and recipe has a case")
     func casesAreComplete() {
-        for method in ["bitsandbytes", "comfyui", "fp8", "gguf", "sdnq", "torchao"] {
+        for method in [
+            "bitsandbytes", "comfyui", "fp8", "gguf", "sdnq", "svdquant-fp4", "svdquant-int4",
+            "torchao",
+        ] {
             #expect(Self.cases.contains { $0.hasPrefix(method) }, "\(method)")
         }
         #expect(Self.cases.count > 40)
@@ -128,6 +135,30 @@ import Testing
         #expect(error is any DiagnosticError)
         // As it was written, it is read.
         _ = try Self.source(name + ".safetensors")
+    }
+
+    @Test(
+        "what a file of nunchaku says of its recipe is compared with what is stored",
+        arguments: [
+            (#""dtype": "int4""#, #""dtype": "fp4_e2m1_all""#, "fp4_e2m1_all"),
+            (#""group_size": 64"#, #""group_size": 32"#, "groups of 32"),
+            ("svdquant", "gptq", "gptq"),
+        ])
+    func contradictionsInMetadata(_ old: String, _ new: String, _ words: String) throws {
+        let path = Self.folder.appendingPath("svdquant-int4.safetensors")
+        let file = try SafetensorsFile(path: path)
+        let settings = try #require(file.metadata[QuantizationCheck.key])
+        let config = try JSONScanner.parse(try #require(file.metadata["config"])).setting(
+            QuantizationCheck.key, to: try JSONScanner.parse(settings.replacing(old, with: new)))
+        let error = #expect(throws: QuantizationError.self) {
+            _ = try LogicalTensors.read(file, config: config, file: path)
+        }
+        #expect(error?.finding.kind == .contradiction)
+        #expect(error?.description.contains(words) == true, "\(String(describing: error))")
+        // Without a configuration nothing tells what is padding.
+        #expect(throws: BadDataError.self) {
+            _ = try LogicalTensors.read(file, config: nil, file: path)
+        }
     }
 
     @Test("scales that are packed do not keep their shape, and are named")

@@ -14,6 +14,7 @@ extension MutationTarget {
                 weight("SDNQ", "sdnq-int4-svd-hadamard"),
                 weight("SDNQ code book", "sdnq-uint4-codebook"),
                 weight("SDNQ scales", "sdnq-uint4-scales-mixed"),
+                weight("SDNQ types", "sdnq-types"), weight("SVDQuant", "svdquant-int4"),
                 ("SDNQ quantization_config", sdnqSettings),
                 weight("torchao", "torchao-int8"), weight("fp8", "fp8-e5m2"),
                 weight("scaled fp8", "comfyui-scaled-fp8"), ("training .pth", training),

@@ -167,14 +167,18 @@ struct BitsAndBytesFormat: QuantizationFormat {
             let scales = try Self.absmax(companions, state.nested, source, file)
             return { range, target in
                 let (first, end) = (range.lowerBound * columns, range.upperBound * columns)
-                var element = first
-                while element < end {
-                    let block = element / state.block
-                    let count = min((block + 1) * state.block, end) - element
-                    Self.decode(
-                        bytes, element, count, codes, scales.pointer[block], state.dtype,
-                        to: target + element - first)
-                    element += count
+                guard first < end else { return }
+                let start = first / state.block
+                scales.withValues(start..<(end - 1) / state.block + 1) { scales in
+                    var element = first
+                    while element < end {
+                        let block = element / state.block
+                        let count = min((block + 1) * state.block, end) - element
+                        Self.decode(
+                            bytes, element, count, codes, scales[block - start], state.dtype,
+                            to: target + element - first)
+                        element += count
+                    }
                 }
             }
         }
@@ -201,9 +205,9 @@ struct BitsAndBytesFormat: QuantizationFormat {
     private static func absmax(
         _ parts: [TensorInfo], _ nested: (block: Int, offset: Float)?, _ source: any TensorSource,
         _ file: String
-    ) throws -> FloatBuffer {
+    ) throws -> FloatRun {
         let absmax = parts[3]
-        guard let nested else { return try source.floats(absmax, file: file) }
+        guard let nested else { return try source.floatRun(absmax, file: file) }
         let bytes = try source.bytes(of: absmax)
         let scales = try source.floats(parts[4], file: file)
         let code = try source.floats(parts[5], file: file)
@@ -213,7 +217,7 @@ struct BitsAndBytesFormat: QuantizationFormat {
             let value = code.pointer[Int(start[index])] * scales.pointer[index / nested.block]
             values.pointer[index] = value + nested.offset
         }
-        return values
+        return .made(values)
     }
 }
 

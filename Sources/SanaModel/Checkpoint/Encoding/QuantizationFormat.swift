@@ -43,16 +43,28 @@ protocol QuantizationFormat: Sendable {
 
     /// Stored tensors that mean nothing once the encodings are known.
     func isLeftOut(_ tensor: TensorInfo) -> Bool
+
+    /// What the network calls a tensor that is stored as it is: usually the same, and one tensor.
+    ///
+    /// - Throws: `BadDataError`.
+    func unquantized(
+        _ tensor: TensorInfo, of source: any TensorSource, shapes: [String: [Int]], file: String
+    ) throws -> [StoredTensor]
 }
 
 extension QuantizationFormat {
     func isLeftOut(_ tensor: TensorInfo) -> Bool { false }
+
+    func unquantized(
+        _ tensor: TensorInfo, of source: any TensorSource, shapes: [String: [Int]], file: String
+    ) throws -> [StoredTensor] { [StoredTensor(tensor, of: source)] }
 }
 
 /// Every format that can be read.
 enum QuantizationFormats {
     private static let all: [any QuantizationFormat.Type] = [
         SDNQFormat.self, BitsAndBytesFormat.self, TorchAOFormat.self, Float8Format.self,
+        SVDQuantFormat.self,
     ]
 
     /// The format that a model is stored in; `nil` for floats, for plain int8, and for what cannot be
@@ -89,15 +101,13 @@ public enum LogicalTensors {
             for part in encoding.parts { taken.insert(part) }
         }
         // Where the largest part stood.
-        let byPart = Dictionary(
-            encodings.compactMap { encoding in encoding.parts.first.map { ($0, encoding) } }
-        ) { first, _ in first }
-        let tensors = try source.tensors.compactMap { tensor -> StoredTensor? in
-            if let encoding = byPart[tensor.name] {
-                return try StoredTensor(encoding, of: source, file: file)
+        let byPart = Dictionary(grouping: encodings) { $0.parts.first ?? "" }
+        let tensors = try source.tensors.flatMap { tensor -> [StoredTensor] in
+            if let encodings = byPart[tensor.name] {
+                return try encodings.map { try StoredTensor($0, of: source, file: file) }
             }
-            if taken.contains(tensor.name) || format.isLeftOut(tensor) { return nil }
-            return StoredTensor(tensor, of: source)
+            if taken.contains(tensor.name) || format.isLeftOut(tensor) { return [] }
+            return try format.unquantized(tensor, of: source, shapes: shapes, file: file)
         }
         return try MappedTensors(tensors, path: file, metadata: source.metadata)
     }

@@ -100,21 +100,30 @@ struct SDNQFormat: QuantizationFormat {
                 let values = try SDNQValues(
                     bytes: source.bytes(of: weight), scales: scales.values(source),
                     offsets: offsets?.values(source))
-                let terms = try svd.map { svd in
-                    try SDNQTerms(
-                        svd, source.floats(svd.up, file: file), source.floats(svd.down, file: file))
+                let term = try svd.map { svd in
+                    try LowRankTerm(
+                        up: source.floats(svd.up, file: file),
+                        down: source.floats(svd.down, file: file), rank: svd.rank,
+                        isTransposed: svd.isTransposed)
                 }
                 let rotation = recipe.rotation(for: layout.shape)
                 return { range, target in
                     values.decode(range, layout, recipe, to: target)
                     for (index, row) in range.enumerated() {
                         let output = target + index * layout.columns
-                        terms?.add(row, to: output, count: layout.columns)
+                        term?.add(row, to: output, count: layout.columns)
                         rotation?.apply(to: output, count: layout.columns)
                     }
                 }
             }
         }
+    }
+
+    /// The low-rank part of a weight as it is stored.
+    private struct LowRankParts: Sendable {
+        let (up, down): (TensorInfo, TensorInfo)
+        let rank: Int
+        let isTransposed: Bool
     }
 
     /// The low-rank part of a weight; `nil` where it has none.
@@ -124,7 +133,7 @@ struct SDNQFormat: QuantizationFormat {
     private func svd(
         _ module: String, _ layout: SDNQLayout, _ recipe: SDNQRecipe, _ source: any TensorSource,
         _ file: String
-    ) throws -> SDNQTerms.Parts? {
+    ) throws -> LowRankParts? {
         let (rows, columns) = (layout.shape[0], layout.columns)
         guard let up = source.info(module + "svd_up"), let down = source.info(module + "svd_down")
         else {
@@ -238,8 +247,19 @@ struct SDNQLayout: Sendable {
 /// The numbers of a weight, with scale and zero point or with a code book.
 private struct SDNQValues: Sendable {
     let bytes: ByteView
-    let scales: FloatBuffer
-    let offsets: FloatBuffer?
+    let scales: FloatRun
+    let offsets: FloatRun?
+
+    /// Scales and zero points of a row.
+    private typealias Factors = (scales: UnsafePointer<Float>, offsets: UnsafePointer<Float>?)
+
+    /// Calls `body` with the scales and zero points `range`.
+    private func withFactors(_ range: Range<Int>, _ body: (Factors) -> Void) {
+        scales.withValues(range) { scales in
+            guard let offsets else { return body((scales, nil)) }
+            offsets.withValues(range) { body((scales, $0)) }
+        }
+    }
 
     /// Writes rows: q · scale, q · scale + zero point in one rounding, or the entry q of a code book.
     func decode(
@@ -249,52 +269,66 @@ private struct SDNQValues: Sendable {
         let start = bytes.address.assumingMemoryBound(to: UInt8.self)
         let columns = layout.columns
         guard !layout.isTransposed else {
-            // Stored row by row of the transposed weight, a column of ours at a time.
-            withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.count) { values in
-                guard let values = values.baseAddress else { return }
-                for column in 0..<columns {
-                    recipe.unpack(
-                        column * layout.shape[0] + rows.lowerBound, count: rows.count, start,
-                        width: layout.elementWidth, to: values)
-                    for (index, row) in rows.enumerated() {
-                        output[index * columns + column] = value(values[index], row)
-                    }
-                }
-            }
-            return
+            return withFactors(rows) { decodeColumns(rows, layout, recipe, $0, to: output) }
         }
-        let width = columns / layout.groups
+        let (width, levels) = (columns / layout.groups, recipe.levelCount ?? 1)
         for (index, row) in rows.enumerated() {
             let output = output + index * columns
             recipe.unpack(
                 row * columns, count: columns, start, width: layout.elementWidth, to: output)
-            for group in 0..<layout.groups {
-                let first = layout.scaleIndex(row, group: group)
-                let values = output + group * width
-                if let levels = recipe.levelCount {
-                    look(up: values, width, first * levels, layout.kernel)
-                } else {
-                    multiply(values, width, first, layout.kernel)
+            let first = layout.scaleIndex(row, group: 0) * levels
+            withFactors(first..<first + layout.groups * layout.kernel * levels) { factors in
+                for group in 0..<layout.groups {
+                    let (values, place) = (
+                        output + group * width, group * layout.kernel * levels
+                    )
+                    if recipe.levelCount != nil {
+                        look(up: values, width, factors.scales + place, layout.kernel)
+                    } else {
+                        multiply(values, width, factors, place, layout.kernel)
+                    }
                 }
             }
         }
     }
 
-    private func value(_ number: Float, _ index: Int) -> Float {
-        let scale = scales.pointer[index]
-        return offsets.map { $0.pointer[index].addingProduct(number, scale) } ?? number * scale
+    /// The same of a weight that is stored row by row of its transpose, a column of ours at a time.
+    private func decodeColumns(
+        _ rows: Range<Int>, _ layout: SDNQLayout, _ recipe: SDNQRecipe, _ factors: Factors,
+        to output: UnsafeMutablePointer<Float>
+    ) {
+        let start = bytes.address.assumingMemoryBound(to: UInt8.self)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: rows.count) { values in
+            guard let values = values.baseAddress else { return }
+            for column in 0..<layout.columns {
+                recipe.unpack(
+                    column * layout.shape[0] + rows.lowerBound, count: rows.count, start,
+                    width: layout.elementWidth, to: values)
+                for index in 0..<rows.count {
+                    output[index * layout.columns + column] = value(values[index], factors, index)
+                }
+            }
+        }
+    }
+
+    private func value(_ number: Float, _ factors: Factors, _ index: Int) -> Float {
+        let scale = factors.scales[index]
+        return factors.offsets.map { $0[index].addingProduct(number, scale) } ?? number * scale
     }
 
     /// Numbers of a group to values, each place of a kernel with a scale of its own.
     private func multiply(
-        _ values: UnsafeMutablePointer<Float>, _ count: Int, _ first: Int, _ kernel: Int
+        _ values: UnsafeMutablePointer<Float>, _ count: Int, _ factors: Factors, _ first: Int,
+        _ kernel: Int
     ) {
         guard kernel == 1 else {
-            for index in 0..<count { values[index] = value(values[index], first + index % kernel) }
+            for index in 0..<count {
+                values[index] = value(values[index], factors, first + index % kernel)
+            }
             return
         }
-        let scale = scales.pointer[first]
-        if let offset = offsets?.pointer[first] {
+        let scale = factors.scales[first]
+        if let offset = factors.offsets?[first] {
             for index in 0..<count { values[index] = offset.addingProduct(values[index], scale) }
         } else {
             for index in 0..<count { values[index] *= scale }
@@ -303,43 +337,11 @@ private struct SDNQValues: Sendable {
 
     /// Numbers of a group to the entries of its code book, each place of a kernel with one of its own.
     private func look(
-        up values: UnsafeMutablePointer<Float>, _ count: Int, _ first: Int, _ kernel: Int
+        up values: UnsafeMutablePointer<Float>, _ count: Int, _ levels: UnsafePointer<Float>,
+        _ kernel: Int
     ) {
         for index in 0..<count {
-            values[index] = scales.pointer[first + Int(values[index]) * kernel + index % kernel]
-        }
-    }
-}
-
-/// The low-rank part of a weight.
-private struct SDNQTerms: Sendable {
-    struct Parts: Sendable {
-        let (up, down): (TensorInfo, TensorInfo)
-        let rank: Int
-        let isTransposed: Bool
-    }
-
-    private let parts: Parts
-    private let up: FloatBuffer
-    private let down: FloatBuffer
-
-    init(_ parts: Parts, _ up: FloatBuffer, _ down: FloatBuffer) {
-        (self.parts, self.up, self.down) = (parts, up, down)
-    }
-
-    func add(_ row: Int, to output: UnsafeMutablePointer<Float>, count: Int) {
-        let (rank, rows) = (parts.rank, up.count / max(parts.rank, 1))
-        withUnsafeTemporaryAllocation(of: Double.self, capacity: count) { sums in
-            for column in 0..<count { sums[column] = Double(output[column]) }
-            for index in 0..<rank {
-                let place = parts.isTransposed ? index * rows + row : row * rank + index
-                let factor = Double(up.pointer[place])
-                let (first, step) = parts.isTransposed ? (index, rank) : (index * count, 1)
-                for column in 0..<count {
-                    sums[column] += factor * Double(down.pointer[first + column * step])
-                }
-            }
-            for column in 0..<count { output[column] = Float(sums[column]) }
+            values[index] = levels[Int(values[index]) * kernel + index % kernel]
         }
     }
 }

@@ -12,12 +12,24 @@ struct SDNQRecipe: Sendable {
     /// Rank of the low-rank part that is stored beside; `nil` without SVD.
     let svdRank: Int?
     private let kind: Kind?
+    /// How numbers share words; `nil` for those that have their own.
+    private let packing: SDNQPacking?
     /// Values that are rotated together at most; `nil` without rotation.
     private let rotatedCount: Int?
 
     private enum Kind: Sendable {
-        case float([Float], DType)
+        /// A float of 8 bits that torch has, with its values.
+        case float8([Float], DType)
+        case float(SDNQFloat)
         case integer(bits: Int, minimum: Int)
+
+        var bits: Int {
+            switch self {
+            case .float8: 8
+            case .float(let type): type.bits
+            case .integer(let bits, _): bits
+            }
+        }
     }
 
     init(
@@ -27,9 +39,10 @@ struct SDNQRecipe: Sendable {
         (self.dtype, self.additions, self.rotatedCount) = (dtype, additions, rotatedCount)
         self.svdRank = svdRank
         kind = Self.kind(dtype)
+        packing = kind.flatMap { SDNQPacking(bits: $0.bits) }
         var reason = unsupported ?? (kind == nil ? dtype : nil)
         switch kind {
-        case .integer(let bits, 0) where hasCodeBook: levelCount = 1 << bits
+        case .integer(let bits, 0) where hasCodeBook && bits <= 8: levelCount = 1 << bits
         default:
             levelCount = nil
             if hasCodeBook { reason = reason ?? "\(dtype), with a code book" }
@@ -39,13 +52,14 @@ struct SDNQRecipe: Sendable {
 
     private static func kind(_ dtype: String) -> Kind? {
         switch dtype {
-        case "float8_e4m3fn": return Float8.table(.f8e4m3).map { .float($0, .f8e4m3) }
-        case "float8_e5m2": return Float8.table(.f8e5m2).map { .float($0, .f8e5m2) }
+        case "float8_e4m3fn", "fp8": return Float8.table(.f8e4m3).map { .float8($0, .f8e4m3) }
+        case "float8_e5m2": return Float8.table(.f8e5m2).map { .float8($0, .f8e5m2) }
         default:
+            if let type = SDNQFloat(dtype) { return .float(type) }
             let isUnsigned = dtype.hasPrefix("uint")
             guard isUnsigned || dtype.hasPrefix("int"),
                 let bits = Int(dtype.dropFirst(isUnsigned ? 4 : 3)),
-                (isUnsigned ? 1...8 : 2...8).contains(bits)
+                (isUnsigned ? 1...16 : 2...16).contains(bits)
             else { return nil }
             return .integer(bits: bits, minimum: isUnsigned ? 0 : -(1 << (bits - 1)))
         }
@@ -55,37 +69,40 @@ struct SDNQRecipe: Sendable {
     var words: String { ([dtype] + additions).joined(separator: ", ") }
 
     /// Whether there are zero points.
-    var hasZeroPoints: Bool { dtype.hasPrefix("uint") && levelCount == nil }
-
-    /// Whether several values share a byte.
-    var isPacked: Bool {
-        if case .integer(let bits, _) = kind { bits < 8 } else { false }
+    var hasZeroPoints: Bool {
+        guard levelCount == nil else { return false }
+        switch kind {
+        case .integer(_, let minimum): return minimum == 0
+        case .float(let type): return !type.isSigned
+        default: return false
+        }
     }
 
-    /// Values that share some bytes, and how many bytes those are.
-    private static let packs: [Int: (values: Int, bytes: Int)] = [
-        1: (8, 1), 2: (4, 1), 3: (8, 3), 4: (2, 1), 5: (8, 5), 6: (4, 3), 7: (8, 7),
-    ]
-
-    /// Bytes of a stored element: torch's type for packed bits can be wider than the bits.
-    private static func isPackType(_ dtype: DType, bits: Int) -> Bool {
-        dtype == .u8 || bits == 1 && [.i64, .i32, .i8, .bool].contains(dtype)
-    }
+    /// Whether several values share a word.
+    var isPacked: Bool { packing != nil }
 
     /// Number of values in a stored tensor; `nil` where it is not of this type.
     func elementCount(of tensor: TensorInfo) -> Int? {
         let (elements, dtype) = (tensor.elementCount, tensor.dtype)
+        guard let packing else { return storedType == dtype ? elements : nil }
+        // torch's type for packed bits can be wider than the bits.
+        let isWide = kind?.bits == 1 && [.i64, .i32, .i8, .bool].contains(dtype)
+        guard dtype == (packing.wordBits == 8 ? .u8 : .i16) || isWide,
+            elements % packing.words == 0
+        else { return nil }
+        let (count, overflow) = (elements / packing.words).multipliedReportingOverflow(
+            by: packing.values)
+        return overflow ? nil : count
+    }
+
+    /// The type of values that are not packed.
+    private var storedType: DType? {
         switch kind {
-        case .float(_, let type): return dtype == type ? elements : nil
-        case .integer(8, let minimum): return dtype == (minimum < 0 ? .i8 : .u8) ? elements : nil
-        case .integer(let bits, _):
-            guard let pack = Self.packs[bits], Self.isPackType(dtype, bits: bits),
-                elements % pack.bytes == 0
-            else { return nil }
-            let (count, overflow) = (elements / pack.bytes).multipliedReportingOverflow(
-                by: pack.values)
-            return overflow ? nil : count
-        case nil: return nil
+        case .float8(_, let dtype): dtype
+        case .float(let type): type.bits == 8 ? .u8 : .u16
+        case .integer(8, let minimum): minimum < 0 ? .i8 : .u8
+        case .integer(_, let minimum): minimum < 0 ? .i16 : .u16
+        case nil: nil
         }
     }
 
@@ -96,55 +113,55 @@ struct SDNQRecipe: Sendable {
         _ first: Int, count: Int, _ start: UnsafePointer<UInt8>, width: Int,
         to output: UnsafeMutablePointer<Float>
     ) {
-        let elements = first..<first + count
         switch kind {
-        case .float(let table, _):
+        case .float8(let table, _):
             table.withUnsafeBufferPointer { table in
                 for index in 0..<count { output[index] = table[Int(start[first + index])] }
             }
-        case .integer(8, 0):
-            for index in 0..<count { output[index] = Float(start[first + index]) }
-        case .integer(8, _):
+        case .float(let type):
+            forEachCode(first, count, start, width) { output[$0] = type.value($1) }
+        case .integer(8, let minimum) where minimum < 0:
             for index in 0..<count { output[index] = Float(Int8(bitPattern: start[first + index])) }
-        case .integer(1, let minimum):
-            // Eight values share an integer, whose lowest byte comes first.
-            for (index, element) in elements.enumerated() {
-                let bit = (start[element / 8 * width] >> (element % 8)) & 1
-                output[index] = Float(Int(bit) + minimum)
+        case .integer(16, let minimum) where minimum < 0:
+            forEachCode(first, count, start, width) {
+                output[$0] = Float(Int16(truncatingIfNeeded: $1))
             }
         case .integer(4, let minimum):
-            for (index, element) in elements.enumerated() {
+            for (index, element) in (first..<first + count).enumerated() {
                 let byte = start[element / 2]
                 output[index] = Float(Int(element % 2 == 0 ? byte & 15 : byte >> 4) + minimum)
             }
-        case .integer(let bits, let minimum):
-            for (index, element) in elements.enumerated() {
-                output[index] = Float(Self.unpack(element, bits, start) + minimum)
-            }
+        case .integer(_, let minimum):
+            forEachCode(first, count, start, width) { output[$0] = Float(Int($1) + minimum) }
         case nil: break
         }
     }
 
-    private static func unpack(_ element: Int, _ bits: Int, _ start: UnsafePointer<UInt8>) -> Int {
-        let (values, count) = packs[bits] ?? (1, 1)
-        let (b, index) = (start + element / values * count, element % values)
-        func byte(_ index: Int) -> Int { Int(b[index]) }
-        switch bits {
-        case 2: return (byte(0) >> (2 * index)) & 3
-        case 3:
-            if index < 3 { return byte(index) & 7 }
-            if index < 6 { return (byte(index - 3) >> 3) & 7 }
-            return ((byte(index - 6) >> 6) | ((byte(2) >> (index - 2)) & 4)) & 7
-        case 5:
-            if index < 5 { return byte(index) & 31 }
-            if index < 7 { return (byte(index - 5) >> 5) | ((byte(index - 2) >> 2) & 24) }
-            return (byte(2) >> 5) | ((byte(3) >> 3) & 16) | ((byte(4) >> 4) & 8)
-        case 6:
-            if index < 3 { return byte(index) & 63 }
-            return ((byte(0) >> 2) & 48) | ((byte(1) >> 4) & 12) | (byte(2) >> 6)
-        default:
-            if index < 7 { return byte(index) & 127 }
-            return (0..<7).reduce(0) { $0 | ((byte($1) >> 7) << (6 - $1)) }
+    /// Calls `body` with the place and the bits of every number.
+    @inline(__always)
+    private func forEachCode(
+        _ first: Int, _ count: Int, _ start: UnsafePointer<UInt8>, _ width: Int,
+        _ body: (Int, UInt32) -> Void
+    ) {
+        guard let packing else {
+            for index in 0..<count {
+                let place = (first + index) * width
+                body(
+                    index,
+                    width == 1
+                        ? UInt32(start[place])
+                        : UInt32(start[place]) | UInt32(start[place + 1]) << 8)
+            }
+            return
+        }
+        // Eight bits share an integer, whose lowest byte comes first, whatever its type.
+        let step =
+            packing.values == 8 && packing.words == 1 ? width : packing.words * packing.wordBits / 8
+        for (index, element) in (first..<first + count).enumerated() {
+            body(
+                index,
+                packing.number(
+                    element % packing.values, at: start + element / packing.values * step))
         }
     }
 

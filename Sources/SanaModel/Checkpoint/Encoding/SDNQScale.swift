@@ -58,8 +58,8 @@ struct SDNQScale: Sendable {
     var parts: [TensorInfo] { [tensor, outer, offset].compactMap(\.self) }
 
     /// - Throws: errors of the source.
-    func values(_ source: any TensorSource) throws -> FloatBuffer {
-        guard let recipe, let outer else { return try source.floats(tensor, file: file) }
+    func values(_ source: any TensorSource) throws -> FloatRun {
+        guard let recipe, let outer else { return try source.floatRun(tensor, file: file) }
         let (count, bytes) = (tensor.elementCount, try source.bytes(of: tensor))
         let (scales, values) = (try source.floats(outer, file: file), FloatBuffer(count: count))
         let offset = try offset.map { try source.floats($0, file: file).values[0] }
@@ -73,6 +73,6 @@ struct SDNQScale: Sendable {
                 ? scales.pointer[Int(number)]
                 : offset?.addingProduct(number, scales.pointer[0]) ?? number * scales.pointer[0]
         }
-        return values
+        return .made(values)
     }
 }

@@ -43,14 +43,17 @@ struct TensorEncoding: Sendable {
     /// Reads the parts that are small, maps the others, and returns what decodes rows.
     let decoder: @Sendable (any TensorSource) throws -> RowDecoder
 
-    /// - Parameter parts: stored tensors, all of which `source` has.
+    /// - Parameters:
+    ///   - parts: stored tensors, all of which `source` has.
+    ///   - storedByteCount: what it takes of them, where it shares them with others.
     init(
         _ name: String, shape: [Int], recipe: String, parts: [TensorInfo],
+        storedByteCount: Int? = nil,
         decoder: @escaping @Sendable (any TensorSource) throws -> RowDecoder
     ) {
         (self.name, self.shape, self.recipe) = (name, shape, recipe)
         (self.parts, self.decoder) = (parts.map(\.name), decoder)
-        storedByteCount = parts.reduce(0) { $0 + $1.byteCount }
+        self.storedByteCount = storedByteCount ?? parts.reduce(0) { $0 + $1.byteCount }
     }
 }
 

@@ -171,7 +171,7 @@ public enum QuantizationCheck {
             ]
         }
         let isSame = settings.recipe.map { $0 == recipe || $0 == "4 bits" } ?? true
-        guard settings.method == method, method != "bitsandbytes" || isSame else {
+        guard settings.method == method, method == "torchao" || isSame else {
             return [
                 contradiction(settings, "\(method) (\(recipe)), as \(quoted(tensor)) shows")
             ]

@@ -11,7 +11,7 @@ struct QuantizationSettings {
         self.json = json
         let isBitsAndBytes = ["load_in_8bit", "load_in_4bit"].contains { json[$0]?.bool == true }
         method =
-            json["quant_method"]?.string
+            json["quant_method"]?.string ?? json["method"]?.string
             ?? (isBitsAndBytes ? "bitsandbytes" : "an unnamed method")
     }
 
@@ -30,6 +30,7 @@ struct QuantizationSettings {
             if json["load_in_8bit"]?.bool == true { return "int8" }
             return json["bnb_4bit_quant_type"]?.string ?? "4 bits"
         }
+        if method == "svdquant" { return json["weight"]?["dtype"]?.string }
         let keys = ["quant_type", "weights_dtype", "weights", "fmt", "format", "precision"]
         for key in keys {
             guard let value = json[key], value != .null else { continue }
@@ -37,6 +38,9 @@ struct QuantizationSettings {
         }
         return json["bits"]?.int.map { "\($0) bits" }
     }
+
+    /// Values of a group that SVDQuant's settings say share a scale.
+    var groupSize: Int? { json["weight"]?["group_size"]?.int }
 
     // MARK: SDNQ
 
