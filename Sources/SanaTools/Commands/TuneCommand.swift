@@ -192,7 +192,7 @@ struct TuneCommand: TalkingCommand {
     }
 
     private func requireFloat(_ model: OpenedModel, _ name: String) throws {
-        guard !model.isQuantized else {
+        guard !model.hasInt8 else {
             throw UsageError(
                 "\(name.printable) is already quantized",
                 remedy: "tune the checkpoint that it was made from")

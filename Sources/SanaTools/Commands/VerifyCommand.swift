@@ -14,7 +14,7 @@ struct VerifyCommand: TalkingCommand {
             archive listed in dtype: is missing or was made from other weights.
 
             The tolerance bounds the relative RMS error ‖a−r‖/‖r‖ for float weights, and the \
-            relative error power ‖a−r‖²/‖r‖² for int8 weights and --compute bf16; --metric \
+            relative error power ‖a−r‖²/‖r‖² for quantized weights and --compute bf16; --metric \
             overrides this. A failure is reported with the layer that causes it. --isolated also \
             runs every layer on the golden's own input, to separate the layer's own error from the \
             error it inherits.

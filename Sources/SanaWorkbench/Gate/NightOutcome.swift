@@ -1,4 +1,5 @@
 import Foundation
+import SanaModel
 
 /// What recorded runs come to: the one answer that the last line, the exit code and the JSON of
 /// 'history gate' and of `--gate`, and the title and headline of the report give.
@@ -80,8 +81,12 @@ package struct NightOutcome: Sendable {
 }
 
 extension RunSummary {
-    /// Whether any of its weights are int8.
-    package var isQuantized: Bool { joined.dtype.split(separator: "+").contains("I8") }
+    /// Whether any of its weights are stored quantized, by us or another program.
+    package var isQuantized: Bool {
+        joined.dtype.split(separator: "+").contains {
+            DType(rawValue: String($0))?.isFloatWeight != true
+        }
+    }
 
     /// Whether `other` is of the same model: of the same weights in the same types, under the same name.
     func isOfModel(_ other: RunSummary) -> Bool {

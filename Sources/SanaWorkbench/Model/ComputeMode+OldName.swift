@@ -2,8 +2,8 @@ import SanaModel
 
 extension ComputeMode {
     /// How weights meet activations, for records; see `LoadedModel.compute`.
-    func name(isQuantized: Bool) -> String {
-        isQuantized || self == .bf16 ? oldName : "fp32"
+    func name(hasInt8: Bool) -> String {
+        hasInt8 || self == .bf16 ? oldName : "fp32"
     }
 
     /// What old builds understand.

@@ -63,14 +63,32 @@ package struct OpenedModel: Sendable {
         return archive
     }
 
+    /// The weights with their configuration; those of an archive are unpacked as they are read.
+    ///
+    /// - Throws: `BadDataError`, `QuantizationError`, errors of the archive.
+    package func checkpoint() throws -> Checkpoint {
+        switch kind {
+        case .checkpoint(let checkpoint): checkpoint
+        case .archive(let archive):
+            try Checkpoint(
+                unpacking: archive, content: ByteView(mapping: archive.path), path: archive.path,
+                config: configJSON)
+        }
+    }
+
     /// What an archive says of its source.
     private var manifest: Archive.Manifest? {
         guard case .archive(let archive) = kind else { return nil }
         return archive.manifest
     }
 
-    /// Whether any weight is int8.
-    package var isQuantized: Bool { source.tensors.contains { $0.dtype == .i8 } }
+    /// Whether any weight is int8, which has a product of its own.
+    package var hasInt8: Bool { source.tensors.contains { $0.dtype == .i8 } }
+
+    /// Whether any weight is stored quantized: as int8, or as another program has written it.
+    package var isQuantized: Bool {
+        hasInt8 || source.tensors.contains { source.recipe(of: $0) != nil }
+    }
 
     /// The digest of the weights that the model came from: an archive's manifest carries that of
     /// its source.
@@ -161,6 +179,7 @@ package struct OpenedModel: Sendable {
 /// A model that can run, and what records need to say of it.
 package struct LoadedModel: Sendable {
     package let label: String
+    /// See `OpenedModel.isQuantized`.
     package let isQuantized: Bool
     /// See `OpenedModel.dtypes`.
     package let dtype: String
@@ -287,7 +306,9 @@ package struct LoadedModel: Sendable {
 
     /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`, which are
     /// products in fp32, or `w8a8`. Series of old versions go on under these names.
-    package func compute(_ choice: ComputeMode) -> String { choice.name(isQuantized: isQuantized) }
+    package func compute(_ choice: ComputeMode) -> String {
+        choice.name(hasInt8: !int8Tensors.isEmpty)
+    }
 }
 
 /// Opening files that may be plain safetensors or archives.

@@ -117,12 +117,10 @@ package struct OpenedPipeline: PipelineSource {
         /// Pipelines with the same one do the same work: class, networks and their stored types.
         package let architecture: String
         package let storedBytes: Int
-        package let isQuantized: Bool
+        package let hasInt8: Bool
 
         /// See `LoadedModel.compute`.
-        package func compute(_ choice: ComputeMode) -> String {
-            choice.name(isQuantized: isQuantized)
-        }
+        package func compute(_ choice: ComputeMode) -> String { choice.name(hasInt8: hasInt8) }
     }
 
     /// - Throws: an error of reading the components.
@@ -130,7 +128,7 @@ package struct OpenedPipeline: PipelineSource {
         let networks =
             [.transformer] + pipeline.components.filter { $0.isNetwork && $0 != .transformer }
         var (digests, lines): ([String], [String]) = ([], [pipeline.rawValue])
-        var (types, bytes, isQuantized): ([String], Int, Bool) = ([], 0, false)
+        var (types, bytes, hasInt8): ([String], Int, Bool) = ([], 0, false)
         for component in networks {
             let opened = try opened(component)
             digests.append(try opened.sourceDigest(workers: workers))
@@ -140,14 +138,14 @@ package struct OpenedPipeline: PipelineSource {
                 types.append(type)
             }
             bytes += opened.source.tensors.reduce(0) { $0 + $1.byteCount }
-            isQuantized = isQuantized || opened.isQuantized
+            hasInt8 = hasInt8 || opened.hasInt8
         }
         func hash(_ lines: [String]) -> String {
             Array(SHA256.hash(data: Data(lines.joined(separator: "\n").utf8))).hexadecimal
         }
         return Identity(
             digest: hash(digests), dtype: types.joined(separator: "+"),
-            architecture: hash(lines), storedBytes: bytes, isQuantized: isQuantized)
+            architecture: hash(lines), storedBytes: bytes, hasInt8: hasInt8)
     }
 
     // MARK: Components

@@ -14,7 +14,7 @@ extension Verification {
         _ options: Options, workers: WorkerPool
     ) throws -> Verification {
         let start = ContinuousClock.now
-        let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
+        let metric = options.metric ?? .usual(isQuantized: model.isQuantized)
         var result = Verification(
             model: source.label, reference: golden.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),

@@ -52,8 +52,8 @@ extension Verification {
     package func text(_ detail: Detail) -> String {
         var lines = [
             "\(verdict.rawValue.uppercased())  \(model.printable)  against  \(reference.printable)",
-            "      \(metric.rawValue) ≤ \(Format.scientific(tolerance)), compute \(compute), numerics "
-                + "\(numerics.rawValue), \(compared.count) \(unit) in \(Format.decimal(seconds)) s",
+            "      \(metric.label) ≤ \(Format.scientific(tolerance)), compute \(compute), "
+                + "numerics \(numerics.rawValue), \(compared.count) \(unit) in \(Format.decimal(seconds)) s",
         ]
         // What follows from a stale golden is no news.
         lines += problems.filter { $0.kind == .stale }.map { "      " + $0.line }
@@ -93,7 +93,7 @@ extension Verification {
         return
             "### \(signs[verdict] ?? "") \(Markdown.code(model)) against "
             + "\(Markdown.code(reference))\n\n"
-            + "\(verdict.rawValue): `\(metric.rawValue)` ≤ \(Format.scientific(tolerance)), compute "
+            + "\(verdict.rawValue): `\(metric.label)` ≤ \(Format.scientific(tolerance)), compute "
             + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
             + layerTable(detail, \.markdown).drop { $0 == "\n" }
     }

@@ -25,7 +25,7 @@ extension Verification {
         workers: WorkerPool
     ) throws -> Verification {
         let start = ContinuousClock.now
-        let metric = options.metric ?? (model.isQuantized ? .relativePower : .relativeRMS)
+        let metric = options.metric ?? .usual(isQuantized: model.isQuantized)
         let sampling = try Sampler(model, trajectory)
         var result = Verification(
             model: model.label, reference: trajectory.path, metric: metric,

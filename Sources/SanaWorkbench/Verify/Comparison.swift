@@ -68,8 +68,23 @@ package struct Comparison: Sendable, Equatable {
 package enum Metric: String, Sendable, CaseIterable {
     /// ‖a − r‖ / ‖r‖: scale-free, for float weights.
     case relativeRMS = "relative_rms"
-    /// ‖a − r‖² / ‖r‖²: what a healthy 8-bit model meets at 1e-3.
+    /// ‖a − r‖² / ‖r‖²: for quantized weights; a healthy 8-bit model meets 1e-3.
     case relativePower = "relative_power"
+
+    /// For people, with the ratio that it is.
+    package var label: String {
+        switch self {
+        case .relativeRMS: "\(rawValue) ‖a−r‖/‖r‖"
+        case .relativePower: "\(rawValue) ‖a−r‖²/‖r‖²"
+        }
+    }
+
+    /// What bounds a model where nothing else is asked for.
+    ///
+    /// - Parameter isQuantized: whether its weights are stored quantized, by us or another program.
+    package static func usual(isQuantized: Bool) -> Metric {
+        isQuantized ? .relativePower : .relativeRMS
+    }
 
     package func value(_ comparison: Comparison) -> Double {
         switch self {

@@ -20,7 +20,8 @@ package enum SourceComparison {
     ///
     /// An int8 value must be the one nearest to the weight over the scale of its channel, whatever
     /// rule chose the scale; the largest value may be a clipped one. Floats must be the weight
-    /// itself, or the nearest number of their type.
+    /// itself, or the nearest number of their type. What another program has quantized must be closer
+    /// to the weights than zeros are by far.
     ///
     /// - Returns: in the order of `model`.
     /// - Throws: errors of reading either.
@@ -34,6 +35,9 @@ package enum SourceComparison {
                 original.dtype.isFloatWeight
             else { return nil }
             if tensor.dtype == .i8 { return try compareInt8(tensor, model, original, source) }
+            guard model.recipe(of: tensor) == nil else {
+                return try compareEncoded(tensor, model, original, source)
+            }
             guard tensor.dtype.isFloatWeight else { return nil }
             return try compareFloats(tensor, model, original, source)
         }.compactMap { $0 }
@@ -100,6 +104,28 @@ package enum SourceComparison {
         // Rounding by another rule leaves the scale right, within what it may turn out by chance.
         let factor = scale / fitted
         return abs(factor - 1) > max(2e-3, 2 / power.squareRoot()) ? factor : nil
+    }
+
+    // MARK: Encodings of other programs
+
+    private static func compareEncoded(
+        _ tensor: TensorInfo, _ model: any TensorSource, _ original: TensorInfo,
+        _ source: any TensorSource
+    ) throws -> Deviation? {
+        guard let actual = try model.bytes(of: tensor).widened(from: tensor.dtype),
+            let expected = try source.bytes(of: original).widened(from: original.dtype)
+        else { return nil }
+        var (product, power, signal) = (0.0, 0.0, 0.0)
+        for index in 0..<tensor.elementCount {
+            let (value, weight) = (Double(actual.pointer[index]), Double(expected.pointer[index]))
+            product += value * weight
+            power += value * value
+            signal += weight * weight
+        }
+        // One bit for a value leaves 36 % of a normal distribution's power.
+        let left = signal - (power > 0 ? max(product, 0) * product / power : 0)
+        guard !(left <= 0.5 * signal) else { return nil }
+        return Deviation(tensor: tensor.name, message: "does not hold the source's weights")
     }
 
     // MARK: Floats

@@ -5,7 +5,7 @@ extension Verification {
     /// What to compare and how strictly.
     package struct Options: Sendable {
         package var tolerances = Tolerances()
-        /// `nil`: relative power for int8 weights, relative RMS for float ones.
+        /// `nil`: relative power for quantized weights, relative RMS for float ones.
         package var metric: Metric?
         package var numerics = Numerics.fp32
         /// How int8 weights meet activations.
@@ -45,7 +45,7 @@ extension Verification {
         let start = ContinuousClock.now
         let metric =
             options.metric
-            ?? (model.isQuantized || options.compute == .bf16 ? .relativePower : .relativeRMS)
+            ?? .usual(isQuantized: model.isQuantized || options.compute == .bf16)
         var result = Verification(
             model: model.label, reference: golden.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
