@@ -13,7 +13,7 @@ public struct Checkpoint: Sendable {
     public let path: String
     /// `config.json` as written, but for how weights are quantized that are decoded here; of an original
     /// checkpoint what its shapes tell.
-    public let configJSON: JSONValue
+    public internal(set) var configJSON: JSONValue
     /// Tensors under diffusers' names, adapters added.
     public internal(set) var source: any TensorSource
     /// The variant that was chosen, such as `fp16`.
@@ -76,6 +76,20 @@ public struct Checkpoint: Sendable {
         self.source = try LogicalTensors.read(source, config: config.json, file: path)
         let isDecoded = self.source.computesValues && !source.computesValues
         configJSON = isDecoded ? config.json.removing(QuantizationCheck.key) : config.json
+    }
+
+    /// Weights that a reader of its own unpacks, as those of an archive.
+    ///
+    /// - Parameters:
+    ///   - content: the whole file.
+    ///   - path: its name, for messages.
+    /// - Throws: `BadDataError`, `QuantizationError`, errors of the source.
+    public init(
+        unpacking source: any TensorSource, content: ByteView, path: String, config: JSONValue
+    ) throws {
+        let file = StoredFile(
+            path: path, diskPath: path, tensors: source.tensors, fileBytes: content)
+        try self.init(path: path, config: (config, path), source: source, files: [file])
     }
 
     /// The list of a repository's components.
@@ -157,7 +171,7 @@ public struct Checkpoint: Sendable {
     ///
     /// - Throws: `BadDataError`.
     public func underOriginalNames() throws -> Checkpoint {
-        var checkpoint = self
+        var checkpoint = try decodingInt8()
         guard let config = try config() as? SanaConfig else {
             throw BadDataError(
                 file: path,
@@ -167,7 +181,7 @@ public struct Checkpoint: Sendable {
         // No latent that was trained on is larger than that of 8192 pixels.
         let side = min(config.sampleSize / config.patchSize, 256)
         checkpoint.source = try OriginalNames.original(
-            of: source, positions: side * side, file: path)
+            of: checkpoint.source, positions: side * side, file: path)
         checkpoint.hasOriginalNames = true
         return checkpoint
     }

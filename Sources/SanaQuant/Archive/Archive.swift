@@ -204,6 +204,10 @@ public struct Archive: TensorSource {
 
     public func info(_ name: String) -> TensorInfo? { indexByName[name].map { tensors[$0] } }
 
+    public var metadata: [String: String] {
+        Dictionary(header.metadata.map { ($0.key, $0.value) }) { first, _ in first }
+    }
+
     /// Decodes the frames of a tensor.
     ///
     /// - Throws: `ArchiveError`.

@@ -33,8 +33,10 @@ public struct ConversionSource: Sendable {
 
     /// A network with its configuration.
     ///
+    /// - Parameter target: what its weights are to become: int8 ones are decoded for every other type.
     /// - Throws: `BadDataError` when the configuration is not one.
-    public init(_ checkpoint: Checkpoint) throws {
+    public init(_ checkpoint: Checkpoint, for target: ConversionTarget = .int8) throws {
+        let checkpoint = target == .int8 ? checkpoint : try checkpoint.decodingInt8()
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
         // Under original names there is no place for a configuration, and no role of a tensor is known.
         let isOriginal = checkpoint.hasOriginalNames

@@ -103,8 +103,9 @@ public struct RepositoryConverter {
         let folders = PendingFolders()
         try folders.create(output.appendingPath(transformer))
         let main = try Converter.stage(
-            ConversionSource(checkpoint), to: .folder(output.appendingPath(transformer)),
-            options: mainOptions, workers: workers, progress: progress)
+            ConversionSource(checkpoint, for: mainOptions.target),
+            to: .folder(output.appendingPath(transformer)), options: mainOptions, workers: workers,
+            progress: progress)
         var results: [String: [ConversionResult]] = [:]
         var (staged, files): ([StagedConversion], [OutputFile]) = ([], [])
         for (name, treatment) in components {
@@ -245,7 +246,8 @@ public struct RepositoryConverter {
         _ options: Converter.Options
     ) throws -> (conversions: [StagedConversion], files: [OutputFile]) {
         let conversion = try Converter.stage(
-            ConversionSource(network), to: .folder(folder), options: options, workers: workers)
+            ConversionSource(network, for: options.target), to: .folder(folder), options: options,
+            workers: workers)
         let files = try names.filter {
             $0 != "config.json" && !$0.hasSuffix(".safetensors")
                 && !$0.contains(".safetensors.index")
@@ -335,7 +337,9 @@ public struct RepositoryConverter {
     private func conversionSources(
         of name: String, _ files: [String], _ target: ConversionTarget
     ) throws -> [ConversionSource] {
-        if let network = try network(name, target) { return [try ConversionSource(network)] }
+        if let network = try network(name, target) {
+            return [try ConversionSource(network, for: target)]
+        }
         return try files.filter { $0.hasSuffix(".safetensors") }.map {
             try ConversionSource(SafetensorsFile(path: $0))
         }

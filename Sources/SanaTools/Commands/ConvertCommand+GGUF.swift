@@ -17,7 +17,7 @@ extension ConvertCommand {
             throw UsageError(
                 "--output \(file.printable) is not a .gguf file", remedy: "name the file ….gguf")
         }
-        let checkpoint = try openChecked(path, name)
+        let checkpoint = try openChecked(path, name).decodingInt8()
         warnOfTextEncoder(checkpoint.adapters)
         let writer = try GGUFWriter(
             ConversionSource(

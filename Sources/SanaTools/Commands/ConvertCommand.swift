@@ -61,7 +61,7 @@ struct ConvertCommand: TalkingCommand {
 
     @Argument(
         help: ArgumentHelp(
-            "Repository, directory, .safetensors file, NVlabs original (.pth) or .dduf pipeline.",
+            "Repository, directory, .safetensors file, archive, NVlabs original (.pth) or .dduf pipeline.",
             valueName: "model"),
         completion: .file())
     var model: String?
@@ -219,16 +219,6 @@ struct ConvertCommand: TalkingCommand {
         let project = model == nil ? try ProjectFile.find() : nil
         guard let name = model ?? project?.model else { throw ProjectFile.noModel }
         let path = try project.blaming("model") { try ModelPath.resolve(name) }
-        let archive = try project.blaming("model") {
-            try OpenedModel.archivePath(path, subfolder: modelOptions.subfolder)
-        }
-        if let archive {
-            // What zstd packed without us is told as that.
-            _ = try OpenedFile.archive(archive)
-            throw UsageError(
-                "\(archive.printable) is an archive already",
-                remedy: "convert from its source, or 'sana-tools unpack' it first")
-        }
         if container == .gguf { return try writeGGUF(path, name, project) }
         let options = try options(path, project)
         let outputs = ConversionOutputs(
@@ -243,8 +233,8 @@ struct ConvertCommand: TalkingCommand {
         if dryRun || explain != nil {
             let plans = try jobs.map {
                 try Converter.plan(
-                    for: ConversionSource(checkpoint), options: $0.options, countsRounding: true,
-                    workers: workers)
+                    for: ConversionSource(checkpoint, for: $0.options.target),
+                    options: $0.options, countsRounding: true, workers: workers)
             }
             if let explain { return try show(explain, in: plans) }
             let forecasts = try zip(plans, jobs).map { try $1.forecast($0) }
@@ -330,7 +320,13 @@ struct ConvertCommand: TalkingCommand {
         _ options: Converter.Options, _ workers: WorkerPool
     ) throws -> ConversionJob {
         let dtype = options.target.rawValue
-        guard try isWhole(path, outputs) else {
+        let isWhole = try self.isWhole(path, outputs)
+        if isWhole, ModelLocator.isArchive(checkpoint.path) {
+            throw UsageError(
+                "\(path.printable) keeps its weights in an archive, so it cannot be converted as a whole",
+                remedy: "unpack it first with 'sana-tools unpack', or give a file as --output")
+        }
+        guard isWhole else {
             guard components == nil, component.isEmpty else {
                 throw UsageError(
                     "--other-components and --component need a repository as MODEL and a directory as --output",

@@ -35,13 +35,16 @@ struct ModelOptions: ParsableArguments {
         return path == model ? opened : opened.labelled(model)
     }
 
-    /// The checkpoint that a MODEL which is no archive names.
+    /// The checkpoint that a MODEL names; weights of an archive are unpacked as they are read.
     ///
     /// - Throws: as `open`.
     func openCheckpoint(_ model: String) throws -> Checkpoint {
         let path = try ModelPath.resolve(model)
         try check(path)
         return try ModelFault.advising(model) {
+            if try OpenedModel.archivePath(path, subfolder: subfolder) != nil {
+                return try OpenedModel.open(path, subfolder: subfolder).checkpoint()
+            }
             let checkpoint = try Checkpoint.open(
                 path, subfolder: subfolder, variant: variant, config: config, trained: weights)
             for note in checkpoint.notes {

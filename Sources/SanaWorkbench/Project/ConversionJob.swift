@@ -19,8 +19,8 @@ package enum ConversionJob {
             case .folder(let path): try folders.create(path)
             }
             let result = try Converter.convert(
-                ConversionSource(checkpoint), to: destination, options: options, workers: workers,
-                progress: progress)
+                ConversionSource(checkpoint, for: options.target), to: destination,
+                options: options, workers: workers, progress: progress)
             folders.keep()
             return ConversionOutcome(result: result, repository: nil, components: [:])
         case .repository(let converter):

@@ -59,6 +59,128 @@ struct EncodingCommandTests {
         #expect(profiled.code == 0, "\(profiled.talk)")
     }
 
+    @Test("int8 becomes every float type, from a directory and from an archive")
+    func int8ToFloats() throws {
+        let model = "fixtures/tiny/plain"
+        for (container, source) in [("safetensors", "int8"), ("archive", "int8.safetensors.zst")] {
+            let made = try program.run(
+                "convert", model, "--dtype", "int8", "--container", container, "--output", source)
+            #expect(made.code == 0, "\(made.talk)")
+            for dtype in ["fp32", "bf16", "fp16", "int8"] {
+                let output = "\(container)-\(dtype)"
+                let converted = try program.run(
+                    "convert", source, "--dtype", dtype, "--container", "safetensors", "--output",
+                    output)
+                #expect(converted.code == 0, "\(converted.talk)")
+                let config = try JSONFile.read(folder(output + "/config.json"))
+                let weights = "/diffusion_pytorch_model.safetensors"
+                let types = Set(
+                    try SafetensorsFile(path: folder(output + weights)).tensors.map(\.dtype))
+                if dtype == "int8" {
+                    #expect(config["quantization_config"] != nil)
+                    // Not a bit changes.
+                    let first = try SafetensorsFile(path: folder("safetensors-int8" + weights))
+                    let second = try SafetensorsFile(path: folder(output + weights))
+                    #expect(first.tensors == second.tensors)
+                    for tensor in first.tensors {
+                        let one = try first.bytes(of: tensor).withUnsafeBytes { Array($0) }
+                        let two = try second.bytes(of: tensor).withUnsafeBytes { Array($0) }
+                        #expect(one == two, "\(tensor.name)")
+                    }
+                } else {
+                    #expect(config["quantization_config"] == nil)
+                    #expect(!types.contains(.i8), "\(types)")
+                }
+                let tolerance = ["fp32": "0", "int8": "0", "bf16": "4e-3", "fp16": "1e-3"][dtype]
+                let same = try program.run(
+                    "diff", output, source, "--tolerance", tolerance ?? "0")
+                #expect(same.code == 0, "\(dtype) \(same.output) \(same.talk)")
+            }
+        }
+        // So it does under other names and in other containers, and with an adapter.
+        for options in [
+            ["--container", "gguf", "--dtype", "bf16", "--output", "a.gguf"],
+            [
+                "--container", "safetensors", "--names", "original", "--dtype", "fp32",
+                "--output", "a.safetensors",
+            ],
+        ] {
+            let converted = try program.run(["convert", "int8"] + options)
+            #expect(converted.code == 0, "\(options) \(converted.talk)")
+            let same = try program.run(
+                "diff", options.last ?? "", "int8", "--tolerance", "4e-3")
+            #expect(same.code == 0, "\(same.output) \(same.talk)")
+        }
+        let adapted = try program.run(
+            "convert", "int8", "--lora", "fixtures/lora/style.safetensors", "--dtype", "bf16",
+            "--container", "safetensors", "--output", "adapted")
+        #expect(adapted.code == 0, "\(adapted.talk)")
+        #expect(try program.run("diff", "adapted", "int8", "--tolerance", "1e-2").code == 1)
+    }
+
+    @Test("what another program has quantized is judged as quantized weights are")
+    func metricOfQuantizedWeights() throws {
+        let made = try program.run(
+            "convert", "fixtures/tiny/plain", "--dtype", "int8", "--container", "gguf", "--names",
+            "diffusers", "--output", "q8.gguf")
+        #expect(made.code == 0, "\(made.talk)")
+        let options = [
+            "--reference", "fixtures/goldens/tiny-plain.safetensors", "--no-record", "--source",
+        ]
+        let judged = try program.run(
+            ["verify", "q8.gguf"] + options + ["fixtures/tiny/plain", "--format", "json"])
+        #expect(judged.code == 0, "\(judged.output) \(judged.talk)")
+        #expect(judged.json?["metric"]?.string == "relative_power")
+        let text = try program.run(["verify", "q8.gguf"] + options + ["fixtures/tiny/plain"])
+        #expect(text.output.contains("relative_power ‖a−r‖²/‖r‖² ≤"), "\(text.output)")
+        // Floats are judged as before.
+        let float = try program.run(
+            "verify", "fixtures/tiny/plain", "--reference",
+            "fixtures/goldens/tiny-plain.safetensors", "--no-record", "--tolerance", "1e-5")
+        #expect(float.output.contains("relative_rms ‖a−r‖/‖r‖ ≤"), "\(float.output)")
+        // A weight that is another's is told by its name.
+        let name = "time_embed.emb.timestep_embedder.linear_1.weight"
+        let path = Fixtures.path + "/tiny/plain/diffusion_pytorch_model.safetensors"
+        let other = try SafetensorsBuilder(copying: path) { tensor, bytes in
+            let reversed = Array(bytes.reversed())
+            // Whole values, the last first.
+            let width = tensor.dtype.bitWidth / 8
+            let values = stride(from: 0, to: reversed.count, by: width).flatMap {
+                reversed[$0..<$0 + width].reversed()
+            }
+            return (tensor.name, tensor.shape, tensor.name == name ? values : Array(bytes))
+        }
+        try place("other/diffusion_pytorch_model.safetensors", other.file)
+        try place("other/config.json", fileBytes(Fixtures.path + "/tiny/plain/config.json"))
+        let wrong = try program.run(["verify", "q8.gguf"] + options + ["other"])
+        #expect(wrong.code == 1, "\(wrong.output) \(wrong.talk)")
+        #expect(
+            wrong.output.contains("\(name): does not hold the source's weights"),
+            "\(wrong.output)")
+    }
+
+    @Test("a file of nunchaku is a model like any other")
+    func svdQuant() throws {
+        let file = "fixtures/encodings/svdquant-int4.safetensors"
+        let inspected = try program.run("inspect", file, "--format", "json")
+        #expect(inspected.code == 0, "\(inspected.output) \(inspected.talk)")
+        let recipes = inspected.json?["encodings"]?.array?.compactMap { $0["recipe"]?.string }
+        #expect(recipes == ["SVDQuant (int4)"])
+        let converted = try program.run(
+            "convert", file, "--dtype", "fp32", "--container", "safetensors", "--output", "w4")
+        #expect(converted.code == 0, "\(converted.talk)")
+        let same = try program.run(
+            "diff", "w4", "fixtures/encodings/svdquant-int4.expected.safetensors")
+        #expect(same.code == 0, "\(same.output) \(same.talk)")
+        let profiled = try program.run(
+            "profile", file, "--latent", "4x4", "--repeat", "1", "--no-record")
+        #expect(profiled.code == 0, "\(profiled.talk)")
+        // A configuration of another model does not tell what is padding.
+        let other = try program.run(
+            "convert", file, "--config", "fixtures/tiny/plain/config.json", "--dtype", "fp32")
+        #expect(other.code == 65, "\(other.talk)")
+    }
+
     @Test("a GGUF file holds the model, under the names that were asked for")
     func ggufRoundTrip() throws {
         let model = "fixtures/tiny/plain"

@@ -125,14 +125,14 @@ struct FusedTensors: TensorSource {
 }
 
 extension Checkpoint {
-    /// The same model with adapters added to its weights, one after the other.
+    /// The same model with adapters added to its weights, one after the other; int8 ones are decoded.
     ///
     /// - Throws: `BadDataError` when an adapter does not fit.
     public func fusing(_ adapters: [LoraAdapter]) throws -> Checkpoint {
         guard !adapters.isEmpty else { return self }
         try Arithmetic.prepareBLAS(callers: WorkerPool.processorCount)
-        var fused = self
-        fused.source = try FusedTensors(source, adding: adapters, file: path)
+        var fused = try decodingInt8()
+        fused.source = try FusedTensors(fused.source, adding: adapters, file: path)
         fused.adapters += adapters
         return fused
     }
