@@ -201,7 +201,8 @@ interop: build
 	$(VENV)/bin/pip install --quiet --requirement fixtures/requirements.txt
 	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop.py --binary $(BINARY)
 	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_networks.py --binary $(BINARY)
-	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_formats.py --binary $(BINARY)
+	SDNQ_USE_TORCH_COMPILE=0 $(VENV)/bin/python fixtures/interop_formats.py --binary $(BINARY) \
+	    --output reports/interop-formats.md
 
 clean:
 	rm -rf .build reports/archives reports/sana-tools.sqlite*
