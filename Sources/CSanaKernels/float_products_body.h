@@ -19,8 +19,8 @@
 // Rows (output channels) that stand side by side in a panel: [columns][PANEL_ROWS].
 enum { PANEL_ROWS = 2 * SK_VECTOR, SUM_COLUMNS = 512 };
 
-// Bytes and floats of a cache line.
-enum { LINE_BYTES = 64, LINE = LINE_BYTES / 4 };
+// Bytes and floats of a cache line, and floats after which lines of the first cache share a place.
+enum { LINE_BYTES = 64, LINE = LINE_BYTES / 4, PLACES = 4096 / 4 };
 
 typedef float vector __attribute__((vector_size(4 * SK_VECTOR), aligned(4)));
 
@@ -145,23 +145,23 @@ enum { FLOATS, PAIRS };
 
 // y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
 // else base_stride apart. What the processor does not foresee is fetched meanwhile: the rows of y,
-// and the tokens of the next tile, a line for each column.
+// and `next`, the tokens of the next tile, a line for each column.
 static inline __attribute__((always_inline)) void
 tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int vectors,
-     const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride) {
+     const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride,
+     const float *next, size_t next_stride) {
     vector sums[SK_TILE_TOKENS][2];
     for (int t = 0; t < height; t++)
         for (int v = 0; v < vectors; v++) {
             sums[t][v] = (vector){0};
             __builtin_prefetch(y + (size_t)t * y_stride + v * SK_VECTOR, 1);
         }
-    const float *next = x + (size_t)height * x_stride;
     for (size_t k = 0; k < columns; k++, panel += PANEL_ROWS) {
         vector weights[2];
         for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
         // Into the second cache: the first one holds the tile at work.
         __builtin_prefetch(
-            next + least(k % LINE, (size_t)height - 1) * x_stride + k / LINE * LINE, 0, 2);
+            next + least(k % LINE, (size_t)height - 1) * next_stride + k / LINE * LINE, 0, 2);
         for (int t = 0; t < height; t++) {
             const float *place = x + (size_t)t * x_stride + k;
             vector value = kind == PAIRS ? SK_WORD(place) : *place - (vector){0};
@@ -183,9 +183,10 @@ tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int 
 // tile cover every number of tokens.
 static void column(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
                    int vectors, const float *panel, const float *base, size_t base_stride, float *y,
-                   size_t y_stride) {
-#define SK_TILE_OF(kind, height, vectors) \
-    tile(kind, x, x_stride, columns, height, vectors, panel, base, base_stride, y, y_stride)
+                   size_t y_stride, const float *next, size_t next_stride) {
+#define SK_TILE_OF(kind, height, vectors)                                                     \
+    tile(kind, x, x_stride, columns, height, vectors, panel, base, base_stride, y, y_stride, \
+         next, next_stride)
 #define SK_TILE(height)                                                           \
     do {                                                                          \
         if (kind == PAIRS)                                                        \
@@ -208,10 +209,10 @@ static void column(int kind, const float *x, size_t x_stride, size_t columns, si
 // The block of a panel that is not full, by way of memory with room for whole vectors.
 static void narrow(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
                    size_t rows, const float *panel, const float *base, size_t base_stride, float *y,
-                   size_t y_stride) {
+                   size_t y_stride, const float *next, size_t next_stride) {
     float sums[SK_TILE_TOKENS * PANEL_ROWS];
     column(kind, x, x_stride, columns, tokens, rows > SK_VECTOR ? 2 : 1, panel, NULL, 0, sums,
-           PANEL_ROWS);
+           PANEL_ROWS, next, next_stride);
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = sums[t * PANEL_ROWS + r];
@@ -228,12 +229,24 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
     fetched memory = fetched_by(
         parts(columns, chain) * parts(tokens, SK_TILE_TOKENS) * parts(rows, PANEL_ROWS), soon,
         soon_bytes);
+    // Tokens whose columns share a few lines of the first cache are multiplied from copies.
+    enum { MOST_COPIED = 1024, APART = MOST_COPIED + LINE };
+    float copies[SK_TILE_TOKENS * APART];
+    int copied = x_stride && x_stride % PLACES == 0 && chain <= MOST_COPIED;
     // A product without columns still writes the base.
     for (size_t start = 0; start == 0 || start < columns; start += chain) {
         size_t count = least(chain, columns - start);
         for (size_t token = 0; token < tokens; token += SK_TILE_TOKENS) {
             size_t height = least(SK_TILE_TOKENS, tokens - token);
-            const float *values = x + token * x_stride + start;
+            const float *source = x + token * x_stride + start, *values = source;
+            size_t stride = x_stride;
+            if (copied) {
+                for (size_t t = 0; t < height; t++)
+                    memcpy(copies + t * APART, source + t * x_stride, count * sizeof *x);
+                values = copies;
+                stride = APART;
+            }
+            const float *next = source + height * x_stride;
             for (size_t first = 0; first < rows; first += PANEL_ROWS) {
                 fetch_share(&memory);
                 const float *block = panel + first * columns + start * PANEL_ROWS;
@@ -246,11 +259,11 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
                     from_stride = base_stride;
                 }
                 if (rows - first >= PANEL_ROWS)
-                    column(kind, values, x_stride, count, height, 2, block, from, from_stride,
-                           target, y_stride);
+                    column(kind, values, stride, count, height, 2, block, from, from_stride,
+                           target, y_stride, next, x_stride);
                 else
-                    narrow(kind, values, x_stride, count, height, rows - first, block, from,
-                           from_stride, target, y_stride);
+                    narrow(kind, values, stride, count, height, rows - first, block, from,
+                           from_stride, target, y_stride, next, x_stride);
             }
         }
     }

@@ -5,9 +5,9 @@
 const sk_kernels *sk_kernels_portable(void) { return &portable_kernels; }
 
 const sk_kernels *sk_kernels_at(size_t index) {
-    const sk_kernels *sets[] = {sk_kernels_avx512bf16(), sk_kernels_avx512(), sk_kernels_avx2(),
-                                sk_kernels_neoni8mm(),   sk_kernels_neondot(), sk_kernels_neon(),
-                                &portable_kernels};
+    const sk_kernels *sets[] = {sk_kernels_avx512bf16(), sk_kernels_avx512(), sk_kernels_avxvnni(),
+                                sk_kernels_avx2(),       sk_kernels_neoni8mm(),
+                                sk_kernels_neondot(),    sk_kernels_neon(), &portable_kernels};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         if (sets[i] && index-- == 0) return sets[i];
     return NULL;

@@ -166,7 +166,8 @@ int main(int count, char **names) {
         for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++) rows(lengths[n]);
         images(1, 5), images(7, 33), images(16, 64);
         static const size_t shapes[][3] = {{1, 1, 1},     {5, 2, 7},    {14, 64, 32}, {15, 63, 33},
-                                           {29, 511, 31}, {3, 513, 64}, {4, 1025, 40}, {3, 4095, 33}, {12, 33, 96}};
+                                           {29, 511, 31}, {3, 513, 64}, {4, 1025, 40}, {3, 4095, 33}, {12, 33, 96},
+                                           {31, 1021, 40}, {17, 2048, 40}};
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
             for (int wild = 0; wild < 2; wild++)
                 products(shapes[s][0], shapes[s][1], shapes[s][2], wild);

@@ -47,7 +47,7 @@ typedef struct {
 } sk_rounding;
 
 typedef struct {
-    /// "portable", "avx2", "avx512vnni", "avx512bf16", "neon", "neondot" or "neoni8mm".
+    /// "portable", "avx2", "avxvnni", "avx512vnni", "avx512bf16", "neon", "neondot" or "neoni8mm".
     const char *name;
     /// Whether multiply_f32 runs on vectors; where not, a BLAS is faster.
     int multiplies_f32;
@@ -266,6 +266,11 @@ const sk_kernels *sk_kernels_portable(void);
 
 /// AVX2 with FMA; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx2(void);
+
+/// AVX2 with AVX-VNNI's int8 products of 256 bits, in the encoding of AVX-512 where a processor has only
+/// that; NULL on processors without either and on other architectures.
+const sk_kernels *sk_kernels_avxvnni(void);
+const sk_kernels *sk_kernels_avxvnni_in_avx512(void);
 
 /// AVX-512 with VNNI; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx512(void);

@@ -8,11 +8,12 @@ struct FloatProductTests {
     struct Shape: Sendable { let tokens: Int, columns: Int, rows: Int }
 
     /// Around the tiles (4, 6 and 14 tokens × 8, 16 and 32 rows), blocks that are transposed at
-    /// once, and chains of 512 columns.
+    /// once, and chains of 512 columns; tokens of 1021 and 2045 columns and the gap stand 4 KiB
+    /// apart, or twice that, and are copied.
     static let shapes: [Shape] = [
         [1, 1, 1], [2, 3, 8], [3, 16, 9], [4, 17, 16], [5, 31, 17], [6, 32, 31], [7, 33, 32],
         [13, 64, 33], [14, 65, 64], [15, 100, 48], [16, 511, 40], [29, 512, 33], [1, 513, 96],
-        [5, 1021, 8],
+        [5, 1021, 8], [31, 1021, 40], [17, 2045, 33],
         [30, 1025, 7], [2, 2241, 35], [0, 8, 8], [3, 0, 4], [4, 8, 0],
     ].map { Shape(tokens: $0[0], columns: $0[1], rows: $0[2]) }
 

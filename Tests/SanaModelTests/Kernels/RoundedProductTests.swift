@@ -9,11 +9,12 @@ import Testing
 struct RoundedProductTests {
     struct Shape: Sendable { let tokens: Int, columns: Int, rows: Int }
 
-    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 2048.
+    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 2048; tokens
+    /// of 2048 and 4096 columns are copied.
     static let shapes: [Shape] = [
         [1, 1, 1], [5, 2, 7], [14, 64, 32], [15, 63, 33], [29, 511, 31], [3, 513, 64],
         [30, 1025, 40], [16, 1021, 16], [2, 33, 96], [57, 1152, 64], [3, 2049, 33], [2, 4095, 32],
-        [0, 4, 4], [4, 0, 4],
+        [17, 2048, 40], [15, 4096, 8], [0, 4, 4], [4, 0, 4],
         [4, 4, 0],
     ].map { Shape(tokens: $0[0], columns: $0[1], rows: $0[2]) }
 
