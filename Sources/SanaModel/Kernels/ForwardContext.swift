@@ -41,6 +41,10 @@ public final class ForwardContext {
     /// Writes down the modules of a forward on shapes, in which nothing is computed.
     let recorder: GraphRecorder?
 
+    /// Floats of one image that are kept for a second pass over it, rather than made again.
+    static let mostKeptFloats = 32 << 20
+    var mostKeptFloats = ForwardContext.mostKeptFloats
+
     /// Products of activations with weights that are no int8, and with each other.
     var floatProduct: PanelProduct { compute == .bf16 ? .bf16 : .fp32 }
 

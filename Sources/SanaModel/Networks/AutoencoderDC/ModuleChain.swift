@@ -202,7 +202,7 @@ extension ModuleChain {
     }
 
     /// Floats of a forward on so large images, not counting weights: those that are whole, twice the
-    /// largest, and some rows of all.
+    /// largest, what attention keeps, and some rows of all.
     func floats(batch: Int, channels: Int, height: Int, width: Int) -> Double {
         let fine = (beginsFine ? parts.prefix(fineCount) : parts.suffix(fineCount))
             .reduce(0) { $0 + $1.modules.count }
@@ -218,6 +218,7 @@ extension ModuleChain {
             whole = isFine ? whole : max(whole, row * Double(height) * Double(batch))
             if index == modules.count - 1 { total += row * Double(height) * Double(batch) }
         }
-        return total + 2 * whole + rows
+        let kept = min(3 * whole, Double(ForwardContext.mostKeptFloats))
+        return total + 2 * whole + kept + rows
     }
 }

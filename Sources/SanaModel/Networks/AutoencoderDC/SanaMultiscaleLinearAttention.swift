@@ -134,14 +134,21 @@ extension SanaMultiscaleLinearAttention {
 // MARK: Row by row
 
 extension SanaMultiscaleLinearAttention {
-    /// Goes over the image twice, as every pixel needs sums over all: the projections are made again
-    /// rather than kept.
+    /// Goes over the image twice, as every pixel needs sums over all: the projections of large images
+    /// are made again rather than kept.
     private func attend(_ x: ImageRows, into y: ImageRows, _ context: ForwardContext) {
         let linear = x.height * x.width > dim
         let sums = clearedSums(context)
+        var kept: ImageRows?
         if linear {
+            let (pixels, channels) = (x.height * x.width, 3 * innerDim)
+            if pixels * channels <= context.mostKeptFloats {
+                kept = ImageRows(
+                    Matrix(rows: pixels, columns: channels), height: x.height, width: x.width)
+            }
             let plan = RowPlan(context)
-            let scales = projections(of: plan.source(x), in: plan, context)
+            let qkv = queriesKeysAndValues(of: plan.source(x), in: plan, into: kept, context)
+            let scales = atEachScale(qkv, in: plan, context)
             _ = plan.step(
                 height: x.height, width: x.width, channels: 0,
                 from: scales.map { RowStep.Input.same($0) }
@@ -152,7 +159,10 @@ extension SanaMultiscaleLinearAttention {
         }
         let plan = RowPlan(context)
         let source = plan.source(x)
-        let scales = projections(of: source, in: plan, context)
+        let qkv =
+            kept.map(plan.source)
+            ?? queriesKeysAndValues(of: source, in: plan, into: nil, context)
+        let scales = atEachScale(qkv, in: plan, context)
         let attended = plan.step(
             height: x.height, width: x.width, channels: attendedChannels,
             unit: linear ? 1 : x.height, from: scales.map { linear ? .same($0) : .all($0) }
@@ -177,11 +187,10 @@ extension SanaMultiscaleLinearAttention {
         plan.run()
     }
 
-    /// The steps that make queries, keys and values, at each scale.
-    private func projections(
-        of x: RowStep, in plan: RowPlan, _ context: ForwardContext
-    ) -> [RowStep] {
-        let qkv = plan.product(of: x, channels: 3 * innerDim, context) { x, y in
+    private func queriesKeysAndValues(
+        of x: RowStep, in plan: RowPlan, into target: ImageRows?, _ context: ForwardContext
+    ) -> RowStep {
+        plan.product(of: x, channels: 3 * innerDim, into: target, context) { x, y in
             context.sharing(x) {
                 for (index, linear) in [toQ, toK, toV].enumerated() {
                     context.multiply(
@@ -189,7 +198,12 @@ extension SanaMultiscaleLinearAttention {
                 }
             }
         }
-        return [qkv] + toQKVMultiscale.map { $0.rows(from: qkv, in: plan, context) }
+    }
+
+    private func atEachScale(
+        _ qkv: RowStep, in plan: RowPlan, _ context: ForwardContext
+    ) -> [RowStep] {
+        [qkv] + toQKVMultiscale.map { $0.rows(from: qkv, in: plan, context) }
     }
 }
 
