@@ -5,9 +5,10 @@
     /// Makes modules really slower, so that what finds a slow model can be measured.
     ///
     /// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work, `total=0.03` the whole
-    /// forward 3 %. The work is spread over everything that the module does: whenever a module inside
-    /// begins or ends, each thread takes that share more of what it took since the last time. Only
-    /// debug builds, and those with `-Xswiftc -DSLOWDOWN`, know it.
+    /// forward 3 %. The work is spread over everything that the module does: where a module inside
+    /// begins or ends, each thread takes that share more of what it took since the last time, and
+    /// what waking the threads took counts as paid. Only debug builds, and those with
+    /// `-Xswiftc -DSLOWDOWN`, know it.
     package final class Slowdown: LayerProbe {
         private let path: String
         private let share: Double
@@ -15,10 +16,13 @@
         private let workers: WorkerPool
         /// Modules around the one that begins next, down to `path`; 0 outside it.
         private var depth = 0
-        /// CPU time of the pool and of this thread up to which the work is paid for.
-        private var paid = (all: 0, mine: 0)
-        /// Nanoseconds below which the debt waits.
-        private static let smallestDebt = 5000
+        /// CPU time of the pool and of this thread up to which the debt is known.
+        private var counted = (all: 0, mine: 0)
+        /// Nanoseconds that the pool, and this thread of it, have yet to take; below 0 where they took
+        /// more than they had to.
+        private var debt = (all: 0.0, mine: 0.0)
+        /// Nanoseconds below which the debt waits: waking the threads takes less.
+        private static let smallestDebt = 100_000.0
 
         package var readsActivations: Bool { inner.readsActivations }
 
@@ -49,7 +53,7 @@
 
         package func finish(_ path: String) {
             inner.finish(path)
-            if depth > 0 { paid = reading }
+            if depth > 0 { counted = reading }
         }
 
         private func enter(_ path: String, _ tell: () -> Void) {
@@ -59,7 +63,7 @@
                 depth += 1
             } else if path == self.path || self.path == Profile.totalPath {
                 depth = 1
-                paid = reading
+                counted = reading
             }
         }
 
@@ -69,7 +73,7 @@
             if depth > 0 {
                 depth -= 1
                 // What the inner probe runs after a block is not the model's.
-                if depth == 0 { paid = reading }
+                if depth == 0 { counted = reading }
             }
         }
 
@@ -77,16 +81,21 @@
 
         /// Takes `share` more of the CPU time that each thread took since the last payment, whatever
         /// else runs on the machine.
-        private func pay(atLeast least: Int) {
-            let now = reading
-            let (all, mine) = (now.all - paid.all, now.mine - paid.mine)
-            guard all > max(least, 0) else { return }
-            let theirs = max(0, all - mine) / max(1, workers.threadCount - 1)
+        private func pay(atLeast least: Double) {
+            let before = reading
+            debt.all += share * Double(before.all - counted.all)
+            debt.mine += share * Double(before.mine - counted.mine)
+            counted = before
+            guard debt.all > least else { return }
+            let theirs = (debt.all - debt.mine) / Double(max(1, workers.threadCount - 1))
+            let (mine, others) = (max(0, Int(debt.mine)), max(0, Int(theirs)))
             workers.run(workers.threadCount) { index, _ in
-                let end = Self.threadTime + Int(share * Double(index == 0 ? mine : theirs))
+                let end = Self.threadTime + (index == 0 ? mine : others)
                 while Self.threadTime < end {}
             }
-            paid = reading
+            counted = reading
+            debt.all -= Double(counted.all - before.all)
+            debt.mine -= Double(counted.mine - before.mine)
         }
 
         /// Nanoseconds that this thread has run.
