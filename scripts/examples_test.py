@@ -2,7 +2,7 @@
 """Runs each example, or has its own engine check it, with the built program.
 
 Engines: Slurm's daemons on this one node (as root; Debian: slurm-wlm munge), shellcheck, systemd-analyze,
-check-jsonschema and zizmor (PyPI), actionlint (go install github.com/rhysd/actionlint/cmd/actionlint). One that is not installed is named, and the exit code is 3: what was not
+check-jsonschema and zizmor (PyPI). One that is not installed is named, and the exit code is 3: what was not
 checked is not good. Needs PyYAML.
 """
 
@@ -141,7 +141,6 @@ def check_github(checks: Checks) -> None:
         ["check-jsonschema", "--builtin-schema", "vendor.github-workflows", EXAMPLES / "github-actions.yml"])
     checks.run(
         "action.yml: schema", ["check-jsonschema", "--builtin-schema", "vendor.github-actions", ROOT / "action.yml"])
-    checks.run("github-actions.yml: actionlint", ["actionlint", "-no-color", EXAMPLES / "github-actions.yml"])
     # Tags are readable in an example; users pin what they copy.
     rules = checks.folder / "zizmor.yml"
     rules.write_text('rules: {unpinned-uses: {config: {policies: {"*": ref-pin}}}}\n')
