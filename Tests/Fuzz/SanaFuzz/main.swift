@@ -111,7 +111,8 @@ func readHistory(_ content: ByteView) throws {
     for read in [{ try show(theirs.path) }, { try merge(theirs.path, into: ours.path) }] {
         do { try read() } catch { failure = error }
     }
-    precondition((try? Data(contentsOf: theirs)) == bytes)
+    let after = try ByteView(mapping: theirs.path)
+    precondition(after.withUnsafeBytes { $0.elementsEqual(bytes) })
     let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
     precondition(Set(names).isSubset(of: ["theirs", "ours"]), "\(names)")
     if let failure { throw failure }
