@@ -230,7 +230,7 @@ struct ProfileCommand: TalkingCommand {
             guard run.architecture == subject.architecture, summary.joined.dtype == subject.dtype,
                 summary.joined.machine == Machine.current.fingerprint
             else { return false }
-            guard RunSizes(run) == subject.sizes, run.threads == subject.threads else {
+            guard run.sizes == subject.sizes, run.threads == subject.threads else {
                 return false
             }
             return run.numerics == subject.numerics.rawValue && run.compute == subject.compute

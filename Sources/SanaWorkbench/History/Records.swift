@@ -81,10 +81,7 @@ package struct RunRow: NumberedRow {
     package let threads: Int
     package let compute: String
     package let numerics: String
-    package let batch: Int
-    package let height: Int
-    package let width: Int
-    package let captionTokens: Int
+    package let sizes: RunSizes
     package let canaryGflops: Double?
     package let peakRssBytes: Int
     package let metric: String?
@@ -139,8 +136,7 @@ package struct RunRow: NumberedRow {
         [
             canaryGflops, tolerance, seconds, loadSeconds, int8Gops, readBandwidth, peakGflops,
             outputRelativeRms, outputRelativePower, totalMedianNs, Double(peakRssBytes),
-            storedBytes.map(Double.init), Double(threads), Double(batch), Double(height),
-            Double(width), Double(captionTokens),
+            storedBytes.map(Double.init), Double(threads),
         ]
     }
 

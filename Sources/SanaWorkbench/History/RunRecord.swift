@@ -106,7 +106,7 @@ package struct RunRecord: Sendable {
             modelDigest: model?.sourceDigest ?? unknown, dtype: model?.dtype ?? unknown,
             reference: reference.path, compute: model?.compute(options.compute) ?? unknown,
             numerics: options.numerics.rawValue,
-            sizes: RunSizes(batch: 0, height: 0, width: 0, captionTokens: 0), threads: threads,
+            sizes: RunSizes([:]), threads: threads,
             verdict: .fail, seconds: 0, layers: [])
         record.problems = [
             .init(
@@ -176,56 +176,5 @@ package struct RunRecord: Sendable {
         record.architecture = result.identity.architecture
         (record.clock, record.canary) = (Profile.clock, HostCanary.identity)
         return record
-    }
-}
-
-/// Sizes of a forward.
-package struct RunSizes: Sendable, Equatable {
-    package let batch: Int
-    /// Rows of the latent.
-    package let height: Int
-    /// Columns of the latent.
-    package let width: Int
-    package let captionTokens: Int
-
-    package init(batch: Int, height: Int, width: Int, captionTokens: Int) {
-        (self.batch, self.height, self.width, self.captionTokens) =
-            (batch, height, width, captionTokens)
-    }
-
-    package init(_ run: RunRow) {
-        self.init(
-            batch: run.batch, height: run.height, width: run.width,
-            captionTokens: run.captionTokens)
-    }
-
-    /// Of a network; what it does not have is 0.
-    package init(_ sizes: NetworkSizes) {
-        self.init(
-            batch: sizes["batch"] ?? 0, height: sizes["height"] ?? 0, width: sizes["width"] ?? 0,
-            captionTokens: sizes["caption_tokens"] ?? sizes["tokens"] ?? 0)
-    }
-
-    /// As a report says it: `latent 32×32, batch 1, 300 caption tokens`.
-    package var text: String {
-        let parts = [
-            height > 0 ? "\(height)×\(width)" : nil, "batch \(batch)",
-            captionTokens > 0 ? "\(captionTokens) tokens" : nil,
-        ]
-        return parts.compactMap { $0 }.joined(separator: ", ")
-    }
-
-    package init(_ inputs: SanaSampler.Inputs) {
-        self.init(latent: inputs.latents.shape, captions: inputs.promptEmbeds.shape)
-    }
-
-    /// Shapes that a forward refused may have too few dimensions.
-    private init(latent: [Int], captions: [Int]) {
-        func extent(_ shape: [Int], _ index: Int) -> Int {
-            index < shape.count ? shape[index] : 0
-        }
-        self.init(
-            batch: extent(latent, 0), height: extent(latent, 2), width: extent(latent, 3),
-            captionTokens: extent(captions, 1))
     }
 }

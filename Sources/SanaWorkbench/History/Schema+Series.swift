@@ -32,7 +32,7 @@ extension Schema {
                 WHERE name = 'run';
                 """)
         for table in old { try db.drop(table: "old_" + table) }
-        try db.execute(sql: layerResult)
+        try db.execute(sql: layerResult(sizes: "run.batch, run.height, run.width"))
     }
 
     /// A value of a finite quantity that cannot be negative, or NULL.
@@ -203,9 +203,12 @@ extension Schema {
         """
 
     /// Latency and error of every layer of every run side by side, for users of sqlite3.
-    private static let layerResult = """
+    ///
+    /// - Parameter sizes: columns that tell the sizes of the run's forward.
+    package static func layerResult(sizes: String) -> String {
+        """
         CREATE VIEW layer_result AS
-        SELECT \(layerResultColumns("latency.samples", "latency.median_ns"))
+        SELECT \(layerResultColumns("latency.samples", "latency.median_ns", sizes))
         FROM latency
         JOIN run ON run.id = latency.run_id
         JOIN layer ON layer.id = latency.layer_id
@@ -214,7 +217,7 @@ extension Schema {
         LEFT JOIN accuracy
             ON accuracy.set_id = run.error_set AND accuracy.layer_id = latency.layer_id
         UNION ALL
-        SELECT \(layerResultColumns("NULL", "NULL"))
+        SELECT \(layerResultColumns("NULL", "NULL", sizes))
         FROM run
         JOIN accuracy ON accuracy.set_id = run.error_set
         JOIN layer ON layer.id = accuracy.layer_id
@@ -224,12 +227,15 @@ extension Schema {
             SELECT 1 FROM latency
             WHERE latency.run_id = run.id AND latency.layer_id = accuracy.layer_id)
         """
+    }
 
-    private static func layerResultColumns(_ samples: String, _ median: String) -> String {
+    private static func layerResultColumns(
+        _ samples: String, _ median: String, _ sizes: String
+    ) -> String {
         """
         run.id AS run_id, run.started_at, run.kind, model.name AS model, model.dtype,
             model.digest, machine.fingerprint AS machine, run.threads, run.compute,
-            run.numerics, run.batch, run.height, run.width, run.canary_gflops,
+            run.numerics, \(sizes), run.canary_gflops,
             layer.path, \(samples) AS samples, \(median) AS median_ns,
             accuracy.relative_rms, accuracy.relative_power, accuracy.max_abs,
             accuracy.cosine, accuracy.sqnr_db, accuracy.own_relative_rms,
@@ -264,7 +270,7 @@ private struct OldRuns {
         var series: [Series: Int64] = [:]
         while let row = try runs.next() {
             let key = Series(old: row)
-            let seriesID = try series[key] ?? key.findOrInsert(db)
+            let seriesID = try series[key] ?? findOrInsert(key, sizesOf: row)
             series[key] = seriesID
             let id: Int64 = row["id"]
             let errors = try set(
@@ -295,6 +301,16 @@ private struct OldRuns {
             ])
             for var latency in samples.rows { try latency.insert(db) }
         }
+    }
+
+    /// The series in the fifth version's table, which has a column for each size.
+    private func findOrInsert(_ series: Series, sizesOf run: Row) throws -> Int64 {
+        var values = try series.databaseDictionary
+        values["sizes"] = nil
+        for size in ["batch", "height", "width", "caption_tokens"] {
+            values[size] = run[size] as DatabaseValue
+        }
+        return try Series.findOrInsert(values, db)
     }
 
     private func set(_ table: String, _ columns: [String], of run: Int64) throws -> Int64? {

@@ -15,6 +15,7 @@ package enum Schema {
         Migration(name: "4 problems", migrate: addProblems),
         Migration(name: "5 series and packed samples", migrate: addSeries),
         Migration(name: "6 core distances", migrate: addCoreDistances),
+        Migration(name: "7 sizes", migrate: addSizes),
     ]
 
     package static let migrationTable = "grdb_migrations"

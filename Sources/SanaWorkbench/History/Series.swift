@@ -31,10 +31,7 @@ package struct Series: HistoryRow, Hashable {
     package let numerics: String
     /// Of a profile.
     package let clock: String
-    package let batch: Int
-    package let height: Int
-    package let width: Int
-    package let captionTokens: Int
+    package let sizes: RunSizes
 
     package init(
         kind: String, architecture: String, modelPath: String, dtype: String, reference: String?,
@@ -51,8 +48,7 @@ package struct Series: HistoryRow, Hashable {
         self.threads = isProfile ? threads : 0
         (self.compute, self.numerics) = (compute, numerics)
         self.clock = isProfile ? clock : ""
-        (batch, height, width) = (sizes.batch, sizes.height, sizes.width)
-        captionTokens = sizes.captionTokens
+        self.sizes = sizes
     }
 
     package init(_ run: RunRow, model: ModelRow, machine: String) {
@@ -62,7 +58,7 @@ package struct Series: HistoryRow, Hashable {
             machine: machine, threads: run.threads, compute: run.compute, numerics: run.numerics,
             // Times are compared with the canary's, so another canary is another clock.
             clock: run.clock + (run.canary.map { " " + $0 } ?? ""),
-            sizes: RunSizes(run))
+            sizes: run.sizes)
     }
 
     /// What a model is called whatever its revision: `org/name` in the Hugging Face cache, else the last
@@ -88,7 +84,14 @@ package struct Series: HistoryRow, Hashable {
 
     /// The key of its row, which is made where it is absent.
     package func findOrInsert(_ db: Database) throws -> Int64 {
-        let values = try databaseDictionary.sorted { $0.key < $1.key }
+        try Self.findOrInsert(databaseDictionary, db)
+    }
+
+    /// The same for the columns of whichever version the table is of.
+    package static func findOrInsert(
+        _ row: [String: DatabaseValue], _ db: Database
+    ) throws -> Int64 {
+        let values = row.sorted { $0.key < $1.key }
         let names = values.map(\.key)
         let arguments = StatementArguments(values.map(\.value))
         let condition = names.map { "\($0) = ?" }.joined(separator: " AND ")

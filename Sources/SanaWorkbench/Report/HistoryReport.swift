@@ -11,8 +11,9 @@ extension RunSummary {
             "reference": .text(run.reference),
             "threads": .int(run.threads), "compute": .string(run.compute),
             "numerics": .string(run.numerics),
-            "batch": .int(run.batch), "height": .int(run.height), "width": .int(run.width),
-            "caption_tokens": .int(run.captionTokens), "canary_gflops": .double(run.canaryGflops),
+            "batch": .int(run.sizes.batch), "height": .int(run.sizes.height),
+            "width": .int(run.sizes.width), "caption_tokens": .int(run.sizes.tokens),
+            "sizes": run.sizes.json, "canary_gflops": .double(run.canaryGflops),
             "peak_rss_bytes": .int(run.peakRssBytes), "metric": .text(run.metric),
             "tolerance": .double(run.tolerance), "verdict": .text(run.verdict),
             "cause": .text(run.cause),
@@ -54,7 +55,7 @@ extension RunSummary {
         run \(joined.id), \(run.kind.printable) of \(run.modelPath.printable) at \(run.startedAt.printable): \(outcome)
         \(joined.dtype.printable) weights \(String(joined.digest.prefix(12)).printable), compute \
         \(run.compute.printable), numerics \(run.numerics.printable), \
-        \(RunSizes(run).text)
+        \(run.sizes.text)
         machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
         \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")
         """
@@ -74,8 +75,8 @@ extension RunSummary {
             table.append([
                 "\(summary.joined.id)", run.startedAt.printable, run.kind.printable,
                 run.modelPath.printable, summary.joined.dtype.printable,
-                "\(run.height)×\(run.width)",
-                "\(run.batch)", "\(run.threads)", summary.outcome,
+                run.sizes.area ?? "",
+                "\(run.sizes.batch)", "\(run.threads)", summary.outcome,
             ])
         }
         return table

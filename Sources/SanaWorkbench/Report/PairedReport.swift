@@ -18,7 +18,7 @@ package struct PairedReport {
             "pairs": .int(profile.total.pairs.count), "threads": .int(profile.threads),
             "batch": .int(profile.sizes.batch), "height": .int(profile.sizes.height),
             "width": .int(profile.sizes.width),
-            "caption_tokens": .int(profile.sizes.captionTokens),
+            "caption_tokens": .int(profile.sizes.tokens), "sizes": profile.sizes.json,
             "other_load": .double(profile.otherLoad),
             "doubts": .array(result.doubts.map { .string($0) }),
             "unmatched": .array(profile.unmatched.map { .string($0) }),

@@ -18,7 +18,7 @@ extension PipelineProfile: ProfileDocument {
             "steps": .int(request.steps), "guidance_scale": .double(request.guidanceScale),
             "picture_height": .int(request.height), "picture_width": .int(request.width),
             "batch": .int(sizes.batch), "height": .int(sizes.height), "width": .int(sizes.width),
-            "caption_tokens": .int(sizes.captionTokens),
+            "caption_tokens": .int(sizes.tokens), "sizes": sizes.json,
             "total": .fields([
                 "median_ns": .double(total.median), "p95_ns": .double(total.p95),
                 "samples_ns": .array(total.samples.map { .int($0) }),

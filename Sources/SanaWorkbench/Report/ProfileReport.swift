@@ -65,7 +65,7 @@ extension Profile: ProfileDocument {
             "numerics": .string(numerics.rawValue), "threads": .int(threads),
             "clock": .string(Self.clock), "canary": .string(HostCanary.identity),
             "batch": .int(sizes.batch), "height": .int(sizes.height), "width": .int(sizes.width),
-            "caption_tokens": .int(sizes.captionTokens),
+            "caption_tokens": .int(sizes.tokens), "sizes": sizes.json,
             "total": .fields([
                 "median_ns": .double(total.median), "p95_ns": .double(total.p95),
                 "samples_ns": .array(total.samples.map { .int($0) }), "gflops": .double(gflops),

@@ -149,6 +149,11 @@ struct HistoryHostileTests {
         "UPDATE run SET total_median_ns = 9e999",
         "UPDATE run SET output_relative_rms = -9e999 WHERE kind = 'verify'",
         "UPDATE run SET stored_bytes = -1",
+        "UPDATE run SET sizes = '{'",
+        "UPDATE run SET sizes = '{\"height\":-1}'",
+        "UPDATE run SET sizes = '{\"width\":8,\"height\":8}'",
+        "UPDATE run SET sizes = '{\"height\": 8}'",
+        "UPDATE run SET sizes = '{\"height\":\"8\"}'",
     ]
 
     @Test("values that cannot be are bad data, and no merge takes them", arguments: lyingValues)
@@ -180,15 +185,7 @@ struct HistoryHostileTests {
         try queue.writeWithoutTransaction { try Schema.migrate($0, upTo: 4) }
         try queue.write { db in
             try db.execute(
-                sql: """
-                    INSERT INTO machine VALUES (1, 'f', 'c', 2, 3, 's', 'i');
-                    INSERT INTO model VALUES (1, 'd', 'BF16', 'm');
-                    INSERT INTO layer VALUES (5, 'total');
-                    INSERT INTO run (id, uuid, kind, started_at, tool_version, machine_id, model_id,
-                        model_path, threads, compute, numerics, batch, height, width,
-                        caption_tokens, peak_rss_bytes, seconds)
-                    VALUES (7, 'u', 'verify', '2026-01-01T00:00:00Z', '0.1.0', 1, 1, 'm', 2, 'fp32',
-                        'fp32', 1, 8, 8, 12, 5, 0.5);
+                sql: OldHistory.run("verify", layer: "total") + """
                     INSERT INTO accuracy (run_id, layer_id, own_relative_rms, nonfinite, tolerance,
                         verdict) VALUES (7, 5, 9e999, 0, 1, 'pass');
                     """)

@@ -64,15 +64,8 @@ struct HistoryMergeTests {
         try queue.writeWithoutTransaction { try Schema.migrate($0, upTo: 2) }
         try queue.write { db in
             try db.execute(
-                sql: """
-                    INSERT INTO machine VALUES (1, 'f', 'c', 2, 3, 's', 'i');
-                    INSERT INTO model VALUES (1, 'd', 'BF16', 'm');
-                    INSERT INTO layer VALUES (5, 'total');
-                    INSERT INTO run VALUES (7, 'u', 'profile', '2026-01-01T00:00:00Z', '0.1.0', NULL,
-                        1, 1, 'm', NULL, 2, 'fp32', 'fp32', 1, 8, 8, 12, 100, 5, NULL, NULL, NULL,
-                        0.5, NULL);
-                    INSERT INTO latency_sample VALUES (7, 5, 0, 42);
-                    """)
+                sql: OldHistory.run("profile", layer: "total")
+                    + "INSERT INTO latency_sample VALUES (7, 5, 0, 42)")
         }
         try queue.close()
         let before = try fileBytes(path)

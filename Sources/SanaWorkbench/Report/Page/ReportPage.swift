@@ -261,7 +261,7 @@ package struct ReportPage {
                 ofSeries: judgement.run.joined.seriesId, limit: StepDetection.longestHistory)
             let name =
                 "\(subject.modelPath.lastPathComponent), \(judgement.run.joined.dtype), "
-                + "latent \(subject.height)×\(subject.width)"
+                + (subject.sizes.area.map { "latent \($0)" } ?? subject.sizes.text)
             func label(_ run: RunSummary) -> String {
                 "run \(run.joined.id), \(run.run.startedAt.prefix(10))"
             }
@@ -388,8 +388,8 @@ package struct ReportPage {
                     ? nil : run.run.problemLines.joined(separator: "; ")
             ),
             (
-                "Latent, batch, caption tokens",
-                "\(run.run.height)×\(run.run.width), \(run.run.batch), \(run.run.captionTokens)"
+                "Sizes",
+                run.run.sizes.text
             ),
             (
                 "SGEMM canary",
