@@ -34,8 +34,8 @@ public struct Checkpoint: Sendable {
     /// DDUF pipeline.
     ///
     /// - Parameters:
-    ///   - subfolder: component of a repository; by default the one whose class is a Sana
-    ///     transformer, or a ControlNet where there is none.
+    ///   - subfolder: component of a repository; by default the main one, see
+    ///     `NetworkClass.mainComponent`.
     ///   - variant: see `WeightFiles.choose(variant:in:)`.
     ///   - config: a `config.json` in place of the one that belongs to the model.
     ///   - trained: which weights of a training checkpoint.
@@ -95,8 +95,7 @@ public struct Checkpoint: Sendable {
     /// The list of a repository's components.
     public static let indexName = "model_index.json"
 
-    /// The folder of the Sana transformer, else ControlNet, in `path`, which is a repository or that
-    /// folder itself.
+    /// The folder of the main component in `path`, which is a repository or that folder itself.
     ///
     /// - Throws: `BadDataError`, `FileError`.
     public static func componentFolder(_ path: String, subfolder: String? = nil) throws -> String {
@@ -118,7 +117,7 @@ public struct Checkpoint: Sendable {
         return folder
     }
 
-    /// The component of a `model_index.json` that is a Sana transformer, else a ControlNet.
+    /// The main component of a `model_index.json`.
     static func transformerName(in index: JSONValue, file: String) throws -> String {
         let components = (index.members ?? []).compactMap { member in
             member.value.array?.last?.string.map { (name: member.key, className: $0) }

@@ -51,9 +51,7 @@ public struct NetworkClass: Sendable {
     }
 
     /// Every class, in the order in which a repository's components are looked for.
-    public static let all = [
-        sanaTransformer2DModel, sanaControlNetModel, autoencoderDC, gemma2Model,
-    ]
+    public static let all = SanaClass.all.map(\.networkClass) + [autoencoderDC, gemma2Model]
 
     /// What MODEL means by default in a repository of these components: the first that is of a main
     /// class, one in the usual folder before others.
@@ -77,7 +75,7 @@ public struct NetworkClass: Sendable {
 
     /// The class of a checkpoint by its tensors; `nil` where they are of none.
     public static func of(_ source: any TensorSource) -> NetworkClass? {
-        // A ControlNet has the tensors of a transformer beside its own.
+        // Some have the tensors of one before them beside their own.
         all.last { source.info($0.marker) != nil }
             ?? all.first { source.info("model." + $0.marker) != nil }
     }
@@ -147,6 +145,11 @@ public struct NetworkClass: Sendable {
         try config.check(json, file: file)
         return config
     }
+}
+
+extension SanaClass {
+    /// The rows of classes that a `SanaConfig` configures.
+    public static let all = [transformer, controlNet]
 }
 
 extension NetworkClass: Equatable {

@@ -74,12 +74,11 @@ public struct SanaSampler: Sendable {
             for image in 0..<forward.timestep.count {
                 forward.timestep.values.pointer[image] = time * timestepScale
             }
-            if let control {
-                var controlled = forward
-                controlled.controlnetBlockSamples = []
-                controlled.controlnetCond = condition
-                controlled.conditioningScale = control.scale
-                forward.controlnetBlockSamples = try control.model.forward(controlled, context)
+            if let control, let condition {
+                forward.controlnetBlockSamples = []
+                forward.controlnetBlockSamples = try control.model.forward(
+                    SanaControlNetInputs(forward, condition: condition, scale: control.scale),
+                    context)
             }
             let output = try transformer.forward(forward, context)
             guard output.shape[2...] == latents.shape[2...] else {

@@ -78,9 +78,8 @@ package struct Series: HistoryRow, Hashable {
     }
 
     /// Folders that every repository has.
-    private static let commonFolders: Set = [
-        "transformer", "controlnet", "vae", "text_encoder", ".",
-    ]
+    private static let commonFolders = Set(
+        PipelineComponent.allCases.filter(\.isNetwork).map(\.rawValue) + ["."])
 
     /// The key of its row, which is made where it is absent.
     package func findOrInsert(_ db: Database) throws -> Int64 {

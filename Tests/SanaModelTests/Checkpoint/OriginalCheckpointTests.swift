@@ -1,6 +1,7 @@
-import SanaModel
 import SanaTestSupport
 import Testing
+
+@testable import SanaModel
 
 /// NVlabs' own checkpoints against the diffusers ones that they were made from.
 struct OriginalCheckpointTests {
@@ -85,7 +86,7 @@ struct OriginalCheckpointTests {
         #expect(stored.contains("blocks.2.attn.qkv.weight"))
         #expect(stored.contains("final_layer.linear.weight"))
         #expect(stored.contains("controlnet.1.copied_block.scale_shift_table"))
-        #expect(try checkpoint.sanaConfig().isControlNet)
+        #expect(try checkpoint.sanaConfig().modelClass == .controlNet)
         // Only the first block takes the condition.
         var builder = SafetensorsBuilder()
         for name in [

@@ -13,8 +13,8 @@ struct ExpectedTensorTests {
         #expect(Double(quantized) > 0.9 * Double(all))
     }
 
-    @Test("every tensor has a role and a part", arguments: SanaConfig.ModelClass.allCases)
-    func complete(_ modelClass: SanaConfig.ModelClass) throws {
+    @Test("every tensor has a role and a part", arguments: SanaClass.all)
+    func complete(_ modelClass: SanaClass) throws {
         var config = SanaConfig()
         (config.modelClass, config.numLayers) = (modelClass, 2)
         let tensors = config.expectedTensors

@@ -1,17 +1,12 @@
-/// A Sana transformer or ControlNet as it was released for diffusers, as plain data.
+/// A network of Sana's as it was released for diffusers, as plain data.
 public struct ReleasedConfiguration: Sendable {
     /// Models of one architecture, whatever they were trained for.
-    public enum Family: String, Sendable, CaseIterable {
-        case sana06 = "Sana 0.6B"
-        case sana16 = "Sana 1.6B"
-        case sana15x16 = "SANA-1.5 1.6B"
-        case sana15x48 = "SANA-1.5 4.8B"
-        case sprint06 = "SANA-Sprint 0.6B"
-        case sprint16 = "SANA-Sprint 1.6B"
-        case controlNet06 = "Sana ControlNet 0.6B"
-        case controlNet16 = "Sana ControlNet 1.6B"
-
-        public var isControlNet: Bool { self == .controlNet06 || self == .controlNet16 }
+    public struct Family: Sendable, Equatable {
+        public let name: String
+        /// Number of parameters, counted by diffusers 0.42.1 on torch's meta device.
+        public let parameterCount: Int
+        /// What all its models share.
+        let config: SanaConfig
     }
 
     /// Where a configuration's values are from.
@@ -20,7 +15,7 @@ public struct ReleasedConfiguration: Sendable {
         case repository = "config.json of the repository"
         /// The same file in a copy of the repository, or of a model trained from it.
         case copy = "config.json of a copy of the repository"
-        /// diffusers' scripts/convert_sana_to_diffusers.py or convert_sana_controlnet_to_diffusers.py.
+        /// The script of diffusers that converts it, `scripts/convert_sana_….py`.
         case converter = "diffusers' converter"
     }
 
@@ -31,19 +26,8 @@ public struct ReleasedConfiguration: Sendable {
     /// As diffusers' class takes it.
     public let config: SanaConfig
 
-    /// Number of parameters, counted by diffusers 0.42.1 on torch's meta device.
-    public var parameterCount: Int {
-        switch family {
-        case .sana06: 591_747_872
-        case .sana16: 1_604_462_752
-        case .sana15x16: 1_604_641_952
-        case .sana15x48: 4_721_825_952
-        case .sprint06: 593_501_216
-        case .sprint16: 1_610_237_472
-        case .controlNet06: 168_765_696
-        case .controlNet16: 631_576_960
-        }
-    }
+    /// See `Family.parameterCount`.
+    public var parameterCount: Int { family.parameterCount }
 
     /// `config.json` with every key of the class.
     public var json: JSONValue { config.json }
@@ -72,7 +56,7 @@ public struct ReleasedConfiguration: Sendable {
     ///   - name: without the organisation.
     ///   - pixels: side of the images it was trained for; the latent's is a 32nd.
     ///   - interpolationScale: of the position embedding that 2K and 4K models have.
-    private init(
+    init(
         _ name: String, _ family: Family, pixels: Int, interpolationScale: Double? = nil,
         _ source: Source, organisation: String = "Efficient-Large-Model"
     ) {
@@ -85,12 +69,15 @@ public struct ReleasedConfiguration: Sendable {
     }
 
     /// Everything that was released for diffusers.
+    public static let all = SanaClass.all.flatMap { $0.released() }
+
+    /// Every transformer.
     ///
     /// Sources: the model zoo of NVlabs/Sana for the list; the hub's pages of the files for those
     /// marked `repository` and `copy` (deAPI-ai/sana16b1024, deAPI-ai/sanasprint06b1024,
-    /// frutiemax/twistedreality-sana-600m-512px, ishan24/Sana_600M_1024px_ControlNetPlus_diffusers);
-    /// diffusers' converters, of which the released files were made, for the rest.
-    public static let all: [ReleasedConfiguration] = [
+    /// frutiemax/twistedreality-sana-600m-512px); diffusers' converters, of which the released files
+    /// were made, for the rest.
+    static let transformers: [ReleasedConfiguration] = [
         .init("Sana_600M_512px_diffusers", .sana06, pixels: 512, .copy),
         .init("Sana_600M_1024px_diffusers", .sana06, pixels: 1024, .converter),
         .init("Sana_1600M_512px_diffusers", .sana16, pixels: 512, .converter),
@@ -108,31 +95,44 @@ public struct ReleasedConfiguration: Sendable {
         .init("SANA1.5_4.8B_1024px_diffusers", .sana15x48, pixels: 1024, .converter),
         .init("Sana_Sprint_0.6B_1024px_diffusers", .sprint06, pixels: 1024, .copy),
         .init("Sana_Sprint_1.6B_1024px_diffusers", .sprint16, pixels: 1024, .converter),
-        .init(
-            "Sana_600M_1024px_ControlNetPlus_diffusers", .controlNet06, pixels: 1024, .repository,
-            organisation: "ishan24"),
-        .init(
-            "Sana_1600M_1024px_BF16_ControlNet_HED", .controlNet16, pixels: 1024, .converter),
     ]
 }
 
 extension ReleasedConfiguration.Family {
-    /// What all its models share.
-    fileprivate var config: SanaConfig {
-        // diffusers' defaults are those of the 1.6B model.
-        var config = SanaConfig()
-        switch self {
-        case .sana06, .sprint06, .controlNet06:
-            (config.numAttentionHeads, config.attentionHeadDim) = (36, 32)
-            (config.numCrossAttentionHeads, config.crossAttentionHeadDim) = (16, 72)
-            (config.crossAttentionDim, config.numLayers) = (1152, 28)
-        case .sana15x48: config.numLayers = 60
-        case .sana16, .sana15x16, .sprint16, .controlNet16: break
-        }
-        if isControlNet { (config.modelClass, config.numLayers) = (.controlNet, 7) }
-        config.qkNorm = [.sana15x16, .sana15x48, .sprint06, .sprint16].contains(self)
-        config.guidanceEmbeds = self == .sprint06 || self == .sprint16
-        if config.guidanceEmbeds { config.timestepScale = 1000 }
+    static let sana06 = Self(
+        name: "Sana 0.6B", parameterCount: 591_747_872, config: .width1152)
+    // diffusers' defaults are those of the 1.6B model.
+    static let sana16 = Self(
+        name: "Sana 1.6B", parameterCount: 1_604_462_752, config: SanaConfig())
+    static let sana15x16 = Self(
+        name: "SANA-1.5 1.6B", parameterCount: 1_604_641_952,
+        config: SanaConfig().changed { $0.qkNorm = true })
+    static let sana15x48 = Self(
+        name: "SANA-1.5 4.8B", parameterCount: 4_721_825_952,
+        config: SanaConfig().changed { ($0.qkNorm, $0.numLayers) = (true, 60) })
+    static let sprint06 = Self(
+        name: "SANA-Sprint 0.6B", parameterCount: 593_501_216,
+        config: SanaConfig.width1152.changed(SanaConfig.makeSprint))
+    static let sprint16 = Self(
+        name: "SANA-Sprint 1.6B", parameterCount: 1_610_237_472,
+        config: SanaConfig().changed(SanaConfig.makeSprint))
+}
+
+extension SanaConfig {
+    /// The 0.6B models'.
+    static let width1152 = SanaConfig().changed { config in
+        (config.numAttentionHeads, config.attentionHeadDim) = (36, 32)
+        (config.numCrossAttentionHeads, config.crossAttentionHeadDim) = (16, 72)
+        (config.crossAttentionDim, config.numLayers) = (1152, 28)
+    }
+
+    fileprivate static func makeSprint(_ config: inout SanaConfig) {
+        (config.qkNorm, config.guidanceEmbeds, config.timestepScale) = (true, true, 1000)
+    }
+
+    func changed(_ change: (inout SanaConfig) -> Void) -> SanaConfig {
+        var config = self
+        change(&config)
         return config
     }
 }

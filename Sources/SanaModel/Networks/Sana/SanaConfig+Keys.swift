@@ -10,17 +10,11 @@ extension SanaConfig {
         "guidance_embeds_scale", "qk_norm", "timestep_scale",
     ]
 
-    /// Those of `keys` that `SanaControlNetModel.__init__` does not take.
-    private static let transformerKeys = [
-        "guidance_embeds", "guidance_embeds_scale", "qk_norm", "timestep_scale",
-    ]
-
     /// Whether a key may stand in `config.json`: one of the class, one of diffusers' own notes, or
     /// what a quantizer reads.
-    public static func isKnown(_ key: String, of modelClass: ModelClass = .transformer) -> Bool {
+    public static func isKnown(_ key: String, of modelClass: SanaClass = .transformer) -> Bool {
         key.hasPrefix("_") || key == "quantization_config"
-            || keys.contains(key)
-                && (modelClass == .transformer || !transformerKeys.contains(key))
+            || keys.contains(key) && !modelClass.absentKeys.contains(key)
     }
 }
 
@@ -30,8 +24,8 @@ extension SanaConfig {
 
     /// `config.json` with every key of the class, in alphabetical order; of `dropout` the default.
     public var json: JSONValue {
-        var members: [JSONValue.Member] = [
-            .init("_class_name", .string(modelClass.rawValue)),
+        let members: [JSONValue.Member] = [
+            .init("_class_name", .string(modelClass.name)),
             .init("attention_bias", .bool(attentionBias)),
             .init("attention_head_dim", .int(attentionHeadDim)),
             .init("caption_channels", .int(captionChannels)),
@@ -49,15 +43,12 @@ extension SanaConfig {
             .init("out_channels", .int(outChannels)),
             .init("patch_size", .int(patchSize)),
             .init("sample_size", .int(sampleSize)),
+            .init("guidance_embeds", .bool(guidanceEmbeds)),
+            .init("guidance_embeds_scale", .double(guidanceEmbedsScale)),
+            .init("qk_norm", qkNorm ? .string("rms_norm_across_heads") : .null),
+            .init("timestep_scale", .double(timestepScale)),
         ]
-        if !isControlNet {
-            members += [
-                .init("guidance_embeds", .bool(guidanceEmbeds)),
-                .init("guidance_embeds_scale", .double(guidanceEmbedsScale)),
-                .init("qk_norm", qkNorm ? .string("rms_norm_across_heads") : .null),
-                .init("timestep_scale", .double(timestepScale)),
-            ]
-        }
-        return .object(members.sorted { $0.key < $1.key })
+        return .object(
+            members.filter { Self.isKnown($0.key, of: modelClass) }.sorted { $0.key < $1.key })
     }
 }

@@ -1,16 +1,7 @@
-/// The configuration of a `SanaTransformer2DModel` or a `SanaControlNetModel`, names and defaults
-/// as in diffusers 0.42.1.
+/// The configuration of a `SanaTransformer2DModel`, or of another class that shares its keys, names
+/// and defaults as in diffusers 0.42.1.
 public struct SanaConfig: Sendable, Equatable {
-    /// A class of diffusers, by its value of `_class_name`.
-    public enum ModelClass: String, Sendable, CaseIterable {
-        case transformer = "SanaTransformer2DModel"
-        case controlNet = "SanaControlNetModel"
-    }
-
-    /// `_class_name` of a transformer.
-    public static let className = ModelClass.transformer.rawValue
-
-    public var modelClass = ModelClass.transformer
+    public var modelClass = SanaClass.transformer
     public var inChannels = 32
     public var outChannels = 32
     public var numAttentionHeads = 70
@@ -39,7 +30,6 @@ public struct SanaConfig: Sendable, Equatable {
     /// diffusers' defaults, which are those of the 1.6B model.
     public init() {}
 
-    public var isControlNet: Bool { modelClass == .controlNet }
     /// Width of a token: heads × head dimension.
     public var innerDim: Int { numAttentionHeads * attentionHeadDim }
     /// Width inside cross-attention.
@@ -64,14 +54,16 @@ public struct SanaConfig: Sendable, Equatable {
         guard json.members != nil else {
             throw BadDataError(file: file, reason: "config is not a JSON object")
         }
-        let reader = ConfigReader(json: json, file: file)
         if let name = json["_class_name"] {
-            guard let known = name.string.flatMap(ModelClass.init) else {
-                throw reader.error("_class_name", "is \(name.text().printable), \(Self.noClass)")
+            guard let known = SanaClass.named(name.string) else {
+                throw ConfigReader(json: json, file: file)
+                    .error("_class_name", "is \(name.text().printable), \(Self.noClass)")
             }
             modelClass = known
         }
-        if isControlNet { numLayers = 7 }
+        let json = modelClass.absentKeys.reduce(json) { $0.removing($1) }
+        let reader = ConfigReader(json: json, file: file)
+        numLayers = modelClass.standardLayers
         let dimension = 1...(1 << 16)
         try reader.read("in_channels", into: &inChannels, dimension)
         if json["out_channels"] == .null {
@@ -83,7 +75,7 @@ public struct SanaConfig: Sendable, Equatable {
         }
         try reader.read("num_attention_heads", into: &numAttentionHeads, 1...4096)
         try reader.read("attention_head_dim", into: &attentionHeadDim, 1...4096)
-        try reader.read("num_layers", into: &numLayers, (isControlNet ? 1 : 0)...1024)
+        try reader.read("num_layers", into: &numLayers, modelClass.fewestLayers...1024)
         try reader.read("num_cross_attention_heads", into: &numCrossAttentionHeads, 1...4096)
         try reader.read("cross_attention_head_dim", into: &crossAttentionHeadDim, 1...4096)
         try reader.read("cross_attention_dim", into: &crossAttentionDim, dimension)
@@ -101,28 +93,26 @@ public struct SanaConfig: Sendable, Equatable {
             try reader.read("interpolation_scale", into: &value, 1e-6...1e6)
             interpolationScale = value
         }
-        if !isControlNet { try readTransformerKeys(reader, json) }
+        try reader.read("guidance_embeds", into: &guidanceEmbeds)
+        try reader.read("guidance_embeds_scale", into: &guidanceEmbedsScale, -1e6...1e6)
+        try reader.read("timestep_scale", into: &timestepScale, -1e6...1e6)
+        try readNorm(reader, json["qk_norm"] ?? .null)
     }
 
     /// What `_class_name` is not.
     public static let noClass =
-        "not " + ModelClass.allCases.map { "\"\($0.rawValue)\"" }.joined(separator: " or ")
+        "not " + SanaClass.all.map { "\"\($0.name)\"" }.joined(separator: " or ")
 
-    /// Keys that a ControlNet does not have.
-    private mutating func readTransformerKeys(
-        _ reader: ConfigReader, _ json: JSONValue
+    private mutating func readNorm(
+        _ reader: ConfigReader, _ norm: JSONValue
     ) throws(BadDataError) {
-        try reader.read("guidance_embeds", into: &guidanceEmbeds)
-        try reader.read("guidance_embeds_scale", into: &guidanceEmbedsScale, -1e6...1e6)
-        try reader.read("timestep_scale", into: &timestepScale, -1e6...1e6)
-        if let norm = json["qk_norm"], norm != .null {
-            guard norm.string == "rms_norm_across_heads" else {
-                throw reader.error(
-                    "qk_norm",
-                    "is \(norm.text().printable); Sana has null or \"rms_norm_across_heads\"")
-            }
-            qkNorm = true
+        guard norm != .null else { return }
+        guard norm.string == "rms_norm_across_heads" else {
+            throw reader.error(
+                "qk_norm",
+                "is \(norm.text().printable); Sana has null or \"rms_norm_across_heads\"")
         }
+        qkNorm = true
     }
 
     /// Checks that the values fit each other.

@@ -7,8 +7,6 @@ extension SanaInputs {
         static let timestep = "timestep"
         static let guidance = "guidance"
         static let encoderAttentionMask = "encoder_attention_mask"
-        static let controlnetCond = "controlnet_cond"
-        static let conditioningScale = "conditioning_scale"
         /// diffusers takes it and never uses it.
         static let attentionMask = "attention_mask"
 
@@ -23,10 +21,6 @@ extension SanaInputs {
             guard let tensor = tensors[name] else { throw InputError(name, nil, "a tensor") }
             return tensor
         }
-        let scale = tensors[Name.conditioningScale]
-        if let scale, scale.shape != [1] {
-            throw InputError(Name.conditioningScale, scale.shape, "[1]")
-        }
         var samples: [DenseTensor] = []
         while let sample = tensors[Name.controlnetBlockSample(samples.count)] {
             samples.append(sample)
@@ -36,8 +30,7 @@ extension SanaInputs {
             encoderHiddenStates: try required(Name.encoderHiddenStates),
             timestep: try required(Name.timestep), guidance: tensors[Name.guidance],
             encoderAttentionMask: tensors[Name.encoderAttentionMask],
-            controlnetBlockSamples: samples, controlnetCond: tensors[Name.controlnetCond],
-            conditioningScale: scale?.values.pointer[0] ?? 1)
+            controlnetBlockSamples: samples)
     }
 }
 
@@ -65,7 +58,7 @@ extension SanaInputs {
 }
 
 extension SanaConfig {
-    /// What both of Sana's networks take.
+    /// What every network of this configuration takes.
     var commonInputs: [InputSpec] {
         [
             InputSpec(
@@ -96,7 +89,7 @@ extension SanaConfig {
 }
 
 extension SanaTransformer2DModel: Network {
-    public var className: String { NetworkClass.sanaTransformer2DModel.name }
+    public var className: String { SanaClass.transformer.name }
 
     public var inputSpecs: [InputSpec] {
         var specs = config.commonInputs
@@ -126,12 +119,22 @@ extension SanaTransformer2DModel: Network {
     }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
-        try SanaInputs(inputs).check(for: config)
+        try Self.inputs(inputs).check(for: config)
+    }
+
+    private static func inputs(_ inputs: NamedTensors) throws(InputError) -> SanaInputs {
+        for other in SanaClass.all where other != .transformer {
+            for name in other.ownInputs {
+                guard let tensor = inputs[name] else { continue }
+                throw InputError(name, tensor.shape, "none, as it is not a \(other.noun)")
+            }
+        }
+        return try SanaInputs(inputs)
     }
 
     public func forward(
         _ inputs: NamedTensors, _ context: ForwardContext
     ) throws(InputError) -> [DenseTensor] {
-        [try forward(SanaInputs(inputs), context)]
+        [try forward(Self.inputs(inputs), context)]
     }
 }

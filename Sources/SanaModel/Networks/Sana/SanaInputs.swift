@@ -14,19 +14,14 @@ public struct SanaInputs: Sendable {
     public var encoderAttentionMask: DenseTensor?
     /// `[B, h · w, D]` each, added after the second block, the third …
     public var controlnetBlockSamples: [DenseTensor]
-    /// Latent `[B, C, H, W]` of the condition; required by a ControlNet, refused by a transformer.
-    public var controlnetCond: DenseTensor?
-    /// Factor of a ControlNet's outputs.
-    public var conditioningScale: Float
-    /// What a transformer's forwards with these captions share; a ControlNet does without.
+    /// What a transformer's forwards with these captions share.
     public var captionCache: CaptionCache?
 
     /// diffusers' `attention_mask` has no place here: the class accepts it and never uses it.
     public init(
         hiddenStates: DenseTensor, encoderHiddenStates: DenseTensor, timestep: DenseTensor,
         guidance: DenseTensor? = nil, encoderAttentionMask: DenseTensor? = nil,
-        controlnetBlockSamples: [DenseTensor] = [], controlnetCond: DenseTensor? = nil,
-        conditioningScale: Float = 1
+        controlnetBlockSamples: [DenseTensor] = []
     ) {
         self.hiddenStates = hiddenStates
         self.encoderHiddenStates = encoderHiddenStates
@@ -34,7 +29,6 @@ public struct SanaInputs: Sendable {
         self.guidance = guidance
         self.encoderAttentionMask = encoderAttentionMask
         self.controlnetBlockSamples = controlnetBlockSamples
-        (self.controlnetCond, self.conditioningScale) = (controlnetCond, conditioningScale)
     }
 
     /// Every input `count` times over, one batch after the other.
@@ -45,9 +39,7 @@ public struct SanaInputs: Sendable {
             timestep: timestep.repeated(count),
             guidance: guidance.map { $0.repeated(count) },
             encoderAttentionMask: encoderAttentionMask.map { $0.repeated(count) },
-            controlnetBlockSamples: controlnetBlockSamples.map { $0.repeated(count) },
-            controlnetCond: controlnetCond.map { $0.repeated(count) },
-            conditioningScale: conditioningScale)
+            controlnetBlockSamples: controlnetBlockSamples.map { $0.repeated(count) })
     }
 
     /// Checks every shape against a model's configuration.
@@ -100,31 +92,11 @@ public struct SanaInputs: Sendable {
                     "[\(batch), \(captions[1])], or as a bias [\(batch), 1, \(captions[1])]")
             }
         }
-        try checkControl(config)
         let expected = [batch, grid.height * grid.width, config.innerDim]
         for (index, sample) in controlnetBlockSamples.enumerated() where sample.shape != expected {
             throw InputError("controlnet_block_samples.\(index)", sample.shape, "\(expected)")
         }
         return Sizes(grid: grid, captionTokens: captions[1])
-    }
-
-    /// Checks which of the inputs to and from ControlNets are there.
-    private func checkControl(_ config: SanaConfig) throws(InputError) {
-        guard config.isControlNet else {
-            if let controlnetCond {
-                throw InputError(
-                    "controlnet_cond", controlnetCond.shape, "none, as it is not a ControlNet")
-            }
-            return
-        }
-        guard controlnetCond?.shape == hiddenStates.shape else {
-            throw InputError(
-                "controlnet_cond", controlnetCond?.shape, "\(hiddenStates.shape), as the latent")
-        }
-        if let sample = controlnetBlockSamples.first {
-            throw InputError(
-                "controlnet_block_samples.0", sample.shape, "none, as a ControlNet makes them")
-        }
     }
 
     /// The token grid of a forward, once its scratch memory is known to fit this machine.
@@ -142,8 +114,7 @@ public struct SanaInputs: Sendable {
         let tokens = Double(batch) * Double(grid.height) * Double(grid.width)
         let captions = Double(batch) * Double(captionTokens)
         let channels = Double(max(config.innerDim, config.crossInnerDim))
-        // A ControlNet keeps what each block and each of its projections puts out.
-        let kept = config.isControlNet ? 2 * Double(config.numLayers) + 1 : 0
+        let kept = Double(config.modelClass.keptMatrices(config))
         let floats =
             tokens * ((7 + kept) * channels + 4 * Double(config.ffHiddenDim))
             + captions * (4 * channels + Double(config.captionChannels)) + 1024

@@ -1,17 +1,14 @@
-extension NetworkClass {
-    static let sanaTransformer2DModel = NetworkClass(
-        SanaConfig.ModelClass.transformer.rawValue, noun: "transformer", isMain: true,
-        marker: "patch_embed.proj.weight",
-        configuration: { json, file throws(BadDataError) in
-            try SanaConfig(values: json, file: file)
-        },
-        knowsKey: { SanaConfig.isKnown($0, of: .transformer) }, likeness: SanaConfig.likeness)
+extension SanaClass {
+    public static let transformer = SanaClass(
+        name: "SanaTransformer2DModel", noun: "transformer", marker: "patch_embed.proj.weight",
+        standardLayers: 20, fewestLayers: 0,
+        original: OriginalBlocks(prefix: "blocks.", names: OriginalNames.blockNames),
+        released: { ReleasedConfiguration.transformers },
+        network: { try SanaTransformer2DModel($0, $1) })
 }
 
 extension SanaConfig: NetworkConfiguration {
-    public var networkClass: NetworkClass {
-        isControlNet ? .sanaControlNetModel : .sanaTransformer2DModel
-    }
+    public var networkClass: NetworkClass { modelClass.networkClass }
 
     public var summary: String {
         "\(numLayers) layers, \(numAttentionHeads) × \(attentionHeadDim) heads, cross-attention "
@@ -20,12 +17,7 @@ extension SanaConfig: NetworkConfiguration {
     }
 
     public func bind(_ scope: WeightScope) throws -> [NetworkEntry] {
-        [
-            NetworkEntry(
-                isControlNet
-                    ? try SanaControlNetModel(self, scope)
-                    : try SanaTransformer2DModel(self, scope))
-        ]
+        [NetworkEntry(try modelClass.network(self, scope))]
     }
 
     public func disagreements(
@@ -43,7 +35,7 @@ extension SanaConfig: NetworkConfiguration {
         let released = config.map { facts.released(like: $0, json: json) } ?? facts.released
         let nearest = config.flatMap { facts.nearest(to: $0, json: json) }
         return ReleaseLikeness(
-            family: facts.family?.rawValue, repositories: released.map(\.repository),
+            family: facts.family?.name, repositories: released.map(\.repository),
             nearest: nearest.map { ($0.model.repository, $0.differences) })
     }
 }

@@ -18,7 +18,8 @@ public struct ShapeFacts: Sendable, Equatable {
     public var guidanceEmbeds = false
     public var attentionBias = false
     public var normElementwiseAffine = false
-    public var isControlNet = false
+    /// By a tensor that only that class has.
+    public var modelClass = SanaClass.transformer
 
     public init(_ source: any TensorSource) {
         func shape(_ name: String, _ count: Int) -> [Int]? {
@@ -42,7 +43,7 @@ public struct ShapeFacts: Sendable, Equatable {
         attentionBias = has(block + "attn1.to_q.bias")
         normElementwiseAffine = has(block + "norm2.weight")
         guidanceEmbeds = has("time_embed.guidance_embedder.linear_1.weight")
-        isControlNet = has("controlnet_blocks.0.weight")
+        modelClass = SanaClass.of(source) ?? .transformer
     }
 
     private static func layers(_ tensors: [TensorInfo]) -> Int {
@@ -63,7 +64,7 @@ public struct ShapeFacts: Sendable, Equatable {
     /// Released models whose tensors have these shapes.
     public var released: [ReleasedConfiguration] {
         ReleasedConfiguration.all.filter { item in
-            item.family.isControlNet == isControlNet && innerDim == item.config.innerDim
+            item.config.modelClass == modelClass && innerDim == item.config.innerDim
                 && disagreements(with: item.config).isEmpty
         }
     }
@@ -116,14 +117,15 @@ public struct ShapeFacts: Sendable, Equatable {
                     isStated: json.map { $0[key] != nil } ?? true))
         }
         let (block, patch) = ("transformer_blocks.0.", "patch_embed.proj.weight")
-        if isControlNet, !config.isControlNet {
+        // A transformer's tensors are also in checkpoints of the classes after it.
+        if modelClass != .transformer {
             compare(
-                "_class_name", config.modelClass.rawValue,
-                SanaConfig.ModelClass.controlNet.rawValue, "controlnet_blocks.0.weight")
+                "_class_name", config.modelClass.name, modelClass.name, modelClass.marker)
         }
         compare("in_channels", config.inChannels, inChannels, patch)
         compare(
-            "out_channels", config.outChannels, isControlNet ? nil : outChannels, "proj_out.weight")
+            "out_channels", config.outChannels, modelClass == .transformer ? outChannels : nil,
+            "proj_out.weight")
         list += Self.heads(
             ("num_attention_heads", config.numAttentionHeads),
             ("attention_head_dim", config.attentionHeadDim), width: innerDim, patch, json)

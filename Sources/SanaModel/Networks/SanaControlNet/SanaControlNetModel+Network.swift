@@ -1,23 +1,30 @@
-extension NetworkClass {
-    static let sanaControlNetModel = NetworkClass(
-        SanaConfig.ModelClass.controlNet.rawValue, noun: "ControlNet", isMain: true,
-        marker: "controlnet_blocks.0.weight",
-        configuration: { json, file throws(BadDataError) in
-            try SanaConfig(values: json, file: file)
-        },
-        knowsKey: { SanaConfig.isKnown($0, of: .controlNet) }, likeness: SanaConfig.likeness)
+extension SanaClass {
+    static let controlNet = SanaClass(
+        name: "SanaControlNetModel", noun: "ControlNet", marker: "controlnet_blocks.0.weight",
+        standardLayers: 7, fewestLayers: 1,
+        // Those that SanaControlNetModel.__init__ does not take.
+        absentKeys: ["guidance_embeds", "guidance_embeds_scale", "qk_norm", "timestep_scale"],
+        ownInputs: [SanaControlNetInputs.Name.condition],
+        // What each block and each projection puts out.
+        keptMatrices: { 2 * $0.numLayers + 1 },
+        original: OriginalBlocks(
+            prefix: "controlnet.", inner: OriginalNames.copiedBlock + ".",
+            foreign: [SanaClass.transformer.original.prefix, OriginalNames.lastLayer],
+            names: OriginalNames.controlNetNames),
+        released: { ReleasedConfiguration.controlNets },
+        network: { try SanaControlNetModel($0, $1) })
 }
 
 extension SanaControlNetModel: Network {
-    public var className: String { NetworkClass.sanaControlNetModel.name }
+    public var className: String { SanaClass.controlNet.name }
 
     public var inputSpecs: [InputSpec] {
         config.commonInputs + [
             InputSpec(
-                SanaInputs.Name.controlnetCond,
+                SanaControlNetInputs.Name.condition,
                 [.size("batch"), .fixed(config.inChannels), .size("height"), .size("width")]),
             InputSpec(
-                SanaInputs.Name.conditioningScale, [.fixed(1)], isRequired: false,
+                SanaControlNetInputs.Name.scale, [.fixed(1)], isRequired: false,
                 filling: .absent),
         ]
     }
@@ -33,12 +40,12 @@ extension SanaControlNetModel: Network {
     }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
-        try SanaInputs(inputs).check(for: config)
+        _ = try SanaControlNetInputs(inputs).sizes(for: config)
     }
 
     public func forward(
         _ inputs: NamedTensors, _ context: ForwardContext
     ) throws(InputError) -> [DenseTensor] {
-        try forward(SanaInputs(inputs), context)
+        try forward(SanaControlNetInputs(inputs), context)
     }
 }

@@ -44,10 +44,11 @@ public struct SanaControlNetModel: Sendable {
     ///
     /// - Returns: `controlnet_block_samples`, `[B, ⌊H/p⌋ · ⌊W/p⌋, D]` each.
     /// - Throws: `InputError` when the inputs do not fit the model.
-    public func forward(_ inputs: SanaInputs, _ context: ForwardContext) throws(InputError)
-        -> [DenseTensor]
-    {
-        let sizes = try inputs.sizes(for: config)
+    public func forward(
+        _ control: SanaControlNetInputs, _ context: ForwardContext
+    ) throws(InputError) -> [DenseTensor] {
+        let sizes = try control.sizes(for: config)
+        let inputs = control.common
         let grid = sizes.grid
         let dim = config.innerDim
         let layout = grid.tokenLayout
@@ -58,7 +59,7 @@ public struct SanaControlNetModel: Sendable {
         patchEmbed(
             [
                 (inputs.hiddenStates, hiddenStates),
-                (inputs.controlnetCond ?? inputs.hiddenStates, condition),
+                (control.condition, condition),
             ], grid, context)
         let branch = context.matrix("branch", rows: grid.tokens, columns: dim)
         inputBlock(condition, into: branch, layout, context)
@@ -99,7 +100,7 @@ public struct SanaControlNetModel: Sendable {
             return residual
         }
         for sample in controlnetBlockSamples {
-            context.scale(sample.row, by: inputs.conditioningScale)
+            context.scale(sample.row, by: control.scale)
         }
         return controlnetBlockSamples
     }

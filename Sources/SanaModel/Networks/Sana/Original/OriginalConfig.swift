@@ -30,9 +30,9 @@ enum OriginalConfig {
         }
         let patches = try shape("x_embedder.proj.weight", rank: 4)
         let (width, patch) = (patches[0], patches[2])
-        let isControlNet = OriginalNames.isControlNet(shapes.keys)
-        let blocks = isControlNet ? OriginalNames.controlNetPrefix : "blocks."
-        let block = blocks + (isControlNet ? "0.copied_block." : "0.")
+        let modelClass = OriginalBlocks.of(shapes.keys)
+        let blocks = modelClass.original.prefix
+        let block = blocks + "0." + modelClass.original.inner
         let captions = try shape("y_embedder.y_proj.fc1.weight", rank: 2)[1]
         let hidden = try shape(block + "mlp.point_conv.conv.weight", rank: 4)[1]
         guard let (crossHeads, crossDimension) = crossHeads[width], width % headDimension == 0
@@ -46,18 +46,17 @@ enum OriginalConfig {
         guard !overflow, patch == patches[3], let ratio else {
             throw unknown(file, "patches or feed-forward have shapes that match no configuration")
         }
-        // A ControlNet has no last layer, and its class does not use the number.
+        // A class without a last layer does not use the number.
         let channels =
-            try isControlNet
-            ? patches[1] * area : shape("final_layer.linear.weight", rank: 2)[0]
+            try modelClass.original.foreign.contains(OriginalNames.lastLayer)
+            ? patches[1] * area : shape(OriginalNames.lastLayer + "linear.weight", rank: 2)[0]
         guard channels % area == 0 else {
             throw unknown(file, "the last layer has a shape that matches no configuration")
         }
         let sampleSize = try sampleSize(shapes["pos_embed"], patch: patch, file: file)
         let hasGuidance = shapes.keys.contains { $0.hasPrefix("cfg_embedder.") }
-        let modelClass = isControlNet ? SanaConfig.ModelClass.controlNet : .transformer
         let members: [JSONValue.Member] = [
-            .init("_class_name", .string(modelClass.rawValue)),
+            .init("_class_name", .string(modelClass.name)),
             .init("attention_bias", .bool(shapes[block + "attn.qkv.bias"] != nil)),
             .init("attention_head_dim", .int(headDimension)),
             .init("caption_channels", .int(captions)),

@@ -1,10 +1,9 @@
 /// How NVlabs' own Sana checkpoints name their tensors, and what diffusers calls them.
 ///
-/// Sources: `diffusion/model/nets/sana_multi_scale.py`, `sana_multi_scale_controlnet.py` and
-/// `sana_blocks.py` of NVlabs/Sana for the names, and diffusers'
-/// `scripts/convert_sana_to_diffusers.py` and `convert_sana_controlnet_to_diffusers.py` for what
-/// they become. Those scripts go by the model type their caller gives; here the tensors that are
-/// present decide, so that 0.6B to 4.8B, 1.5, Sprint and ControlNets need no option. diffusers' own loader for single files (0.42.1,
+/// Sources: `diffusion/model/nets/sana_multi_scale.py` and `sana_blocks.py` of NVlabs/Sana for the
+/// names, and diffusers' `scripts/convert_sana_to_diffusers.py` for what they become. That script goes
+/// by the model type its caller gives; here the tensors that are present decide, so that 0.6B to
+/// 4.8B, 1.5 and Sprint need no option. diffusers' own loader for single files (0.42.1,
 /// `convert_sana_transformer_to_diffusers`) knows neither qk norms nor the guidance embedder, and
 /// its script, until it was rewritten, ended with an error for 1.5 4.8B.
 public enum OriginalNames {
@@ -14,14 +13,8 @@ public enum OriginalNames {
         "pos_embed", "y_embedder.y_embedding", "logvar_linear.weight", "logvar_linear.bias",
     ]
 
-    /// What a ControlNet's own tensors begin with. Its checkpoint holds the transformer it is for,
-    /// too: the parts around the blocks are both models', the blocks and the last layer are not.
-    static let controlNetPrefix = "controlnet."
-    private static let transformerPrefixes = ["blocks.", "final_layer."]
-
-    static func isControlNet(_ names: some Sequence<String>) -> Bool {
-        names.contains { $0.hasPrefix(controlNetPrefix) }
-    }
+    /// What names of the transformer's last layer begin with.
+    static let lastLayer = "final_layer."
 
     /// Modules outside of the blocks.
     static let modules = [
@@ -53,9 +46,9 @@ public enum OriginalNames {
 
     /// Whether the names, without prefixes, are those of an original checkpoint.
     static func areOriginal(_ tensors: [StoredTensor]) -> Bool {
-        tensors.contains {
-            $0.info.name.hasPrefix("blocks.") || $0.info.name == "x_embedder.proj.weight"
-                || $0.info.name.hasPrefix(controlNetPrefix)
+        tensors.contains { tensor in
+            tensor.info.name == "x_embedder.proj.weight"
+                || SanaClass.all.contains { tensor.info.name.hasPrefix($0.original.prefix) }
         }
     }
 
@@ -65,12 +58,11 @@ public enum OriginalNames {
     /// - Throws: `BadDataError` when rows cannot be dealt out, or two tensors get one name.
     static func renamed(_ tensors: [StoredTensor], file: String) throws -> [StoredTensor] {
         let hasGuidance = tensors.contains { $0.info.name.hasPrefix("cfg_embedder.") }
-        let isControlNet = isControlNet(tensors.lazy.map(\.info.name))
+        let foreign = OriginalBlocks.of(tensors.lazy.map(\.info.name)).original.foreign
         var seen = Set<String>()
         let used = tensors.filter { tensor in
             !unused.contains(tensor.info.name)
-                && !(isControlNet
-                    && transformerPrefixes.contains(where: tensor.info.name.hasPrefix))
+                && !foreign.contains(where: tensor.info.name.hasPrefix)
         }
         return try used.flatMap { tensor in
             let names = names(for: tensor.info.name, hasGuidance: hasGuidance)
@@ -102,10 +94,8 @@ public enum OriginalNames {
         let parts = module.split(separator: ".", maxSplits: 2)
         if parts.count > 1, let index = Int(parts[1]), index >= 0 {
             let inner = parts.count == 3 ? String(parts[2]) : ""
-            if parts[0] == "blocks" { return blockNames(index, inner, parameter) ?? [name] }
-            if parts[0] == "controlnet" {
-                return controlNetNames(index, inner, parameter) ?? [name]
-            }
+            let known = SanaClass.all.first { $0.original.prefix == parts[0] + "." }
+            if let known { return known.original.names(index, inner, parameter) ?? [name] }
         }
         if module == "t_embedder.mlp.0" || module == "t_embedder.mlp.2" {
             let embedder = "time_embed." + (hasGuidance ? "" : "emb.") + "timestep_embedder"
@@ -115,7 +105,7 @@ public enum OriginalNames {
     }
 
     /// - Parameter module: below the block, empty for the block itself.
-    private static func blockNames(
+    @Sendable static func blockNames(
         _ index: Int, _ module: String, _ parameter: Substring
     ) -> [String]? {
         let block = "transformer_blocks.\(index)."
@@ -123,19 +113,5 @@ public enum OriginalNames {
             return parameter == ".scale_shift_table" ? [block + "scale_shift_table"] : nil
         }
         return blockModules[module]?.map { block + $0 + parameter }
-    }
-
-    private static func controlNetNames(
-        _ index: Int, _ module: String, _ parameter: Substring
-    ) -> [String]? {
-        let copy = "copied_block"
-        switch module {
-        case "before_proj" where index == 0: return ["input_block" + parameter]
-        case "after_proj": return ["controlnet_blocks.\(index)" + parameter]
-        case copy: return blockNames(index, "", parameter)
-        default:
-            guard module.hasPrefix(copy + ".") else { return nil }
-            return blockNames(index, String(module.dropFirst(copy.count + 1)), parameter)
-        }
     }
 }

@@ -7,16 +7,15 @@ extension OriginalNames {
     /// - Parameters:
     ///   - positions: patches of a latent of the model's own size.
     ///   - file: for messages.
-    /// - Throws: `BadDataError` for a ControlNet, and for projections that cannot be joined.
+    /// - Throws: `BadDataError` for a network whose original files also hold another one, and for
+    ///   projections that cannot be joined.
     public static func original(
         of source: any TensorSource, positions: Int, file: String
     ) throws -> any TensorSource {
-        guard source.info("controlnet_blocks.0.weight") == nil,
-            source.info("input_block.weight") == nil
-        else {
+        if let known = SanaClass.of(source), !known.original.foreign.isEmpty {
             throw BadDataError(
                 file: file,
-                reason: "is a ControlNet, whose original file also holds its transformer",
+                reason: "is a \(known.noun), whose original file also holds its transformer",
                 remedy: "leave out --names original")
         }
         var stored: [StoredTensor] = []
