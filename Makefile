@@ -58,6 +58,9 @@ demo: build
 	@echo "Pictures: reports/pictures.png: \"a red seven on blue\" by the source, fp16, int8 weights, and int8 weights and products"
 	@echo "Archives: reports/archives   History: reports/sana-tools.sqlite"
 
+# Warnings are errors here, and only here.
+test test-fast: export SANA_STRICT = 1
+
 test: setup
 	$(SWIFT) build --build-tests
 	@.ci/run-tests $(SWIFT) test --skip-build
@@ -174,10 +177,10 @@ fuzz: setup
 	python3 scripts/fuzz.py .build/fuzz/release/sana-fuzz --seconds $(FUZZ_SECONDS) --report reports/robustness.md
 
 mutations: setup
-	$(SWIFT) build -c release --scratch-path .build/mutations --product sana-tools -Xswiftc -DFORK_SERVER
+	$(SWIFT) build -c release --scratch-path .build/mutations --product sana-tools-under-test
 	$(SWIFT) build --build-tests
 	SANA_MUTATIONS=$(MUTATIONS) SANA_MUTATIONS_REPORT=reports/robustness \
-	    SANA_MUTATIONS_BINARY=$(CURDIR)/.build/mutations/release/sana-tools \
+	    SANA_MUTATIONS_BINARY=$(CURDIR)/.build/mutations/release/sana-tools-under-test \
 	    $(SWIFT) test --skip-build --filter MutationTests
 
 bench: build

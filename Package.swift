@@ -14,9 +14,9 @@ let sanitizers = ["-sanitize=fuzzer,address"]
 let fuzzLinkerFlags =
     sanitizers + ["-use-ld=lld", "-Xlinker", "-z", "-Xlinker", "nostart-stop-gc"]
 
-/// A newer compiler may warn of more than this one: SANA_ALLOW_WARNINGS builds all the same.
+/// A newer compiler may warn of more than this one, so that only `make test` and CI ask for it.
 let warningSettings: [SwiftSetting] =
-    Context.environment["SANA_ALLOW_WARNINGS"] == nil ? [.treatAllWarnings(as: .error)] : []
+    Context.environment["SANA_STRICT"] == nil ? [] : [.treatAllWarnings(as: .error)]
 
 /// The commit for --version, which make passes; not asked of git here, since manifests are cached.
 let buildInfoSettings: [CSetting] =
@@ -29,17 +29,13 @@ let dataSettings: [CSetting] =
 
 let swiftSettings: [SwiftSetting] =
     warningSettings + [
-        .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
-        // The tests run thousands of commands in children of one process.
-        .define("FORK_SERVER", .when(configuration: .debug)),
-        // Reads SANA_SLOWDOWN: reports/gate.md is measured with modules that really are slower.
-        .define("SLOWDOWN", .when(configuration: .debug)),
+        .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release))
     ] + (isFuzzing ? [.unsafeFlags(sanitizers)] : [])
 
 let package = Package(
     name: "sana-tools",
     products: [
-        .executable(name: "sana-tools", targets: ["SanaTools"])
+        .executable(name: "sana-tools", targets: ["SanaToolsMain"])
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
@@ -87,12 +83,19 @@ let package = Package(
                 .embedInCode("Report/Page/report.mustache"),
             ],
             swiftSettings: swiftSettings),
-        .executableTarget(
+        .target(
             name: "SanaTools",
             dependencies: [
                 "SanaWorkbench", "SanaQuant", "SanaModel", "CSignalCleanup", "Libc",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
+            swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "SanaToolsMain", dependencies: ["SanaTools"], swiftSettings: swiftSettings),
+        .executableTarget(
+            name: "sana-tools-under-test",
+            dependencies: ["SanaTools", "SanaWorkbench", "SanaModel"],
+            path: "Tests/SanaToolsUnderTest",
             swiftSettings: swiftSettings),
         .target(
             name: "SanaTestSupport",
@@ -117,7 +120,8 @@ let package = Package(
         .testTarget(
             name: "SanaToolsTests",
             dependencies: [
-                "SanaTools", "SanaWorkbench", "SanaQuant", "SanaModel", "SanaTestSupport",
+                "SanaTools", "SanaToolsMain", "sana-tools-under-test", "SanaWorkbench",
+                "SanaQuant", "SanaModel", "SanaTestSupport",
                 .product(name: "GRDB", package: "GRDB.swift"),
             ],
             swiftSettings: swiftSettings),

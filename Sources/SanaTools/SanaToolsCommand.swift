@@ -109,16 +109,14 @@ extension SanaToolsCommand {
     }
 }
 
-@main
-enum Main {
-    static func main() {
-        #if FORK_SERVER
-            if ForkServer.isWanted { ForkServer.serve(run) }
-        #endif
-        run(nil)
-    }
+/// `sana-tools` as a whole process.
+package enum Program {
+    /// Runs the command line of the process.
+    package static func run() -> Never { run(nil) }
 
-    /// Runs the command line `arguments`, the process's own where they are `nil`.
+    /// Runs a command line without the program's name.
+    package static func run(_ arguments: [String]) -> Never { run(Optional(arguments)) }
+
     private static func run(_ arguments: [String]?) -> Never {
         // A file-size limit and a closed pipe become errors of the write, with a message and a
         // code.

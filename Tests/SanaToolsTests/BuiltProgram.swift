@@ -33,6 +33,8 @@ struct BuiltProgram {
     }
 
     var binary: URL { Bundle.main.bundleURL.appendingPathComponent("sana-tools") }
+    /// The same with what only tests need: see `Tests/SanaToolsUnderTest`.
+    var underTest: URL { Bundle.main.bundleURL.appendingPathComponent("sana-tools-under-test") }
 
     func run(_ arguments: String...) throws -> Outcome { try run(arguments) }
 

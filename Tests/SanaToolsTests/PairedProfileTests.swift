@@ -149,7 +149,7 @@ struct PairedProfileTests {
         func judge() throws -> (run: BuiltProgram.Outcome, json: JSONValue, verdict: String?) {
             let run = try program.finish(
                 program.launch(
-                    command + ["30"],
+                    command + ["30"], program: program.underTest.path,
                     environment: ["SANA_SLOWDOWN": "transformer_blocks.1=0.5"]))
             let json = try #require(run.json, "\(run.talk)")
             return (run, json, json["verdict"]?.string)

@@ -78,7 +78,7 @@ package struct PairedProfile: Sendable {
         let profileOptions = Profile.Options(
             numerics: options.numerics, compute: options.compute)
         let mine = try ForwardTimer(candidate, sizes, profileOptions, workers)
-        let theirs = try ForwardTimer(baseline, sizes, profileOptions, workers, isSlowed: false)
+        let theirs = try ForwardTimer(baseline, sizes, profileOptions, workers, isDisturbed: false)
         var before = HostState.now
         for pair in 0..<options.warmup + options.pairs {
             progress(pair, options.warmup + options.pairs)

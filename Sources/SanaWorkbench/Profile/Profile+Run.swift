@@ -1,5 +1,6 @@
 import Foundation
 import SanaModel
+import Synchronization
 
 extension Profile {
     package struct Options: Sendable {
@@ -69,10 +70,14 @@ package final class ForwardTimer {
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
 
-    /// - Parameter isSlowed: whether `SANA_SLOWDOWN` is heeded, in builds that know it.
+    /// What stands before the probe of a forward and slows it down, in the program of the tests.
+    package static let disturbance =
+        Mutex<(@Sendable (any LayerProbe, WorkerPool) -> any LayerProbe)?>(nil)
+
+    /// - Parameter isDisturbed: whether `disturbance` is heeded.
     package init(
         _ model: LoadedModel, _ sizes: NetworkSizes, _ options: Profile.Options,
-        _ workers: WorkerPool, isSlowed: Bool = true
+        _ workers: WorkerPool, isDisturbed: Bool = true
     ) throws {
         (self.workers, self.sizes, network) = (workers, RunSizes(sizes), model.network)
         let graph = try network.graph(sizes)
@@ -83,13 +88,10 @@ package final class ForwardTimer {
             slices: modules.count { ModuleLevel(path: $0.path) == .block })
         probe = ProfileProbe(workers, canary: canary)
         probe.isRecording = false
-        #if SLOWDOWN
-            let watched = isSlowed ? Slowdown.around(probe, workers) : probe
-        #else
-            let watched = probe
-        #endif
+        let disturb = isDisturbed ? Self.disturbance.withLock { $0 } : nil
         context = ForwardContext(
-            workers: workers, numerics: options.numerics, compute: options.compute, probe: watched)
+            workers: workers, numerics: options.numerics, compute: options.compute,
+            probe: disturb?(probe, workers) ?? probe)
         distance = CoreDistance(workers: workers)
         distances = options.plan.distances
     }

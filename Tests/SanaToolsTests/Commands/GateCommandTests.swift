@@ -128,7 +128,9 @@ struct GateCommandTests {
         #expect(first.json?["clock"]?.string == "threads")
         #expect(first.json?["canary"]?.string == HostCanary.identity)
         let second = try program.finish(
-            program.launch(profile, environment: ["SANA_SLOWDOWN": "total=0.4"]))
+            program.launch(
+                profile, program: program.underTest.path,
+                environment: ["SANA_SLOWDOWN": "total=0.4"]))
         #expect(second.code == 3)
         #expect(second.json?["gate"]?["verdict"]?.string == "inconclusive")
         #expect((second.json?["gate"]?["doubts"]?.array?.count ?? 0) >= 2)

@@ -2,8 +2,8 @@ import Foundation
 import SanaTestSupport
 import Testing
 
-/// The binary, started once in a folder, running many commands in children of its own
-/// (`Sources/SanaTools/Terminal/ForkServer.swift`).
+/// The binary of the tests, started once in a folder, running many commands in children of its own
+/// (`Tests/SanaToolsUnderTest/ForkServer.swift`).
 final class CommandServer {
     struct Outcome {
         /// As of wait(2).

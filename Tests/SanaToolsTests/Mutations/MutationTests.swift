@@ -23,7 +23,7 @@ import Testing
                 let program = try BuiltProgram()
                 let binary =
                     Self.environment["SANA_MUTATIONS_BINARY"].map { URL(fileURLWithPath: $0) }
-                    ?? program.binary
+                    ?? program.underTest
                 let campaign = try MutationCampaign(
                     kinds[index].make(program), program, binary: binary)
                 let result = try campaign.run(Self.count, seed: Self.seed)

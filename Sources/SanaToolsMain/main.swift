@@ -1,0 +1,3 @@
+import SanaTools
+
+Program.run()
