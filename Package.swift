@@ -55,9 +55,12 @@ let package = Package(
         .target(name: "CSQLiteGuard"),
         .target(name: "Libc"),
         .target(
+            name: "SanaBase", dependencies: ["CSignalCleanup", "Libc"],
+            swiftSettings: swiftSettings),
+        .target(
             name: "SanaModel",
             dependencies: [
-                "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup", "Libc",
+                "SanaBase", "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup", "Libc",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
@@ -101,6 +104,9 @@ let package = Package(
             name: "SanaTestSupport",
             dependencies: ["SanaModel", "Libc"],
             path: "Tests/SanaTestSupport",
+            swiftSettings: swiftSettings),
+        .testTarget(
+            name: "SanaBaseTests", dependencies: ["SanaBase", "SanaTestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SanaModelTests",

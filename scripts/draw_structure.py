@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/explanation/architecture.md"
 BEGIN, END = "<!-- structure: made by scripts/draw_structure.py -->", "<!-- end of structure -->"
-TARGETS = ("SanaModel", "SanaQuant", "SanaWorkbench", "SanaTools")
+TARGETS = ("SanaBase", "SanaModel", "SanaQuant", "SanaWorkbench", "SanaTools")
 DECLARATION = re.compile(r"^(?:public |package |private |fileprivate |final |indirect |nonisolated )*"
                          r"(?:struct|class|enum|protocol|actor|typealias)\s+([A-Z]\w+)", re.M)
 WORD = re.compile(r"\b[A-Z]\w+\b")

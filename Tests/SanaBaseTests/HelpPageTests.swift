@@ -1,5 +1,5 @@
 import Foundation
-import SanaModel
+import SanaBase
 import SanaTestSupport
 import Testing
 

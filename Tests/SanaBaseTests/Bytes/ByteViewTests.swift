@@ -1,4 +1,4 @@
-import SanaModel
+import SanaBase
 import SanaTestSupport
 import Testing
 

@@ -168,7 +168,7 @@ public enum UnfinishedDownload {
     }
 
     /// - Throws: `BadDataError` when the download of `path` has not finished.
-    static func check(_ path: String) throws {
+    public static func check(_ path: String) throws {
         try checkName(path)
         guard let marker = marker(of: path) else { return }
         throw BadDataError(file: path, reason: reason(marker.lastPathComponent), remedy: remedy)

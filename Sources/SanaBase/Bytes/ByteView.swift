@@ -80,7 +80,7 @@ public struct ByteView: Sendable {
     public func releasePages() { memory.releasePages(range) }
 
     /// The address of the first byte, valid as long as this view or a copy of it lives.
-    var address: UnsafeRawPointer { memory.address + range.lowerBound }
+    package var address: UnsafeRawPointer { memory.address + range.lowerBound }
 }
 
 extension ByteView {

@@ -1,0 +1,2 @@
+// Whoever uses the model uses its bytes, JSON and errors.
+@_exported import SanaBase
