@@ -18,7 +18,7 @@ extension ForwardContext {
         if records([x], into: y, convolution.work(pixels: y.rows, from: x.rows)) { return }
         let packed = PackedConvolution(convolution, floatProduct)
         packed.pack(
-            into: matrix("convolution.packed", rows: 1, columns: packed.floats).pointer, self)
+            into: matrix(.packedPanels, rows: 1, columns: packed.floats).pointer, self)
         let (height, width) = (
             convolution.outputSize(grid.height), convolution.outputSize(grid.width)
         )
@@ -206,4 +206,8 @@ struct ConvolutionEdges {
         (copy + (inside.upperBound - start) * channels).update(
             repeating: 0, count: (start + count - inside.upperBound) * channels)
     }
+}
+
+extension Scratch {
+    fileprivate static let packedPanels = Scratch()
 }

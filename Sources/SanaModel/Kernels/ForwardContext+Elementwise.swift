@@ -68,10 +68,10 @@ extension ForwardContext {
     ///
     /// - Parameter embedding: `[B, parts · D]`, or `[B, D]` that is added to every part.
     func modulation(
-        _ name: String, table: FloatBuffer, embedding: Matrix, parts: Int
+        _ scratch: Scratch, table: FloatBuffer, embedding: Matrix, parts: Int
     ) -> [Matrix] {
         let (batch, dim) = (embedding.rows, table.count / parts)
-        let all = matrix(name, rows: parts * batch, columns: dim)
+        let all = matrix(scratch, rows: parts * batch, columns: dim)
         let step = embedding.columns == dim ? 0 : dim
         fill(all, from: [embedding]) {
             for part in 0..<parts {
@@ -190,7 +190,7 @@ extension ForwardContext {
         rows: Range<Int>
     ) {
         let parts = (y.channels + depthwiseChannels - 1) / depthwiseChannels
-        let zeros = matrix("depthwise.zeros", rows: 1, columns: depthwiseChannels)
+        let zeros = matrix(.zeros, rows: 1, columns: depthwiseChannels)
         let scratch = scratch(floatsPerWorker: 2 * y.width * depthwiseChannels)
         workers.run(parts) { task, worker in
             let first = task * depthwiseChannels
@@ -220,7 +220,7 @@ extension ForwardContext {
         Void
     {
         // Nothing writes this buffer, so it stays as it was allocated.
-        let zeros = matrix("depthwise.zeros", rows: 1, columns: depthwiseChannels)
+        let zeros = matrix(.zeros, rows: 1, columns: depthwiseChannels)
         let step = width * x.columns
         return { line, channels, y, stride in
             let first = channels.lowerBound
@@ -240,4 +240,8 @@ extension ForwardContext {
             Kernels.best.gated_silu(x.row(row), x.row(row) + y.columns, y.row(row), y.columns)
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let zeros = Scratch()
 }

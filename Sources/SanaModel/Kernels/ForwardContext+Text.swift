@@ -40,8 +40,8 @@ extension ForwardContext {
     /// Angles are products in fp32, as in transformers.
     func rotation(_ frequencies: [Float], positions: Int) -> Rotation {
         let rotation = Rotation(
-            cosines: matrix("rotation.cosines", rows: positions, columns: frequencies.count),
-            sines: matrix("rotation.sines", rows: positions, columns: frequencies.count))
+            cosines: matrix(.cosines, rows: positions, columns: frequencies.count),
+            sines: matrix(.sines, rows: positions, columns: frequencies.count))
         fill(rotation.cosines) {
             for position in 0..<positions {
                 for (index, frequency) in frequencies.enumerated() {
@@ -109,4 +109,9 @@ extension ForwardContext {
                 from: x.row(sequence.row), count: sequence.count * x.columns)
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let cosines = Scratch()
+    fileprivate static let sines = Scratch()
 }

@@ -58,7 +58,7 @@ public final class ForwardContext {
         return ForwardContext(workers: workers, numerics: numerics, compute: compute)
     }
 
-    private var buffers: [String: FloatBuffer] = [:]
+    private var buffers: [Scratch: FloatBuffer] = [:]
 
     /// The matrix that several products read without a write between them.
     private var sharedInput: UnsafeMutablePointer<Float>?
@@ -136,26 +136,31 @@ public final class ForwardContext {
         roundedInput = sharedInput == x.pointer ? sharedInput : nil
     }
 
-    /// The buffer called `name` as `[rows, columns]`; its old contents are left in place.
-    func matrix(_ name: String, rows: Int, columns: Int) -> Matrix {
-        Matrix(buffer(name, count: rows * columns), rows: rows, columns: columns)
+    /// A buffer as `[rows, columns]`; its old contents are left in place.
+    func matrix(_ scratch: Scratch, rows: Int, columns: Int) -> Matrix {
+        Matrix(buffer(scratch, count: rows * columns), rows: rows, columns: columns)
     }
 
     /// Scratch memory of one task per worker.
     func scratch(floatsPerWorker count: Int) -> WorkerScratch {
         let stride = (count + 15) / 16 * 16
         return WorkerScratch(
-            buffer: buffer("scratch", count: stride * workers.threadCount), stride: stride)
+            buffer: buffer(.workers, count: stride * workers.threadCount), stride: stride)
     }
 
-    private func buffer(_ name: String, count: Int) -> FloatBuffer {
-        if let buffer = buffers[name], buffer.count >= count { return buffer }
-        buffers[name] = nil
+    private func buffer(_ scratch: Scratch, count: Int) -> FloatBuffer {
+        if let buffer = buffers[scratch], buffer.count >= count { return buffer }
+        buffers[scratch] = nil
         let buffer =
             recorder == nil ? FloatBuffer(count: count) : FloatBuffer(shapeOnly: count)
-        buffers[name] = buffer
+        buffers[scratch] = buffer
         return buffer
     }
+}
+
+extension Scratch {
+    /// That of the tasks of workers.
+    fileprivate static let workers = Scratch()
 }
 
 /// A run of floats for each worker.

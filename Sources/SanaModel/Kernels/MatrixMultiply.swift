@@ -157,7 +157,7 @@ extension ForwardContext {
         _ x: Matrix, tokenBytes: Int,
         _ round: (_ rows: Range<Int>, _ target: UnsafeMutableRawPointer) -> Void
     ) -> PanelProduct.Tokens {
-        let memory = matrix("rounded.tokens", rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
+        let memory = matrix(.roundedTokens, rows: 1, columns: (x.rows * tokenBytes + 3) / 4)
         let start = UnsafeMutableRawPointer(memory.pointer)
         roundOnce(x) {
             workers.run((x.rows + 31) / 32) { task, _ in
@@ -189,7 +189,7 @@ extension ForwardContext {
         then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
     ) {
         let kernels = Kernels.best
-        let tokenScale = matrix("int8.scales", rows: 1, columns: x.rows)
+        let tokenScale = matrix(.tokenScales, rows: 1, columns: x.rows)
         let rounded = rounded(x, tokenBytes: kernels.token_bytes(x.columns)) { rows, target in
             for row in rows {
                 tokenScale.pointer[row] = kernels.quantize_token(
@@ -219,4 +219,9 @@ extension ForwardContext {
                 to: target, rows: tokens.count, columns: channels.count, stride: y.columns)
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let roundedTokens = Scratch()
+    fileprivate static let tokenScales = Scratch()
 }

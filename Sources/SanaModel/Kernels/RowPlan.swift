@@ -99,7 +99,7 @@ final class RowPlan {
         let sizes = rings.map { ($0.capacity * $0.width * $0.channels + 15) / 16 * 16 }
         let weights = packed.map(\.convolution.floats)
         let total = sizes.reduce(0, +) + weights.reduce(0, +)
-        let memory = context.matrix("plan", rows: 1, columns: total).buffer
+        let memory = context.matrix(.plan, rows: 1, columns: total).buffer
         var offset = 0
         for ((convolution, owners), floats) in zip(packed, weights) {
             telling(owners) { convolution.pack(into: memory.pointer + offset, context) }
@@ -184,4 +184,8 @@ extension RowStep.Input {
     static func coarser(_ step: RowStep, _ reach: Int = 0) -> RowStep.Input {
         .init(step: step) { $0.lowerBound / 2 - reach..<$0.upperBound / 2 + reach }
     }
+}
+
+extension Scratch {
+    fileprivate static let plan = Scratch()
 }

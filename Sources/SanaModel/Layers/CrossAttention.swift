@@ -32,8 +32,8 @@ struct CrossAttention {
     ) {
         context.module(path, "Attention") {
             let layout = Activation.Layout.tokens(batch: batch)
-            let query = context.matrix("query", rows: x.rows, columns: innerDim)
-            let attended = context.matrix("attended", rows: x.rows, columns: innerDim)
+            let query = context.matrix(.query, rows: x.rows, columns: innerDim)
+            let attended = context.matrix(.attended, rows: x.rows, columns: innerDim)
             toQ(x, into: query, layout, context)
             let (key, value) = keysAndValues(captions, cache, layout, context)
             normQ?(query, batch: batch, context)
@@ -54,12 +54,12 @@ struct CrossAttention {
         _ context: ForwardContext
     ) -> (key: Matrix, value: Matrix) {
         if let kept = cache?[path] { return kept }
-        func matrix(_ name: String) -> Matrix {
+        func matrix(_ scratch: Scratch) -> Matrix {
             cache == nil
-                ? context.matrix(name, rows: captions.rows, columns: innerDim)
+                ? context.matrix(scratch, rows: captions.rows, columns: innerDim)
                 : Matrix(rows: captions.rows, columns: innerDim)
         }
-        let (key, value) = (matrix("key"), matrix("value"))
+        let (key, value) = (matrix(.key), matrix(.value))
         context.sharing(captions) {
             toK(captions, into: key, layout, context)
             toV(captions, into: value, layout, context)

@@ -39,7 +39,7 @@ struct TimestepEmbedding {
 
     func callAsFunction(_ x: Matrix, into y: Matrix, _ context: ForwardContext) {
         context.module(path, "TimestepEmbedding") {
-            let hidden = context.matrix("timestep.hidden", rows: y.rows, columns: y.columns)
+            let hidden = context.matrix(.hiddenTimestep, rows: y.rows, columns: y.columns)
             linear1(x, into: hidden, .vectors, context)
             context.module(actPath, "SiLU") {
                 context.silu(hidden)
@@ -91,7 +91,7 @@ struct TimeEmbed {
     ) {
         context.module(path, kind) {
             let sinusoid = context.matrix(
-                "timestep.sinusoid", rows: embedded.rows, columns: Timesteps.channels)
+                .sinusoid, rows: embedded.rows, columns: Timesteps.channels)
             func embedTimestep() {
                 timeProj(timestep, into: sinusoid, context)
                 timestepEmbedder(sinusoid, into: embedded, context)
@@ -107,12 +107,12 @@ struct TimeEmbed {
             if let guidanceProj, let guidanceEmbedder, let guidance {
                 guidanceProj(guidance, into: sinusoid, context)
                 let embeddedGuidance = context.matrix(
-                    "timestep.guidance", rows: embedded.rows, columns: embedded.columns)
+                    .guidance, rows: embedded.rows, columns: embedded.columns)
                 guidanceEmbedder(sinusoid, into: embeddedGuidance, context)
                 context.add(embeddedGuidance, to: embedded)
             }
             let activated = context.matrix(
-                "timestep.activated", rows: embedded.rows, columns: embedded.columns)
+                .activated, rows: embedded.rows, columns: embedded.columns)
             context.module(siluPath, "SiLU") {
                 context.copy(embedded, to: activated)
                 context.silu(activated)
@@ -142,7 +142,7 @@ struct CaptionProjection {
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
         context.module(path, "PixArtAlphaTextProjection") {
             let layout = Activation.Layout.tokens(batch: batch)
-            let hidden = context.matrix("caption.hidden", rows: y.rows, columns: y.columns)
+            let hidden = context.matrix(.hiddenCaptions, rows: y.rows, columns: y.columns)
             linear1(x, into: hidden, layout, context)
             context.module(actPath, "GELU") {
                 context.geluTanh(hidden)
@@ -152,4 +152,12 @@ struct CaptionProjection {
             return [Activation(y, layout)]
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let hiddenTimestep = Scratch()
+    fileprivate static let sinusoid = Scratch()
+    fileprivate static let guidance = Scratch()
+    fileprivate static let activated = Scratch()
+    fileprivate static let hiddenCaptions = Scratch()
 }

@@ -31,18 +31,18 @@ struct GLUMBConv {
 
     /// The same as part of a module that goes on with `y`.
     func branch(_ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
-        let inverted = context.matrix("ff.inverted", rows: x.rows, columns: 2 * hiddenDim)
+        let inverted = context.matrix(.inverted, rows: x.rows, columns: 2 * hiddenDim)
         let gated: Matrix
         if context.joinsPasses {
             convInverted(x, then: .silu, into: inverted, grid.imageLayout, context)
-            gated = context.matrix("ff.depth", rows: x.rows, columns: hiddenDim)
+            gated = context.matrix(.depth, rows: x.rows, columns: hiddenDim)
             convDepth.gated(inverted, into: gated, grid, context)
         } else {
             convInverted(x, into: inverted, grid.imageLayout, context)
             context.silu(inverted)
-            let depth = context.matrix("ff.depth", rows: x.rows, columns: 2 * hiddenDim)
+            let depth = context.matrix(.depth, rows: x.rows, columns: 2 * hiddenDim)
             convDepth(inverted, into: depth, grid, context)
-            gated = context.matrix("ff.inverted", rows: x.rows, columns: hiddenDim)
+            gated = context.matrix(.inverted, rows: x.rows, columns: hiddenDim)
             context.gatedSilu(depth, into: gated)
         }
         convPoint(gated, into: y, grid.imageLayout, context)
@@ -88,4 +88,9 @@ struct DepthwiseConv3x3 {
             return []
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let inverted = Scratch()
+    fileprivate static let depth = Scratch()
 }

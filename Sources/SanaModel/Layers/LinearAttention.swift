@@ -25,10 +25,10 @@ struct LinearAttention {
     func callAsFunction(_ x: Matrix, into y: Matrix, batch: Int, _ context: ForwardContext) {
         context.module(path, "Attention") {
             let layout = Activation.Layout.tokens(batch: batch)
-            let query = context.matrix("query", rows: x.rows, columns: x.columns)
-            let key = context.matrix("key", rows: x.rows, columns: x.columns)
-            let value = context.matrix("value", rows: x.rows, columns: x.columns)
-            let attended = context.matrix("attended", rows: x.rows, columns: x.columns)
+            let query = context.matrix(.query, rows: x.rows, columns: x.columns)
+            let key = context.matrix(.key, rows: x.rows, columns: x.columns)
+            let value = context.matrix(.value, rows: x.rows, columns: x.columns)
+            let attended = context.matrix(.attended, rows: x.rows, columns: x.columns)
             let joined = context.joinsPasses && normQ == nil && normK == nil
             context.sharing(x) {
                 toQ(x, then: joined ? .relu : .none, into: query, layout, context)

@@ -34,7 +34,7 @@ struct PatchEmbed {
         context.module(path, "PatchEmbed") {
             let patches = latents.enumerated().map { index, item in
                 let patches = context.matrix(
-                    "patches.\(index)", rows: item.tokens.rows,
+                    .patches[index], rows: item.tokens.rows,
                     columns: item.latent.shape[1] * patchSize * patchSize)
                 context.gatherPatches(item.latent, patchSize: patchSize, grid, into: patches)
                 return patches
@@ -91,10 +91,16 @@ struct SinCosPositions {
     }
 
     func add(to tokens: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
-        let columns = context.matrix("positions.x", rows: grid.width, columns: dim / 2)
-        let rows = context.matrix("positions.y", rows: grid.height, columns: dim / 2)
+        let columns = context.matrix(.columnPositions, rows: grid.width, columns: dim / 2)
+        let rows = context.matrix(.rowPositions, rows: grid.height, columns: dim / 2)
         context.fill(columns) { axis(count: grid.width, into: columns) }
         context.fill(rows) { axis(count: grid.height, into: rows) }
         context.addPositions(columns: columns, rows: rows, to: tokens)
     }
+}
+
+extension Scratch {
+    fileprivate static let patches = Scratch()
+    fileprivate static let columnPositions = Scratch()
+    fileprivate static let rowPositions = Scratch()
 }

@@ -15,10 +15,14 @@ struct SanaModulatedNorm {
     ) {
         context.module(path, "SanaModulatedNorm") {
             let modulation = context.modulation(
-                "out.modulation", table: table, embedding: embedded, parts: 2)
+                .modulation, table: table, embedding: embedded, parts: 2)
             norm(x, into: y, batch: batch, context)
             context.modulate(y, shift: modulation[0], scale: modulation[1])
             return [Activation(y, .tokens(batch: batch))]
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let modulation = Scratch()
 }

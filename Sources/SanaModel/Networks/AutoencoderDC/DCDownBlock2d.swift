@@ -39,7 +39,7 @@ struct DCDownBlock2d: RowModule {
             y = output(of: x, context)
             if unshuffles {
                 let fine = context.matrix(
-                    "hidden", rows: x.values.rows, columns: conv.outChannels)
+                    .hidden, rows: x.values.rows, columns: conv.outChannels)
                 conv(x.values, into: fine, x.grid, context)
                 context.forEachRun(y.values, from: [fine], y.grid) { image in
                     unshuffle(

@@ -19,7 +19,7 @@ extension ForwardContext {
     /// A batch of images in one of the two buffers that modules write in turn.
     func images(slot: Int, _ grid: TokenGrid, channels: Int) -> ImageBatch {
         ImageBatch(
-            values: matrix("image.\(slot)", rows: grid.tokens, columns: channels), grid: grid,
+            values: matrix(.images[slot], rows: grid.tokens, columns: channels), grid: grid,
             slot: slot)
     }
 }
@@ -106,4 +106,8 @@ extension AutoencoderDCConfig.ActivationFunction {
         case .identity: break
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let images = Scratch()
 }

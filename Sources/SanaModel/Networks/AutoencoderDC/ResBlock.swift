@@ -30,7 +30,7 @@ struct ResBlock: RowModule {
                 return []
             }
             y = output(of: x, context)
-            let hidden = context.matrix("hidden", rows: x.values.rows, columns: outChannels)
+            let hidden = context.matrix(.hidden, rows: x.values.rows, columns: outChannels)
             conv1(x.values, into: hidden, x.grid, context)
             context.module(activationPath, activation.kind) {
                 context.forEachRun(hidden, x.grid) { _ in activate }

@@ -58,7 +58,7 @@ struct SanaMultiscaleLinearAttention: ImageModule {
 
     private func sums(_ context: ForwardContext) -> Matrix {
         context.matrix(
-            "attention.sums", rows: attendedChannels / dim * (dim + 1), columns: dim)
+            .sums, rows: attendedChannels / dim * (dim + 1), columns: dim)
     }
 }
 
@@ -67,13 +67,13 @@ struct SanaMultiscaleLinearAttention: ImageModule {
 extension SanaMultiscaleLinearAttention {
     private func whole(_ x: ImageBatch, into y: ImageBatch, _ context: ForwardContext) {
         let grid = x.grid
-        let parts = ["query", "key", "value"].map {
+        let parts = [Scratch.query, .key, .value].map {
             context.matrix($0, rows: x.values.rows, columns: innerDim)
         }
         for (linear, part) in zip([toQ, toK, toV], parts) {
             linear(x.values, into: part, grid.pixelLayout, context)
         }
-        let qkv = context.matrix("qkv", rows: x.values.rows, columns: 3 * innerDim)
+        let qkv = context.matrix(.qkv, rows: x.values.rows, columns: 3 * innerDim)
         context.forEachRun(qkv, from: parts, grid) { image in
             { pixels, row, columns in
                 for (index, column) in columns.enumerated() {
@@ -89,11 +89,11 @@ extension SanaMultiscaleLinearAttention {
             [qkv]
             + toQKVMultiscale.enumerated().map { index, projection in
                 let scale = context.matrix(
-                    "qkv.\(index)", rows: qkv.rows, columns: qkv.columns)
+                    .multiscale[index], rows: qkv.rows, columns: qkv.columns)
                 projection(qkv, into: scale, grid, context)
                 return scale
             }
-        let attended = context.matrix("attended", rows: qkv.rows, columns: attendedChannels)
+        let attended = context.matrix(.attended, rows: qkv.rows, columns: attendedChannels)
         attend(scales, into: attended, grid, context)
         toOut(attended, into: y.values, grid.pixelLayout, context)
         normOut(y.values, grid, context)
@@ -252,7 +252,7 @@ struct SanaMultiscaleAttentionProjection {
             ModuleGraph.Work(operations: 2 * taps * x.count, floats: 2 * x.count)
         }
         context.module(path, "SanaMultiscaleAttentionProjection") {
-            let around = context.matrix("qkv.around", rows: x.rows, columns: x.columns)
+            let around = context.matrix(.around, rows: x.rows, columns: x.columns)
             context.module(projInPath, "Conv2d") {
                 if !context.records([x], into: around, work(kernel * kernel)) {
                     forEachImage(x, around) {
@@ -290,4 +290,11 @@ struct SanaMultiscaleAttentionProjection {
             context.multiplyGroups(from, panels: projOut, dim: groupDim, into: to, rows: range)
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let sums = Scratch()
+    fileprivate static let qkv = Scratch()
+    fileprivate static let multiscale = Scratch()
+    fileprivate static let around = Scratch()
 }

@@ -72,8 +72,8 @@ struct Gemma2MLP {
         _ x: Matrix, into y: Matrix, _ layout: Activation.Layout, _ context: ForwardContext
     ) {
         context.module(path, "Gemma2MLP") {
-            let gate = context.matrix("mlp.gate", rows: x.rows, columns: intermediateSize)
-            let up = context.matrix("mlp.up", rows: x.rows, columns: intermediateSize)
+            let gate = context.matrix(.gate, rows: x.rows, columns: intermediateSize)
+            let up = context.matrix(.up, rows: x.rows, columns: intermediateSize)
             context.sharing(x) {
                 gateProj(x, into: gate, layout, context)
                 upProj(x, into: up, layout, context)
@@ -128,9 +128,9 @@ struct Gemma2Attention {
     ) {
         context.module(path, "Gemma2Attention") {
             let width = config.numKeyValueHeads * config.headDim
-            let query = context.matrix("query", rows: x.rows, columns: qProj.weight.rows)
-            let key = context.matrix("key", rows: x.rows, columns: width)
-            let value = context.matrix("value", rows: x.rows, columns: width)
+            let query = context.matrix(.query, rows: x.rows, columns: qProj.weight.rows)
+            let key = context.matrix(.key, rows: x.rows, columns: width)
+            let value = context.matrix(.value, rows: x.rows, columns: width)
             context.sharing(x) {
                 qProj(x, into: query, rows.layout, context)
                 kProj(x, into: key, rows.layout, context)
@@ -140,11 +140,11 @@ struct Gemma2Attention {
                 context.rotate(x, rows.rotation, positions: rows.positions)
             }
             keep(key, value)
-            let keys = context.matrix("keys.all", rows: rows.keyRows, columns: width)
-            let values = context.matrix("values.all", rows: rows.keyRows, columns: width)
+            let keys = context.matrix(.allKeys, rows: rows.keyRows, columns: width)
+            let values = context.matrix(.allValues, rows: rows.keyRows, columns: width)
             context.gather(key, after: cached?.keys, rows.sequences, into: keys)
             context.gather(value, after: cached?.values, rows.sequences, into: values)
-            let attended = context.matrix("attended", rows: x.rows, columns: query.columns)
+            let attended = context.matrix(.attended, rows: x.rows, columns: query.columns)
             context.causalAttention(
                 query: query, keys: keys, values: values, rows.sequences,
                 CausalScores(
@@ -187,9 +187,9 @@ struct Gemma2DecoderLayer {
         context.module(path, "Gemma2DecoderLayer") {
             let layout = rows.layout
             let norm = context.matrix(
-                "norm", rows: hiddenStates.rows, columns: hiddenStates.columns)
+                .norm, rows: hiddenStates.rows, columns: hiddenStates.columns)
             let branch = context.matrix(
-                "branch", rows: hiddenStates.rows, columns: hiddenStates.columns)
+                .branch, rows: hiddenStates.rows, columns: hiddenStates.columns)
 
             inputLayernorm(hiddenStates, into: norm, layout, context)
             selfAttn(
@@ -205,4 +205,11 @@ struct Gemma2DecoderLayer {
             return [Activation(hiddenStates, layout)]
         }
     }
+}
+
+extension Scratch {
+    fileprivate static let gate = Scratch()
+    fileprivate static let up = Scratch()
+    fileprivate static let allKeys = Scratch()
+    fileprivate static let allValues = Scratch()
 }

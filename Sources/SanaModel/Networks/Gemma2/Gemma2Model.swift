@@ -88,7 +88,7 @@ public struct Gemma2Model: Sendable {
         keep: (_ layer: Int, _ keys: Matrix, _ values: Matrix) -> Void
     ) -> Matrix {
         let hiddenStates = context.matrix(
-            "hidden", rows: rows.count, columns: config.hiddenSize)
+            .hidden, rows: rows.count, columns: config.hiddenSize)
         embedTokens(ids, into: hiddenStates, rows.layout, context)
         let softCap = caps(context) ? config.attnLogitSoftcapping.map { Float($0) } : nil
         for (index, layer) in layers.enumerated() {
@@ -96,7 +96,7 @@ public struct Gemma2Model: Sendable {
                 hiddenStates, rows, softCap: softCap, cached: cache?.layers[index],
                 keep: { keep(index, $0, $1) }, context)
         }
-        let output = context.matrix("norm", rows: rows.count, columns: config.hiddenSize)
+        let output = context.matrix(.norm, rows: rows.count, columns: config.hiddenSize)
         norm(hiddenStates, into: output, rows.layout, context)
         return output
     }

@@ -65,17 +65,17 @@ public struct SanaTransformer2DModel: Sendable {
 
         // 1. Input
         let hiddenStates = context.matrix(
-            "hidden", rows: grid.tokens, columns: dim)
+            .hidden, rows: grid.tokens, columns: dim)
         patchEmbed(inputs.hiddenStates, into: hiddenStates, grid, context)
 
-        let timestep = context.matrix("timestep", rows: grid.batch, columns: 6 * dim)
-        let embedded = context.matrix("timestep.embedded", rows: grid.batch, columns: dim)
+        let timestep = context.matrix(.timestep, rows: grid.batch, columns: 6 * dim)
+        let embedded = context.matrix(.timestepEmbedded, rows: grid.batch, columns: dim)
         timeEmbed(
             timestep: inputs.timestep, guidance: inputs.guidance, modulation: timestep,
             embedded: embedded, context)
 
         let captions = context.matrix(
-            "captions", rows: grid.batch * sizes.captionTokens, columns: dim)
+            .captions, rows: grid.batch * sizes.captionTokens, columns: dim)
         let cache = inputs.captionCache
         if cache?.isFilled(from: inputs.encoderHiddenStates, context.compute) != true {
             captionProjection(
@@ -99,12 +99,12 @@ public struct SanaTransformer2DModel: Sendable {
         }
 
         // 3. Normalization
-        let norm = context.matrix("norm", rows: grid.tokens, columns: dim)
+        let norm = context.matrix(.norm, rows: grid.tokens, columns: dim)
         normOut(
             hiddenStates, into: norm, embedded: embedded, table: scaleShiftTable, batch: grid.batch,
             context)
         let patches = context.matrix(
-            "patches.out", rows: grid.tokens, columns: projOut.weight.rows)
+            .outputPatches, rows: grid.tokens, columns: projOut.weight.rows)
         projOut(norm, into: patches, grid.tokenLayout, context)
 
         // 4. Unpatchify
@@ -115,4 +115,8 @@ public struct SanaTransformer2DModel: Sendable {
         context.scatterPatches(patches, patchSize: config.patchSize, grid, into: output)
         return output
     }
+}
+
+extension Scratch {
+    fileprivate static let outputPatches = Scratch()
 }

@@ -44,12 +44,12 @@ struct SanaTransformerBlock {
     ) {
         context.module(path, "SanaTransformerBlock") {
             let (rows, dim) = (hiddenStates.rows, hiddenStates.columns)
-            let norm = context.matrix("norm", rows: rows, columns: dim)
-            let output = context.matrix("branch", rows: rows, columns: dim)
+            let norm = context.matrix(.norm, rows: rows, columns: dim)
+            let output = context.matrix(.branch, rows: rows, columns: dim)
 
             // 1. Modulation, 6 × [B, D]
             let modulation = context.modulation(
-                "block.modulation", table: scaleShiftTable, embedding: timestep, parts: 6)
+                .modulation, table: scaleShiftTable, embedding: timestep, parts: 6)
 
             // 2. Self Attention
             norm1(hiddenStates, into: norm, batch: grid.batch, context)
@@ -77,4 +77,8 @@ struct SanaTransformerBlock {
 extension TensorPart {
     static let attn1 = TensorPart("attn1")
     static let attn2 = TensorPart("attn2")
+}
+
+extension Scratch {
+    fileprivate static let modulation = Scratch()
 }

@@ -54,25 +54,25 @@ public struct SanaControlNetModel: Sendable {
         let layout = grid.tokenLayout
 
         // 1. Input
-        let hiddenStates = context.matrix("hidden", rows: grid.tokens, columns: dim)
-        let condition = context.matrix("condition", rows: grid.tokens, columns: dim)
+        let hiddenStates = context.matrix(.hidden, rows: grid.tokens, columns: dim)
+        let condition = context.matrix(.condition, rows: grid.tokens, columns: dim)
         patchEmbed(
             [
                 (inputs.hiddenStates, hiddenStates),
                 (control.condition, condition),
             ], grid, context)
-        let branch = context.matrix("branch", rows: grid.tokens, columns: dim)
+        let branch = context.matrix(.branch, rows: grid.tokens, columns: dim)
         inputBlock(condition, into: branch, layout, context)
         context.add(branch, to: hiddenStates)
 
-        let timestep = context.matrix("timestep", rows: grid.batch, columns: 6 * dim)
-        let embedded = context.matrix("timestep.embedded", rows: grid.batch, columns: dim)
+        let timestep = context.matrix(.timestep, rows: grid.batch, columns: 6 * dim)
+        let embedded = context.matrix(.timestepEmbedded, rows: grid.batch, columns: dim)
         timeEmbed(
             timestep: inputs.timestep, guidance: nil, modulation: timestep, embedded: embedded,
             context)
 
         let captions = context.matrix(
-            "captions", rows: grid.batch * sizes.captionTokens, columns: dim)
+            .captions, rows: grid.batch * sizes.captionTokens, columns: dim)
         captionProjection(
             Matrix(
                 inputs.encoderHiddenStates.values, rows: captions.rows,
@@ -86,7 +86,7 @@ public struct SanaControlNetModel: Sendable {
             block(
                 hiddenStates, captions: captions, captionBias: captionBias, timestep: timestep,
                 grid, context)
-            let sample = context.matrix("block.\(index)", rows: grid.tokens, columns: dim)
+            let sample = context.matrix(.blockSamples[index], rows: grid.tokens, columns: dim)
             context.copy(hiddenStates, to: sample)
             return sample
         }
@@ -117,4 +117,9 @@ extension TensorRole {
 extension TensorPart {
     /// `input_block` and `controlnet_blocks`.
     static let controlNet = TensorPart("controlnet")
+}
+
+extension Scratch {
+    fileprivate static let condition = Scratch()
+    fileprivate static let blockSamples = Scratch()
 }
