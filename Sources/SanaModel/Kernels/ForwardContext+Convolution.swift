@@ -16,9 +16,9 @@ extension ForwardContext {
     /// y = convolution of `x`, images of a batch.
     func convolve(_ x: Matrix, _ convolution: Convolution3x3, into y: Matrix, _ grid: TokenGrid) {
         if records([x], into: y, convolution.work(pixels: y.rows, from: x.rows)) { return }
-        let packed = PackedConvolution(convolution, floatProduct)
-        packed.pack(
-            into: matrix(.packedPanels, rows: 1, columns: packed.floats).pointer, self)
+        let panels = ConvolutionLayout(convolution, floatProduct)
+        let packed = PackedConvolution(
+            panels, in: matrix(.packedPanels, rows: 1, columns: panels.floats).pointer, self)
         let (height, width) = (
             convolution.outputSize(grid.height), convolution.outputSize(grid.width)
         )
@@ -34,17 +34,17 @@ extension ForwardContext {
         _ x: ImageRows, _ packed: PackedConvolution, into y: ImageRows, rows: Range<Int>,
         then epilogue: PixelEpilogue? = nil
     ) {
-        if packed.isSquare {
+        if packed.layout.isSquare {
             convolveSquares(x, packed, into: y, rows: rows, then: epilogue)
             return
         }
-        let scale = packed.convolution.scale
+        let scale = packed.layout.convolution.scale
         let (lines, width) = (rows.count / scale, y.width / scale)
         let segments = (width + taskPixels - 1) / taskPixels
         let linesPerTask = max(1, taskPixels / max(width, 1))
-        let edges = ConvolutionEdges(packed.convolution)
+        let edges = ConvolutionEdges(packed.layout.convolution)
         let edgeFloats = edges.floats * linesPerTask
-        let rounded = packed.product.tokenFloats(
+        let rounded = packed.layout.product.tokenFloats(
             linesPerTask, columns: edges.windowFloats(pixels: min(taskPixels, width)))
         let scratch = scratch(floatsPerWorker: edgeFloats + rounded)
         workers.run((lines + linesPerTask - 1) / linesPerTask * segments) { task, worker in
@@ -52,7 +52,7 @@ extension ForwardContext {
             let pixels = width * part / segments..<width * (part + 1) / segments
             let first = task / segments * linesPerTask
             let lines = first..<min(first + linesPerTask, lines)
-            for (index, phase) in packed.phases.enumerated() {
+            for (index, phase) in packed.layout.phases.enumerated() {
                 let windows = lines.flatMap { line in
                     let line = line + rows.lowerBound / scale
                     let row = y[line * scale + phase.row]
@@ -81,8 +81,8 @@ extension ForwardContext {
         _ windows: [ConvolutionEdges.Window], _ packed: PackedConvolution, _ phase: Int,
         stride: Int, _ memory: UnsafeMutablePointer<Float>
     ) {
-        let (convolution, product) = (packed.convolution, packed.product)
-        let columns = packed.phases[phase].columnTaps.count * convolution.inChannels
+        let (convolution, product) = (packed.layout.convolution, packed.layout.product)
+        let columns = packed.layout.phases[phase].columnTaps.count * convolution.inChannels
         var used = 0
         let tokens = windows.map { window in
             let floats = (window.pixels - 1) * window.stride + columns

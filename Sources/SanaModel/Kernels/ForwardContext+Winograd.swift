@@ -16,7 +16,7 @@ extension ForwardContext {
         _ x: ImageRows, _ packed: PackedConvolution, into y: ImageRows, rows: Range<Int>,
         then epilogue: PixelEpilogue?
     ) {
-        let (channels, product) = (packed.convolution.inChannels, packed.product)
+        let (channels, product) = (packed.layout.convolution.inChannels, packed.layout.product)
         let width = (y.width + 1) / 2
         let segments = (width + taskSquares - 1) / taskSquares
         let linesPerTask = max(1, taskSquares / width)
@@ -48,7 +48,7 @@ extension ForwardContext {
                         into: products + position * block.count * count, stride: count)
                 }
                 block.finish(
-                    products, channels: first..<first + count, bias: packed.convolution.bias,
+                    products, channels: first..<first + count, bias: packed.layout.convolution.bias,
                     into: y, rows: rows)
             }
             guard let epilogue else { return }

@@ -27,6 +27,8 @@ final class RowStep {
     fileprivate var capacity = 0
     /// Where its rows are; a step without channels has none.
     fileprivate(set) var rows: ImageRows?
+    /// Weights of its convolution, which all stripes read.
+    fileprivate(set) var packed: PackedConvolution?
 
     fileprivate init(
         height: Int, width: Int, channels: Int, unit: Int, inputs: [Input],
@@ -45,7 +47,7 @@ final class RowStep {
 final class RowPlan {
     let context: ForwardContext
     private var steps: [RowStep] = []
-    private var packed: [(convolution: PackedConvolution, owners: [String])] = []
+    private var layouts: [(layout: ConvolutionLayout, step: RowStep)] = []
     /// Paths of the modules that steps are added for, the outermost first; the probe hears of their
     /// pieces.
     var owners: [String] = []
@@ -78,12 +80,8 @@ final class RowPlan {
         return step
     }
 
-    /// Weights that are packed once for all stripes.
-    func pack(_ convolution: Convolution3x3) -> PackedConvolution {
-        let result = PackedConvolution(convolution, context.floatProduct)
-        packed.append((result, owners))
-        return result
-    }
+    /// Has the weights of a step packed once for all stripes.
+    func pack(_ layout: ConvolutionLayout, for step: RowStep) { layouts.append((layout, step)) }
 
     /// Makes all rows of the last step, some at a time.
     ///
@@ -97,13 +95,14 @@ final class RowPlan {
         rehearse(last, stripe)
         let rings = steps.filter { $0.rows == nil && $0.channels > 0 }
         let sizes = rings.map { ($0.capacity * $0.width * $0.channels + 15) / 16 * 16 }
-        let weights = packed.map(\.convolution.floats)
-        let total = sizes.reduce(0, +) + weights.reduce(0, +)
+        let total = sizes.reduce(0, +) + layouts.reduce(0) { $0 + $1.layout.floats }
         let memory = context.matrix(.plan, rows: 1, columns: total).buffer
         var offset = 0
-        for ((convolution, owners), floats) in zip(packed, weights) {
-            telling(owners) { convolution.pack(into: memory.pointer + offset, context) }
-            offset += floats
+        for (layout, step) in layouts {
+            telling(step.owners) {
+                step.packed = PackedConvolution(layout, in: memory.pointer + offset, context)
+            }
+            offset += layout.floats
         }
         for (step, size) in zip(rings, sizes) {
             let values = Matrix(
@@ -117,7 +116,7 @@ final class RowPlan {
             }
         }
         // Steps refer to each other from the closures that make them.
-        steps = []
+        (steps, layouts) = ([], [])
     }
 
     /// Runs a piece of modules under the probe.

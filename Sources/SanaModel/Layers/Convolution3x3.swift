@@ -116,9 +116,9 @@ struct ConvolutionPhase {
     var firstColumn: Int { columnTaps[0].offset }
 }
 
-/// Weights of a convolution as panels for products: with runs of pixels, one for each phase and row of
-/// the window, or with squares, one for each of sixteen inputs.
-final class PackedConvolution {
+/// How weights of a convolution are packed as panels for products: with runs of pixels, one for each
+/// phase and row of the window, or with squares, one for each of sixteen inputs.
+struct ConvolutionLayout {
     let convolution: Convolution3x3
     let phases: [ConvolutionPhase]
     let product: PanelProduct
@@ -127,8 +127,7 @@ final class PackedConvolution {
     /// Floats of memory that it takes.
     let floats: Int
     /// Columns of each panel, and floats before it.
-    private let panels: [(columns: Int, start: Int)]
-    private var memory: UnsafeMutablePointer<Float>?
+    fileprivate let panels: [(columns: Int, start: Int)]
 
     /// Channels from which on fewer multiplications are worth the sums around them.
     private static let fewestSquareChannels = 32
@@ -155,24 +154,37 @@ final class PackedConvolution {
         }
         (self.panels, floats) = (panels, total)
     }
+}
+
+/// Packed weights of a convolution.
+struct PackedConvolution {
+    let layout: ConvolutionLayout
+    private let memory: UnsafeMutablePointer<Float>
+
+    /// Writes the panels to `memory`, which has room for `layout.floats` and must outlive it.
+    init(
+        _ layout: ConvolutionLayout, in memory: UnsafeMutablePointer<Float>,
+        _ context: ForwardContext
+    ) {
+        (self.layout, self.memory) = (layout, memory)
+        pack(context)
+    }
 
     /// The panel of a phase's row of taps, from the output channel `row` on.
     func panel(_ phase: Int, _ tap: Int, from row: Int) -> UnsafePointer<Float> {
-        panel(phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count }, from: row)
+        panel(layout.phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count }, from: row)
     }
 
     /// The panel of one of the sixteen inputs of squares, from the output channel `row` on, which is a
     /// multiple of `PanelProduct.packedRows`.
     func panel(_ index: Int, from row: Int) -> UnsafePointer<Float> {
-        guard let memory else { preconditionFailure("weights were not packed") }
-        let panel = panels[index]
+        let panel = layout.panels[index]
         return UnsafePointer(
-            memory + panel.start + product.floats(rows: row, columns: panel.columns))
+            memory + panel.start + layout.product.floats(rows: row, columns: panel.columns))
     }
 
-    /// Writes the panels to `memory`, which has room for `floats`.
-    func pack(into memory: UnsafeMutablePointer<Float>, _ context: ForwardContext) {
-        self.memory = memory
+    private func pack(_ context: ForwardContext) {
+        let (convolution, phases, isSquare) = (layout.convolution, layout.phases, layout.isSquare)
         let (channels, rows) = (convolution.inChannels, PanelProduct.packedRows)
         let blocks = (convolution.outChannels + rows - 1) / rows
         // What is stored of a row, its taps, and for each panel the rows of a block.
@@ -195,7 +207,7 @@ final class PackedConvolution {
             for index in 0..<(isSquare ? 16 : phases[phase].rowTaps.count) {
                 let panel =
                     isSquare ? panel(index, from: first) : panel(phase, index, from: first)
-                product.pack(
+                layout.product.pack(
                     block + index * rows * width, rows: count, columns: width, stride: width,
                     into: UnsafeMutablePointer(mutating: panel))
             }
@@ -206,6 +218,7 @@ final class PackedConvolution {
     private func taps(
         of channel: Int, _ phase: Int, _ scratch: UnsafeMutablePointer<Float>
     ) -> UnsafeMutablePointer<Float> {
+        let convolution = layout.convolution
         let channels = convolution.inChannels
         let index = convolution.sampling == .shuffled ? 4 * channel + phase : channel
         let stored = convolution.weight.widened(index..<index + 1, scratch: scratch)
@@ -219,7 +232,7 @@ final class PackedConvolution {
         _ taps: UnsafePointer<Float>, _ phase: Int, into block: UnsafeMutablePointer<Float>,
         row: Int
     ) {
-        let (channels, shape) = (convolution.inChannels, phases[phase])
+        let (channels, shape) = (layout.convolution.inChannels, layout.phases[phase])
         let width = shape.columnTaps.count * channels
         for (y, rowTap) in shape.rowTaps.enumerated() {
             for (x, columnTap) in shape.columnTaps.enumerated() {

@@ -68,7 +68,7 @@ protocol RowModule: ImageModule {
 extension RowModule {
     /// Floats of its packed weights.
     var packedFloats: Int {
-        convolutions.reduce(0) { $0 + PackedConvolution($1, .fp32).floats }
+        convolutions.reduce(0) { $0 + ConvolutionLayout($1, .fp32).floats }
     }
 
     /// Makes the output row by row, so that nothing on the way is ever whole.

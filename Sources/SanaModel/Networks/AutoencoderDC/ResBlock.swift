@@ -76,22 +76,22 @@ extension RowPlan {
         into target: ImageRows? = nil,
         then epilogue: @escaping (RowStep) -> ForwardContext.PixelEpilogue?
     ) -> RowStep {
-        let packed = pack(convolution)
+        let layout = ConvolutionLayout(convolution, context.floatProduct)
         let input: RowStep.Input =
             switch convolution.sampling {
             case .none: .around(x)
             case .halved: .finer(x, 1)
             case .interpolated, .shuffled: .coarser(x, 1)
             }
-        return step(
+        let result = step(
             height: convolution.outputSize(x.height), width: convolution.outputSize(x.width),
-            channels: convolution.outChannels, unit: packed.isSquare ? 2 : convolution.scale,
+            channels: convolution.outChannels, unit: layout.isSquare ? 2 : convolution.scale,
             into: target, from: [input] + others
         ) { [context] step, range in
-            guard let (from, to) = x.rows.flatMap({ from in step.rows.map { (from, $0) } }) else {
-                return
-            }
+            guard let from = x.rows, let to = step.rows, let packed = step.packed else { return }
             context.convolve(from, packed, into: to, rows: range, then: epilogue(step))
         }
+        pack(layout, for: result)
+        return result
     }
 }
