@@ -49,18 +49,11 @@ package enum SyntheticInputs {
 
 /// Standard normal values by Box and Muller from SplitMix64.
 package struct NormalGenerator {
-    private var state: UInt64
+    private var bits: SplitMix64
 
-    package init(seed: UInt64) { state = seed }
+    package init(seed: UInt64) { bits = SplitMix64(seed: seed) }
 
-    private mutating func uniform() -> Double {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var bits = state
-        bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
-        bits ^= bits >> 31
-        return (Double(bits >> 11) + 0.5) * 0x1p-53
-    }
+    private mutating func uniform() -> Double { (Double(bits.next() >> 11) + 0.5) * 0x1p-53 }
 
     /// A whole number from 0 on.
     package mutating func whole(below bound: Int) -> Int { Int(uniform() * Double(bound)) }

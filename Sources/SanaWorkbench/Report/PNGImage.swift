@@ -66,16 +66,8 @@ package struct PNGImage {
 
     private static func chunk(_ type: String, _ data: [UInt8]) -> [UInt8] {
         let content = Array(type.utf8) + data
-        return bytes(UInt32(data.count)) + content + bytes(crc32(content))
-    }
-
-    /// CRC-32 of ISO 3309, as PNG has it.
-    private static func crc32(_ data: [UInt8]) -> UInt32 {
-        var crc = ~UInt32(0)
-        for byte in data {
-            crc ^= UInt32(byte)
-            for _ in 0..<8 { crc = crc & 1 == 1 ? crc >> 1 ^ 0xEDB8_8320 : crc >> 1 }
-        }
-        return ~crc
+        var sum = CRC32()
+        content.withUnsafeBytes { sum.update($0) }
+        return bytes(UInt32(data.count)) + content + bytes(sum.value)
     }
 }

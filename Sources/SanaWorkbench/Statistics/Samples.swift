@@ -1,3 +1,5 @@
+import SanaModel
+
 /// What repeated measurements of one thing say of it.
 ///
 /// Order is that of measuring; functions that need an order sort by themselves.
@@ -76,20 +78,5 @@ package enum Bootstrap {
             if count / 2 < seen { return (sorted[lower] + sorted[index]) / 2 }
         }
         return sorted[count - 1]
-    }
-}
-
-/// Random numbers that are the same everywhere (Steele, Lea and Flood 2014).
-package struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    package init(seed: UInt64) { state = seed }
-
-    package mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var bits = state
-        bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
-        bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
-        return bits ^ bits >> 31
     }
 }

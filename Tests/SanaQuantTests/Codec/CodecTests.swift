@@ -117,7 +117,7 @@ import Testing
 
     @Test(arguments: [1, 2, 7, 64, 1000, Codec.blockCount + 5])
     func searchedScalesAreNeverWorseThanAbsmaxAndOftenBetter(columns: Int) throws {
-        var generator = Generator(state: UInt64(columns))
+        var generator = SplitMix64(seed: UInt64(columns))
         let rows = 12
         // Sums of uniform numbers, some rows with an outlier, of magnitudes from 2⁻⁴⁰ to 2³⁸.
         let values = (0..<rows * columns).map { index -> Float in
@@ -159,15 +159,5 @@ import Testing
         #expect(scales == [1])
         #expect(q.dropLast().allSatisfy { $0 == 0 } && q.last == 127)
         #expect(statistics.flushed == values.count - 1)
-    }
-}
-
-/// The same numbers in every run: a linear congruence with its high bits folded into the low ones.
-private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-        return state ^ state >> 29
     }
 }

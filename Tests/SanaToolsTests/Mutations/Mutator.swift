@@ -1,3 +1,5 @@
+import SanaModel
+
 @testable import SanaTools
 @testable import SanaWorkbench
 

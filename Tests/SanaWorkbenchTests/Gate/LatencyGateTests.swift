@@ -1,4 +1,5 @@
 import Foundation
+import SanaModel
 import Testing
 
 @testable import SanaWorkbench

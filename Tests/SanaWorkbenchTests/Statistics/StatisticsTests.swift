@@ -1,3 +1,4 @@
+import SanaModel
 import Testing
 
 @testable import SanaWorkbench

@@ -12,21 +12,9 @@ struct HostileGoldenTests {
 
     init() throws { folder = try TemporaryFolder() }
 
-    /// SplitMix64.
-    private struct Generator: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state &+= 0x9E37_79B9_7F4A_7C15
-            var bits = state
-            bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
-            bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
-            return bits ^ bits >> 31
-        }
-    }
-
     /// Writes `content` with some bytes of its first `head` changed, most to what JSON is made of.
     private func mutated(_ content: [UInt8], head: Int, seed: Int) throws -> String {
-        var generator = Generator(state: UInt64(seed))
+        var generator = SplitMix64(seed: UInt64(seed))
         var bytes = content
         let letters = Array(#"0123456789-.eE"[]{},:truefalsn\"#.utf8)
         for _ in 0...Int.random(in: 0...3, using: &generator) {

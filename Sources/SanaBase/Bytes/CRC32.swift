@@ -1,11 +1,13 @@
-/// CRC-32 as zip files have it: polynomial 0xEDB88320, bits in reverse.
+/// CRC-32 as zip files and PNG have it (ISO 3309): polynomial 0xEDB88320, bits in reverse.
 ///
 /// Eight bytes at a time, by as many tables: M. Kounavis, F. Berry, "A systematic approach to
 /// building high performance software-based CRC generators", 2005.
-struct CRC32 {
+package struct CRC32 {
     private var state = UInt32.max
 
-    var value: UInt32 { ~state }
+    package init() {}
+
+    package var value: UInt32 { ~state }
 
     /// Table k has at b what the byte b does to the sum when k more bytes follow in the same step.
     private static let tables: [UInt32] = {
@@ -21,7 +23,7 @@ struct CRC32 {
         return tables
     }()
 
-    mutating func update(_ bytes: UnsafeRawBufferPointer) {
+    package mutating func update(_ bytes: UnsafeRawBufferPointer) {
         Self.tables.withUnsafeBufferPointer { tables in
             var state = state
             let whole = bytes.count & ~7
@@ -39,32 +41,5 @@ struct CRC32 {
             }
             self.state = state
         }
-    }
-}
-
-extension ZipFile {
-    /// An entry whose bytes are not those that were stored.
-    public struct Damage: Sendable, Equatable {
-        public let entry: String
-        /// What the directory says.
-        public let stated: UInt32
-        /// What the bytes have.
-        public let found: UInt32
-    }
-
-    /// Whether sums were stored at all: torch leaves them 0 if asked not to compute them
-    /// (`torch.serialization.set_crc32_options`).
-    public var hasChecksums: Bool { entries.contains { $0.crc32 != 0 } }
-
-    /// Compares the CRC-32 of every entry with the directory's; the file is read once, a stretch at
-    /// a time.
-    public func damages(using workers: WorkerPool) throws -> [Damage] {
-        try workers.map(entries.count) { index -> Damage? in
-            var sum = CRC32()
-            entries[index].bytes.stream { sum.update($0) }
-            let (stated, found) = (entries[index].crc32, sum.value)
-            guard stated != found else { return nil }
-            return Damage(entry: entries[index].name, stated: stated, found: found)
-        }.compactMap(\.self)
     }
 }
