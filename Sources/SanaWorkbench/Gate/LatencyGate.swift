@@ -72,6 +72,8 @@ package enum LatencyGate {
         package let canary: (baseline: Double?, candidate: Double?)
         /// The exponent of the canary's rate, see `HostSensitivity`.
         package let sensitivity: Double
+        /// Runs that do not count, as their threads ran on other cores than usual.
+        package let leftOut: (baseline: Int, candidate: Int)
 
         package var findings: [Finding] { [total] + layers }
         package var verdict: Verdict {
@@ -97,6 +99,7 @@ package enum LatencyGate {
         func placed(_ runs: [GateSamples]) -> [GateSamples] {
             isElsewhere ? runs : runs.compactMap { $0.placed(distances) }
         }
+        let all = (baseline: baseline.count, candidate: candidates.count)
         let (candidates, baseline) = (placed(candidates), placed(baseline))
         let neighbours = placed(neighbours)
         let spreading =
@@ -119,7 +122,8 @@ package enum LatencyGate {
             .filter { $0.share >= options.smallestShare }
         var result = Result(
             total: total, layers: layers, doubts: hostDoubts(new, old, options),
-            canary: (old.canary, new.canary), sensitivity: sensitivity.exponent)
+            canary: (old.canary, new.canary), sensitivity: sensitivity.exponent,
+            leftOut: (all.baseline - baseline.count, all.candidate - candidates.count))
         let scarcity = scarcity(new, spreading.count, total, isElsewhere: isElsewhere)
         judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
         if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {

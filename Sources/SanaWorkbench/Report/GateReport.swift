@@ -21,6 +21,10 @@ extension Gate.Judgement {
                 "candidate": .double(latency?.canary.candidate),
             ]),
             "host_sensitivity": .double(latency?.sensitivity),
+            "left_out": .fields([
+                "baseline": .int(latency?.leftOut.baseline ?? 0),
+                "candidate": .int(latency?.leftOut.candidate ?? 0),
+            ]),
             "drift": drift?.json ?? .null,
             "unmatched": .array(unmatched.map { .string($0) }),
             "layers": .array(
@@ -47,12 +51,24 @@ extension Gate.Judgement {
         return subject + ((failure ?? reason).map { ": \($0)" } ?? "") + summary
             + (run.run.allowed ? "\n  a golden of other weights was allowed" : "")
             + (weightsChangedSince.map { "\n  weights changed since run \($0)" } ?? "")
-            + ((drift.flatMap(\.warning).map { [$0] } ?? []) + (latency?.doubts ?? []))
+            + ((drift.flatMap(\.warning).map { [$0] } ?? []) + (latency?.doubts ?? []) + leftOut)
             .map { "\n  \($0)" }.joined()
             + (unmatched.isEmpty
                 ? ""
                 : "\n  not in both: \(unmatched.prefix(5).map(\.printable).joined(separator: ", "))"
                     + (unmatched.count > 5 ? " and \(unmatched.count - 5) more" : ""))
+    }
+
+    /// Runs named above that do not count.
+    private var leftOut: [String] {
+        guard let counts = latency?.leftOut else { return [] }
+        let pairs = [
+            (counts.candidate, pooled.count + 1, "judged"),
+            (counts.baseline, baseline.count, "baseline"),
+        ]
+        return pairs.filter { $0.0 > 0 }.map { count, all, name in
+            "\(count) of \(all) \(name) runs do not count: their threads ran on other cores than usual"
+        }
     }
 
     /// The newest run of the baseline that had other weights; `nil` where all had the same.
