@@ -621,13 +621,12 @@ def trajectory_inputs(config: dict[str, Any], options: argparse.Namespace) -> Te
     return {name: inputs[name].contiguous() for name in order}
 
 
-def sample_trajectory(
-    model: torch.nn.Module, scheduler: Any, inputs: Tensors, options: argparse.Namespace
-) -> tuple[Tensors, Any]:
-    """The latent after each step of diffusers' SanaPipeline."""
-    pipeline = diffusers.SanaPipeline(
-        tokenizer=None, text_encoder=None, vae=None, transformer=model, scheduler=scheduler
-    )
+def sample_latents(
+    pipeline_class: Any, model: torch.nn.Module, scheduler: Any, inputs: Tensors, options: argparse.Namespace,
+    **arguments: Any,
+) -> tuple[Tensors, torch.Tensor, Any]:
+    """Runs a pipeline of diffusers on latents: the one after each step, what it would give to the decoder, its scheduler."""
+    pipeline = pipeline_class(tokenizer=None, text_encoder=None, vae=None, transformer=model, scheduler=scheduler)
     pipeline.set_progress_bar_config(disable=True)
     latents: Tensors = {}
 
@@ -637,18 +636,32 @@ def sample_trajectory(
 
     height, width = inputs["latents"].shape[2:]
     try:
-        pipeline(
-            prompt=None, negative_prompt=None, num_inference_steps=options.steps,
-            guidance_scale=options.guidance_scale, height=height * PIXELS_PER_LATENT,
-            width=width * PIXELS_PER_LATENT, output_type="latent", use_resolution_binning=False,
-            callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["latents"], **inputs,
-        )
+        final = pipeline(
+            prompt=None, num_inference_steps=options.steps, guidance_scale=options.guidance_scale,
+            height=height * PIXELS_PER_LATENT, width=width * PIXELS_PER_LATENT, output_type="latent",
+            use_resolution_binning=False, callback_on_step_end=keep,
+            callback_on_step_end_tensor_inputs=["latents"], **arguments,
+        ).images
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"sampling failed: {first_line(error)}") from None
+    return latents, final.float().contiguous(), pipeline.scheduler
+
+
+def require_finite(latents: Tensors) -> None:
     for name, tensor in latents.items():
         if not torch.isfinite(tensor).all():
             raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
-    return latents, pipeline.scheduler
+
+
+def sample_trajectory(
+    model: torch.nn.Module, scheduler: Any, inputs: Tensors, options: argparse.Namespace
+) -> tuple[Tensors, Any]:
+    """The latent after each step of diffusers' SanaPipeline."""
+    latents, _, scheduler = sample_latents(
+        diffusers.SanaPipeline, model, scheduler, inputs, options, negative_prompt=None, **inputs
+    )
+    require_finite(latents)
+    return latents, scheduler
 
 
 def sample_sprint(
@@ -657,39 +670,21 @@ def sample_sprint(
     """The latent after each step of diffusers' SanaSprintPipeline, and what it would give to the decoder."""
     from diffusers.schedulers import scheduling_scm
 
-    pipeline = diffusers.SanaSprintPipeline(
-        tokenizer=None, text_encoder=None, vae=None, transformer=model, scheduler=scheduler
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    latents: Tensors = {}
-
-    def keep(_pipeline: Any, step: int, _timestep: Any, tensors: Tensors) -> Tensors:
-        latents[f"latents.{step}"] = tensors["latents"].float().contiguous().clone()
-        return {}
-
     # The last step's noise is multiplied with sin 0.
     draws = iter([*(t for name, t in inputs.items() if name.startswith(NOISE_PREFIX)), inputs["latents"]])
-    height, width = inputs["latents"].shape[2:]
     original = scheduling_scm.randn_tensor
     scheduling_scm.randn_tensor = lambda *_arguments, **_options: next(draws)
     try:
-        final = pipeline(
-            prompt=None, num_inference_steps=options.steps, max_timesteps=MAX_TIMESTEPS,
+        latents, final, scheduler = sample_latents(
+            diffusers.SanaSprintPipeline, model, scheduler, inputs, options, max_timesteps=MAX_TIMESTEPS,
             intermediate_timesteps=INTERMEDIATE_TIMESTEPS if options.steps == 2 else None,
-            guidance_scale=options.guidance_scale, height=height * PIXELS_PER_LATENT,
-            width=width * PIXELS_PER_LATENT, output_type="latent", use_resolution_binning=False,
-            callback_on_step_end=keep, callback_on_step_end_tensor_inputs=["latents"],
             **{name: inputs[name] for name in TRAJECTORY_INPUTS},
-        ).images
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise CaptureError(EXIT_BAD_DATA, f"sampling failed: {first_line(error)}") from None
+        )
     finally:
         scheduling_scm.randn_tensor = original
-    latents["outputs.latents"] = final.float().contiguous()
-    for name, tensor in latents.items():
-        if not torch.isfinite(tensor).all():
-            raise CaptureError(EXIT_BAD_DATA, f"{name} holds NaN or infinity")
-    return latents, pipeline.scheduler
+    latents["outputs.latents"] = final
+    require_finite(latents)
+    return latents, scheduler
 
 
 def finite_json(value: Any) -> Any:

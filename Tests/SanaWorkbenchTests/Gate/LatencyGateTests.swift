@@ -186,10 +186,12 @@ struct LatencyGateTests {
         let mixed = try #require(
             LatencyGate.compare([run(99)], with: [odd] + (2...10).map { run($0) }, GateOptions()))
         #expect(mixed.verdict == .pass)
-        #expect(mixed.leftOut == (1, 0))
+        #expect(mixed.leftOut.baseline == 1)
+        #expect(mixed.leftOut.candidate == 0)
         let pooled = try compare(run(98, distant: 0..<12), run(99))
         #expect(pooled.verdict == .pass)
-        #expect(pooled.leftOut == (0, 1))
+        #expect(pooled.leftOut.baseline == 0)
+        #expect(pooled.leftOut.candidate == 1)
         // Where all are far, they are alike.
         let far = try #require(
             LatencyGate.compare([run(99, distant: 0..<12)], with: others, GateOptions()))
