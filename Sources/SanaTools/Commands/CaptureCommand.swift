@@ -131,8 +131,7 @@ struct CaptureCommand: TalkingCommand {
     @Option(help: "Number of torch threads.")
     var threads: Int?
 
-    @Flag(help: "Replace an existing output.")
-    var force = false
+    @OptionGroup var replacing: ReplaceOption
 
     @OptionGroup var pipelineOptions: PipelineCaptureOptions
     @OptionGroup var modelOptions: ModelOptions
@@ -279,7 +278,7 @@ struct CaptureCommand: TalkingCommand {
         add("threads", threads.map { "\($0)" })
         if trajectory { list.append("--trajectory") }
         list += pipelineOptions.arguments
-        if force { list.append("--force") }
+        if replacing.force { list.append("--force") }
         if talk.quiet { list.append("--quiet") }
         return list + ["--", folder]
     }

@@ -32,7 +32,7 @@ extension ConvertCommand {
             let progress = ProgressLine("convert \(precision.rawValue)")
             defer { progress.finish() }
             try writer.write(
-                to: file, replaceExisting: force, workers: threads.makePool(),
+                to: file, replaceExisting: replacing.force, workers: threads.makePool(),
                 progress: { progress.update($0, of: $1) })
         }
         try format.show(

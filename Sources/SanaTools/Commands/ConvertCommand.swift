@@ -137,8 +137,7 @@ struct ConvertCommand: TalkingCommand {
             valueName: "name=action"))
     var component: [String] = []
 
-    @Flag(help: "Replace an existing output.")
-    var force = false
+    @OptionGroup var replacing: ReplaceOption
 
     @Flag(help: "Show what would be converted and the resulting size; write nothing.")
     var dryRun = false
@@ -305,7 +304,7 @@ struct ConvertCommand: TalkingCommand {
             options.level = level
             options.verifyWrite = !noVerifyWrite
             // Outputs that the project file names are the project's own; others need a word.
-            options.replaceExisting = force || (project != nil && output == nil)
+            options.replaceExisting = replacing.force || (project != nil && output == nil)
             options.tool = "sana-tools \(ToolVersion.number)"
             return options
         }

@@ -47,8 +47,7 @@ struct LoraMergeCommand: TalkingCommand {
         help: ArgumentHelp("The new .safetensors file.", valueName: "file"), completion: .file())
     var output: String
 
-    @Flag(help: "Replace an existing output.")
-    var force = false
+    @OptionGroup var replacing: ReplaceOption
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
@@ -64,7 +63,7 @@ struct LoraMergeCommand: TalkingCommand {
         try SafetensorsWriter.write(
             merged.flatMap(\.stored),
             metadata: [.init(ContentLayout.adaptersKey, .string(provenance.text()))], to: output,
-            replaceExisting: force)
+            replaceExisting: replacing.force)
         let ranks = merged.map(\.rank)
         try format.show(
             ResultDocument(
@@ -110,8 +109,7 @@ struct LoraExtractCommand: TalkingCommand {
         help: ArgumentHelp("The new .safetensors file.", valueName: "file"), completion: .file())
     var output: String
 
-    @Flag(help: "Replace an existing output.")
-    var force = false
+    @OptionGroup var replacing: ReplaceOption
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
@@ -138,7 +136,7 @@ struct LoraExtractCommand: TalkingCommand {
                 remedy: "give the tuned model first and its base second")
         }
         try SafetensorsWriter.write(
-            matrices.flatMap(\.stored), to: output, replaceExisting: force)
+            matrices.flatMap(\.stored), to: output, replaceExisting: replacing.force)
         try format.show(
             ResultDocument(
                 .loraExtract,

@@ -62,8 +62,8 @@ extension ProfileCommand {
 
     private func options(pairs: Int) -> PairedProfile.Options {
         var options = PairedProfile.Options(
-            warmup: max(1, warmup), pairs: pairing.pairs ?? pairs, numerics: numerics,
-            compute: compute, threshold: gateArguments.threshold)
+            warmup: max(1, warmup), pairs: pairing.pairs ?? pairs, numerics: arithmetic.numerics,
+            compute: arithmetic.compute, threshold: gateArguments.threshold)
         if let threshold = gateArguments.layerThreshold { options.blockThreshold = threshold }
         return options
     }
@@ -109,8 +109,8 @@ extension ProfileCommand {
             add("tokens", tokens.map { "\($0)" })
         }
         add("tile", tiles.tile?.text)
-        add("numerics", numerics.rawValue)
-        add("compute", compute.oldName)
+        add("numerics", arithmetic.numerics.rawValue)
+        add("compute", arithmetic.compute.oldName)
         add("threads", threads.threads.map { "\($0)" })
         add("kernels", threads.kernels)
         return try BuildComparison(other: build, arguments: arguments).run(

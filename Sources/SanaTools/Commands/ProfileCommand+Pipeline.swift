@@ -78,14 +78,15 @@ extension ProfileCommand {
         }
         let request = try request(source)
         var options = Profile.Options(
-            warmup: warmup, repetitions: repetitions, numerics: numerics, compute: compute)
+            warmup: warmup, repetitions: repetitions, numerics: arithmetic.numerics,
+            compute: arithmetic.compute)
         let identity = try source.identity()
         options.plan = try plan(
             store,
             Subject(
                 architecture: identity.architecture, dtype: identity.dtype,
                 reference: PipelineProfile.reference(request),
-                compute: identity.compute(compute), numerics: numerics,
+                compute: identity.compute(arithmetic.compute), numerics: arithmetic.numerics,
                 sizes: PipelineProfile.sizes(source, request), threads: workers.threadCount))
         let profile = try PipelineProfile.run(source, identity, request, options)
         return (profile, try store?.record(.profile(profile)))

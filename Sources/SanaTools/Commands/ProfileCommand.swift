@@ -86,11 +86,7 @@ struct ProfileCommand: TalkingCommand {
             valueName: "name"))
     var entry: String?
 
-    @Option(help: NumericsHelp.text)
-    var numerics = Numerics.fp32
-
-    @Option(help: ComputeHelp.text)
-    var compute = ComputeMode.standard
+    @OptionGroup var arithmetic: ArithmeticOptions
 
     @Flag(help: "Show every module, not only blocks and their parts.")
     var leaves = false
@@ -186,11 +182,10 @@ struct ProfileCommand: TalkingCommand {
                 store,
                 Subject(
                     architecture: loaded.architecture, dtype: loaded.dtype, reference: nil,
-                    compute: loaded.compute(compute), numerics: numerics,
+                    compute: loaded.compute(arithmetic.compute), numerics: arithmetic.numerics,
                     sizes: RunSizes(loaded.network.sizes(of: inputs)),
                     threads: workers.threadCount)),
-            numerics: numerics,
-            compute: compute)
+            numerics: arithmetic.numerics, compute: arithmetic.compute)
         let progress = ProgressLine("profile")
         defer { progress.finish() }
         let profile = try Profile.run(

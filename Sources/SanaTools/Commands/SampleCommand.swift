@@ -121,11 +121,7 @@ struct SampleCommand: TalkingCommand {
             valueName: "directory"), completion: .directory)
     var instructionCache: String?
 
-    @Option(help: NumericsHelp.text)
-    var numerics = Numerics.fp32
-
-    @Option(help: ComputeHelp.text)
-    var compute = ComputeMode.standard
+    @OptionGroup var arithmetic: ArithmeticOptions
 
     @Option(help: "Weights variant, such as fp16 (default: the only one present).")
     var variant: String?
@@ -189,21 +185,24 @@ struct SampleCommand: TalkingCommand {
         let pipeline = try SanaPipeline(source, request)
         var random = TorchGenerator(seed: seed, device: generator)
         let start = try pipeline.draw(&random, latents: latents.map(Self.latents))
-        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
+        let context = ForwardContext(
+            workers: workers, numerics: arithmetic.numerics, compute: arithmetic.compute)
         let run = try SampleRun(
             pipeline, start, keepsSteps: savePipeline != nil, context,
             clock: StageClock("sample", workers))
         let report = SampleReport(
             run: run, model: model, seed: latents == nil ? seed : nil, generator: generator,
-            places: components.component, compute: compute, paths: paths)
+            places: components.component, compute: arithmetic.compute, paths: paths)
         for (index, path) in paths.enumerated() {
             try write(report.image(index), path)
             if strip != nil { try row.add(path, run.pictures[index]) }
         }
         if let strip { try write(row.image, strip) }
         if let savePipeline {
-            try PipelineFile(run, source, compute: compute, numerics: numerics)
-                .write(savePipeline, replaceExisting: force)
+            try PipelineFile(
+                run, source, compute: arithmetic.compute, numerics: arithmetic.numerics
+            )
+            .write(savePipeline, replaceExisting: force)
         }
         try format.show(
             ResultDocument(.sample, report.json), text: report.text, markdown: report.table.markdown

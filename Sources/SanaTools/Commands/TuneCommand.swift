@@ -51,11 +51,7 @@ struct TuneCommand: TalkingCommand {
             valueName: "dB"))
     var psnr: Double?
 
-    @Option(help: NumericsHelp.text)
-    var numerics = Numerics.fp32
-
-    @Option(help: ComputeHelp.text)
-    var compute = ComputeMode.standard
+    @OptionGroup var arithmetic: ArithmeticOptions
 
     @Option(
         help: ArgumentHelp("File to write the rules to, one per line.", valueName: "file"),
@@ -65,8 +61,7 @@ struct TuneCommand: TalkingCommand {
     @Flag(help: "Accept goldens recorded from other weights.")
     var allowStale = false
 
-    @Flag(help: "Replace an existing output.")
-    var force = false
+    @OptionGroup var replacing: ReplaceOption
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
@@ -96,7 +91,7 @@ struct TuneCommand: TalkingCommand {
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'",
                 page: .capture)
         }
-        if let output { try OutputFile.checkAbsent(output, replaceExisting: force) }
+        if let output { try OutputFile.checkAbsent(output, replaceExisting: replacing.force) }
         let kinds = references.map { VerificationBatch.Reference($0) }
         let arePipelines = kinds.map { if case .pipeline = $0 { true } else { false } }
         guard Set(arePipelines).count == 1 else {
@@ -110,7 +105,8 @@ struct TuneCommand: TalkingCommand {
         let progress = ProgressLine("tune")
         defer { progress.finish() }
         var search = PrecisionSearch(
-            subject: subject, compute: compute, progress: { progress.update($0, of: $1) })
+            subject: subject, compute: arithmetic.compute, progress: { progress.update($0, of: $1) }
+        )
         if arePipelines[0] { search.exchanges = Self.exchangesOfPictures }
         let tuning = try Tuning.run(search, tolerance: limit)
         progress.finish()
@@ -144,7 +140,8 @@ struct TuneCommand: TalkingCommand {
         let tolerance = tolerance ?? project?.tolerance ?? 1e-3
         try check(goldens, opened, tolerance, workers)
         let subject = ForwardPrecision(
-            model: opened, goldens: goldens, compute: compute, numerics: numerics,
+            model: opened, goldens: goldens, compute: arithmetic.compute,
+            numerics: arithmetic.numerics,
             workers: workers)
         return (subject, tolerance)
     }
@@ -184,7 +181,8 @@ struct TuneCommand: TalkingCommand {
                 throw ExitCode.checkFailed
             }
         }
-        let context = ForwardContext(workers: workers, numerics: numerics, compute: compute)
+        let context = ForwardContext(
+            workers: workers, numerics: arithmetic.numerics, compute: arithmetic.compute)
         try Arithmetic.prepare(for: workers)
         return (
             try PicturePrecision(source, goldens, context), PrecisionMeasure.power(psnr ?? 30)
@@ -209,7 +207,7 @@ struct TuneCommand: TalkingCommand {
             let problems =
                 (allowStale ? [] : provenance.staleness(digest, isConverted: false))
                 + provenance.precisionProblems(
-                    .relativePower, strictest: (tolerance, nil), numerics: numerics)
+                    .relativePower, strictest: (tolerance, nil), numerics: arithmetic.numerics)
             if let problem = problems.first {
                 Console.talk("sana-tools: error: \(golden.path.printable): \(problem.message)")
                 throw ExitCode.checkFailed
@@ -222,7 +220,7 @@ struct TuneCommand: TalkingCommand {
             "# Rules for 'sana-tools convert --dtype int8 --rule-file': the first that matches decides.",
             "# \(tuning.summary.printable)",
         ]
-        let file = try OutputFile(path, replaceExisting: force)
+        let file = try OutputFile(path, replaceExisting: replacing.force)
         try file.write(Array(((header + tuning.rules).joined(separator: "\n") + "\n").utf8))
         try file.commit()
     }

@@ -91,11 +91,7 @@ struct VerifyCommand: TalkingCommand {
             valueName: "model"), completion: .file())
     var source: String?
 
-    @Option(help: NumericsHelp.text)
-    var numerics = Numerics.fp32
-
-    @Option(help: ComputeHelp.text)
-    var compute = ComputeMode.standard
+    @OptionGroup var arithmetic: ArithmeticOptions
 
     @Flag(
         inversion: .prefixedNo,
@@ -284,7 +280,7 @@ struct VerifyCommand: TalkingCommand {
                 "the tolerances file uses \(other.metric.rawValue), but --metric differs",
                 remedy: "leave --metric out, or calibrate with it")
         }
-        (options.numerics, options.compute) = (numerics, compute)
+        (options.numerics, options.compute) = (arithmetic.numerics, arithmetic.compute)
         (options.allowStale, options.isolated) = (allowStale, isolated)
         options.tile = tiles.tile
         return options

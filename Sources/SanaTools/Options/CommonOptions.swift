@@ -201,24 +201,3 @@ extension ComputeMode: ExpressibleByArgument {
         }
     }
 }
-
-/// The help of `--numerics`.
-enum NumericsHelp {
-    static let text: ArgumentHelp =
-        """
-        fp32; fp16-clip for checkpoints that need attention outputs clipped to ±65504; or \
-        no-soft-cap for text encoders whose attention scores are not capped, as in transformers \
-        before 4.45 and from 4.48 to 5.21. If a golden records that its scores were not capped, \
-        fp32 follows it.
-        """
-}
-
-/// The help of `--compute`.
-enum ComputeHelp {
-    static let text: ArgumentHelp =
-        """
-        Type of matmuls. With fp32, a check judges the weights alone. bf16 rounds weights and \
-        activations to bf16; int8 rounds the activations of int8 weights to int8. Both are faster, \
-        but their error alone can exceed a tolerance of 1e-3.
-        """
-}
