@@ -119,6 +119,14 @@ package struct RunRecord: Sendable {
     /// Stands for what only a model that can be read tells.
     package static let unknown = "unknown"
 
+    private static func total(
+        _ timing: Timing, _ repetitions: [Profile.Repetition]
+    ) -> Layer {
+        Layer(
+            path: Profile.totalPath, samples: timing.samples,
+            cpu: repetitions.map(\.cpuNanoseconds))
+    }
+
     /// - Parameter other: model whose forwards took turns with it; such runs are a series of their own.
     package static func profile(
         _ result: Profile, _ model: LoadedModel, _ workers: WorkerPool,
@@ -131,11 +139,7 @@ package struct RunRecord: Sendable {
             compute: result.compute, numerics: result.numerics.rawValue, sizes: result.sizes,
             threads: workers.threadCount, canaryGFLOPS: result.canaryGFLOPS,
             seconds: result.seconds,
-            layers: [
-                Layer(
-                    path: Profile.totalPath, samples: result.total.samples,
-                    cpu: result.repetitions.map(\.cpuNanoseconds))
-            ]
+            layers: [total(result.total, result.repetitions)]
                 + result.layers.map { layer in
                     Layer(
                         path: layer.module.path, samples: layer.timing.samples, cpu: layer.cpu,
@@ -160,11 +164,7 @@ package struct RunRecord: Sendable {
             reference: PipelineProfile.reference(result.request), compute: result.compute,
             numerics: result.numerics.rawValue, sizes: result.sizes, threads: result.threads,
             seconds: result.seconds,
-            layers: [
-                Layer(
-                    path: Profile.totalPath, samples: result.total.samples,
-                    cpu: result.repetitions.map(\.cpuNanoseconds))
-            ]
+            layers: [total(result.total, result.repetitions)]
                 + result.parts.map {
                     Layer(path: $0.path, samples: $0.timing.samples, cpu: $0.cpu)
                 })
