@@ -40,12 +40,14 @@ struct TuningTests {
         #expect(chosen.error <= 1e-5)
         // The front is one: sizes fall, errors rise.
         for (one, next) in zip(tuning.front, tuning.front.dropFirst()) {
-            #expect(one.bytes > next.bytes && one.error < next.error)
+            #expect(one.bytes > next.bytes)
+            #expect(one.error < next.error)
         }
         // Nothing on the front that keeps the tolerance is smaller.
         #expect(tuning.front.allSatisfy { $0.error > 1e-5 || $0.bytes >= chosen.bytes })
         let ranked = tuning.candidates.map(\.errorPerByte)
-        #expect(ranked == ranked.sorted() && ranked.count == 46)
+        #expect(ranked == ranked.sorted())
+        #expect(ranked.count == 46)
         #expect(tuning.json["baselines"]?.array?.count == 2)
     }
 
@@ -69,12 +71,14 @@ struct TuningTests {
         let rounded = try program.run(
             "tune", "fixtures/tiny/plain", "--reference", "rounded.safetensors", "--tolerance",
             "1e-9")
-        #expect(rounded.code == 1 && rounded.talk.contains("whose rounding alone"))
+        #expect(rounded.code == 1)
+        #expect(rounded.talk.contains("whose rounding alone"))
         let model = try DoctoredCheckpoint("sana-digits/transformer")
         let name = "transformer_blocks.0.attn1.to_q.weight"
         try model.patch(name, with: model.bytes(name).mappingBF16 { $0 * 1.01 })
         let stale = try program.run(["tune", model.path, "--reference", Self.goldens[0]])
-        #expect(stale.code == 1 && stale.talk.contains("golden is stale"), "\(stale.talk)")
+        #expect(stale.code == 1, "\(stale.talk)")
+        #expect(stale.talk.contains("golden is stale"), "\(stale.talk)")
     }
 
     @Test func goldenInFloat16IsTunedForWithItsNumerics() throws {
@@ -84,14 +88,17 @@ struct TuningTests {
             "fixtures/overflow/golden-float16.safetensors",
         ]
         let other = try program.run(arguments)
-        #expect(other.code == 1 && other.talk.contains("choose with --numerics"))
+        #expect(other.code == 1)
+        #expect(other.talk.contains("choose with --numerics"))
         let tuned = try program.run(arguments + ["--numerics", "fp16-clip"])
-        #expect(tuned.code == 0 && tuned.output.contains("CHOSEN"), "\(tuned.talk)")
+        #expect(tuned.code == 0, "\(tuned.talk)")
+        #expect(tuned.output.contains("CHOSEN"), "\(tuned.talk)")
     }
 
     @Test func toleranceThatNoModelMeetsGivesNoChoice() throws {
         let tuning = try Tuning.run(search([Self.goldens[0]]), tolerance: 1e-20)
-        #expect(tuning.chosen == nil && tuning.rules.isEmpty)
+        #expect(tuning.chosen == nil)
+        #expect(tuning.rules.isEmpty)
         #expect(tuning.summary.hasPrefix("NONE"))
     }
 
@@ -123,7 +130,8 @@ struct TuningTests {
         let strict = try program.run(
             ["tune", "fixtures/sana-digits", "--tolerance", "1e-20", "--output", "none.txt"]
                 + references)
-        #expect(strict.code == 1 && !program.folder.entries.contains("none.txt"))
+        #expect(strict.code == 1)
+        #expect(!program.folder.entries.contains("none.txt"))
         let unfit = try program.run(
             "tune", "fixtures/tiny/plain", "--reference", Self.goldens[0], "--allow-stale")
         #expect(unfit.code == 65)
@@ -167,7 +175,8 @@ struct TuningTests {
         func rules(_ text: String) throws -> [String] {
             try RuleFile.read(folder.write("r.txt", Array(text.utf8))).map(\.text)
         }
-        #expect(try rules("") == [] && rules("# a=int4\n\n  \n") == [])
+        #expect(try rules("") == [])
+        #expect(try rules("# a=int4\n\n  \n") == [])
         #expect(try rules("# x\r\na=int8\r\nb.*=keep") == ["a=int8", "b.*=keep"])
         for text in ["a", "a=int4", "x=keep\n(=int8"] {
             #expect { try rules(text) } throws: {

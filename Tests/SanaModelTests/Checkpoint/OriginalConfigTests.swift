@@ -85,13 +85,16 @@ struct OriginalConfigTests {
         let alone = base.filter { !$0.name.hasPrefix("final") && !$0.name.hasPrefix("blocks.") }
         let json = try OriginalConfig.infer(alone + copies, file: "x")
         #expect(try SanaConfig(json: json, file: "x") == released)
-        #expect(json["qk_norm"] == nil && json["timestep_scale"] == nil)
+        #expect(json["qk_norm"] == nil)
+        #expect(json["timestep_scale"] == nil)
     }
 
     @Test func patchesAndFeedForwardOfOtherSizes() throws {
         let config = try config(
             tensors(width: 1152, layers: 1, side: 32, patch: 2, hidden: 3001))
-        #expect(config.patchSize == 2 && config.sampleSize == 32 && config.outChannels == 32)
+        #expect(config.patchSize == 2)
+        #expect(config.sampleSize == 32)
+        #expect(config.outChannels == 32)
         #expect(config.ffHiddenDim == 3001)
     }
 

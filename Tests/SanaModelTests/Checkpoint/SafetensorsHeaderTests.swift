@@ -212,8 +212,8 @@ struct SafetensorsHeaderTests {
             _ = try SafetensorsFile(content: file(json), path: "x")
             Issue.record("accepted")
         } catch {
-            #expect(
-                !error.description.contains("\u{1B}") && !error.description.contains("\u{202E}"))
+            #expect(!error.description.contains("\u{1B}"))
+            #expect(!error.description.contains("\u{202E}"))
             #expect(error.description.contains("\\u{1b}[31mred"))
         }
     }

@@ -10,9 +10,12 @@ struct SanaConfigTests {
     @Test func absentKeysTakeDiffusersDefaults() throws {
         let config = try config("{}")
         #expect(config == SanaConfig())
-        #expect(
-            config.innerDim == 2240 && config.crossInnerDim == 2240 && config.ffHiddenDim == 5600)
-        #expect(config.interpolationScale == nil && !config.qkNorm && config.normEps == 1e-6)
+        #expect(config.innerDim == 2240)
+        #expect(config.crossInnerDim == 2240)
+        #expect(config.ffHiddenDim == 5600)
+        #expect(config.interpolationScale == nil)
+        #expect(!config.qkNorm)
+        #expect(config.normEps == 1e-6)
     }
 
     @Test func outChannelsNullMeansInChannels() throws {

@@ -139,7 +139,8 @@ struct Int8KernelTests {
                 let rounded = self.rounded(values, set)
                 let scale = rounded.scale
                 guard values.allSatisfy(\.isFinite) else {
-                    #expect(scale.isNaN && rounded.steps.allSatisfy { $0 == 0 })
+                    #expect(scale.isNaN)
+                    #expect(rounded.steps.allSatisfy { $0 == 0 })
                     continue
                 }
                 let maximum = values.map(abs).max() ?? 0
@@ -174,7 +175,8 @@ struct Int8KernelTests {
         let dequantized = run(.fp32, threads: 2)
         let error = zip(integer, dequantized).reduce(0) { $0 + pow(Double($1.0 - $1.1), 2) }
         let power = dequantized.reduce(0) { $0 + pow(Double($1), 2) }
-        #expect(error > 0 && error / power < 1e-4)
+        #expect(error > 0)
+        #expect(error / power < 1e-4)
         x.pointer[5 * columns + 1] = .nan
         let broken = run(.int8, threads: 2)
         for token in 0..<tokens {

@@ -48,7 +48,9 @@ import Testing
 
     @Test func castOfValuesTheTypeHoldsIsExact() throws {
         let (_, statistics) = try cast([0, 1, -2.5, 65504, 0x1p-14, 0x1p-17], to: .f16)
-        #expect(statistics.isExact && statistics.relativeRMS == 0 && statistics.maxError == 0)
+        #expect(statistics.isExact)
+        #expect(statistics.relativeRMS == 0)
+        #expect(statistics.maxError == 0)
     }
 
     @Test func relativeRMSAndMaxErrorAreThoseOfTheDefinition() throws {
@@ -105,7 +107,8 @@ import Testing
         _ values: [Float], rows: Int, _ method: Int8Scales
     ) throws -> [Double] {
         let (q, scales, _) = try quantize(values, rows: rows, method)
-        #expect(q.allSatisfy { $0 >= -127 } && scales.allSatisfy { $0 > 0 && $0.isFinite })
+        #expect(q.allSatisfy { $0 >= -127 })
+        #expect(scales.allSatisfy { $0 > 0 && $0.isFinite })
         let columns = values.count / rows
         return (0..<rows).map { row in
             (row * columns..<(row + 1) * columns).reduce(0) { sum, index in
@@ -157,7 +160,8 @@ import Testing
         values[values.count - 1] = 127
         let (q, scales, statistics) = try quantize(values, rows: 1)
         #expect(scales == [1])
-        #expect(q.dropLast().allSatisfy { $0 == 0 } && q.last == 127)
+        #expect(q.dropLast().allSatisfy { $0 == 0 })
+        #expect(q.last == 127)
         #expect(statistics.flushed == values.count - 1)
     }
 }

@@ -46,7 +46,8 @@ import Testing
     func ruleWithoutPatternOrKnownTypeIsRefused(_ text: String) {
         let problem = problem { _ = try UserRule(text) }
         #expect(problem?.description.contains("'\(text)'") ?? false)
-        #expect(problem?.category == .usage && problem?.remedy != nil)
+        #expect(problem?.category == .usage)
+        #expect(problem?.remedy != nil)
     }
 
     @Test(arguments: ["(a=keep", "a)(b=keep", "[=keep", "*=keep", "a)|(?:.*=keep"])
@@ -94,6 +95,7 @@ import Testing
         let quantization = try #require(archive.manifest?.config["quantization_config"])
         let listed = (quantization["modules_to_not_convert"]?.array ?? []).compactMap(\.string)
         let floats = archive.tensors.filter { $0.name.hasSuffix(".weight") && $0.dtype != .i8 }
-        #expect(!floats.isEmpty && Set(listed) == Set(floats.map(\.name)))
+        #expect(!floats.isEmpty)
+        #expect(Set(listed) == Set(floats.map(\.name)))
     }
 }

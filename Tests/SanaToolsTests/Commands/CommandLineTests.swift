@@ -162,7 +162,8 @@ struct CommandLineTests {
         let closed = try program.launch(
             ["inspect", "fixtures/sana-digits"], output: pipe.fileHandleForWriting)
         let outcome = try program.finish(closed)
-        #expect(outcome.code == 0 && outcome.talk.isEmpty)
+        #expect(outcome.code == 0)
+        #expect(outcome.talk.isEmpty)
     }
 
     @Test func kernelsAreMeasuredInEveryWay() throws {
@@ -205,7 +206,8 @@ struct CommandLineTests {
         let before = try fileBytes(folder(output))
         let refused = try run(
             "convert", "fixtures/sana-digits", "--dtype", "fp16", "--output", output)
-        #expect(refused.code == 73 && refused.talk.contains("--force"))
+        #expect(refused.code == 73)
+        #expect(refused.talk.contains("--force"))
         #expect(try fileBytes(folder(output)) == before)
         #expect(
             try run(
@@ -221,7 +223,8 @@ struct CommandLineTests {
         let fromFolder = try run(
             "verify", "int8", "--reference", goldens, "--allow-stale", "--format", "json")
         let fromArchive = try run("verify", archive, "--reference", goldens, "--format", "json")
-        #expect(fromFolder.code == 0 && fromArchive.code == 0)
+        #expect(fromFolder.code == 0)
+        #expect(fromArchive.code == 0)
         #expect(fromFolder.json?["layers"] == fromArchive.json?["layers"])
         #expect(fromArchive.json?["compute"]?.string == "w8a16")
     }
@@ -237,14 +240,16 @@ struct CommandLineTests {
         func type(_ name: String) -> String? {
             tensors.first { $0["name"]?.string == name }?["to"]?.string
         }
-        #expect(type(query) == "BF16" && type("proj_out.weight") == "I8")
+        #expect(type(query) == "BF16")
+        #expect(type("proj_out.weight") == "I8")
         #expect(type("transformer_blocks.2.attn2.to_q.weight") == "I8")
         let verified = try run("verify", "x.safetensors.zst", "--reference", goldens)
         #expect(verified.code == 0, "\(verified.talk)")
         let explained = try run(
             "convert", "fixtures/sana-digits", "--dtype", "int8", "--rule", rule, "--explain", query
         )
-        #expect(explained.code == 0 && explained.output.contains("decided by rule '\(rule)'"))
+        #expect(explained.code == 0)
+        #expect(explained.output.contains("decided by rule '\(rule)'"))
         let builtIn = try run(
             "convert", "fixtures/sana-digits", "--dtype", "int8", "--explain", "proj_out.weight")
         #expect(builtIn.output.contains("decided by built-in rule: output head"))
@@ -260,7 +265,8 @@ struct CommandLineTests {
 
     @Test func dryRunWritesNothing() throws {
         let result = try run("convert", "--dry-run")
-        #expect(result.code == 0 && result.output.contains("output head"))
+        #expect(result.code == 0)
+        #expect(result.output.contains("output head"))
         #expect(!FileManager.default.fileExists(atPath: folder("reports")))
     }
 
@@ -269,7 +275,8 @@ struct CommandLineTests {
     ])
     func everyCommandHasHelpWithExamples(_ command: String) throws {
         let result = try run(command, "--help")
-        #expect(result.code == 0 && result.output.contains("EXAMPLES\n  sana-tools \(command)"))
+        #expect(result.code == 0)
+        #expect(result.output.contains("EXAMPLES\n  sana-tools \(command)"))
     }
 
     /// A stand-in for Python that shows how it was called and what it was fed.
@@ -327,7 +334,8 @@ struct CommandLineTests {
             "verify", "bad.safetensors", "fixtures/sana-digits", "--reference", goldens,
             "--reference",
             "fixtures/goldens/tiny-plain.safetensors", "--format", "json")
-        #expect(result.code == 65 && result.talk.contains("bad.safetensors"))
+        #expect(result.code == 65)
+        #expect(result.talk.contains("bad.safetensors"))
         // The model against its own golden, and against one whose inputs do not fit it.
         #expect(
             result.json?.array?.compactMap { $0["verdict"]?.string } == ["pass", "fail", "error"])
@@ -348,6 +356,7 @@ struct CommandLineTests {
         let result = try run(
             "capture", "fixtures/sana-digits", "--output", "g.safetensors", "--python",
             "no-such-python")
-        #expect(result.code == 64 && result.talk.contains("--python"))
+        #expect(result.code == 64)
+        #expect(result.talk.contains("--python"))
     }
 }

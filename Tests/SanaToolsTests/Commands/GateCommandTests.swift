@@ -37,7 +37,8 @@ struct GateCommandTests {
         )
         let risen = try program.run(healthy + ["--gate"])
         #expect(risen.code == 1)
-        #expect(risen.output.contains("REGRESS") && risen.output.contains("transformer_blocks.0"))
+        #expect(risen.output.contains("REGRESS"))
+        #expect(risen.output.contains("transformer_blocks.0"))
         try expectRegressEverywhere(healthy + ["--gate"])
         // Without the gate the same run passes, and what it records is the new normal.
         #expect(try program.run(healthy).code == 0)
@@ -68,11 +69,13 @@ struct GateCommandTests {
         #expect(try program.run(healthy).code == 0)
         #expect(try program.run("history", "baseline", "set", "b", "--db", "h.sqlite").code == 0)
         let own = try program.run(gate)
-        #expect(own.code == 3 && own.output.contains("INCONCLUSIVE"))
+        #expect(own.code == 3)
+        #expect(own.output.contains("INCONCLUSIVE"))
         #expect(own.output.contains("is this run itself: record another with 'sana-tools verify'"))
         #expect(try program.run(healthy).code == 0)
         let next = try program.run(gate)
-        #expect(next.code == 0 && next.output.contains("(run 2 against 1)"))
+        #expect(next.code == 0)
+        #expect(next.output.contains("(run 2 against 1)"))
     }
 
     @Test func shardsShareTheWorkAndMissNothing() throws {
@@ -92,7 +95,8 @@ struct GateCommandTests {
         }
         let all = try verified([])
         let shards = try (1...2).map { try verified(["--shard", "\($0)/2"]) }
-        #expect(all.count == 9 && Set(all).count == 9)
+        #expect(all.count == 9)
+        #expect(Set(all).count == 9)
         #expect(shards[0].count + shards[1].count == 9 && Set(shards[0] + shards[1]) == Set(all))
         #expect(try verified(["--shard", "1/2"]) == shards[0])
         for wrong in ["0/2", "3/2", "1/0", "a/b"] {
@@ -189,7 +193,8 @@ struct GateCommandTests {
             let counts = try Int.fetchAll(
                 db,
                 sql: "SELECT (SELECT count(*) FROM accuracy WHERE set_id = error_set) FROM run")
-            #expect(!counts.isEmpty && counts.allSatisfy { $0 == layers })
+            #expect(!counts.isEmpty)
+            #expect(counts.allSatisfy { $0 == layers })
         }
         #expect(try program.run(healthy).code == 0)
     }

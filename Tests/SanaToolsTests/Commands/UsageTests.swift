@@ -76,7 +76,8 @@ import Testing
     @Test(arguments: ["bash", "zsh", "fish"])
     func completionsKnowEveryCommand(_ shell: String) throws {
         let script = try program.run("--generate-completion-script", shell)
-        #expect(script.code == 0 && script.talk.isEmpty)
+        #expect(script.code == 0)
+        #expect(script.talk.isEmpty)
         for name in ["inspect", "digest", "tune", "baseline", "--max-shard-size", "--quiet"] {
             let written = shell == "fish" ? name.replacing("--", with: "") : name
             #expect(script.output.contains(written), "\(shell): \(name)")
@@ -189,7 +190,8 @@ import Testing
         }
         // A value from the command line is not the file's.
         let given = try program.run("verify", "fixtures/tiny/plain", "--reference", "none")
-        #expect(given.code == 66 && !given.talk.contains("sana-tools.yaml"))
+        #expect(given.code == 66)
+        #expect(!given.talk.contains("sana-tools.yaml"))
     }
 
     @Test func outputOfTheProjectThatCannotBeIsBlamedOnIt() throws {
@@ -204,18 +206,22 @@ import Testing
     @Test func digestOfSeveralVariantsSaysHowToChoose() throws {
         let path = "fixtures/tiny/variants-two"
         let several = try program.run("digest", path, "--format", "json")
-        #expect(several.code == 0 && several.json?["weights_digest"] == .null)
-        #expect(several.talk.contains("(none), fp16") && several.talk.contains("--variant"))
+        #expect(several.code == 0)
+        #expect(several.json?["weights_digest"] == .null)
+        #expect(several.talk.contains("(none), fp16"))
+        #expect(several.talk.contains("--variant"))
         #expect((several.json?["files"]?.array?.count ?? 0) == 3)
         let chosen = try program.run("digest", path, "--variant", "fp16", "--format", "json")
-        #expect(chosen.code == 0 && chosen.json?["weights_digest"]?.string?.count == 64)
+        #expect(chosen.code == 0)
+        #expect(chosen.json?["weights_digest"]?.string?.count == 64)
     }
 
     @Test func problemsAreCountedAsPeopleDo() throws {
         let one = try program.run("inspect", "fixtures/tiny/variant")
         #expect(one.output.contains("\n0 errors, 1 warning\n"), "\(one.output)")
         let two = try program.run("inspect", "fixtures/tiny/variant-sharded-legacy")
-        #expect(two.output.contains(" errors, ") && two.output.hasSuffix(" warnings\n"))
+        #expect(two.output.contains(" errors, "))
+        #expect(two.output.hasSuffix(" warnings\n"))
     }
 
     @Test func negativeNumbersBelongToTheOptionBeforeThem() {
@@ -252,7 +258,10 @@ import Testing
         let outcome = try program.run("history", "merge", "theirs.sqlite", "--db", "ours.sqlite")
         #expect(outcome.code == 65)
         #expect(
-            outcome.talk.contains("error: theirs.sqlite") && !outcome.talk.contains("ours.sqlite"),
+            outcome.talk.contains("error: theirs.sqlite"),
+            "\(outcome.talk)")
+        #expect(
+            !outcome.talk.contains("ours.sqlite"),
             "\(outcome.talk)")
     }
 
@@ -263,13 +272,17 @@ import Testing
             "t.json",
         ]
         let loud = try program.run(arguments)
-        #expect(loud.code == 0 && loud.talk.contains("wrote tolerances"))
+        #expect(loud.code == 0)
+        #expect(loud.talk.contains("wrote tolerances"))
         for flag in ["--quiet", "-q"] {
             let quiet = try program.run(arguments + [flag])
-            #expect(quiet.code == 0 && quiet.talk.isEmpty && !quiet.output.isEmpty, "\(quiet.talk)")
+            #expect(quiet.code == 0, "\(quiet.talk)")
+            #expect(quiet.talk.isEmpty, "\(quiet.talk)")
+            #expect(!quiet.output.isEmpty, "\(quiet.talk)")
         }
         let refused = try program.run("inspect", "absent", "--quiet")
-        #expect(refused.code == 66 && refused.talk.contains("absent"))
+        #expect(refused.code == 66)
+        #expect(refused.talk.contains("absent"))
     }
 
     /// Runs a command on a terminal of its own, with `script` of util-linux.
@@ -289,9 +302,11 @@ import Testing
             "verify fixtures/sana-digits --reference fixtures/goldens/sana-digits-b2-t999.safetensors --no-record"
         let green = "\u{1B}[32mPASS\u{1B}[0m"
         let shown = try runOnTerminal(verify)
-        #expect(shown.contains(green) && shown.contains("\r\u{1B}[K"))
+        #expect(shown.contains(green))
+        #expect(shown.contains("\r\u{1B}[K"))
         let quiet = try runOnTerminal(verify + " --quiet")
-        #expect(quiet.contains(green) && !quiet.contains("\u{1B}[K"))
+        #expect(quiet.contains(green))
+        #expect(!quiet.contains("\u{1B}[K"))
         #expect(try !runOnTerminal(verify + " --quiet --format json").contains("\u{1B}"))
         #expect(try !runOnTerminal(verify + " --quiet --format markdown").contains("\u{1B}"))
         #expect(try !program.run(verify.components(separatedBy: " ")).output.contains("\u{1B}"))
@@ -302,11 +317,13 @@ import Testing
         func isWanted(_ isTerminal: Bool, _ environment: [String: String]) -> Bool {
             Colour.isWanted(isTerminal: isTerminal, environment: environment)
         }
-        #expect(isWanted(true, [:]) && !isWanted(false, [:]))
-        #expect(isWanted(true, ["NO_COLOR": ""]) && !isWanted(true, ["NO_COLOR": "1"]))
+        #expect(isWanted(true, [:]))
+        #expect(!isWanted(false, [:]))
+        #expect(isWanted(true, ["NO_COLOR": ""]))
+        #expect(!isWanted(true, ["NO_COLOR": "1"]))
         #expect(!isWanted(true, ["TERM": "dumb"]))
-        #expect(
-            isWanted(false, ["CLICOLOR_FORCE": "1"]) && !isWanted(false, ["CLICOLOR_FORCE": "0"]))
+        #expect(isWanted(false, ["CLICOLOR_FORCE": "1"]))
+        #expect(!isWanted(false, ["CLICOLOR_FORCE": "0"]))
         #expect(!isWanted(true, ["CLICOLOR_FORCE": "1", "NO_COLOR": "1"]))
     }
 

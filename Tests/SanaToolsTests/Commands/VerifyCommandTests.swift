@@ -28,7 +28,8 @@ struct VerifyCommandTests {
         let cause = "transformer_blocks.1.attn1"
         let arguments = ["verify", doctored.path, "--reference", golden, "--allow-stale"]
         let json = try program.run(arguments + ["--format", "json"])
-        #expect(json.code == 1 && json.json?["cause"]?.string == cause)
+        #expect(json.code == 1)
+        #expect(json.json?["cause"]?.string == cause)
         #expect(json.json?["cause_basis"]?.string == "own")
         let layer = json.json?["layers"]?.array?.first { $0["path"]?.string == cause }
         #expect((layer?["own_relative_rms"]?.double ?? 0) > 0.1)
@@ -44,7 +45,8 @@ struct VerifyCommandTests {
         #expect(text.output.contains("would pass at"))
         let jump = try program.run(arguments + ["--no-isolated"])
         #expect(jump.output.contains("cause: \(cause), where the error jumps"))
-        #expect(jump.code == 1 && !jump.output.contains("inherited"))
+        #expect(jump.code == 1)
+        #expect(!jump.output.contains("inherited"))
         let markdown = try program.run(arguments + ["--format", "markdown", "--wide"])
         #expect(markdown.output.contains("cause: \(cause)"))
         #expect(markdown.output.contains("| fp16 room |"))
@@ -82,7 +84,8 @@ struct VerifyCommandTests {
         #expect(tolerance(project, "norm_out") == 2e-6)
         for (rule, word) in [("nothing=1", "matches no layer"), ("x", "such as")] {
             let refused = try verify(model, "--reference", golden, "--layer-tolerance", rule)
-            #expect(refused.code == 64 && refused.talk.contains(word), "\(refused.talk)")
+            #expect(refused.code == 64, "\(refused.talk)")
+            #expect(refused.talk.contains(word), "\(refused.talk)")
         }
     }
 
@@ -91,10 +94,12 @@ struct VerifyCommandTests {
         let written = try program.run(
             ["verify", model, "--calibrate", "t.json", "--margin", "3", "--reference", golden]
                 + goldens)
-        #expect(written.code == 0 && written.talk.contains("24 layers"), "\(written.talk)")
+        #expect(written.code == 0, "\(written.talk)")
+        #expect(written.talk.contains("24 layers"), "\(written.talk)")
         let used = try program.run(
             ["verify", model, "--tolerance-file", "t.json", "--reference", golden] + goldens)
-        #expect(used.code == 0 && used.output.contains("tolerance 2.00e-06"))
+        #expect(used.code == 0)
+        #expect(used.output.contains("tolerance 2.00e-06"))
         let metric = try program.run(
             ["verify", model, "--tolerance-file", "t.json", "--metric", "relative_power"] + goldens)
         #expect(metric.code == 64)
@@ -107,7 +112,8 @@ struct VerifyCommandTests {
         #expect(bad.talk.contains("hint"))
         let stale = try verify(
             "fixtures/tiny/plain", "--reference", golden, "--calibrate", "none.json")
-        #expect(stale.code == 1 && !folder.entries.contains("none.json"))
+        #expect(stale.code == 1)
+        #expect(!folder.entries.contains("none.json"))
     }
 
     @Test func severalModelsAndGoldensGiveOneVerdictEachAndOneForAll() throws {
@@ -143,7 +149,8 @@ struct VerifyCommandTests {
                 ["verify", "d.safetensors.zst", "--reference", reference, "--format", "json"]
                     + flags)
             let ids = outcome.json?["problems"]?.array?.compactMap { $0["id"]?.string }
-            #expect(outcome.code == code && ids == (code == 0 ? [] : ["stale"]))
+            #expect(outcome.code == code)
+            #expect(ids == (code == 0 ? [] : ["stale"]))
         }
     }
 
@@ -162,7 +169,8 @@ struct VerifyCommandTests {
         #expect(
             outcome.json?.array?.map { $0["trajectory"]?["steps"]?.int ?? 0 } == [0, 3])
         let one = try verify("--reference", golden, "--format", "json")
-        #expect(one.code == 0 && one.json?["verdict"]?.string == "pass")
+        #expect(one.code == 0)
+        #expect(one.json?["verdict"]?.string == "pass")
     }
 
     // MARK: JUnit
@@ -198,15 +206,18 @@ struct VerifyCommandTests {
             #expect(Int(attribute(suite, count)) == found.count)
         }
         for item in cases {
-            #expect(!attribute(item, "name").isEmpty && !attribute(item, "classname").isEmpty)
-            #expect(Double(attribute(item, "time")) != nil && elements(item).count <= 1)
+            #expect(!attribute(item, "name").isEmpty)
+            #expect(!attribute(item, "classname").isEmpty)
+            #expect(Double(attribute(item, "time")) != nil)
+            #expect(elements(item).count <= 1)
             for outcome in elements(item) {
-                #expect(
-                    !attribute(outcome, "type").isEmpty && !attribute(outcome, "message").isEmpty)
+                #expect(!attribute(outcome, "type").isEmpty)
+                #expect(!attribute(outcome, "message").isEmpty)
             }
         }
         for property in elements(children.first) {
-            #expect(property.name == "property" && !attribute(property, "name").isEmpty)
+            #expect(property.name == "property")
+            #expect(!attribute(property, "name").isEmpty)
         }
     }
 
@@ -223,7 +234,8 @@ struct VerifyCommandTests {
         #expect(file == outcome.output)
         let document = try XMLDocument(data: Data(file.utf8))
         let root = try #require(document.rootElement())
-        #expect(root.name == "testsuites" && (root.attributes ?? []).isEmpty)
+        #expect(root.name == "testsuites")
+        #expect((root.attributes ?? []).isEmpty)
         let suites = elements(root)
         #expect(suites.map { attribute($0, "tests") } == ["34", "34", "1"])
         #expect(suites.map { attribute($0, "errors") } == ["0", "0", "1"])
@@ -255,7 +267,8 @@ struct VerifyCommandTests {
         #expect(failed.flatMap(elements).map { attribute($0, "type") } == ["missing", "missing"])
         // The history says what was wrong, and with which golden.
         let list = try program.run("history", "list")
-        #expect(list.output.contains("fail, output RMS") && list.output.contains(", missing"))
+        #expect(list.output.contains("fail, output RMS"))
+        #expect(list.output.contains(", missing"))
         let show = try program.run("history", "show", "1")
         #expect(show.output.contains("against g.safetensors"))
         #expect(show.output.contains("missing: \(lost) is not in the golden"))
@@ -278,7 +291,8 @@ struct VerifyCommandTests {
         let several = try verify(
             model, "--reference", golden, "--layer-tolerance", "caption_norm=1e-9",
             "--layer-tolerance", "proj_out=1e-9")
-        #expect(several.code == 1 && !several.output.contains("would pass if"))
+        #expect(several.code == 1)
+        #expect(!several.output.contains("would pass if"))
         #expect(
             several.output.contains(
                 "2 layers fail; the furthest from its tolerance of 1.00e-09 is proj_out with "))
@@ -320,12 +334,14 @@ struct VerifyCommandTests {
         try program.writeRoundedGolden("g.safetensors")
         let outcome = try verify(
             "fixtures/tiny/plain", "--reference", "g.safetensors", "--tolerance", "2e-3")
-        #expect(outcome.code == 3 && outcome.output.hasPrefix("INCONCLUSIVE"))
+        #expect(outcome.code == 3)
+        #expect(outcome.output.hasPrefix("INCONCLUSIVE"))
         #expect(
             outcome.output.hasSuffix("INCONCLUSIVE: 1 of 1 comparisons are inconclusive\n"))
         let strict = try verify(
             "fixtures/tiny/plain", "--reference", "g.safetensors", "--tolerance", "1e-3")
-        #expect(strict.code == 1 && strict.output.contains("whose rounding alone"))
+        #expect(strict.code == 1)
+        #expect(strict.output.contains("whose rounding alone"))
     }
 
     @Test func bf16IsJudgedByErrorPowerAndAlikeFromAllKernelsAndThreads() throws {
@@ -368,7 +384,8 @@ struct VerifyCommandTests {
                 let outcome = try verify(
                     "d.safetensors.zst", "--reference", golden, "--compute", compute, "--threads",
                     threads, "--format", "json")
-                #expect(outcome.code == 0 && outcome.json?["compute"]?.string == compute)
+                #expect(outcome.code == 0)
+                #expect(outcome.json?["compute"]?.string == compute)
                 let layers = outcome.json?["layers"]
                 #expect(outputs[compute, default: layers] == layers)
                 outputs[compute] = layers
@@ -377,6 +394,7 @@ struct VerifyCommandTests {
         #expect(outputs["w8a16"] != outputs["w8a8"])
         let float = try verify(
             model, "--reference", golden, "--compute", "w8a8", "--format", "json")
-        #expect(float.code == 0 && float.json?["compute"]?.string == "fp32")
+        #expect(float.code == 0)
+        #expect(float.json?["compute"]?.string == "fp32")
     }
 }

@@ -121,7 +121,8 @@ struct LintTests {
             .union([.componentTensors])
         #expect(Set(LintRule.allCases).subtracting(covered) == [])
         for entry in LintRule.table {
-            #expect(!entry.what.isEmpty && !entry.remedy.isEmpty)
+            #expect(!entry.what.isEmpty)
+            #expect(!entry.remedy.isEmpty)
             #expect(entry.needsValues == entry.rule.rawValue.hasPrefix("value-"))
         }
     }
@@ -142,7 +143,8 @@ struct LintTests {
             default: []
             }
         #expect(Set(found.problems.map(\.rule)) == expected, "\(found.problems)")
-        #expect(found.config != nil && !found.tensors.isEmpty)
+        #expect(found.config != nil)
+        #expect(!found.tensors.isEmpty)
     }
 
     @Test func severalDefectsAreToldTogether() throws {
@@ -165,7 +167,8 @@ struct LintTests {
         let path = Fixtures.path + "/tiny/variants-two"
         var options = Inspection.Options()
         let plain = try Inspector.run(path, options: options, workers: Self.workers)
-        #expect(plain.variant == "" && plain.variants == ["", "fp16"])
+        #expect(plain.variant == "")
+        #expect(plain.variants == ["", "fp16"])
         #expect(plain.tensors.allSatisfy { $0.dtype == .bf16 })
         options.variant = "fp16"
         let half = try Inspector.run(path, options: options, workers: Self.workers)
@@ -215,7 +218,8 @@ struct LintCommandTests {
     @Test func warningsFailOnlyWhenStrict() throws {
         let arguments = ["inspect", "fixtures/tiny/variant-sharded-legacy"]
         let kind = try program.run(arguments)
-        #expect(kind.code == 0 && kind.output.contains("0 errors"))
+        #expect(kind.code == 0)
+        #expect(kind.output.contains("0 errors"))
         let strict = try program.run(arguments + ["--strict", "--format", "json"])
         #expect(strict.code == 1)
         let problem = try #require(strict.json?["problems"]?.array?.first)
@@ -229,11 +233,13 @@ struct LintCommandTests {
         let file = try repository.packed("pipeline.dduf")
         #expect(try program.run("inspect", file).code == 0)
         let pipeline = try program.run("inspect", file, "--strict")
-        #expect(pipeline.code == 1 && pipeline.output.contains("component-absent"))
+        #expect(pipeline.code == 1)
+        #expect(pipeline.output.contains("component-absent"))
         #expect(pipeline.output.contains("AutoencoderDC"))
         // --digest and the lint go together.
         let digest = try program.run("inspect", "fixtures/sana-digits", "--digest")
-        #expect(digest.code == 0 && digest.output.contains("digest "))
+        #expect(digest.code == 0)
+        #expect(digest.output.contains("digest "))
     }
 }
 
@@ -269,7 +275,8 @@ struct FamilyTests {
             let folder = try TemporaryFolder()
             try folder.write(item, config: item.json)
             let whole = try inspect(folder)
-            #expect(whole.problems == [] && whole.released.contains(item.repository))
+            #expect(whole.problems == [])
+            #expect(whole.released.contains(item.repository))
         }
         let changes: [(model: String, key: String, value: JSONValue)] = [
             ("Sprint_0.6B_1024px_diffusers", "timestep_scale", .double(1)),
@@ -286,7 +293,8 @@ struct FamilyTests {
             let folder = try TemporaryFolder()
             try folder.write(item, config: item.json.setting(key, to: value))
             let found = try inspect(folder)
-            #expect(found.released == [] && !found.text.contains(", as in "), "\(key)")
+            #expect(found.released == [], "\(key)")
+            #expect(!found.text.contains(", as in "), "\(key)")
             #expect(found.problems.map(\.rule) == [.configReleased], "\(key): \(found.problems)")
             #expect(found.problems.map(\.location) == [key])
             let released = item.json[key]?.text() ?? ""

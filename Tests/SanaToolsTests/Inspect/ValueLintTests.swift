@@ -53,7 +53,8 @@ struct ValueLintTests {
         // Without --stats no value is read.
         let quick = try Inspector.run(
             repository.path, options: .init(), workers: WorkerPool(threadCount: 1))
-        #expect(quick.problems == [] && quick.values == nil)
+        #expect(quick.problems == [])
+        #expect(quick.values == nil)
     }
 
     /// Statistics of 2.2 million values over three measured runs, against plain sums.
@@ -79,15 +80,23 @@ struct ValueLintTests {
         let finite = values.filter(\.isFinite)
         let mean = finite.reduce(0.0) { $0 + Double($1) } / Double(finite.count)
         let variance = finite.reduce(0.0) { $0 + (Double($1) - mean) * (Double($1) - mean) }
-        #expect(all.count == count && all.minimum == finite.min() && all.maximum == 70_000)
-        #expect(abs(all.mean - mean) < 1e-9 && all.absoluteMaximum == 70_000)
+        #expect(all.count == count)
+        #expect(all.minimum == finite.min())
+        #expect(all.maximum == 70_000)
+        #expect(abs(all.mean - mean) < 1e-9)
+        #expect(all.absoluteMaximum == 70_000)
         let deviation = (variance / Double(finite.count)).squareRoot()
         #expect(abs(all.standardDeviation / deviation - 1) < 1e-9)
-        #expect(all.zeroCount == values.count { $0 == 0 } && all.nanCount == 1)
-        #expect(all.infinityCount == 1 && all.overFP16Count == 1 && all.underFP16Count == 1)
+        #expect(all.zeroCount == values.count { $0 == 0 })
+        #expect(all.nanCount == 1)
+        #expect(all.infinityCount == 1)
+        #expect(all.overFP16Count == 1)
+        #expect(all.underFP16Count == 1)
         let changed = values.count { !$0.isNaN && Float(Float16($0)) != $0 }
-        #expect(all.inexactFP16Count == changed && changed > 1000)
-        #expect(all.histogram.reduce(0, +) == finite.count && all.histogram.last == 1)
+        #expect(all.inexactFP16Count == changed)
+        #expect(changed > 1000)
+        #expect(all.histogram.reduce(0, +) == finite.count)
+        #expect(all.histogram.last == 1)
         // A narrow range has its shape, too.
         #expect(entries[1].values.histogram.filter { $0 > 0 } == [1, 1, 1, 1])
     }
@@ -99,7 +108,9 @@ struct ValueLintTests {
         let folder = try TemporaryFolder()
         let path = try folder.write("w.safetensors", builder.file)
         let values = try #require(try inspect(path).values?.entries.first?.values)
-        #expect(values.maximum == 63.5 && values.minimum == -254 && values.zeroCount == 1)
+        #expect(values.maximum == 63.5)
+        #expect(values.minimum == -254)
+        #expect(values.zeroCount == 1)
         #expect(values.subnormalCount == 0)
     }
 

@@ -49,7 +49,8 @@ import Testing
             var mutator = Mutator(original, .none, seed: seed)
             return (0..<50).map { _ in mutator.next() }
         }
-        #expect(files(3) == files(3) && files(3) != files(4))
+        #expect(files(3) == files(3))
+        #expect(files(3) != files(4))
         #expect(Set(files(3)).count > 40)
     }
 }

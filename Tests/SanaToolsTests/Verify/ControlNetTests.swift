@@ -45,7 +45,8 @@ struct ControlNetTests {
         #expect(result.output?.path == "outputs.controlnet_block_samples.1")
         let paths = result.compared.map(\.path)
         #expect(paths.contains("outputs.controlnet_block_samples.0"))
-        #expect(paths.contains("patch_embed.0") && paths.contains("patch_embed.1"))
+        #expect(paths.contains("patch_embed.0"))
+        #expect(paths.contains("patch_embed.1"))
         for layer in result.compared {
             #expect(try #require(layer.isolated).own <= 2e-6, "\(layer.path)")
         }
@@ -186,7 +187,8 @@ struct ControlNetTests {
             #expect(inspection.problems.isEmpty, "\(path): \(inspection.problems)")
             #expect(inspection.config?.networkClass.name == controlNet)
             let part = try #require(inspection.parts.first { $0.part.name == "controlnet" })
-            #expect(part.tensors == 6 && part.parameters == 3 * (16 * 16 + 16))
+            #expect(part.tensors == 6)
+            #expect(part.parameters == 3 * (16 * 16 + 16))
         }
     }
 
@@ -232,7 +234,8 @@ struct ControlNetTests {
                 "json", "--no-record")
             #expect(profiled.code == 0, "\(profiled.talk)")
             let layers = profiled.json?["layers"]?.array?.compactMap { $0["path"]?.string } ?? []
-            #expect(layers.contains("controlnet_blocks.1") && layers.contains("input_block"))
+            #expect(layers.contains("controlnet_blocks.1"))
+            #expect(layers.contains("input_block"))
         }
         let source = try OpenedModel.open(program.folder("int8"))
         let types = Dictionary(

@@ -225,7 +225,8 @@ struct FaultInjectionTests {
         for isolated in [true, false] {
             let healthy = try verify(
                 model.path, golden, isolated: isolated, tolerances: tolerances)
-            #expect(healthy.passes && healthy.attribution == nil)
+            #expect(healthy.passes)
+            #expect(healthy.attribution == nil)
         }
         try model.patch(tensor, element: element, with: [bytes[element] ^ 0x80])
         for isolated in [true, false] {
@@ -269,11 +270,13 @@ struct FaultInjectionTests {
             let model = Fixtures.path + "/tiny/" + name.dropFirst("tiny-".count)
             let result = try verify(
                 model, golden, isolated: true, tolerances: Tolerances(base: 2e-6))
-            #expect(result.passes && result.problems.isEmpty, "\(name)")
+            #expect(result.passes, "\(name)")
+            #expect(result.problems.isEmpty, "\(name)")
             for layer in result.compared {
                 let isolated = try #require(layer.isolated)
                 let total = layer.comparison.relativeRMS
-                #expect(isolated.own <= 2e-6 && isolated.local <= 2e-6, "\(name) \(layer.path)")
+                #expect(isolated.own <= 2e-6, "\(name) \(layer.path)")
+                #expect(isolated.local <= 2e-6, "\(name) \(layer.path)")
                 // The triangle inequality.
                 #expect(total <= isolated.own + isolated.inherited + 1e-12)
                 #expect(isolated.inherited <= isolated.own + total + 1e-12)
@@ -297,7 +300,8 @@ struct FaultInjectionTests {
         #expect(try own("transformer_blocks.2").own > 1e-2)
         #expect(try own("transformer_blocks.2").local < 1e-5)
         for path in ["transformer_blocks.3.attn1", "transformer_blocks.3", "outputs.sample"] {
-            #expect(try own(path).own < 1e-5 && own(path).inherited > 1e-3)
+            #expect(try own(path).own < 1e-5)
+            #expect(try own(path).inherited > 1e-3)
             #expect(try (own(path).gain ?? 0) > 0.1)
         }
         #expect(result.attribution?.others == [])

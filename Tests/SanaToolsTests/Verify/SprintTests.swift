@@ -48,7 +48,8 @@ struct SprintTests {
         #expect(
             result.compared.map(\.path) == (0..<steps).map { "latents.\($0)" } + ["outputs.latents"]
         )
-        #expect(result.sampling?.scheduler == "SCMScheduler" && result.sampling?.steps == steps)
+        #expect(result.sampling?.scheduler == "SCMScheduler")
+        #expect(result.sampling?.steps == steps)
         let noise = try TrajectoryGolden(path: Self.path(steps)).noise
         #expect(noise.count == steps - 1)
     }
@@ -62,7 +63,8 @@ struct SprintTests {
                 return (name, name == "inputs.noise.1" ? two + bytes.dropFirst(4) : bytes)
             })
         let result = try verify(path, tolerance: 1e-4)
-        #expect(result.verdict == .fail && result.problems == [])
+        #expect(result.verdict == .fail)
+        #expect(result.problems == [])
         #expect(result.firstOutOfTolerance == "latents.1")
         #expect(result.layers.first?.passes == true)
     }
@@ -82,7 +84,8 @@ struct SprintTests {
         let path = try doctored(
             2, contract: { $0.replacingOccurrences(of: old, with: new) })
         let result = try verify(path, tolerance: 1e-4)
-        #expect(!result.passes && result.problems == [])
+        #expect(!result.passes)
+        #expect(result.problems == [])
     }
 
     @Test func anotherScheduleIsToldByItself() throws {
@@ -132,13 +135,15 @@ struct SprintTests {
     @Test func defectsFailByThemselves() throws {
         let missing = try verify(
             doctored(4, tensor: { $0 == "latents.2" ? nil : ($0, $1) }))
-        #expect(missing.problems.map(\.kind) == [.missing] && missing.verdict == .fail)
+        #expect(missing.problems.map(\.kind) == [.missing])
+        #expect(missing.verdict == .fail)
         let extra = try verify(
             doctored(2, tensor: { ($0 == "latents.1" ? "latents.9" : $0, $1) }))
         #expect(extra.problems.map(\.kind) == [.missing, .extra])
         // No Sprint model, and a Sprint model with the other pipeline's trajectory.
         let plain = try verify(Self.path(2), model: Fixtures.path + "/tiny/plain")
-        #expect(plain.verdict == .fail && plain.compared.isEmpty)
+        #expect(plain.verdict == .fail)
+        #expect(plain.compared.isEmpty)
         #expect(plain.problems.contains { $0.message.contains("a Sprint model") })
         let flow = Fixtures.path + "/trajectories/sana-digits-dpm-short-3.safetensors"
         #expect(try verify(flow).problems.contains { $0.message.contains("guidance") })

@@ -52,15 +52,16 @@ struct TrajectoryTests {
         #expect(values("solver_type").isSuperset(of: [#""midpoint""#, #""heun""#]))
         #expect(values("flow_shift").isSuperset(of: ["1.0", "3.0"]))
         #expect(values("shift").isSuperset(of: ["1.0", "3.0"]))
-        #expect(
-            goldens.contains { $0.guidanceScale <= 1 } && goldens.contains { $0.guidanceScale > 4 })
+        #expect(goldens.contains { $0.guidanceScale <= 1 })
+        #expect(goldens.contains { $0.guidanceScale > 4 })
     }
 
     /// A solver that is a little different must not pass, or the check is blind.
     @Test(arguments: ["latents.1", "inputs.prompt_embeds"])
     func valuesOfATrajectoryThatAreNotFiniteFailByThemselves(_ name: String) throws {
         let result = try verify(doctored("dpm-short-3", breaking: name) { _ in })
-        #expect(result.problems.map(\.kind) == [.notFinite] && result.verdict == .fail)
+        #expect(result.problems.map(\.kind) == [.notFinite])
+        #expect(result.verdict == .fail)
         #expect(result.problems.first?.path == name)
     }
 
@@ -72,7 +73,8 @@ struct TrajectoryTests {
     func anotherSolverFails(_ old: String, _ new: String, _ name: String) throws {
         let path = try doctored(name) { $0 = $0.replacingOccurrences(of: old, with: new) }
         let result = try verify(path, tolerance: 1e-4)
-        #expect(!result.passes && result.problems.isEmpty)
+        #expect(!result.passes)
+        #expect(result.problems.isEmpty)
     }
 
     @Test func anotherScheduleIsToldByItself() throws {
@@ -80,7 +82,8 @@ struct TrajectoryTests {
             $0 = $0.replacingOccurrences(of: #""flow_shift":3.0"#, with: #""flow_shift":2.9"#)
         }
         let result = try verify(path, tolerance: 10)
-        #expect(Set(result.problems.map(\.kind)) == [.schedule] && result.verdict == .fail)
+        #expect(Set(result.problems.map(\.kind)) == [.schedule])
+        #expect(result.verdict == .fail)
         #expect(result.problems[0].message.contains("schedule.timesteps of step 1 is"))
     }
 
@@ -116,7 +119,8 @@ struct TrajectoryTests {
 
     @Test func defectsOfATrajectoryFailByThemselves() throws {
         let missing = try verify(doctored("dpm-short-3", dropping: "latents.1") { _ in })
-        #expect(missing.problems.map(\.kind) == [.missing] && missing.verdict == .fail)
+        #expect(missing.problems.map(\.kind) == [.missing])
+        #expect(missing.verdict == .fail)
         #expect(missing.compared.map(\.path) == ["latents.0", "latents.2"])
         let stale = try verify(
             doctored("dpm-short-3") {
@@ -125,12 +129,14 @@ struct TrajectoryTests {
         #expect(stale.problems.map(\.kind) == [.stale])
         let negative = "inputs.negative_prompt_embeds"
         let unfit = try verify(doctored("dpm-short-3", dropping: negative) { _ in })
-        #expect(unfit.problems.map(\.kind) == [.misshapen] && unfit.compared.isEmpty)
+        #expect(unfit.problems.map(\.kind) == [.misshapen])
+        #expect(unfit.compared.isEmpty)
         let mask = try verify(
             doctored("dpm-short-3", dropping: "inputs.negative_prompt_attention_mask") { _ in })
         #expect(mask.problems.map(\.kind) == [.misshapen])
         let other = try verify(path, model: Fixtures.path + "/tiny/plain")
-        #expect(other.verdict == .fail && other.compared.isEmpty)
+        #expect(other.verdict == .fail)
+        #expect(other.compared.isEmpty)
         let sprint = try verify(path, model: Fixtures.path + "/tiny/sprint")
         #expect(sprint.verdict == .fail)
         #expect(sprint.problems.contains { $0.message.contains("guidance") })
@@ -204,16 +210,24 @@ struct TrajectoryTests {
         #expect(sheet.captions == ["a", "b (I8, w8a8)"])
         let image = sheet.image
         // Four pixels of twelve each, two between pictures.
-        #expect(image.width == 98 && image.height == 98 && image.channels == 1)
+        #expect(image.width == 98)
+        #expect(image.height == 98)
+        #expect(image.channels == 1)
         func pixel(_ x: Int, _ y: Int) -> UInt8 { image.pixels[y * image.width + x] }
-        #expect(pixel(0, 0) == 0 && pixel(11, 11) == 0 && pixel(12, 0) == 128)
-        #expect(pixel(48, 0) == 255 && pixel(50, 0) == 255 && pixel(62, 0) == 0)
+        #expect(pixel(0, 0) == 0)
+        #expect(pixel(11, 11) == 0)
+        #expect(pixel(12, 0) == 128)
+        #expect(pixel(48, 0) == 255)
+        #expect(pixel(50, 0) == 255)
+        #expect(pixel(62, 0) == 0)
         #expect(pixel(0, 50) == 0)
         #expect(try ContactSheet.captions(inPNG: image.file()) == sheet.captions)
         // A wider, coloured row: grey ones get three channels, all get its width.
         sheet.add(.init(source: "c", trajectory: "u"), DenseTensor(shape: [3, 3, 4, 4]))
         let coloured = sheet.image
-        #expect(coloured.width == 148 && coloured.height == 148 && coloured.channels == 3)
+        #expect(coloured.width == 148)
+        #expect(coloured.height == 148)
+        #expect(coloured.channels == 3)
         #expect(coloured.pixels[3 * 48..<3 * 48 + 3] == [255, 255, 255])
         #expect(sheet.captions == ["a along t", "b (I8, w8a8) along t", "c along u"])
     }

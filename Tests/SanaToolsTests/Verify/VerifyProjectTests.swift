@@ -41,9 +41,11 @@ struct VerifyProjectTests {
             text.output.hasSuffix(
                 "ERROR: 1 of 2 could not be read, 0 of 1 comparisons failed\n"))
         let json = try program.run(["verify", "--format", "json"] + mixed)
-        #expect(json.code == 65 && verdicts(json) == ["pass", "error"])
+        #expect(json.code == 65)
+        #expect(verdicts(json) == ["pass", "error"])
         let entry = json.json?.array?.last
-        #expect(entry?["model"]?.string == "bad.safetensors" && entry?["reference"] == .null)
+        #expect(entry?["model"]?.string == "bad.safetensors")
+        #expect(entry?["reference"] == .null)
         #expect(entry?["message"]?.string?.contains("bad.safetensors") == true)
         let markdown = try program.run(["verify", "--format", "markdown"] + mixed)
         #expect(markdown.output.hasPrefix("**ERROR: 1 of 2 could not be read"))
@@ -54,7 +56,8 @@ struct VerifyProjectTests {
         let outcome = try verify(
             model, "--reference", "absent.safetensors", "--reference", golden, "--format", "json",
             "--junit", "v.xml", "--no-record")
-        #expect(outcome.code == 66 && verdicts(outcome) == ["pass", "error"])
+        #expect(outcome.code == 66)
+        #expect(verdicts(outcome) == ["pass", "error"])
         #expect(outcome.json?.array?.last?["reference"]?.string == "absent.safetensors")
         #expect(folder.entries.contains("v.xml"))
     }
@@ -63,11 +66,13 @@ struct VerifyProjectTests {
     @Test func theProjectsGoldensAreAsThoseOfFlags() throws {
         try project("references: [\(golden), absent.safetensors]")
         let outcome = try verify("--format", "json", "--no-record")
-        #expect(outcome.code == 66 && verdicts(outcome) == ["pass", "error"])
+        #expect(outcome.code == 66)
+        #expect(verdicts(outcome) == ["pass", "error"])
         let ruled = try verify(
             model, "--reference", "absent.safetensors", "--trajectory", trajectory,
             "--layer-tolerance", "proj_out=1e-2", "--no-record", "--pictures", "p.png")
-        #expect(ruled.code == 66 && ruled.output.contains("PASS"))
+        #expect(ruled.code == 66)
+        #expect(ruled.output.contains("PASS"))
         #expect(!ruled.talk.contains("does not show models that could not be sampled"))
         let absent = try verify(
             model, "--trajectory", "absent.safetensors", "--trajectory", "lost.safetensors",
@@ -84,7 +89,8 @@ struct VerifyProjectTests {
             ([model, "--reference", "bad.safetensors"], "bad.safetensors"),
         ] as [([String], String?)] {
             let json = try program.run(["verify", "--format", "json"] + arguments)
-            #expect(json.code == 65 && verdicts(json) == ["error"])
+            #expect(json.code == 65)
+            #expect(verdicts(json) == ["error"])
             #expect(json.json?["reference"]?.string == reference)
             let text = try program.run(["verify"] + arguments)
             #expect(text.output.hasSuffix("ERROR: 1 of 1 could not be read\n"))
@@ -101,7 +107,8 @@ struct VerifyProjectTests {
         let foreign = try verify(
             model, "--reference", "fixtures/controlnet/golden-controlnet.safetensors", "--format",
             "markdown", "--no-record")
-        #expect(foreign.code == 1 && foreign.output.hasPrefix("**FAIL: 1 of 1"))
+        #expect(foreign.code == 1)
+        #expect(foreign.output.hasPrefix("**FAIL: 1 of 1"))
         #expect(!foreign.output.contains("| layer |"))
     }
 
@@ -151,22 +158,29 @@ struct VerifyProjectTests {
         }
         try project("output: a\nreferences: \(golden)\ntolerances: float.json")
         let one = try verify("--format", "json", "--no-record")
-        #expect(one.code == 0 && verdicts(one) == ["pass", "pass"], "\(one.talk)")
-        #expect(tolerance(one, 1) == 1e-3 && tolerance(one, 0) ?? 1 < 1e-4)
+        #expect(one.code == 0, "\(one.talk)")
+        #expect(verdicts(one) == ["pass", "pass"], "\(one.talk)")
+        #expect(tolerance(one, 1) == 1e-3)
+        #expect(tolerance(one, 0) ?? 1 < 1e-4)
         #expect(one.talk.components(separatedBy: note).count == 2)
         #expect(one.talk.contains("\(note) \(archive)"))
         try project("output: a\nreferences: \(golden)\ntolerances: [float.json, int8.json]")
         let both = try verify("--format", "json", "--no-record")
-        #expect(both.code == 0 && verdicts(both) == ["pass", "pass"])
-        #expect(!both.talk.contains(note) && tolerance(both, 1) ?? 1 < 1e-3)
+        #expect(both.code == 0)
+        #expect(verdicts(both) == ["pass", "pass"])
+        #expect(!both.talk.contains(note))
+        #expect(tolerance(both, 1) ?? 1 < 1e-3)
         // Another mode has other errors.
         let mode = try verify("--compute", "w8a8", "--format", "json", "--no-record")
-        #expect(mode.code == 0 && tolerance(mode, 1) == 1e-3)
-        #expect(mode.talk.contains("w8a8") && mode.talk.contains("\(note) \(archive)"))
+        #expect(mode.code == 0)
+        #expect(tolerance(mode, 1) == 1e-3)
+        #expect(mode.talk.contains("w8a8"))
+        #expect(mode.talk.contains("\(note) \(archive)"))
         let flags = try verify(
             archive, "--reference", golden, "--tolerance-file", "float.json", "--tolerance-file",
             "int8.json", "--format", "json", "--no-record")
-        #expect(flags.code == 0 && flags.json?["metric"]?.string == "relative_power")
+        #expect(flags.code == 0)
+        #expect(flags.json?["metric"]?.string == "relative_power")
         #expect(flags.json?["output"]?["tolerance"]?.double == tolerance(both, 1))
     }
 
@@ -193,7 +207,8 @@ struct VerifyProjectTests {
     @Test func ruleThatMatchesNothingIsFoundBeforeAnythingIsRecorded() throws {
         let refused = try verify(
             model, "--reference", golden, "--layer-tolerance", "*.attn3=1e-3")
-        #expect(refused.code == 64 && refused.talk.contains("matches no layer"))
+        #expect(refused.code == 64)
+        #expect(refused.talk.contains("matches no layer"))
         #expect(!folder.entries("reports").contains("sana-tools.sqlite"))
         let flag = try verify(model, "--trajectory", trajectory, "--layer-tolerance", "*.ff=1")
         #expect(flag.code == 64)
@@ -217,18 +232,21 @@ struct VerifyProjectTests {
             "t.json",
         ]
         let precision = try program.run(arguments)
-        #expect(precision.code == 1 && !folder.entries.contains("t.json"))
+        #expect(precision.code == 1)
+        #expect(!folder.entries.contains("t.json"))
         #expect(precision.talk.contains("computed in bfloat16, whose rounding alone"))
         let stale = try verify(
             "fixtures/tiny/plain", "--reference", "fixtures/goldens/tiny-positions.safetensors",
             "--calibrate", "t.json")
-        #expect(stale.code == 1 && stale.talk.contains("golden is stale"))
+        #expect(stale.code == 1)
+        #expect(stale.talk.contains("golden is stale"))
     }
 
     @Test func calibrationIgnoresTheVerdictAndKeepsTheGates() throws {
         let failing = ["verify", model, "--reference", golden, "--tolerance", "1e-9"]
         let written = try program.run(failing + ["--calibrate", "t.json"])
-        #expect(written.code == 0 && written.output.contains("FAIL: 1 of 1"))
+        #expect(written.code == 0)
+        #expect(written.output.contains("FAIL: 1 of 1"))
         #expect(
             try program.run(
                 "convert", model, "--dtype", "int8", "--output", "d.safetensors.zst"
@@ -248,7 +266,8 @@ struct VerifyProjectTests {
         }
         try FileManager.default.removeItem(atPath: folder("u.json"))
         let risen = try program.run(gated)
-        #expect(risen.code == 1 && risen.output.contains("REGRESS"))
+        #expect(risen.code == 1)
+        #expect(risen.output.contains("REGRESS"))
         #expect(folder.entries.contains("u.json"))
     }
 
@@ -341,7 +360,8 @@ struct VerifyProjectTests {
         try folder.write("g.safetensors", builder.file)
         let words = "own errors could not be measured: the golden has no usable caption_norm"
         let outcome = try verify(model, "--reference", "g.safetensors", "--no-record")
-        #expect(outcome.code == 1 && outcome.output.contains(words))
+        #expect(outcome.code == 1)
+        #expect(outcome.output.contains(words))
         let off = try verify(
             model, "--reference", "g.safetensors", "--no-record", "--no-isolated")
         #expect(!off.output.contains(words))
@@ -349,7 +369,8 @@ struct VerifyProjectTests {
 
     @Test func isolatedNeedsAForward() throws {
         let refused = try verify(model, "--trajectory", trajectory, "--isolated", "--no-record")
-        #expect(refused.code == 64 && refused.talk.contains("--isolated"))
+        #expect(refused.code == 64)
+        #expect(refused.talk.contains("--isolated"))
         #expect(
             try verify(model, "--trajectory", trajectory, "--no-isolated", "--no-record").code == 0)
     }
@@ -401,7 +422,8 @@ struct VerifyProjectTests {
             let plain = try program.run(
                 "history", "report", "--output", "r.html", "--picture", name)
             let page = String(decoding: try fileBytes(folder("r.html")), as: UTF8.self)
-            #expect(plain.code == 0 && !page.contains("<figcaption>"))
+            #expect(plain.code == 0)
+            #expect(!page.contains("<figcaption>"))
         }
     }
 }

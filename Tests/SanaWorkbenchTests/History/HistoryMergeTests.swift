@@ -36,7 +36,8 @@ struct HistoryMergeTests {
         #expect(
             try Set(a.allRuns().map(\.run.uuid)) == Set(c.allRuns().map(\.run.uuid)))
         let newest = try #require(try c.allRuns().last)
-        #expect(newest.joined.digest == "x" && newest.joined.totalMedianNs == 9.5)
+        #expect(newest.joined.digest == "x")
+        #expect(newest.joined.totalMedianNs == 9.5)
         #expect(try c.gateSamples(newest).total.cpu == [9, 9])
         let foreign = try DatabaseQueue(path: folder("c")).read {
             try Row.fetchAll($0, sql: "PRAGMA foreign_key_check")

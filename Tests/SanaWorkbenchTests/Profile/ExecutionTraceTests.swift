@@ -25,7 +25,9 @@ struct ExecutionTraceTests {
         for event in phase("X") {
             let start = try #require(event["ts"]?.double)
             let length = try #require(event["dur"]?.double)
-            #expect(start >= 0 && length >= 0 && event["tid"]?.int != nil)
+            #expect(start >= 0)
+            #expect(length >= 0)
+            #expect(event["tid"]?.int != nil)
             spans.append((start, start + length))
         }
         // Events of one thread nest: two either lie apart, or one holds the other.
@@ -45,7 +47,8 @@ struct ExecutionTraceTests {
 
         for event in phase("C") {
             let values = try #require(event["args"]?.members)
-            #expect(!values.isEmpty && event["ts"]?.double != nil)
+            #expect(!values.isEmpty)
+            #expect(event["ts"]?.double != nil)
             #expect(values.allSatisfy { ($0.value.double ?? -1) >= 0 })
         }
         #expect(
@@ -56,7 +59,7 @@ struct ExecutionTraceTests {
             #expect(event["args"]?["name"]?.string != nil)
         }
         let threads = Set(phase("M").compactMap { $0["tid"]?.int })
-        #expect(
-            threads.count >= 2 && phase("X").allSatisfy { threads.contains($0["tid"]?.int ?? 0) })
+        #expect(threads.count >= 2)
+        #expect(phase("X").allSatisfy { threads.contains($0["tid"]?.int ?? 0) })
     }
 }

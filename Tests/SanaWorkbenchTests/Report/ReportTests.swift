@@ -16,7 +16,8 @@ struct ReportTests {
     @Test func quantilesInterpolate() {
         let timing = Timing(samples: [40, 10, 30, 20])
         #expect(timing.median == 25)
-        #expect(timing.quantile(0) == 10 && timing.quantile(1) == 40)
+        #expect(timing.quantile(0) == 10)
+        #expect(timing.quantile(1) == 40)
         #expect(abs(timing.p95 - 38.5) < 1e-9)
         #expect(Timing(samples: [7]).p95 == 7)
     }
@@ -26,11 +27,13 @@ struct ReportTests {
         #expect(Format.bytes(1_341_821) == "1.34 MB")
         #expect(Format.count(1_223_681) == "1.22 M")
         #expect(Format.nanoseconds(1_500_000) == "1.50 ms")
-        #expect(Format.scientific(0) == "0" && Format.scientific(2e-6) == "2.00e-06")
+        #expect(Format.scientific(0) == "0")
+        #expect(Format.scientific(2e-6) == "2.00e-06")
     }
 
     @Test func numbersThatJSONCannotHoldAreNull() {
-        #expect(JSONValue.double(.infinity) == .null && JSONValue.double(nil) == .null)
+        #expect(JSONValue.double(.infinity) == .null)
+        #expect(JSONValue.double(nil) == .null)
         #expect(JSONValue.double(1e-6).double == 1e-6)
     }
 
@@ -47,7 +50,8 @@ struct ReportTests {
         let modules = try model.network.graph(sizes).measured
         #expect(profile.layers.map(\.module.path) == modules.map(\.path))
         let blocks = profile.layers.filter { $0.module.kind == "SanaTransformerBlock" }
-        #expect(blocks.count == 4 && blocks.allSatisfy { $0.share > 0 })
+        #expect(blocks.count == 4)
+        #expect(blocks.allSatisfy { $0.share > 0 })
         for pass in 0..<3 {
             let inside = blocks.reduce(0) { $0 + $1.timing.samples[pass] }
             #expect(inside <= profile.total.samples[pass])
@@ -81,8 +85,10 @@ struct ReportTests {
         }
         #expect(fields["clock"]?.string == "threads")
         #expect(fields["canary"]?.string?.count == 64)
-        #expect(profile.loadSeconds > 0 && profile.storedBytes > 2_000_000)
-        #expect(profile.peaks.readBandwidth > 0.1 && profile.peaks.int8GOPS > 0.1)
+        #expect(profile.loadSeconds > 0)
+        #expect(profile.storedBytes > 2_000_000)
+        #expect(profile.peaks.readBandwidth > 0.1)
+        #expect(profile.peaks.int8GOPS > 0.1)
     }
 
     /// Peaks that were measured beside other processes are no roof.

@@ -159,7 +159,8 @@ struct ToleranceTests {
         for layer in result.compared {
             #expect(calibration.own[layer.path] == max((layer.isolated?.local ?? 0) * 10, 2e-6))
         }
-        #expect(calibration.subject?.dtypes == ["BF16"] && calibration.subject?.compute == "fp32")
+        #expect(calibration.subject?.dtypes == ["BF16"])
+        #expect(calibration.subject?.compute == "fp32")
     }
 
     @Test func goldenWithNaNGivesNoCalibration() throws {
@@ -196,7 +197,8 @@ struct ToleranceTests {
         for value in [1.2345e-7, 9.999e-3, 1, 0.12, 1.2e-300, 7.77777e5] {
             let text = Format.roundedUp(value)
             let rounded = Double(text) ?? 0
-            #expect(rounded >= value && rounded <= value * 1.011, "\(value): \(text)")
+            #expect(rounded >= value, "\(value): \(text)")
+            #expect(rounded <= value * 1.011, "\(value): \(text)")
         }
         #expect(Format.roundedUp(0) == "0")
     }

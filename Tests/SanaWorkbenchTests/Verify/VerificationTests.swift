@@ -52,7 +52,9 @@ struct VerificationTests {
         let result = try verify(path)
         #expect(result.problems.map(\.kind) == [.missing])
         #expect(result.problems[0].message.contains("norm_out"))
-        #expect(!result.passes && result.layers.allSatisfy(\.passes) && result.layers.count == 14)
+        #expect(!result.passes)
+        #expect(result.layers.allSatisfy { $0.passes })
+        #expect(result.layers.count == 14)
     }
 
     /// The contract is the list of what was captured: what it does not list was put in later.
@@ -69,7 +71,8 @@ struct VerificationTests {
             let result = try verify(path)
             #expect(result.problems.map(\.kind) == [.extra], "\(result.problems)")
             #expect(result.problems.first?.message.contains("\(name) is in the golden") == true)
-            #expect(result.layers.contains { $0.path == name } && !result.passes)
+            #expect(result.layers.contains { $0.path == name })
+            #expect(!result.passes)
         }
     }
 
@@ -91,7 +94,8 @@ struct VerificationTests {
         }
         let result = try verify(path)
         #expect(result.problems.map(\.kind) == [.misshapen, .misshapen])
-        #expect(result.output == nil && !result.passes)
+        #expect(result.output == nil)
+        #expect(!result.passes)
     }
 
     @Test func contractThatContradictsTheFileFails() throws {
@@ -101,7 +105,8 @@ struct VerificationTests {
                 options: .regularExpression)
         })
         let result = try verify(path)
-        #expect(result.problems.map(\.kind) == [.misshapen] && !result.passes)
+        #expect(result.problems.map(\.kind) == [.misshapen])
+        #expect(!result.passes)
     }
 
     @Test func entriesOutOfExecutionOrderFail() throws {
@@ -142,8 +147,10 @@ struct VerificationTests {
         ]
         for (kind, make) in defects {
             let result = try verify(make(), tolerance: 1e-4)
-            #expect(Set(result.problems.map(\.kind)) == [kind] && result.verdict == .fail)
-            #expect(result.layers.count >= 13 && result.layers.allSatisfy(\.passes))
+            #expect(Set(result.problems.map(\.kind)) == [kind])
+            #expect(result.verdict == .fail)
+            #expect(result.layers.count >= 13)
+            #expect(result.layers.allSatisfy { $0.passes })
             messages.formUnion(result.problems.map(\.message))
         }
         #expect(messages.count >= 5)
@@ -168,7 +175,8 @@ struct VerificationTests {
             return try folder.write("cut.safetensors", builder.file)
         }
         let result = try verify(cut(0xFC, dtype: "bfloat16"), tolerance: 2e-3)
-        #expect(result.firstOutOfTolerance == "norm_out" && result.problems.isEmpty)
+        #expect(result.firstOutOfTolerance == "norm_out")
+        #expect(result.problems.isEmpty)
         #expect(result.verdict == .inconclusive)
         #expect(try verify(cut(0xFC, dtype: "float32"), tolerance: 2e-3).verdict == .fail)
         #expect(try verify(cut(0x80, dtype: "bfloat16"), tolerance: 2e-3).verdict == .fail)
@@ -202,7 +210,8 @@ struct VerificationTests {
                 options: .regularExpression)
         })
         let result = try verify(path)
-        #expect(result.problems.map(\.kind) == [.stale] && !result.passes)
+        #expect(result.problems.map(\.kind) == [.stale])
+        #expect(!result.passes)
         #expect(try verify(path, allowStale: true).passes)
     }
 
@@ -222,7 +231,8 @@ struct VerificationTests {
             result.problems.first?.message.contains("proj_out: 1 value of the golden is") == true)
         #expect(result.attribution == nil)
         for layer in result.compared where layer.path != "proj_out" {
-            #expect((layer.isolated?.own ?? .infinity) <= 2e-6 && layer.passes)
+            #expect((layer.isolated?.own ?? .infinity) <= 2e-6)
+            #expect(layer.passes)
         }
     }
 
@@ -232,7 +242,9 @@ struct VerificationTests {
         }
         let result = try verify(path)
         #expect(result.problems.map(\.message) == ["outputs.sample is not in the golden"])
-        #expect(!result.passes && result.layers.allSatisfy(\.passes) && result.layers.count == 15)
+        #expect(!result.passes)
+        #expect(result.layers.allSatisfy { $0.passes })
+        #expect(result.layers.count == 15)
     }
 
     @Test func absentInputIsNamed() throws {
@@ -286,8 +298,10 @@ struct VerificationTests {
                 )
             }
             let result = try verify(path)
-            #expect(result.problems.map(\.kind) == [.notFinite] && result.verdict == .fail)
-            #expect(result.problems.first?.path == name && result.attribution == nil)
+            #expect(result.problems.map(\.kind) == [.notFinite])
+            #expect(result.verdict == .fail)
+            #expect(result.problems.first?.path == name)
+            #expect(result.attribution == nil)
         }
     }
 
@@ -330,14 +344,19 @@ struct VerificationTests {
             ErrorSums(actual, with: FloatBuffer([3, 0, 0, 1])), shape: [2, 2])
         #expect(abs(comparison.relativePower - 1.6) < 1e-12)
         #expect(abs(comparison.relativeRMS - 1.6.squareRoot()) < 1e-12)
-        #expect(comparison.maxAbs == 4 && comparison.maxAbsIndex == [1, 0])
-        #expect(comparison.meanAbs == 1 && comparison.p99Abs == 4)
-        #expect(comparison.goldenMaxAbs == 3 && comparison.fp16Headroom == 65504 / 4)
+        #expect(comparison.maxAbs == 4)
+        #expect(comparison.maxAbsIndex == [1, 0])
+        #expect(comparison.meanAbs == 1)
+        #expect(comparison.p99Abs == 4)
+        #expect(comparison.goldenMaxAbs == 3)
+        #expect(comparison.fp16Headroom == 65504 / 4)
         #expect(abs(comparison.goldenRMS - 2.5.squareRoot()) < 1e-12)
         #expect(abs(comparison.cosine - 10 / (26.0 * 10).squareRoot()) < 1e-12)
         #expect(abs((comparison.sqnrDecibels ?? 0) + 10 * log10(1.6)) < 1e-12)
         let same = Comparison(ErrorSums(actual, with: actual.values), shape: [4])
-        #expect(same.relativeRMS == 0 && same.sqnrDecibels == nil && same.cosine == 1)
+        #expect(same.relativeRMS == 0)
+        #expect(same.sqnrDecibels == nil)
+        #expect(same.cosine == 1)
         let zero = Comparison(ErrorSums(actual, with: FloatBuffer(count: 4)), shape: [4])
         #expect(zero.relativeRMS == .infinity)
         #expect(!Metric.relativeRMS.passes(zero, tolerance: 1e30))

@@ -44,7 +44,8 @@ struct UnpicklerTests {
     @Test func tensorIsAViewOfItsStorage() throws {
         let weights = try read(Self.tensor(shape: [0x4B, 1, 0x85], offset: [0x4B, 1]))
         let tensor = try #require(weights.info("w"))
-        #expect(tensor.shape == [1] && tensor.dtype == .f32)
+        #expect(tensor.shape == [1])
+        #expect(tensor.dtype == .f32)
         #expect(try weights.bytes(of: tensor).withUnsafeBytes { Array($0) } == [4, 5, 6, 7])
     }
 
