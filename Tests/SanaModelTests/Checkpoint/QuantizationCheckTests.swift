@@ -65,13 +65,13 @@ struct QuantizationCheckTests {
         #expect(try findings(settings, tensors).map(\.kind) == [.contradiction])
     }
 
-    @Test("integers of 16 bits are named")
+    @Test("integers of 32 bits are named")
     func wideIntegers() throws {
         var tensors = try int8()
-        tensors[0] = try tensor("a.weight", .i16, [4, 8])
+        tensors[0] = try tensor("a.weight", .i32, [4, 8])
         let found = try findings(
-            #"{"quant_method": "sdnq", "weights_dtype": "int16", \#(list)}"#, tensors)
-        #expect(found.first?.reason.contains("SDNQ (int16)") == true, "\(found)")
+            #"{"quant_method": "sdnq", "weights_dtype": "int32", \#(list)}"#, tensors)
+        #expect(found.first?.reason.contains("SDNQ (int32)") == true, "\(found)")
     }
 
     @Test("scales of another type than the configuration says are a contradiction")
@@ -103,13 +103,13 @@ struct QuantizationCheckTests {
 
     @Test("another type of SDNQ is named")
     func otherTypeOfSDNQ() throws {
-        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint12", "use_svd": true}"#
+        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint32", "use_svd": true}"#
         let packed = [
             try tensor("a.weight", .u8, [16]), try tensor("a.scale", .f32, [4, 1]),
             try tensor("a.svd_up", .f32, [4, 2]),
         ]
         #expect(
-            try findings(settings, packed).first?.reason.contains("SDNQ (uint12") == true)
+            try findings(settings, packed).first?.reason.contains("SDNQ (uint32") == true)
     }
 
     @Test(arguments: [
