@@ -48,6 +48,17 @@ public enum JSONFile {
         }
     }
 
+    /// The error for content that is of another kind altogether, such as a Git LFS pointer.
+    package static func foreignContent(_ content: ByteView, _ path: String) -> BadDataError? {
+        switch ForeignContent(content) {
+        case nil, .text: nil
+        case .some(let foreign):
+            BadDataError(
+                file: path, reason: "is \(foreign.description)", remedy: foreign.remedy,
+                page: foreign.page)
+        }
+    }
+
     /// Turns what is wrong with a document into an error that names the file.
     private static func telling<Value>(
         _ content: ByteView, _ path: String,
@@ -63,13 +74,7 @@ public enum JSONFile {
         do {
             return try content.withUnsafeBytes { (bytes) throws(JSONError) in try read(bytes) }
         } catch {
-            switch ForeignContent(content) {
-            case nil, .text: break
-            case .some(let foreign):
-                throw BadDataError(
-                    file: path, reason: "is \(foreign.description)", remedy: foreign.remedy,
-                    page: foreign.page)
-            }
+            if let foreign = foreignContent(content, path) { throw foreign }
             throw BadDataError(
                 file: path, reason: error.description,
                 remedy: "restore the file from its repository")

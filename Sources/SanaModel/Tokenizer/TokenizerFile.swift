@@ -36,6 +36,9 @@ struct TokenizerFile {
             }
         }
         content.releasePages()
+        if case .failure = result, let foreign = JSONFile.foreignContent(content, path) {
+            throw foreign
+        }
         return try result.get()
     }
 

@@ -1,4 +1,5 @@
 import SanaModel
+import SanaQuant
 
 /// What a component's folder says of its weights: which files hold them, and what is wrong with
 /// those.
@@ -74,6 +75,17 @@ package struct WeightFolderLint {
         guard names.isEmpty else {
             for name in pickles {
                 add(.pickleBeside, name, "pickled weights next to \(stem)*.safetensors")
+            }
+            return
+        }
+        let archive = stem + Archive.suffix
+        if !isModel, scan.exists(archive) {
+            // As convert writes it; diffusers reads what unpack makes of it.
+            do {
+                _ = try Archive(path: scan.path.appendingPath(archive))
+            } catch {
+                let reason = (error as? any DiagnosticError)?.description ?? "\(error)"
+                add(.weightsAbsent, archive, reason)
             }
             return
         }

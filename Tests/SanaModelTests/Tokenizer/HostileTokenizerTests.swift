@@ -24,6 +24,19 @@ struct HostileTokenizerTests {
         #"{"type":"Split","pattern":{"String":" "},"behavior":"MergedWithPrevious","invert":false}"#
 
     @Test(
+        "what a failed download left is named",
+        arguments: [
+            ("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer"),
+            ("<!DOCTYPE html>\n<html>401</html>", "web page"), ("\0\0\0\0", "zeros"), ("", "empty"),
+        ])
+    func failedDownload(_ content: String, _ words: String) {
+        let error = #expect(throws: BadDataError.self) {
+            try Tokenizer(content: ByteView(Array(content.utf8)), path: "tokenizer.json")
+        }
+        #expect(error?.reason.contains(words) == true, "\(error?.reason ?? "")")
+    }
+
+    @Test(
         "tokenizers of other kinds are refused by name",
         arguments: [
             ("type", #""Unigram""#, "Unigram"), ("type", #""WordPiece""#, "WordPiece"),

@@ -196,6 +196,21 @@ struct BrokenModelTests {
         }
     }
 
+    @Test("a whole pipeline in archives is clean under --strict, and a cut archive is not")
+    func archivesOfAPipelineAreClean() throws {
+        let made = try program.run(
+            "convert", "fixtures/sana-pictures", "--dtype", "fp16", "--output", "pipeline")
+        #expect(made.code == 0, "\(made.talk)")
+        let archive = "pipeline/vae/diffusion_pytorch_model.safetensors.zst"
+        #expect(folder(archive).pathExists)
+        let whole = try program.run("inspect", "pipeline", "--strict")
+        #expect(whole.code == 0, "\(whole.output)")
+        try folder.write(archive, Array(try fileBytes(folder(archive)).dropLast(20)))
+        let cut = try program.run("inspect", "pipeline")
+        #expect(cut.code == 1, "\(cut.output)")
+        #expect(cut.output.contains(archive.replacing("pipeline/", with: "")), "\(cut.output)")
+    }
+
     @Test("a broken file is one row of the digest's table")
     func digestShowsTheTableWhateverIsBroken() throws {
         try FileManager.default.copyItem(atPath: Fixtures.digits, toPath: folder("repo"))
