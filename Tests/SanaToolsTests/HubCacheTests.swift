@@ -84,7 +84,7 @@ struct HubCacheTests {
                 try ModelPath.resolve(name, cache: tiny.cache)
             }
             #expect(error?.category.exitCode == 66)
-            #expect(error?.remedy?.hasSuffix(command) ?? false, "\(name)")
+            #expect(error?.remedy?.hasSuffix("'\(command)'") == true, "\(name)")
         }
         try FileManager.default.removeItem(
             atPath: tiny.model + "/snapshots/" + TinyCache.commit)
