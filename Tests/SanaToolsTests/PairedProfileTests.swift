@@ -167,7 +167,7 @@ struct PairedProfileTests {
         let ratios = layers.compactMap { $0["cpu_ratio"]?.double }
         #expect(judged.run.code == 1)
         #expect(judged.verdict == "regress")
-        #expect(ratios[2] > 1.2, "\(ratios)")
+        #expect(ratios[2] > 1.05, "\(ratios)")
         #expect(ratios[2] == ratios.max(), "\(ratios)")
         let few = try program.run(command + ["4", "--no-record"])
         #expect(few.code == 3)
