@@ -7,8 +7,6 @@
 #define SK_VECTOR 4
 #define SK_TILE_TOKENS 12
 #define SK_FUSED 1
-#define SK_HAS_OWN_I8
-#define SK_MULTIPLY_I8 multiply_i8
 
 // A token is its values padded with zeros to whole groups, a panel [rows / 16][groups][16][SK_GROUP].
 enum { PACKED_ROWS = 16 };
@@ -16,15 +14,7 @@ enum { PACKED_ROWS = 16 };
 // Sums of a tile: four tokens with sixteen rows, four to a vector.
 enum { TILE_TOKENS = 4, TILE_VECTORS = 4, CHAINS_I8 = 16, OPERATIONS_I8 = 2 * CHAINS_I8 * 4 * SK_GROUP };
 
-static int32_t multiply_adds_i8(size_t n);
-static size_t token_bytes(size_t columns);
-static size_t panel_bytes(size_t rows, size_t columns);
-static float quantize_token(const float *x, size_t n, void *token);
-static void pack_i8(const int8_t *weights, size_t rows, size_t columns, void *panel);
-static void multiply_i8(const void *tokens, size_t count, size_t columns, const void *panel,
-                        size_t rows, const float *token_scale, const float *row_scale,
-                        const float *bias, float *y, size_t stride, const void *soon,
-                        size_t soon_bytes);
+#include "int8_declarations.h"
 
 #include "kernels_body.h"
 

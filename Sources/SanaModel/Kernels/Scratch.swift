@@ -10,7 +10,7 @@ struct Scratch: Hashable {
 
     private static let count = Atomic(0)
 
-    /// A buffer that is no other.
+    /// A buffer distinct from all others.
     init() { number = Self.count.add(1, ordering: .relaxed).newValue }
 
     /// One of several of a kind.

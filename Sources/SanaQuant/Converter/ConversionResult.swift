@@ -33,7 +33,7 @@ public struct ConversionSource: Sendable {
 
     /// A network with its configuration.
     ///
-    /// - Parameter target: what its weights are to become: int8 ones are decoded for every other type.
+    /// - Parameter target: the type to convert to. Int8 weights are decoded unless it is int8.
     /// - Throws: `BadDataError` when the configuration is not one.
     public init(_ checkpoint: Checkpoint, for target: ConversionTarget = .int8) throws {
         let checkpoint = target == .int8 ? checkpoint : try checkpoint.decodingInt8()

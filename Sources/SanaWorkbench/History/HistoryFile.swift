@@ -34,14 +34,22 @@ package enum HistoryFile {
     /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy of its
     /// rows in our own tables.
     package static func readable(_ path: String) throws -> DatabaseQueue {
-        let (file, check) = try sound(path)
-        return check.isOurs ? file : try stage(file, check.version, path)
+        let file = try source(path)
+        let check = try file.read { try SchemaCheck($0) }
+        if check.isOurs {
+            if size(path) <= mostChecked { try checkPages(of: file, check.version) }
+            return file
+        }
+        try checkPages(of: file, check.version)
+        return try stage(file, check.version, path)
     }
 
     /// A copy of all rows of a history in tables of our own, whose checks they have passed.
     package static func staged(_ path: String) throws -> DatabaseQueue {
-        let (file, check) = try sound(path)
-        return try stage(file, check.version, path)
+        let file = try source(path)
+        let version = try file.read { try SchemaCheck($0).version }
+        try checkPages(of: file, version)
+        return try stage(file, version, path)
     }
 
     /// Gives unused room back.
@@ -95,24 +103,24 @@ package enum HistoryFile {
         }
     }
 
-    /// A connection to read from, each page of whose tables is part of one table once: a page that two
-    /// lead to gives rows without end, and a value that takes more memory than the file.
-    private static func sound(_ path: String) throws -> (DatabaseQueue, SchemaCheck) {
-        let file = try source(path)
-        let check = try file.read { db in
-            let check = try SchemaCheck(db)
-            guard check.version > 0 else { return check }
+    /// Bytes of a history whose pages are checked before it is read in place. Reading a larger one must
+    /// not take longer the older it is; the limit on operations ends what leads round in circles there.
+    private static let mostChecked = 8 << 20
+
+    /// Checks that each page of the tables is part of one table once: a page that two lead to gives rows
+    /// without end, and a value that takes more memory than the file.
+    private static func checkPages(of file: DatabaseQueue, _ version: Int) throws {
+        guard version > 0 else { return }
+        try file.read { db in
             // Their constraints are expressions of theirs.
             try db.execute(sql: "PRAGMA ignore_check_constraints = ON")
-            for table in try SchemaCheck.reference(check.version).columns.keys.sorted() {
+            for table in try SchemaCheck.reference(version).columns.keys.sorted() {
                 let answer = try String.fetchOne(db, sql: "PRAGMA quick_check(\"\(table)\")")
                 guard answer == "ok" else {
                     throw SchemaCheck.Failure(reason: "table '\(table)' is damaged")
                 }
             }
-            return check
         }
-        return (file, check)
     }
 
     private static func privateCopy(_ path: String) throws -> DatabaseQueue {

@@ -78,7 +78,7 @@ package struct FolderScan: Sendable {
             files.append(name)
             if let content = try? ByteView(mapping: file) { checkMark(name, content, &problems) }
         } else if !file.pathExists, name.contains("\u{FFFD}") {
-            // What stands for the bytes that are no text leads nowhere.
+            // Invalid bytes were replaced by U+FFFD, so no file has this path.
             problems.append(
                 Problem(
                     .nameEncoding, prefix + name,

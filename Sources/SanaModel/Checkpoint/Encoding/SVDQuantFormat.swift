@@ -28,7 +28,7 @@ struct SVDQuantFormat: QuantizationFormat {
         case plain(String)
         /// Queries, then for each head of 32 its keys and its values.
         case attention([String])
-        /// Channels of the feed-forward and their gates in turns.
+        /// Feed-forward channels interleaved with their gates.
         case gated(String)
         /// From the channels of the feed-forward.
         case fromHidden(String)
@@ -135,7 +135,7 @@ struct SVDQuantFormat: QuantizationFormat {
         }
     }
 
-    /// Channels of the feed-forward and their gates, which stand in turns, one after the other.
+    /// Separates feed-forward channels from their gates, which are stored interleaved.
     private func depthwise(
         _ tensor: TensorInfo, _ name: String, _ source: any TensorSource, _ shapes: [String: [Int]],
         _ file: String

@@ -5,7 +5,7 @@ extension SanaClass {
         // Those that SanaControlNetModel.__init__ does not take.
         absentKeys: ["guidance_embeds", "guidance_embeds_scale", "qk_norm", "timestep_scale"],
         ownInputs: [SanaControlNetInputs.Name.condition],
-        // What each block and each projection puts out.
+        // The outputs of each block and each projection.
         keptMatrices: { 2 * $0.numLayers + 1 },
         original: OriginalBlocks(
             prefix: "controlnet.", inner: OriginalNames.copiedBlock + ".",
