@@ -86,6 +86,19 @@ enum BlockNorm {
         }
     }
 
+    /// Adds the norms of `count` pixels of a branch, which it may change, to `pixels`.
+    func add(
+        _ branch: UnsafeMutablePointer<Float>, to pixels: UnsafeMutablePointer<Float>, count: Int,
+        channels: Int
+    ) {
+        switch self {
+        case .rms(let norm): norm.apply(branch, residual: pixels, into: pixels, count: count)
+        case .batch(let norm):
+            norm.apply(branch, count: count)
+            Kernels.best.add(pixels, branch, count * channels)
+        }
+    }
+
     /// Normalizes all pixels of a batch in place.
     func callAsFunction(_ x: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
         switch self {

@@ -13,6 +13,7 @@ struct EfficientViTBlock: ImageModule {
     }
 
     var outChannels: Int { attn.outChannels }
+    var isInPlace: Bool { true }
 
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
@@ -25,28 +26,24 @@ struct EfficientViTBlock: ImageModule {
 }
 
 /// `conv_out` of a block: diffusers' `GLUMBConv` with an RMS norm and a residual.
-struct ResidualGLUMBConv: RowModule {
+struct ResidualGLUMBConv {
     private let glumb: GLUMBConv
     private let norm: PixelRMSNorm
-    let outChannels: Int
 
     init(_ scope: WeightScope, dim: Int) throws {
         glumb = try GLUMBConv(scope, dim: dim, hiddenDim: 4 * dim)
         norm = try PixelRMSNorm(scope["norm"], dim: dim)
-        outChannels = dim
     }
 
-    var path: String { glumb.path }
-    var convolutions: [Convolution3x3] { [] }
-
+    /// - Returns: `x` itself, changed, where passes are joined.
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(glumb.path, "GLUMBConv") {
             if context.joinsPasses {
-                y = joined(x, context)
+                for image in 0..<x.grid.batch { add(to: x.rows(image), context) }
                 return []
             }
-            y = output(of: x, context)
+            y = x.successor(channels: x.values.columns, context)
             glumb.branch(x.values, into: y.values, x.grid, context)
             BlockNorm.rms(norm)(y.values, x.grid, context)
             context.add(x.values, to: y.values)
@@ -55,11 +52,11 @@ struct ResidualGLUMBConv: RowModule {
         return y
     }
 
-    func rows(
-        from x: RowStep, in plan: RowPlan, into target: ImageRows?, _ context: ForwardContext
-    ) -> RowStep {
+    /// Row by row, in place.
+    private func add(to x: ImageRows, _ context: ForwardContext) {
+        let plan = RowPlan(context)
         let inverted = plan.product(
-            of: x, channels: 2 * glumb.hiddenDim, context
+            of: plan.source(x), channels: 2 * glumb.hiddenDim, context
         ) { x, y in glumb.convInverted.apply(x, then: .silu, into: y, context) }
         let gated = plan.step(
             height: x.height, width: x.width, channels: glumb.hiddenDim, from: [.around(inverted)]
@@ -69,35 +66,42 @@ struct ResidualGLUMBConv: RowModule {
                 from, weight: glumb.convDepth.weight, bias: glumb.convDepth.bias, into: to,
                 rows: range)
         }
-        return plan.product(
-            of: gated, channels: outChannels, with: [.same(x)], into: target, context
-        ) { x, y in
+        let branch = plan.product(of: gated, channels: x.channels, context) { x, y in
             glumb.convPoint.apply(x, into: y, context)
-        } then: { pixels, row, columns in
-            guard let residual = x.rows else { return }
-            norm.apply(
-                pixels, residual: residual[row] + columns.lowerBound * outChannels, into: pixels,
-                count: columns.count)
         }
+        plan.add(branch, to: x, .rms(norm), context)
+        plan.run()
     }
 }
 
 extension RowPlan {
+    /// A step that adds the norms of `branch` to `image` in place. Whatever else reads a row of the
+    /// image must have done so by the time that its branch is made.
+    func add(
+        _ branch: RowStep, to image: ImageRows, _ norm: BlockNorm, _ context: ForwardContext
+    ) {
+        _ = step(
+            height: image.height, width: image.width, channels: image.channels, into: image,
+            from: [.same(branch)]
+        ) { _, range in
+            guard let from = branch.rows else { return }
+            context.forEachRun(image, rows: range) { pixels, row, columns in
+                norm.add(
+                    from[row] + columns.lowerBound * image.channels, to: pixels,
+                    count: columns.count, channels: image.channels)
+            }
+        }
+    }
+
     /// A step that is a product with the rows of another.
     ///
-    /// - Parameters:
-    ///   - others: what the epilogue reads.
-    ///   - body: multiplies rows that lie next to each other.
-    ///   - epilogue: what is done to its pixels.
+    /// - Parameter body: multiplies rows that lie next to each other.
     func product(
-        of x: RowStep, channels: Int, with others: [RowStep.Input] = [],
-        into target: ImageRows? = nil, _ context: ForwardContext,
-        _ body: @escaping (_ x: Matrix, _ y: Matrix) -> Void,
-        then epilogue: ForwardContext.PixelEpilogue? = nil
+        of x: RowStep, channels: Int, into target: ImageRows? = nil, _ context: ForwardContext,
+        _ body: @escaping (_ x: Matrix, _ y: Matrix) -> Void
     ) -> RowStep {
         step(
-            height: x.height, width: x.width, channels: channels, into: target,
-            from: [.same(x)] + others
+            height: x.height, width: x.width, channels: channels, into: target, from: [.same(x)]
         ) { step, range in
             guard let from = x.rows, let to = step.rows else { return }
             for output in to.runs(range) {
@@ -107,7 +111,6 @@ extension RowPlan {
                         input.values, output.values.rows(first * to.width, input.values.rows))
                 }
             }
-            if let epilogue { context.forEachRun(to, rows: range, epilogue) }
         }
     }
 }

@@ -13,6 +13,11 @@ struct ImageBatch {
     func rows(_ image: Int) -> ImageRows {
         ImageRows(values, image: image, height: grid.height, width: grid.width)
     }
+
+    /// As large images in the other buffer.
+    func successor(channels: Int, _ context: ForwardContext) -> ImageBatch {
+        context.images(slot: 1 - slot, grid, channels: channels)
+    }
 }
 
 extension ForwardContext {
@@ -24,9 +29,12 @@ extension ForwardContext {
     }
 }
 
-/// A module from images to images. It makes one new activation, in the other buffer.
+/// A module from images to images. It makes one new activation, in the other buffer or in place.
 protocol ImageModule: Sendable {
     var outChannels: Int { get }
+
+    /// Whether it changes its input where passes are joined.
+    var isInPlace: Bool { get }
 
     /// Height or width of its output for an input of `size`.
     func outputSize(_ size: Int) -> Int
@@ -40,8 +48,9 @@ protocol ImageModule: Sendable {
 extension ImageModule {
     func outputSize(_ size: Int) -> Int { size }
     func takes(_ size: Int) -> Bool { true }
+    var isInPlace: Bool { false }
 
-    /// Where its output goes.
+    /// Where its output goes, unless it is made in place.
     func output(of x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         let grid = TokenGrid(
             batch: x.grid.batch, height: outputSize(x.grid.height),

@@ -201,24 +201,31 @@ extension ModuleChain {
         }
     }
 
-    /// Floats of a forward on so large images, not counting weights: those that are whole, twice the
-    /// largest, what attention keeps, and some rows of all.
+    /// Floats of a forward on so large images, not counting weights: those that are whole, in the two
+    /// buffers that modules write in turn, what attention keeps, and some rows of all others.
     func floats(batch: Int, channels: Int, height: Int, width: Int) -> Double {
         let fine = (beginsFine ? parts.prefix(fineCount) : parts.suffix(fineCount))
             .reduce(0) { $0 + $1.modules.count }
-        var (height, width, whole, rows) = (height, width, 0.0, 0.0)
-        var total = Double(batch) * Double(channels) * Double(height) * Double(width)
+        var (height, width, rows) = (height, width, 0.0)
+        let input = Double(batch) * Double(channels) * Double(height) * Double(width)
+        var (slots, slot, total) = ([beginsFine && fine > 0 ? 0 : input, 0], 0, input)
         for (index, module) in modules.enumerated() {
             (height, width) = (module.outputSize(height), module.outputSize(width))
             let row = Double(width) * Double(module.outChannels)
             // Shortcuts find channels of two rows by 32-bit numbers.
             if 2 * row >= 0x1p31 { return .infinity }
-            let isFine = beginsFine ? index < fine : index >= modules.count - fine
-            rows += isFine ? 32 * row : 0
-            whole = isFine ? whole : max(whole, row * Double(height) * Double(batch))
-            if index == modules.count - 1 { total += row * Double(height) * Double(batch) }
+            let output = row * Double(height) * Double(batch)
+            if beginsFine ? index < fine : index >= modules.count - fine {
+                rows += 32 * row
+                if index == fine - 1, beginsFine { slots[slot] = output }
+            } else {
+                if !module.isInPlace { slot = 1 - slot }
+                slots[slot] = max(slots[slot], output)
+            }
+            if index == modules.count - 1 { total += output }
         }
+        let whole = slots.max() ?? 0
         let kept = min(3 * whole, Double(ForwardContext.mostKeptFloats))
-        return total + 2 * whole + kept + rows
+        return total + slots.reduce(0, +) + kept + rows
     }
 }

@@ -3,7 +3,7 @@
 ///
 /// Heads take consecutive channels of the three projections side by side, so that a head's query, key
 /// and value need not be from `to_q`, `to_k` and `to_v`.
-struct SanaMultiscaleLinearAttention: ImageModule {
+struct SanaMultiscaleLinearAttention: Sendable {
     private let path: String
     private let dim: Int
     private let innerDim: Int
@@ -38,15 +38,15 @@ struct SanaMultiscaleLinearAttention: ImageModule {
 
     private var attendedChannels: Int { innerDim * (1 + toQKVMultiscale.count) }
 
+    /// - Returns: `x` itself, changed, where passes are joined.
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
-        let y = output(of: x, context)
+        var y = x
         context.module(path, "SanaMultiscaleLinearAttention") {
             if context.joinsPasses {
-                for image in 0..<x.grid.batch {
-                    attend(x.rows(image), into: y.rows(image), context)
-                }
+                for image in 0..<x.grid.batch { attend(in: x.rows(image), context) }
                 return []
             }
+            y = x.successor(channels: outChannels, context)
             whole(x, into: y, context)
             return [y.activation]
         }
@@ -134,9 +134,9 @@ extension SanaMultiscaleLinearAttention {
 // MARK: Row by row
 
 extension SanaMultiscaleLinearAttention {
-    /// Goes over the image twice, as every pixel needs sums over all: the projections of large images
-    /// are made again rather than kept.
-    private func attend(_ x: ImageRows, into y: ImageRows, _ context: ForwardContext) {
+    /// Adds the branch to an image in place. Goes over the image twice, as every pixel needs sums over
+    /// all: the projections of large images are made again rather than kept.
+    private func attend(in x: ImageRows, _ context: ForwardContext) {
         let linear = x.height * x.width > dim
         let sums = clearedSums(context)
         var kept: ImageRows?
@@ -158,10 +158,9 @@ extension SanaMultiscaleLinearAttention {
             plan.run()
         }
         let plan = RowPlan(context)
-        let source = plan.source(x)
         let qkv =
             kept.map(plan.source)
-            ?? queriesKeysAndValues(of: source, in: plan, into: nil, context)
+            ?? queriesKeysAndValues(of: plan.source(x), in: plan, into: nil, context)
         let scales = atEachScale(qkv, in: plan, context)
         let attended = plan.step(
             height: x.height, width: x.width, channels: attendedChannels,
@@ -175,15 +174,10 @@ extension SanaMultiscaleLinearAttention {
                 context.quadraticAttention(images, dim: dim, into: to)
             }
         }
-        _ = plan.product(
-            of: attended, channels: outChannels, with: [.same(source)], into: y, context
-        ) {
+        let branch = plan.product(of: attended, channels: outChannels, context) {
             toOut.apply($0, into: $1, context)
-        } then: { pixels, row, columns in
-            normOut.apply(
-                pixels, residual: x[row] + columns.lowerBound * outChannels, count: columns.count,
-                channels: outChannels)
         }
+        plan.add(branch, to: x, normOut, context)
         plan.run()
     }
 
