@@ -55,10 +55,13 @@ struct Convolution3x3 {
 
     /// Operations as the module is defined, whatever is saved on the way.
     func work(pixels: Int, from input: Int) -> ModuleGraph.Work {
-        ModuleGraph.Work(
-            operations: 2 * 9 * (sampling == .shuffled ? pixels / 4 : pixels) * inChannels
-                * weight.rows,
-            floats: input * inChannels + pixels * outChannels)
+        let places = sampling == .shuffled ? pixels / 4 : pixels
+        let each = 2 * places * inChannels * weight.rows
+        // Four of nine are left by squares of 2×2 pixels, and where interpolated pixels are equal.
+        let isShort = sampling == .none || sampling == .interpolated
+        return ModuleGraph.Work(
+            operations: 9 * each, floats: input * inChannels + pixels * outChannels,
+            leastOperations: (isShort ? 4 : 9) * each)
     }
 
     /// The products that make the output's pixels: one for all, or one for each pixel of a 2×2

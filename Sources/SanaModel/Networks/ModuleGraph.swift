@@ -10,11 +10,15 @@ public struct ModuleGraph: Sendable, Equatable {
         public var operations: Int
         /// Activations that they must read and write, each once; weights do not count.
         public var floats: Int
+        /// Operations that are left where products have shortcuts, as convolutions by squares have:
+        /// those that a processor's rate bounds.
+        public var leastOperations: Int
 
         public static let none = Work(operations: 0, floats: 0)
 
-        public init(operations: Int, floats: Int) {
+        public init(operations: Int, floats: Int, leastOperations: Int? = nil) {
             (self.operations, self.floats) = (operations, floats)
+            self.leastOperations = leastOperations ?? operations
         }
 
         /// A linear map applied to `rows` rows.
@@ -30,6 +34,7 @@ public struct ModuleGraph: Sendable, Equatable {
         static func += (left: inout Work, right: Work) {
             left.operations += right.operations
             left.floats += right.floats
+            left.leastOperations += right.leastOperations
         }
     }
 

@@ -154,19 +154,31 @@ extension Network {
     /// - Throws: `InputError` when the sizes do not fit the network or this machine.
     public func graph(_ sizes: NetworkSizes) throws(InputError) -> ModuleGraph {
         var inputs: NamedTensors = [:]
-        let recorder = GraphRecorder()
-        for spec in inputSpecs where spec.filling != .absent {
+        for spec in sizedSpecs {
             guard let shape = spec.shape(sizes) else {
                 throw InputError(spec.name, nil, "sizes \(sizeNames.joined(separator: ", "))")
             }
             guard DType.f32.byteCount(shape: shape) != nil else {
                 throw InputError(spec.name, shape, "sizes that memory can hold")
             }
-            let tensor = DenseTensor(shapeOnly: shape)
-            recorder.input(spec.name, tensor)
-            inputs[spec.name] = tensor
+            inputs[spec.name] = DenseTensor(shapeOnly: shape)
         }
-        let results = try forward(inputs, ForwardContext(recording: recorder))
+        return try graph(of: inputs)
+    }
+
+    /// The modules of a forward on `inputs`. Where it leaves out what their values mark as padding, so
+    /// does the graph.
+    ///
+    /// - Throws: `InputError` when the inputs do not fit the network or this machine.
+    public func graph(of inputs: NamedTensors) throws(InputError) -> ModuleGraph {
+        let recorder = GraphRecorder()
+        var recorded: NamedTensors = [:]
+        for spec in sizedSpecs {
+            guard let tensor = inputs[spec.name] else { continue }
+            recorder.input(spec.name, tensor)
+            recorded[spec.name] = tensor
+        }
+        let results = try forward(recorded, ForwardContext(recording: recorder))
         return recorder.graph(zip(outputs, results).map { ($0, $1) })
     }
 

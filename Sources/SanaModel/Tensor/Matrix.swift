@@ -7,10 +7,12 @@ public final class FloatBuffer: @unchecked Sendable {
     public let count: Int
     /// The first float.
     public let pointer: UnsafeMutablePointer<Float>
+    /// Whether it holds them, or only stands for them.
+    let hasValues: Bool
 
     /// Allocates `count` zeros.
     public init(count: Int) {
-        self.count = count
+        (self.count, hasValues) = (count, true)
         let bytes = max(count, 1) * MemoryLayout<Float>.stride
         pointer = AlignedMemory.allocate(byteCount: bytes)
             .bindMemory(to: Float.self, capacity: max(count, 1))
@@ -26,7 +28,7 @@ public final class FloatBuffer: @unchecked Sendable {
     /// Stands for `count` floats in a forward that is recorded on shapes. It holds one, so its values
     /// must not be touched.
     init(shapeOnly count: Int) {
-        self.count = count
+        (self.count, hasValues) = (count, false)
         pointer = AlignedMemory.allocate(byteCount: MemoryLayout<Float>.stride)
             .bindMemory(to: Float.self, capacity: 1)
     }

@@ -77,8 +77,9 @@ package struct PairedProfile: Sendable {
         let sizes = candidate.network.sizes(of: inputs)
         let profileOptions = Profile.Options(
             numerics: options.numerics, compute: options.compute)
-        let mine = try ForwardTimer(candidate, sizes, profileOptions, workers)
-        let theirs = try ForwardTimer(baseline, sizes, profileOptions, workers, isDisturbed: false)
+        let mine = try ForwardTimer(candidate, inputs, profileOptions, workers)
+        let theirs = try ForwardTimer(
+            baseline, inputs, profileOptions, workers, isDisturbed: false)
         var before = HostState.now
         for pair in 0..<options.warmup + options.pairs {
             progress(pair, options.warmup + options.pairs)

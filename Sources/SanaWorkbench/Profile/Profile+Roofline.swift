@@ -21,31 +21,46 @@ extension Profile {
         /// The slope of the roofline.
         package var roofBandwidth: Double { max(readBandwidth, cacheBandwidth) }
 
-        /// What a roofline allows for `operations` on `bytes`.
-        package func attainable(operations: Int, bytes: Int, _ compute: ComputeMode) -> Double {
+        /// Billions of operations a second that a roofline allows for `work` on `bytes`.
+        func attainable(_ work: ModuleGraph.Work, bytes: Int, _ compute: ComputeMode) -> Double {
             let peak =
                 switch compute {
                 case .fp32: multiplyAddGFLOPS
                 case .bf16: bf16MultiplyAddGFLOPS
                 case .int8: int8MultiplyAddGOPS
                 }
-            return min(peak, Double(operations) / Double(max(bytes, 1)) * roofBandwidth)
+            let operations = Double(work.operations)
+            return min(
+                peak * operations / Double(max(work.leastOperations, 1)),
+                operations / Double(max(bytes, 1)) * roofBandwidth)
+        }
+
+        /// Rates of multiply-adds on registers, for each type of product.
+        package static func multiplyAdds(_ workers: WorkerPool) -> [ComputeMode: Double] {
+            var best: [ComputeMode: Double] = [:]
+            for _ in 0..<4 {
+                for mode in ComputeMode.allCases {
+                    let rate = MultiplyAddCanary(workers: workers, mode).measure()
+                    best[mode] = max(best[mode, default: 0], rate)
+                }
+            }
+            return best
         }
 
         /// Takes turns, so that a host whose speed varies shows its best for all of them.
         ///
-        /// - Parameter workingSets: bytes that layers move.
-        package static func measure(_ workers: WorkerPool, workingSets: [Int]) -> Peaks {
+        /// - Parameters:
+        ///   - workingSets: bytes that layers move.
+        ///   - earlier: multiply-adds as they were measured before: cores that share a host's core
+        ///     show half of their rate, for seconds.
+        package static func measure(
+            _ workers: WorkerPool, workingSets: [Int], earlier: [ComputeMode: Double]
+        ) -> Peaks {
             let (sgemm, int8) = (SGEMMCanary(workers: workers), Int8Canary(workers: workers))
-            let multiplyAdds = MultiplyAddCanary(workers: workers)
-            let bf16MultiplyAdds = MultiplyAddCanary(workers: workers, .bf16)
-            let int8MultiplyAdds = MultiplyAddCanary(workers: workers, .int8)
             let (tile, memory) = (TileCanary(workers: workers), MemoryCanary(workers: workers))
             let cache = MemoryCanary(workers: workers, bytes: workingSets.min() ?? 0)
             let canaries: [() -> Double] = [
-                sgemm.measure, multiplyAdds.measure, bf16MultiplyAdds.measure,
-                int8MultiplyAdds.measure, tile.measure, int8.measure, memory.measure,
-                cache.measure,
+                sgemm.measure, tile.measure, int8.measure, memory.measure, cache.measure,
             ]
             var best = canaries.map { _ in 0.0 }
             for _ in 0..<4 {
@@ -53,10 +68,12 @@ extension Profile {
                     best[index] = max(best[index], measure())
                 }
             }
+            let adds = multiplyAdds(workers).merging(earlier) { max($0, $1) }
             return Peaks(
-                sgemmGFLOPS: best[0], multiplyAddGFLOPS: best[1], bf16MultiplyAddGFLOPS: best[2],
-                int8MultiplyAddGOPS: best[3], tileGFLOPS: best[4], int8GOPS: best[5],
-                readBandwidth: best[6], cacheBandwidth: best[7])
+                sgemmGFLOPS: best[0], multiplyAddGFLOPS: adds[.fp32] ?? 0,
+                bf16MultiplyAddGFLOPS: adds[.bf16] ?? 0, int8MultiplyAddGOPS: adds[.int8] ?? 0,
+                tileGFLOPS: best[1], int8GOPS: best[2], readBandwidth: best[3],
+                cacheBandwidth: best[4])
         }
     }
 
@@ -88,7 +105,6 @@ extension Profile {
 
     private func roof(_ layer: Layer) -> Double? {
         guard layer.module.operations > 0 else { return nil }
-        return peaks.attainable(
-            operations: layer.module.operations, bytes: layer.bytes, layer.compute)
+        return peaks.attainable(layer.module.work, bytes: layer.bytes, layer.compute)
     }
 }

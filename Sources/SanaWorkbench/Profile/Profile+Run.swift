@@ -31,7 +31,7 @@ extension Profile {
     ) throws -> Profile {
         let (startedAt, start) = (Date(), ContinuousClock.now)
         let before = HostState.now
-        let timer = try ForwardTimer(model, model.network.sizes(of: inputs), options, workers)
+        let timer = try ForwardTimer(model, inputs, options, workers)
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
@@ -67,6 +67,8 @@ package final class ForwardTimer {
     private let distance: CoreDistance
     private var distances: CoreDistances
     private var firstState = HostState.now
+    /// Rates before the first forward.
+    private let multiplyAdds: [ComputeMode: Double]
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
 
@@ -76,11 +78,12 @@ package final class ForwardTimer {
 
     /// - Parameter isDisturbed: whether `disturbance` is heeded.
     package init(
-        _ model: LoadedModel, _ sizes: NetworkSizes, _ options: Profile.Options,
+        _ model: LoadedModel, _ inputs: NamedTensors, _ options: Profile.Options,
         _ workers: WorkerPool, isDisturbed: Bool = true
     ) throws {
-        (self.workers, self.sizes, network) = (workers, RunSizes(sizes), model.network)
-        let graph = try network.graph(sizes)
+        (self.workers, network) = (workers, model.network)
+        sizes = RunSizes(network.sizes(of: inputs))
+        let graph = try network.graph(of: inputs)
         operations = graph.operations
         modules = graph.measured
         canary = HostCanary(
@@ -94,6 +97,7 @@ package final class ForwardTimer {
             probe: disturb?(probe, workers) ?? probe)
         distance = CoreDistance(workers: workers)
         distances = options.plan.distances
+        multiplyAdds = Profile.Peaks.multiplyAdds(workers)
     }
 
     /// Forwards from now on count.
@@ -176,7 +180,8 @@ package final class ForwardTimer {
                         ? .fp32 : options.compute)
             }
         }
-        let peaks = Profile.Peaks.measure(workers, workingSets: layers.map(\.bytes))
+        let peaks = Profile.Peaks.measure(
+            workers, workingSets: layers.map(\.bytes), earlier: multiplyAdds)
         return Profile(
             model: model.label, dtype: model.dtype, compute: model.compute(options.compute),
             numerics: options.numerics,

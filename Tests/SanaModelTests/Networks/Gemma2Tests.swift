@@ -61,6 +61,21 @@ struct Gemma2Tests {
         #expect(try #require(comparison.errors["activations.norm"]) > 0.01)
     }
 
+    @Test("the graph of inputs counts no work on padding, that of sizes has none")
+    func paddingIsNoWork() throws {
+        let network = try Gemma2Golden("plain").config.unbound().network.network
+        func operations(tokens: Int, real: Int) throws -> Int {
+            let (ids, mask) = (DenseTensor(shape: [1, tokens]), DenseTensor(shape: [1, tokens]))
+            mask.values.pointer.update(repeating: 1, count: real)
+            return try network.graph(of: ["input_ids": ids, "attention_mask": mask]).operations
+        }
+        #expect(try operations(tokens: 10, real: 4) == operations(tokens: 4, real: 4))
+        #expect(
+            try operations(tokens: 10, real: 10)
+                == network.graph(["batch": 1, "tokens": 10]).operations)
+        #expect(try operations(tokens: 10, real: 4) < operations(tokens: 10, real: 10))
+    }
+
     @Test("goldens hold the modules that the graph calls captured")
     func graph() throws {
         let golden = try Gemma2Golden("plain")

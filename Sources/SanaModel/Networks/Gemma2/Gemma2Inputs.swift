@@ -29,11 +29,10 @@ struct Gemma2Inputs {
         try checkMemory(config)
     }
 
-    /// - Parameter readsValues: `false` for a forward on shapes, which has no padding.
+    /// Tensors without values are texts without padding.
+    ///
     /// - Throws: also for a shape that does not fit, and for padding that is not on the right.
-    init(
-        _ tensors: NamedTensors, for config: Gemma2Config, readsValues: Bool = true
-    ) throws(InputError) {
+    init(_ tensors: NamedTensors, for config: Gemma2Config) throws(InputError) {
         let input = tensors[Name.inputIDs]
         guard let input, input.shape.count == 2, input.shape[0] > 0, input.shape[1] > 0 else {
             throw InputError(Name.inputIDs, input?.shape, "[batch, tokens]")
@@ -45,7 +44,7 @@ struct Gemma2Inputs {
         let (batch, tokens) = (input.shape[0], input.shape[1])
         var texts: [[Int]] = []
         for text in 0..<batch {
-            guard readsValues else {
+            guard input.values.hasValues else {
                 texts.append(Array(repeating: 0, count: tokens))
                 continue
             }

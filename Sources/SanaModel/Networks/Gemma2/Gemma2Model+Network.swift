@@ -77,8 +77,7 @@ extension Gemma2Model: Network {
     public func forward(
         _ inputs: NamedTensors, _ context: ForwardContext
     ) throws(InputError) -> [DenseTensor] {
-        let inputs = try Gemma2Inputs(
-            inputs, for: config, readsValues: context.recorder == nil)
+        let inputs = try Gemma2Inputs(inputs, for: config)
         let rows = Gemma2Rows(inputs, config, context)
         let states = run(rows, inputs.texts.flatMap { $0 }, cache: nil, context) { _, _, _ in }
         let output = context.tensor(

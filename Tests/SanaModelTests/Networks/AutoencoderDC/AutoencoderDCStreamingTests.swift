@@ -97,6 +97,26 @@ struct AutoencoderDCStreamingTests {
         #expect(heard.bitPatterns == (try outputs(model.decoder, input)).bitPatterns)
     }
 
+    @Test("of the products of 3×3 convolutions four of nine are left where they are saved")
+    func leastOperations() throws {
+        let model = try RandomAutoencoder.make(RandomAutoencoder.config(Self.configs[0]))
+        let graph = try model.decoder.graph(["batch": 1, "height": 4, "width": 4])
+        func work(_ path: String) throws -> ModuleGraph.Work {
+            try #require(graph[path]?.work)
+        }
+        let conv = try work("decoder.up_blocks.0.1.conv1")
+        #expect(9 * conv.leastOperations == 4 * conv.operations)
+        let up = try work("decoder.up_blocks.0.0.conv")
+        #expect(9 * up.leastOperations == 4 * up.operations)
+        let attention = try work("decoder.up_blocks.2.0.attn")
+        #expect(attention.leastOperations == attention.operations)
+        let whole = try work("decoder.up_blocks.0")
+        #expect(whole.operations - whole.leastOperations > conv.operations / 2)
+        let encoder = try model.encoder.graph(["batch": 1, "height": 16, "width": 16])
+        let down = try #require(encoder.modules.first { $0.kind == "DCDownBlock2d" }?.work)
+        #expect(down.leastOperations == down.operations)
+    }
+
     @Test("inputs that do not fit are named")
     func misfits() throws {
         let model = try RandomAutoencoder.make(RandomAutoencoder.config(Self.configs[0]))
