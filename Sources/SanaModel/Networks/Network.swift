@@ -80,13 +80,16 @@ public struct InputSpec: Sendable, Equatable {
         case size(String)
     }
 
-    /// What a profile puts in where nobody gives values.
+    /// What a profile or a captured golden has where nobody gives values.
     public enum Filling: Sendable, Equatable {
         /// Standard normal numbers.
         case normal
         case constant(Float)
         /// Whole numbers from 0 on that are below this one.
         case whole(below: Int)
+        /// 1 for what counts: all of it in a profile; a golden hides some, so that it shows whether
+        /// masks work.
+        case mask
         /// Nothing: the input is left out.
         case absent
     }
@@ -101,15 +104,20 @@ public struct InputSpec: Sendable, Equatable {
     /// Whether its values are whole numbers, which goldens store as I64 and a forward takes as floats
     /// that hold them exactly.
     public let isInteger: Bool
+    /// Whether a model that computes in 16 bits rounds it to them first.
+    public let isRounded: Bool
 
     public init(
         _ name: String, _ shape: [Extent], isRequired: Bool = true, mayBeInfinite: Bool = false,
-        filling: Filling = .normal, isInteger: Bool = false
+        filling: Filling = .normal, isInteger: Bool = false, isRounded: Bool = true
     ) {
         (self.name, self.shape, self.isRequired) = (name, shape, isRequired)
         (self.mayBeInfinite, self.filling) = (mayBeInfinite, filling)
-        self.isInteger = isInteger
+        (self.isInteger, self.isRounded) = (isInteger, isRounded && !isInteger)
     }
+
+    /// Whether it is a number, which diffusers takes as such.
+    public var isScalar: Bool { shape == [.fixed(1)] }
 
     /// Its shape in a forward of `sizes`; `nil` where one of them is not given.
     public func shape(_ sizes: NetworkSizes) -> [Int]? {

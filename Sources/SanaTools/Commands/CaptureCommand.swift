@@ -169,10 +169,10 @@ struct CaptureCommand: TalkingCommand {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
         process.environment = ChildProcess.environment
-        let plan = try trajectory || isPipeline ? nil : capturePlan(folder, entry: entry)
+        let plan = try isPipeline ? nil : capturePlan(folder)
         process.arguments =
-            try ["-I", "-c", Self.bootstrap] + modulePlans(folder)
-            + arguments(folder: folder, plan)
+            try ["-I", "-c", Self.bootstrap] + (plan.map { ["--plan=" + $0.json.text()] } ?? [])
+            + modulePlans(folder) + arguments(folder: folder)
         let script = Pipe()
         process.standardInput = script
         defer { signal_cleanup_set_child(0) }
@@ -205,20 +205,15 @@ struct CaptureCommand: TalkingCommand {
         } else if trajectory {
             _ = try TrajectoryGolden(path: output)
         } else {
-            _ = try Golden(path: output)
+            try warnOfHiddenWeights(Golden(path: output), plan)
         }
     }
 
-    /// What the script is told of a network other than the main ones, which it knows by itself, as far
-    /// as config.json can be read; the script tells of what is wrong with it.
-    private func capturePlan(_ folder: String, entry: String?) throws -> CapturePlan? {
+    /// What the script is told of the network in a component's directory.
+    private func capturePlan(_ folder: String) throws -> CapturePlan {
         let file = folder.appendingPath("config.json")
-        guard let json = try? JSONFile.read(file),
-            let config = try? NetworkClass.configuration(json, file: file),
-            !config.networkClass.isMain || entry != nil
-        else { return nil }
         return try CapturePlan(
-            config, entry: entry,
+            NetworkClass.configuration(JSONFile.read(file), file: file), entry: entry,
             SizeRequest(
                 batch: batch, height: latent?.height, width: latent?.width, tokens: tokens))
     }
@@ -226,15 +221,24 @@ struct CaptureCommand: TalkingCommand {
     /// The option that has a pipeline's networks recorded, with what the script is told of them.
     private func modulePlans(_ repository: String) throws -> [String] {
         guard pipelineOptions.modules else { return [] }
-        let networks: [(PipelineComponent, entry: String?)] = [
-            (.textEncoder, nil), (.vae, AutoencoderDCDecoder.entry),
-        ]
-        let plans = try networks.compactMap { component, entry in
-            try capturePlan(repository.appendingPath(component.rawValue), entry: entry).map {
-                JSONValue.Member(component.rawValue, $0.json)
-            }
+        let networks = PipelineComponent.allCases.filter {
+            $0.isNetwork && repository.appendingPath($0.rawValue).isFolder
+        }
+        let plans = try networks.map { component in
+            JSONValue.Member(
+                component.rawValue,
+                try capturePlan(repository.appendingPath(component.rawValue)).json)
         }
         return ["--modules=" + JSONValue.object(plans).text()]
+    }
+
+    /// The script asks the gradients of small models, and tells what it found.
+    private func warnOfHiddenWeights(_ golden: Golden, _ plan: CapturePlan?) throws {
+        guard golden.contract["blind"] == nil,
+            let warning = GoldenBlindness.warning(
+                output, plan?.hiddenWeights(by: golden.inputs) ?? [])
+        else { return }
+        Console.warn(warning)
     }
 
     /// Runs the script from stdin, behind a module that it may import, with a zero byte between. Isolated, Python looks for modules neither in the current folder,
@@ -255,12 +259,11 @@ struct CaptureCommand: TalkingCommand {
     private var isPipeline: Bool { pipelineOptions.pipeline }
 
     /// Names may begin with a dash, so each is joined to its option and the model comes last.
-    private func arguments(folder: String, _ plan: CapturePlan?) -> [String] {
+    private func arguments(folder: String) -> [String] {
         var list = ["--output=\(output)"]
         func add(_ flag: String, _ value: String?) {
             if let value { list.append("--\(flag)=\(value)") }
         }
-        add("plan", plan?.json.text())
         add("variant", modelOptions.variant)
         add(isPipeline ? "latents" : "inputs", inputs)
         add("seed", seed.map { "\($0)" })

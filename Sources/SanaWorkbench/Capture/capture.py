@@ -2,7 +2,7 @@
 
 One forward pass, in FP32 unless told otherwise, seen through forward hooks, becomes one safetensors file: the
 inputs, the output of every captured module in execution order, and a contract which names the weights that
-produced them. With --trajectory, diffusers' SanaPipeline samples, or SanaSprintPipeline where the model embeds
+produced them. What a network's inputs, outputs and modules are, sana-tools says in --plan. With --trajectory, diffusers' SanaPipeline samples, or SanaSprintPipeline where the model embeds
 guidance, and the latent after each step is kept.
 The same weights, inputs and packages give the same bytes.
 """
@@ -39,28 +39,14 @@ WEIGHTS_STEMS = ("diffusion_pytorch_model", "model")
 MAX_HEADER_BYTES = 100_000_000
 HASH_CHUNK_BYTES = 8 << 20
 
-DEFAULT_TOKENS = 300
-DEFAULT_TIMESTEP = 500.0
-DEFAULT_GUIDANCE = 0.45
+# Inputs that options of the same names give.
+INPUT_OPTIONS = ("timestep", "guidance", "conditioning_scale")
 KEPT_TOKEN_SHARE = 0.7
-
-REQUIRED_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep")
-OPTIONAL_INPUTS = ("guidance", "encoder_attention_mask", "attention_mask")
-CONTROLNET_PREFIX = "controlnet_block_samples."
-
-MODEL_CLASSES = ("SanaTransformer2DModel", "SanaControlNetModel")
-# Those whose inputs and modules --plan tells.
-AUTOENCODER, TEXT_ENCODER = "AutoencoderDC", "Gemma2Model"
-OTHER_CLASSES = (AUTOENCODER, TEXT_ENCODER)
-CONTROLNET_INPUTS = ("hidden_states", "encoder_hidden_states", "timestep", "controlnet_cond")
-CONTROLNET_OPTIONAL_INPUTS = ("conditioning_scale", "encoder_attention_mask", "attention_mask")
-
-STEM_MODULES = ("patch_embed", "time_embed", "caption_projection", "caption_norm", "norm_out", "proj_out")
-CONTROLNET_STEM_MODULES = ("patch_embed", "input_block", "time_embed", "caption_projection", "caption_norm")
-BLOCK_PARTS = ("", ".attn1", ".attn2", ".ff")
 
 COMPUTE_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
+# The network that diffusers' pipelines sample with.
+TRAJECTORY_CLASS = "SanaTransformer2DModel"
 TRAJECTORY_INPUTS = ("latents", "prompt_embeds", "prompt_attention_mask")
 NEGATIVE_INPUTS = ("negative_prompt_embeds", "negative_prompt_attention_mask")
 NOISE_PREFIX = "noise."
@@ -80,6 +66,7 @@ DEFAULT_SCHEDULER = {
 DEFAULT_SPRINT_SCHEDULER = {"_class_name": "SCMScheduler", "prediction_type": "trigflow", "sigma_data": 0.5}
 
 Tensors = dict[str, torch.Tensor]
+Plan = dict[str, Any]
 
 
 class CaptureError(Exception):
@@ -242,50 +229,37 @@ def describe_weights(files: list[Path]) -> dict[str, Any]:
     return {"dtype": dominant, "digest": digest.hexdigest(), "tensors": hashes}
 
 
-def load_model(folder: Path, config: dict[str, Any], variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
+def load_model(folder: Path, plan: Plan, variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
     """The model in `dtype`; a checkpoint that does not fill it exactly is refused."""
-    name = class_name(config)
-    if name not in MODEL_CLASSES + OTHER_CLASSES:
-        raise CaptureError(
-            EXIT_BAD_DATA, f"{folder} holds a {name}, not a {' or '.join(MODEL_CLASSES + OTHER_CLASSES)}"
-        )
-    if config.get("quantization_config"):
+    if read_json(folder / "config.json").get("quantization_config"):
         raise CaptureError(EXIT_BAD_DATA, f"{folder} is quantized: capture the checkpoint that it was made from")
-    if name == TEXT_ENCODER:
-        return load_text_encoder(folder, variant, dtype)
-    diffusers.utils.logging.set_verbosity_error()
-    diffusers.utils.logging.disable_progress_bar()
+    problems = ["missing_keys", "mismatched_keys"]
+    if hasattr(diffusers, plan["class"]):
+        library, problems = diffusers, [*problems, "unexpected_keys"]
+        options = {"torch_dtype": dtype}
+    else:
+        # Other ways of attending leave out what scores go through. A head's weights are passed over.
+        library, options = import_transformers(), {"dtype": dtype, "attn_implementation": "eager"}
+    library.utils.logging.set_verbosity_error()
+    library.utils.logging.disable_progress_bar()
     try:
-        model, report = getattr(diffusers, name).from_pretrained(
-            folder, variant=variant, torch_dtype=dtype, use_safetensors=True, output_loading_info=True
+        model, report = getattr(library, plan["class"]).from_pretrained(
+            folder, variant=variant, use_safetensors=True, output_loading_info=True, **options
         )
     except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise CaptureError(EXIT_BAD_DATA, f"diffusers cannot load {folder}: {first_line(error)}") from None
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        raise CaptureError(EXIT_BAD_DATA, f"{library.__name__} cannot load {folder}: {first_line(error)}") from None
+    for problem in problems:
         if report.get(problem):
             raise CaptureError(EXIT_BAD_DATA, f"{folder}: {problem.replace('_', ' ')}: {sorted(report[problem])[:3]}")
     return model.eval()
 
 
-def load_text_encoder(folder: Path, variant: str | None, dtype: torch.dtype) -> torch.nn.Module:
-    """A Gemma2Model that attends eagerly: other ways of attending drop its soft cap."""
+def import_transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
         raise CaptureError(EXIT_UNAVAILABLE, f"{error}: run `pip install transformers` for {sys.executable}") from None
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        model, report = transformers.Gemma2Model.from_pretrained(
-            folder, variant=variant, dtype=dtype, attn_implementation="eager", use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-        raise CaptureError(EXIT_BAD_DATA, f"transformers cannot load {folder}: {first_line(error)}") from None
-    for problem in ("missing_keys", "mismatched_keys"):
-        if report.get(problem):
-            raise CaptureError(EXIT_BAD_DATA, f"{folder}: {problem.replace('_', ' ')}: {sorted(report[problem])[:3]}")
-    return model.eval()
+    return transformers
 
 
 # MARK: Inputs
@@ -320,114 +294,66 @@ def random_mask(batch: int, tokens: int, generator: torch.Generator) -> torch.Te
     return mask
 
 
-def synthetic_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+def synthetic_inputs(plan: Plan, options: argparse.Namespace) -> Tensors:
     """Inputs which depend on the seed, the shapes and the configuration only."""
     generator = torch.Generator().manual_seed(options.seed or 0)
-    batch, tokens = options.batch or 1, options.tokens or DEFAULT_TOKENS
-    height, width = options.latent or (config["sample_size"],) * 2
-    inputs = {
-        "hidden_states": torch.randn(batch, config["in_channels"], height, width, generator=generator),
-        "encoder_hidden_states": torch.randn(batch, tokens, config["caption_channels"], generator=generator),
-        "timestep": per_sample(options.timestep or [DEFAULT_TIMESTEP], batch, "--timestep"),
-    }
-    if config.get("guidance_embeds"):
-        inputs["guidance"] = per_sample(options.guidance or [DEFAULT_GUIDANCE], batch, "--guidance")
-    elif options.guidance:
-        raise CaptureError(EXIT_USAGE, "--guidance: this model has no guidance embedding")
-    inputs["encoder_attention_mask"] = random_mask(batch, tokens, generator)
-    if is_controlnet(config):
-        inputs["controlnet_cond"] = torch.randn(inputs["hidden_states"].shape, generator=generator)
-        scale = options.conditioning_scale
-        inputs["conditioning_scale"] = torch.tensor([1.0 if scale is None else scale])
-    elif options.conditioning_scale is not None:
-        raise CaptureError(EXIT_USAGE, "--conditioning-scale: this model is not a ControlNet")
-    return inputs
-
-
-def planned_inputs(plan: dict[str, Any], options: argparse.Namespace) -> Tensors:
-    """The inputs of a network by the table that sana-tools has of it."""
-    generator = torch.Generator().manual_seed(options.seed or 0)
+    names = {spec["name"] for spec in plan["inputs"]}
+    for name in INPUT_OPTIONS:
+        if getattr(options, name) and name not in names:
+            raise CaptureError(EXIT_USAGE, f"--{name.replace('_', '-')}: this {plan['class']} does not take it")
     inputs: Tensors = {}
     for spec in plan["inputs"]:
-        shape, filling = spec["shape"], spec["filling"]
-        if filling == "normal":
-            inputs[spec["name"]] = torch.randn(*shape, generator=generator)
+        name, shape, filling = spec["name"], spec.get("shape"), spec["filling"]
+        if given := getattr(options, name, None) if name in INPUT_OPTIONS else None:
+            inputs[name] = per_sample(given, shape[0], f"--{name.replace('_', '-')}")
+        elif filling == "normal":
+            inputs[name] = torch.randn(*shape, generator=generator)
         elif filling == "whole":
-            inputs[spec["name"]] = torch.randint(0, spec["below"], shape, generator=generator)
-        else:
-            inputs[spec["name"]] = torch.full(shape, spec["value"], dtype=torch.int64 if spec["integer"] else torch.float32)
+            inputs[name] = torch.randint(0, spec["below"], shape, generator=generator)
+        elif filling == "mask":
+            inputs[name] = random_mask(*shape, generator)
+        elif filling == "constant":
+            inputs[name] = torch.full(shape, spec["value"], dtype=torch.int64 if spec["integer"] else torch.float32)
     return inputs
 
 
-def checked_inputs(plan: dict[str, Any], inputs: Tensors) -> Tensors:
-    """Inputs from a file, checked for names, in the table's order."""
-    names = [spec["name"] for spec in plan["inputs"]]
+def checked_inputs(plan: Plan, inputs: Tensors) -> Tensors:
+    """`inputs` checked for names, in the plan's order."""
     if missing := [spec["name"] for spec in plan["inputs"] if spec["required"] and spec["name"] not in inputs]:
-        raise CaptureError(EXIT_BAD_DATA, f"missing input: inputs.{missing[0]}")
-    if unknown := sorted(inputs.keys() - set(names)):
-        raise CaptureError(EXIT_BAD_DATA, f"unknown input: inputs.{unknown[0]}")
-    integers = {spec["name"] for spec in plan["inputs"] if spec["integer"]}
-    return {name: inputs[name].long() if name in integers else inputs[name].contiguous() for name in names if name in inputs}
-
-
-def class_name(config: dict[str, Any]) -> Any:
-    """diffusers notes the class as _class_name, transformers in architectures; a head's weights are passed over."""
-    name = config.get("_class_name") or (config.get("architectures") or [None])[0]
-    return TEXT_ENCODER if name == "Gemma2ForCausalLM" else name
-
-
-def full_config(model: torch.nn.Module) -> dict[str, Any]:
-    if type(model).__name__ == TEXT_ENCODER:
-        return {"_class_name": TEXT_ENCODER}
-    return dict(model.config) | {"_class_name": type(model).__name__}
-
-
-def is_controlnet(config: dict[str, Any]) -> bool:
-    return config["_class_name"] == "SanaControlNetModel"
-
-
-def ordered_controlnet_inputs(inputs: Tensors) -> Tensors:
-    """The same for a ControlNet's."""
-    if missing := [name for name in CONTROLNET_INPUTS if name not in inputs]:
         raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
-    order = [name for name in CONTROLNET_INPUTS + CONTROLNET_OPTIONAL_INPUTS if name in inputs]
-    if unknown := sorted(inputs.keys() - set(order)):
-        raise CaptureError(EXIT_BAD_DATA, f"unknown input: inputs.{unknown[0]}")
-    if "conditioning_scale" in inputs and inputs["conditioning_scale"].shape != (1,):
-        raise CaptureError(EXIT_BAD_DATA, "inputs.conditioning_scale is not one number, of shape [1]")
-    return {name: inputs[name].contiguous() for name in order}
-
-
-def ordered_inputs(inputs: Tensors, has_guidance: bool) -> Tensors:
-    """`inputs` checked for names and put into the golden's order."""
-    required = REQUIRED_INPUTS + (("guidance",) if has_guidance else ())
-    if missing := [name for name in required if name not in inputs]:
-        raise CaptureError(EXIT_BAD_DATA, f"missing input: {', '.join(f'inputs.{name}' for name in missing)}")
-    if "guidance" in inputs and not has_guidance:
-        raise CaptureError(EXIT_BAD_DATA, "inputs.guidance: this model has no guidance embedding")
-    residuals = sum(name.startswith(CONTROLNET_PREFIX) for name in inputs)
-    order = [name for name in REQUIRED_INPUTS + OPTIONAL_INPUTS if name in inputs]
-    order += [f"{CONTROLNET_PREFIX}{index}" for index in range(residuals)]
-    if unknown := sorted(inputs.keys() ^ order):
+    checked: Tensors = {}
+    for spec in plan["inputs"]:
+        name = spec["name"]
+        base, index = numbered(name)
+        if name not in inputs or index and f"{base}.{index - 1}" not in checked:
+            continue
+        if spec["scalar"] and inputs[name].shape != (1,):
+            raise CaptureError(EXIT_BAD_DATA, f"inputs.{name} is not one number, of shape [1]")
+        checked[name] = (inputs[name].long() if spec["integer"] else inputs[name]).contiguous()
+    if unknown := sorted(inputs.keys() - checked.keys()):
         raise CaptureError(EXIT_BAD_DATA, f"unknown or badly numbered input: inputs.{unknown[0]}")
-    return {name: inputs[name].contiguous() for name in order}
+    return checked
+
+
+def numbered(name: str) -> tuple[str, int | None]:
+    """The name of a list and the place in it of what is called `list.3`."""
+    base, _, index = name.rpartition(".")
+    return (base, int(index)) if index.isdigit() else (name, None)
 
 
 # MARK: The forward pass
 
 
 class Recorder:
-    """Keeps what the modules on a list return, in the order in which they return."""
+    """Keeps what modules return, in the order in which they return."""
 
-    def __init__(self, model: torch.nn.Module, paths: list[str]) -> None:
+    def __init__(self, model: torch.nn.Module, counts: dict[str, int | None]) -> None:
+        """Counts are of the outputs of each module, of all its calls together; of None, one call's count."""
+        self.counts = counts
         self.outputs: dict[str, list[torch.Tensor]] = {}
-        # Each call of these counts as an output: a ControlNet embeds its latent, then its condition.
-        self.repeated = {"patch_embed", "patch_embed.proj"} if is_controlnet(full_config(model)) else set()
-        # Attention returns its scores, too, where it has them.
-        self.takes_first = type(model).__name__ == TEXT_ENCODER
         self.calls: Counter[str] = Counter()
         self.tuples: set[str] = set()
-        for path in paths:
+        for path in counts:
             model.get_submodule(path).register_forward_hook(self.hook(path))
 
     def hook(self, path: str) -> Any:
@@ -435,92 +361,80 @@ class Recorder:
 
         def record(_module: torch.nn.Module, _args: Any, output: Any) -> None:
             self.calls[path] += 1
-            if self.takes_first and isinstance(output, tuple):
-                output = output[0]
             if isinstance(output, tuple):
                 self.tuples.add(path)
             parts = output if isinstance(output, tuple) else (output,)
-            earlier = self.outputs.get(path, []) if path in self.repeated else []
-            self.outputs[path] = earlier + [part.detach().float().contiguous().clone() for part in parts]
+            kept = self.outputs.setdefault(path, [])
+            # Attention returns its scores, too, where it has them.
+            if (count := self.counts[path]) is not None:
+                parts = parts[: count - len(kept)]
+            kept.extend(part.detach().float().contiguous().clone() for part in parts)
 
         return record
 
     def activations(self) -> Tensors:
-        """One tensor for each output; a module called more than once has no single output and is left out."""
+        """One tensor for each output; a leaf called more than once has no single output and is left out."""
         named: Tensors = {}
         for path, parts in self.outputs.items():
-            is_numbered = path in self.tuples or path in self.repeated
-            if self.calls[path] == 1 or path in self.repeated:
-                for index, part in enumerate(parts):
-                    named[f"activations.{path}.{index}" if is_numbered else f"activations.{path}"] = part
+            count = self.counts[path]
+            if count is None and self.calls[path] > 1:
+                continue
+            is_numbered = path in self.tuples if count is None else count > 1
+            for index, part in enumerate(parts):
+                named[f"activations.{path}.{index}" if is_numbered else f"activations.{path}"] = part
         return named
 
 
-def captured_paths(model: torch.nn.Module, detail: str, plan: dict[str, Any]) -> list[str]:
-    """Paths of the modules to record."""
-    if type(model).__name__ in OTHER_CLASSES:
-        paths = list(plan["modules"])
-        if detail == "full":
-            leaves = (path for path, module in model.named_modules() if not any(module.children()))
-            roots = tuple({path.split(".")[0] for path in paths})
-            paths += [path for path in leaves if path not in paths and path.split(".")[0] in roots]
-        return paths
-    blocks = [f"transformer_blocks.{i}{part}" for i in range(len(model.transformer_blocks)) for part in BLOCK_PARTS]
-    if is_controlnet(full_config(model)):
-        heads = [f"controlnet_blocks.{i}" for i in range(len(model.controlnet_blocks))]
-        paths = [*CONTROLNET_STEM_MODULES, *blocks, *heads]
-    else:
-        paths = [*STEM_MODULES, *blocks]
+def output_counts(model: torch.nn.Module, detail: str, plan: Plan) -> dict[str, int | None]:
+    """The modules to record, with the counts of their outputs."""
+    counts: dict[str, int | None] = dict(plan["modules"])
     if detail == "full":
         leaves = (path for path, module in model.named_modules() if not any(module.children()))
-        paths += [path for path in leaves if path not in paths]
-    return paths
+        counts |= {path: plan["leaves"].get(path) for path in leaves if path not in counts and takes_part(path, plan)}
+    return counts
 
 
-def forward(model: torch.nn.Module, inputs: Tensors) -> Tensors:
+def takes_part(path: str, plan: Plan) -> bool:
+    """Whether a module or parameter belongs to the forward: decoding runs nothing of an encoder."""
+    return plan["entry"] is None or path.split(".")[0] in {module.split(".")[0] for module in plan["modules"]}
+
+
+def forward(model: torch.nn.Module, inputs: Tensors, plan: Plan) -> Tensors:
     """The outputs of one forward pass, by their names in goldens."""
-    name = type(model).__name__
-    if name == AUTOENCODER:
-        if "latent" in inputs:
-            return {"outputs.sample": model.decode(inputs["latent"].to(model.dtype)).sample}
-        return {"outputs.latent": model.encode(inputs["sample"].to(model.dtype)).latent}
-    if name == TEXT_ENCODER:
-        return {"outputs.last_hidden_state": model(**inputs, use_cache=False)[0]}
-    # Timesteps stay as they are: diffusers casts what it makes of them.
-    inputs = {name: tensor if name == "timestep" else tensor.to(model.dtype) for name, tensor in inputs.items()}
-    arguments: dict[str, Any] = {n: tensor for n, tensor in inputs.items() if not n.startswith(CONTROLNET_PREFIX)}
-    residuals = tuple(tensor for name, tensor in inputs.items() if name.startswith(CONTROLNET_PREFIX))
-    if is_controlnet(full_config(model)):
-        if "conditioning_scale" in arguments:
-            arguments["conditioning_scale"] = arguments["conditioning_scale"].item()
-        samples = model(**arguments).controlnet_block_samples
-        return {f"outputs.{CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(samples)}
-    return {"outputs.sample": model(**arguments, controlnet_block_samples=residuals or None).sample}
+    specs = {spec["name"]: spec for spec in plan["inputs"]}
+    arguments: dict[str, Any] = {}
+    for name, tensor in inputs.items():
+        value = tensor.to(model.dtype) if specs[name]["rounded"] else tensor
+        base, index = numbered(name)
+        if index is not None:
+            arguments[base] = (*arguments.get(base, ()), value)
+        else:
+            arguments[name] = value.item() if specs[name]["scalar"] else value
+    if getattr(model.config, "use_cache", False):
+        arguments["use_cache"] = False
+    # Other forwards than the usual one have one input each, whatever they call it.
+    result = getattr(model, plan["entry"])(*arguments.values()) if plan["entry"] else model(**arguments)
+
+    def output(name: str) -> torch.Tensor:
+        base, index = numbered(name)
+        return result[base] if index is None else result[base][index]
+
+    return {f"outputs.{name}": output(name) for name in plan["outputs"]}
 
 
-def blind_weights(model: torch.nn.Module, inputs: Tensors, plan: dict[str, Any]) -> list[str]:
+def blind_weights(model: torch.nn.Module, inputs: Tensors, plan: Plan) -> list[str]:
     """Names of the weights whose change moves no output with these inputs: faults in them stay unseen.
 
-    Found by their gradients; of models too large for that, only what a mask with one caption token hides.
+    Found by their gradients; of models too large for that, nothing is said.
     """
     if sum(parameter.numel() for parameter in model.parameters()) > MAX_GRADIENT_PARAMETERS:
-        if type(model).__name__ in OTHER_CLASSES:
-            return []
-        mask = inputs.get("encoder_attention_mask")
-        tokens = inputs["encoder_hidden_states"].shape[1]
-        seen = torch.full((1,), tokens) if mask is None else (mask > (-100 if mask.ndim == 3 else 0)).sum(dim=-1)
-        hidden = (".attn2.to_q.", ".attn2.to_k.", ".attn2.norm_")
-        named = [name for name, _ in model.named_parameters() if any(part in name for part in hidden)]
-        return named if bool((seen == 1).all()) else []
-    # The encoder of an autoencoder takes no part in decoding.
-    roots = {path.split(".")[0] for path in captured_paths(model, "default", plan)}
-    roots |= set() if type(model).__name__ in OTHER_CLASSES else {name.split(".")[0] for name, _ in model.named_parameters()}
+        return []
     # In float64, whose rounding is far below any effect; widening and narrowing give the same weights again.
     dtype, generator = model.dtype, torch.Generator().manual_seed(0)
     model.double()
     with torch.enable_grad():
         try:
-            outputs = forward(model, inputs)
+            outputs = forward(model, inputs, plan)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
         parts = [(tensor * torch.randn(tensor.shape, generator=generator).double()).sum() for tensor in outputs.values()]
@@ -528,7 +442,7 @@ def blind_weights(model: torch.nn.Module, inputs: Tensors, plan: dict[str, Any])
     effects = {
         name: 0.0 if parameter.grad is None else parameter.grad.norm().item()
         for name, parameter in model.named_parameters()
-        if name.split(".")[0] in roots
+        if takes_part(name, plan)
     }
     model.zero_grad(set_to_none=True)
     model.to(dtype)
@@ -536,12 +450,12 @@ def blind_weights(model: torch.nn.Module, inputs: Tensors, plan: dict[str, Any])
     return sorted(name for name, effect in effects.items() if effect <= floor)
 
 
-def run(model: torch.nn.Module, inputs: Tensors, detail: str, plan: dict[str, Any]) -> tuple[Tensors, Tensors]:
+def run(model: torch.nn.Module, inputs: Tensors, detail: str, plan: Plan) -> tuple[Tensors, Tensors]:
     """The recorded activations and the outputs of one forward pass."""
-    recorder = Recorder(model, captured_paths(model, detail, plan))
+    recorder = Recorder(model, output_counts(model, detail, plan))
     try:
         with torch.inference_mode():
-            outputs = forward(model, inputs)
+            outputs = forward(model, inputs, plan)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise CaptureError(EXIT_BAD_DATA, f"the forward pass failed: {first_line(error)}") from None
     activations = recorder.activations()
@@ -575,12 +489,12 @@ def make_scheduler(config: dict[str, Any], is_sprint: bool) -> Any:
     return getattr(diffusers, name).from_config(config)
 
 
-def sprint_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+def sprint_inputs(plan: Plan, options: argparse.Namespace) -> Tensors:
     """The same for SanaSprintPipeline: no negative prompt, and the noise between steps, drawn where it is not stored."""
     if options.inputs:
         inputs = stored_inputs(options.inputs)
     else:
-        made = synthetic_inputs(config, options)
+        made = synthetic_inputs(plan, options)
         inputs = {
             "latents": made["hidden_states"],
             "prompt_embeds": made["encoder_hidden_states"],
@@ -599,12 +513,12 @@ def sprint_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensor
     return {name: inputs[name].contiguous() for name in order}
 
 
-def trajectory_inputs(config: dict[str, Any], options: argparse.Namespace) -> Tensors:
+def trajectory_inputs(plan: Plan, options: argparse.Namespace) -> Tensors:
     """The stored inputs, or ones that depend on the seed, the shapes and the configuration only."""
     if options.inputs:
         inputs = stored_inputs(options.inputs)
     else:
-        made = synthetic_inputs(config, options)
+        made = synthetic_inputs(plan, options)
         empty = torch.zeros_like(made["encoder_hidden_states"])
         inputs = {
             "latents": made["hidden_states"],
@@ -773,14 +687,15 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     if not isinstance(config, dict):
         raise CaptureError(EXIT_BAD_DATA, f"{folder / 'config.json'} is not an object")
+    plan = json.loads(options.plan)
     variant = choose_variant(folder, options.variant)
     weights = describe_weights(weight_files(folder, variant))
     if not options.quiet:
         talk(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
-    model = load_model(folder, config, variant, COMPUTE_DTYPES[options.compute_dtype])
+    model = load_model(folder, plan, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
-        "model_class": class_name(config),
+        "model_class": plan["class"],
         "config": config,
         "weights": weights,
         "compute_dtype": options.compute_dtype,
@@ -791,37 +706,25 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     if not options.quiet:
         talk("running")
     if options.trajectory:
-        tensors, kind = record_trajectory(model, contract, options), "sana-trajectory"
+        tensors, kind = record_trajectory(model, plan, contract, options), "sana-trajectory"
     else:
-        tensors, kind = record_forward(model, contract, options), "sana-reference"
-    version = "2" if contract["model_class"] in OTHER_CLASSES else "1"
-    write_golden(output, kind, version, contract, tensors)
+        tensors, kind = record_forward(model, plan, contract, options), "sana-reference"
+    write_golden(output, kind, plan["version"], contract, tensors)
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
     return {"output": str(output), "activations": recorded, "producer": contract["producer"], "blind": contract.get("blind", [])}
 
 
-def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
+def record_forward(
+    model: torch.nn.Module, plan: Plan, contract: dict[str, Any], options: argparse.Namespace
+) -> Tensors:
     """The tensors of a golden of one forward; completes the contract."""
-    plan = json.loads(options.plan) if options.plan else {}
-    is_planned = contract["model_class"] in OTHER_CLASSES
-    if options.inputs:
-        inputs = stored_inputs(options.inputs)
-    else:
-        inputs = planned_inputs(plan, options) if is_planned else synthetic_inputs(full_config(model), options)
-    if is_planned:
-        inputs = checked_inputs(plan, inputs)
-        if plan.get("entry"):
-            contract["entry"] = plan["entry"]
-        if contract["model_class"] == TEXT_ENCODER:
-            import transformers
-
-            contract["producer"] = {"torch": torch.__version__, "transformers": transformers.__version__}
-            contract["attn_implementation"] = "eager"
-            contract["soft_cap"] = model.config.attn_logit_softcapping is not None
-    elif is_controlnet(full_config(model)):
-        inputs = ordered_controlnet_inputs(inputs)
-    else:
-        inputs = ordered_inputs(inputs, model.config.guidance_embeds)
+    inputs = checked_inputs(plan, stored_inputs(options.inputs) if options.inputs else synthetic_inputs(plan, options))
+    if plan["entry"]:
+        contract["entry"] = plan["entry"]
+    if not hasattr(diffusers, plan["class"]):
+        contract["producer"] = {"torch": torch.__version__, "transformers": import_transformers().__version__}
+        contract["attn_implementation"] = "eager"
+        contract["soft_cap"] = getattr(model.config, "attn_logit_softcapping", None) is not None
     activations, outputs = run(model, inputs, options.detail, plan)
     if blind := blind_weights(model, inputs, plan):
         contract["blind"] = blind
@@ -831,13 +734,15 @@ def record_forward(model: torch.nn.Module, contract: dict[str, Any], options: ar
     return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | outputs
 
 
-def record_trajectory(model: torch.nn.Module, contract: dict[str, Any], options: argparse.Namespace) -> Tensors:
+def record_trajectory(
+    model: torch.nn.Module, plan: Plan, contract: dict[str, Any], options: argparse.Namespace
+) -> Tensors:
     """The tensors of a golden of one trajectory; completes the contract."""
-    if is_controlnet(full_config(model)):
-        raise CaptureError(EXIT_USAGE, "--trajectory: a ControlNet does not sample by itself")
+    if plan["class"] != TRAJECTORY_CLASS:
+        raise CaptureError(EXIT_USAGE, f"--trajectory: a {plan['class']} does not sample by itself")
     is_sprint = model.config.guidance_embeds
     options.steps = options.steps or (DEFAULT_SPRINT_STEPS if is_sprint else DEFAULT_STEPS)
-    inputs = (sprint_inputs if is_sprint else trajectory_inputs)(full_config(model), options)
+    inputs = (sprint_inputs if is_sprint else trajectory_inputs)(plan, options)
     scheduler = make_scheduler(scheduler_config(options, is_sprint), is_sprint)
     latents, scheduler = (sample_sprint if is_sprint else sample_trajectory)(model, scheduler, inputs, options)
     # Names with an underscore are diffusers' own notes, some of them in no fixed order.
@@ -912,13 +817,13 @@ def exit_code(record: Callable[[argparse.Namespace], dict[str, Any]], options: a
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = Parser(prog="capture", description="Record golden activations of a Sana transformer or ControlNet with diffusers.")
+    parser = Parser(prog="capture", description="Record golden activations of a network of a Sana pipeline.")
     parser.add_argument("model", type=Path, metavar="MODEL_DIR", help="component folder: config.json and its weights")
     add_common_arguments(parser)
     parser.add_argument("--variant", help="weights variant, such as fp16 (default: the unnamed or only one)")
     parser.add_argument("--inputs", type=Path, metavar="FILE", help="safetensors file with tensors named inputs.*")
     parser.add_argument("--detail", choices=("default", "full"), default="default", help="full: every leaf module too")
-    parser.add_argument("--plan", metavar="JSON", help="inputs and modules of a network other than the transformer")
+    parser.add_argument("--plan", required=True, metavar="JSON", help="the network's class, inputs, outputs and modules")
     parser.add_argument(
         "--compute-dtype", choices=tuple(COMPUTE_DTYPES), default="float32", help="precision of weights and forward"
     )
@@ -936,18 +841,12 @@ def parse_arguments() -> argparse.Namespace:
     made.add_argument("--seed", type=int, metavar="N", help="seed of the random inputs (default 0)")
     made.add_argument("--latent", type=latent_size, metavar="HxW", help="latent size (default: the sample size)")
     made.add_argument("--batch", type=positive, metavar="B", help="samples (default 1)")
-    made.add_argument("--tokens", type=positive, metavar="L", help=f"caption tokens (default {DEFAULT_TOKENS})")
-    made.add_argument(
-        "--timestep", type=numbers, metavar="T[,T...]",
-        help=f"timestep as the model gets it, one for all or one each (default {DEFAULT_TIMESTEP:g})",
-    )
-    made.add_argument(
-        "--guidance", type=numbers, metavar="G[,G...]",
-        help=f"embedded guidance as the model gets it (default {DEFAULT_GUIDANCE:g} where the model has it)",
-    )
-    made.add_argument("--conditioning-scale", type=float, metavar="S", help="of a ControlNet's outputs (default 1)")
+    made.add_argument("--tokens", type=positive, metavar="L", help="caption tokens (default 300)")
+    made.add_argument("--timestep", type=numbers, metavar="T[,T...]", help="as the model gets it, one for all or one each")
+    made.add_argument("--guidance", type=numbers, metavar="G[,G...]", help="embedded guidance, one for all or one each")
+    made.add_argument("--conditioning-scale", type=numbers, metavar="S", help="of a ControlNet's outputs (default 1)")
     options = parser.parse_args()
-    synthetic = ("seed", "latent", "batch", "tokens", "timestep", "guidance", "conditioning_scale")
+    synthetic = ("seed", "latent", "batch", "tokens", *INPUT_OPTIONS)
     if options.inputs and (given := [name for name in synthetic if getattr(options, name) is not None]):
         parser.error(f"--{given[0].replace('_', '-')} has no effect with --inputs")
     sampling_only = ("steps", "guidance_scale", "scheduler")

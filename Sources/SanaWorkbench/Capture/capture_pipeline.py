@@ -113,7 +113,7 @@ class Recorder:
                 return
             named = ({"hidden_states": arguments[0]} if arguments else {}) | options
             residuals = named.pop("controlnet_block_samples", None) or ()
-            named |= {f"{capture.CONTROLNET_PREFIX}{index}": tensor for index, tensor in enumerate(residuals)}
+            named |= {f"controlnet_block_samples.{index}": tensor for index, tensor in enumerate(residuals)}
             if "conditioning_scale" in named:
                 named["conditioning_scale"] = torch.tensor([float(named["conditioning_scale"])])
             self.denoised[component] = {name: t.float().clone() for name, t in named.items() if isinstance(t, torch.Tensor)}
@@ -243,21 +243,18 @@ def module_goldens(
     tensors: Tensors = {}
     contracts: dict[str, Any] = {}
     for component, values in inputs.items():
-        model, plan = getattr(pipeline, component), plans.get(component, {})
+        model, plan = getattr(pipeline, component), plans[component]
         config = capture.read_json(folder / component / "config.json")
         contract = {
-            "model_class": capture.class_name(config), "config": config, "weights": whole["weights"][component],
+            "model_class": plan["class"], "config": config, "weights": whole["weights"][component],
             "compute_dtype": "float32", "numerics": "fp32", "producer": whole["producer"],
         }
         if component == "text_encoder":
             contract["attn_implementation"] = whole["attn_implementation"]
             contract["soft_cap"] = model.config.attn_logit_softcapping is not None and whole["attn_implementation"] != "sdpa"
-        if plan.get("entry"):
+        if plan["entry"]:
             contract["entry"] = plan["entry"]
-        if component == "transformer":
-            values = capture.ordered_inputs(values, model.config.guidance_embeds)
-        elif component == "controlnet":
-            values = capture.ordered_controlnet_inputs(values)
+        values = capture.checked_inputs(plan, values)
         activations, outputs = capture.run(model, values, "default", plan)
         contract["activations"] = [{"name": name, "shape": list(t.shape)} for name, t in activations.items()]
         contracts[component] = contract
@@ -316,7 +313,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--latents", type=Path, metavar="FILE", help="safetensors file with inputs.latents, in place of a seed")
     parser.add_argument("--control-picture", type=Path, metavar="FILE")
     parser.add_argument("--conditioning-scale", type=float, default=1.0, metavar="S")
-    parser.add_argument("--modules", metavar="JSON", help="record the networks' modules, too; modules of those that the script does not know")
+    parser.add_argument("--modules", metavar="JSON", help="record the networks' modules, too: the plan of each network")
     return parser.parse_args()
 
 

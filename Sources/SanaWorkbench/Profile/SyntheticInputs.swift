@@ -40,6 +40,7 @@ package enum SyntheticInputs {
             case .normal: inputs[spec.name] = normal(shape)
             case .constant(let value): inputs[spec.name] = constant(value, shape)
             case .whole(let bound): inputs[spec.name] = whole(below: bound, shape)
+            case .mask: inputs[spec.name] = constant(1, shape)
             case .absent: continue
             }
         }

@@ -43,6 +43,15 @@ package enum GoldenBlindness {
         }
     }
 
+    /// What to say of them; `nil` where there are none.
+    package static func warning(_ path: String, _ names: [String]) -> String? {
+        guard !names.isEmpty else { return nil }
+        return "\(path.printable) cannot show faults in "
+            + names.prefix(3).map(\.printable).joined(separator: ", ")
+            + (names.count > 3 ? " and \(names.count - 3) more" : "")
+            + ": nothing changes with its inputs"
+    }
+
     /// Why nothing can be said of a golden.
     struct Unknown: Error { let reason: String }
 

@@ -201,12 +201,8 @@ package struct VerificationBatch {
                     + unknown.reason.printable)
             return
         }
-        guard !names.isEmpty else { return }
-        Notices.note(
-            "sana-tools: warning: \(path.printable) cannot show faults in "
-                + names.prefix(3).map(\.printable).joined(separator: ", ")
-                + (names.count > 3 ? " and \(names.count - 3) more" : "")
-                + ": nothing changes with its inputs")
+        guard let warning = GoldenBlindness.warning(path, names) else { return }
+        Notices.note("sana-tools: warning: " + warning)
     }
 
     /// Records comparisons that should have taken place, as failed, for whoever judges the night.

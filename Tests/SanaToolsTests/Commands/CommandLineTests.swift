@@ -293,6 +293,7 @@ struct CommandLineTests {
         )
         #expect(result.code == 0)
         #expect(result.output.hasPrefix("-I -c "))
+        #expect(result.output.contains(#" --plan={"class":"SanaTransformer2DModel","#))
         #expect(
             result.output.hasSuffix(
                 " --output=g.safetensors --latent=4x12 --batch=2 --timestep=3,700 --detail=full "

@@ -255,6 +255,13 @@ struct NetworkCommandTests {
             ["fixtures/dcae/sana", "--latent", "4x5", "--batch", "2"],
             ["fixtures/dcae/sana", "--entry", "encode", "--latent", "3x4", "--detail", "full"],
             ["fixtures/gemma/wide", "--tokens", "5"],
+            ["fixtures/tiny/plain", "--latent", "6x4", "--batch", "2", "--tokens", "4"],
+            ["fixtures/tiny/sprint", "--guidance", "0.3", "--detail", "full", "--tokens", "4"],
+            ["fixtures/controlnet/switches", "--conditioning-scale", "0.7", "--detail", "full"],
+            [
+                "fixtures/controlnet/repository/transformer", "--inputs",
+                "fixtures/controlnet/golden-transformer.safetensors",
+            ],
         ])
     func capture(_ arguments: [String]) throws {
         let captured = try program.run(
@@ -265,6 +272,33 @@ struct NetworkCommandTests {
             "verify", arguments[0], "--reference", "g.safetensors", "--tolerance", "2e-6",
             "--no-record")
         #expect(verified.code == 0, "\(verified.output)")
+    }
+
+    @Test(
+        "capture refuses what the network does not take",
+        .enabled(if: python != nil, "diffusers and transformers"),
+        arguments: [
+            (["fixtures/tiny/plain", "--guidance", "1"], Int32(64), "--guidance"),
+            (["fixtures/dcae/sana", "--timestep", "1"], 64, "--timestep"),
+            (["fixtures/dcae/sana", "--trajectory"], 64, "AutoencoderDC does not sample"),
+            (
+                [
+                    "fixtures/tiny/plain", "--inputs",
+                    "fixtures/controlnet/golden-controlnet.safetensors",
+                ], 65, "unknown or badly numbered input: inputs.conditioning_scale"
+            ),
+            (
+                ["fixtures/dcae/sana", "--inputs", "fixtures/goldens/tiny-plain.safetensors"], 65,
+                "missing input: inputs.latent"
+            ),
+        ])
+    func captureRefuses(_ arguments: [String], _ code: Int32, _ reason: String) throws {
+        let outcome = try program.run(
+            ["capture"] + arguments
+                + ["--output", "g.safetensors", "--python", try #require(Self.python)])
+        #expect(outcome.code == code)
+        #expect(outcome.talk.contains(reason), "\(outcome.talk)")
+        #expect(!program.folder("g.safetensors").pathExists)
     }
 
     @Test(

@@ -60,7 +60,11 @@ extension SanaInputs {
 extension SanaConfig {
     /// What every network of this configuration takes.
     var commonInputs: [InputSpec] {
-        [
+        let guidance = InputSpec(
+            SanaInputs.Name.guidance, [.size("batch")],
+            filling: .constant(Float(4.5 * guidanceEmbedsScale)))
+        // diffusers rounds what it computes from timesteps, not the timesteps.
+        return [
             InputSpec(
                 SanaInputs.Name.hiddenStates,
                 [.size("batch"), .fixed(inChannels), .size("height"), .size("width")]),
@@ -69,10 +73,11 @@ extension SanaConfig {
                 [.size("batch"), .size("caption_tokens"), .fixed(captionChannels)]),
             InputSpec(
                 SanaInputs.Name.timestep, [.size("batch")],
-                filling: .constant(Float(500 * timestepScale))),
+                filling: .constant(Float(500 * timestepScale)), isRounded: false),
+        ] + (guidanceEmbeds ? [guidance] : []) + [
             InputSpec(
                 SanaInputs.Name.encoderAttentionMask, [.size("batch"), .size("caption_tokens")],
-                isRequired: false, mayBeInfinite: true, filling: .constant(1)),
+                isRequired: false, mayBeInfinite: true, filling: .mask),
             InputSpec(
                 SanaInputs.Name.attentionMask, [.size("batch"), .size("tokens")],
                 isRequired: false, mayBeInfinite: true, filling: .absent),
@@ -93,12 +98,6 @@ extension SanaTransformer2DModel: Network {
 
     public var inputSpecs: [InputSpec] {
         var specs = config.commonInputs
-        if config.guidanceEmbeds {
-            specs.append(
-                InputSpec(
-                    SanaInputs.Name.guidance, [.size("batch")],
-                    filling: .constant(Float(4.5 * config.guidanceEmbedsScale))))
-        }
         // diffusers adds one after every block but the first, as far as they go.
         for index in 0..<max(0, config.numLayers - 1) {
             specs.append(
