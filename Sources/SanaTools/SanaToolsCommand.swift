@@ -140,8 +140,8 @@ package enum Program {
         } catch {
             endParsing(error)
         }
-        if let talking = command as? any TalkingCommand {
-            Console.isQuiet.store(talking.talk.quiet, ordering: .relaxed)
+        if let command = command as? any QuietableCommand {
+            Console.isQuiet.store(command.verbosity.quiet, ordering: .relaxed)
         }
         do {
             try command.run()
@@ -171,7 +171,7 @@ package enum Program {
         let document = ErrorDocument(
             usage: SanaToolsCommand.message(for: error), code: code.rawValue)
         if document.show() != .github {
-            Console.talk(SanaToolsCommand.fullMessage(for: error).printableLines)
+            Console.message(SanaToolsCommand.fullMessage(for: error).printableLines)
         }
         end(code)
     }

@@ -6,7 +6,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools capture`
-struct CaptureCommand: TalkingCommand {
+struct CaptureCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "capture",
         abstract: "Record a golden by running diffusers or transformers in Python.",
@@ -135,7 +135,7 @@ struct CaptureCommand: TalkingCommand {
 
     @OptionGroup var pipelineOptions: PipelineCaptureOptions
     @OptionGroup var modelOptions: ModelOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     enum Detail: String, ExpressibleByArgument, CaseIterable { case `default`, full }
 
@@ -282,7 +282,7 @@ struct CaptureCommand: TalkingCommand {
         if trajectory { list.append("--trajectory") }
         list += pipelineOptions.arguments
         if replacing.force { list.append("--force") }
-        if talk.quiet { list.append("--quiet") }
+        if verbosity.quiet { list.append("--quiet") }
         return list + ["--", folder]
     }
 }

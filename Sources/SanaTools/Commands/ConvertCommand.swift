@@ -5,7 +5,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools convert`
-struct ConvertCommand: TalkingCommand {
+struct ConvertCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "convert",
         abstract:
@@ -180,7 +180,7 @@ struct ConvertCommand: TalkingCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         if exact, allowRounding {

@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools diff`
-struct DiffCommand: TalkingCommand {
+struct DiffCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff",
         abstract: "Compare two checkpoints tensor by tensor.",
@@ -38,7 +38,7 @@ struct DiffCommand: TalkingCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         guard tolerance >= 0, tolerance.isFinite else {

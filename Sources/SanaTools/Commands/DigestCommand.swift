@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools digest`
-struct DigestCommand: TalkingCommand {
+struct DigestCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "digest",
         abstract: "Check files against their recorded hashes and show the weights digest.",
@@ -45,7 +45,7 @@ struct DigestCommand: TalkingCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         let path = try ModelPath.resolve(model)
@@ -129,7 +129,7 @@ struct DigestCommand: TalkingCommand {
     private func judge(_ findings: Findings, _ path: String) throws {
         let entries = findings.files?.entries ?? []
         for entry in entries {
-            if let problem = entry.problem { Console.talk("sana-tools: \(problem)") }
+            if let problem = entry.problem { Console.message("sana-tools: \(problem)") }
             let file = path.isFolder ? path.appendingPath(entry.name) : path
             if let error = entry.error(file) { Console.report(error) }
         }

@@ -226,7 +226,7 @@ extension HistoryCommand {
             subcommands: [Set.self, List.self, Remove.self], defaultSubcommand: List.self)
 
         /// `sana-tools history baseline set`
-        struct Set: TalkingCommand {
+        struct Set: QuietableCommand {
             static let configuration = CommandConfiguration(
                 abstract: "Set a baseline.",
                 discussion: """
@@ -246,7 +246,7 @@ extension HistoryCommand {
             var runs: [Int64] = []
 
             @OptionGroup var database: DatabaseOption
-            @OptionGroup var talk: TalkOptions
+            @OptionGroup var verbosity: VerbosityOptions
 
             func validate() throws {
                 if name.isEmpty { throw ValidationError("a baseline needs a name") }

@@ -6,7 +6,7 @@ import SanaWorkbench
 
 extension HistoryCommand {
     /// `sana-tools history merge`
-    struct Merge: TalkingCommand {
+    struct Merge: QuietableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Add the runs of other history databases.",
             discussion: """
@@ -23,7 +23,7 @@ extension HistoryCommand {
         var others: [String]
 
         @OptionGroup var database: DatabaseOption
-        @OptionGroup var talk: TalkOptions
+        @OptionGroup var verbosity: VerbosityOptions
 
         func run() throws {
             for path in others where !path.pathExists { throw FileError(.open, path, code: ENOENT) }
@@ -41,7 +41,7 @@ extension HistoryCommand {
     }
 
     /// `sana-tools history prune`
-    struct Prune: TalkingCommand {
+    struct Prune: QuietableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Remove old runs.",
             discussion: """
@@ -55,7 +55,7 @@ extension HistoryCommand {
         var keep: Int
 
         @OptionGroup var database: DatabaseOption
-        @OptionGroup var talk: TalkOptions
+        @OptionGroup var verbosity: VerbosityOptions
 
         func validate() throws {
             if keep < 1 { throw ValidationError("--keep must be at least 1") }

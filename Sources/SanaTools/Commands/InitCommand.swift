@@ -5,7 +5,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools init`
-struct InitCommand: TalkingCommand {
+struct InitCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "init",
         abstract: "Write a sana-tools.yaml for a model.",
@@ -34,7 +34,7 @@ struct InitCommand: TalkingCommand {
     var force = false
 
     @OptionGroup var modelOptions: ModelOptions
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         guard force || !ProjectFile.name.pathExists else { throw ProjectExistsError() }

@@ -3,7 +3,7 @@ import SanaModel
 import SanaWorkbench
 
 /// `sana-tools inspect`
-struct InspectCommand: TalkingCommand {
+struct InspectCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "inspect",
         abstract: "Show the contents of a checkpoint and report its defects.",
@@ -59,7 +59,7 @@ struct InspectCommand: TalkingCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         if listRules {

@@ -3,7 +3,7 @@ import SanaModel
 import SanaWorkbench
 
 /// `sana-tools kernels`
-struct KernelsCommand: TalkingCommand {
+struct KernelsCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kernels",
         abstract: "Benchmark Sana's matmul and element-wise kernels on this machine.",
@@ -28,7 +28,7 @@ struct KernelsCommand: TalkingCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         guard (1...1000).contains(repetitions) else {

@@ -18,7 +18,7 @@ struct LoraCommand: ParsableCommand {
 }
 
 /// `sana-tools lora merge`
-struct LoraMergeCommand: TalkingCommand {
+struct LoraMergeCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "merge",
         abstract: "Merge several LoRA files into one with the same effect.",
@@ -51,7 +51,7 @@ struct LoraMergeCommand: TalkingCommand {
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         let adapters = try AdapterArguments.open(files, option: "LoRA")
@@ -82,7 +82,7 @@ struct LoraMergeCommand: TalkingCommand {
 }
 
 /// `sana-tools lora extract`
-struct LoraExtractCommand: TalkingCommand {
+struct LoraExtractCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "extract",
         abstract: "Extract a LoRA from the difference between a tuned checkpoint and its base.",
@@ -113,7 +113,7 @@ struct LoraExtractCommand: TalkingCommand {
 
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         guard (1...4096).contains(rank) else {

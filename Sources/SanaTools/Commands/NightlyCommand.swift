@@ -3,7 +3,7 @@ import SanaModel
 import SanaWorkbench
 
 /// `sana-tools nightly`
-struct NightlyCommand: TalkingCommand {
+struct NightlyCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nightly",
         abstract: "Inspect, convert, verify, profile, gate and report, with one verdict.",
@@ -49,7 +49,7 @@ struct NightlyCommand: TalkingCommand {
     @OptionGroup var database: DatabaseOption
     @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         guard let project = try ProjectFile.find(), let model = project.model else {

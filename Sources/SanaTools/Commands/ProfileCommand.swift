@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools profile`
-struct ProfileCommand: TalkingCommand {
+struct ProfileCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "profile",
         abstract: "Time every layer of a forward.",
@@ -108,7 +108,7 @@ struct ProfileCommand: TalkingCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: CheckFormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
     @OptionGroup var history: HistoryOptions
 
     func validate() throws {

@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools sample`
-struct SampleCommand: TalkingCommand {
+struct SampleCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sample",
         abstract: "Generate images from prompts, matching diffusers' pipelines.",
@@ -151,7 +151,7 @@ struct SampleCommand: TalkingCommand {
     @OptionGroup var components: ComponentOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         guard !prompt.isEmpty else { throw ValidationError("give at least one --prompt") }

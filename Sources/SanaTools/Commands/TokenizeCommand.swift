@@ -4,7 +4,7 @@ import SanaModel
 import SanaWorkbench
 
 /// `sana-tools tokenize`
-struct TokenizeCommand: TalkingCommand {
+struct TokenizeCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tokenize",
         abstract: "Show the token ids of a text, matching Hugging Face's tokenizers.",
@@ -43,7 +43,7 @@ struct TokenizeCommand: TalkingCommand {
     var pipeline = false
 
     @OptionGroup var format: FormatOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         guard (prompt == nil) != (textFile == nil) else {

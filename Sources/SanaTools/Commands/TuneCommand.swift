@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools tune`
-struct TuneCommand: TalkingCommand {
+struct TuneCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tune",
         abstract: "Choose which weights to quantize to int8 within an error tolerance.",
@@ -66,7 +66,7 @@ struct TuneCommand: TalkingCommand {
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func validate() throws {
         if let tolerance, !(tolerance > 0 && tolerance.isFinite) {
@@ -176,7 +176,7 @@ struct TuneCommand: TalkingCommand {
                     remedy: "record it in float32")
             }
             if !allowStale, let change = try source.changes(since: golden).first {
-                Console.talk(
+                Console.message(
                     "sana-tools: error: \(golden.path.printable): \(change.problem.message)")
                 throw ExitCode.checkFailed
             }
@@ -209,7 +209,7 @@ struct TuneCommand: TalkingCommand {
                 + provenance.precisionProblems(
                     .relativePower, strictest: (tolerance, nil), numerics: arithmetic.numerics)
             if let problem = problems.first {
-                Console.talk("sana-tools: error: \(golden.path.printable): \(problem.message)")
+                Console.message("sana-tools: error: \(golden.path.printable): \(problem.message)")
                 throw ExitCode.checkFailed
             }
         }

@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools unpack`
-struct UnpackCommand: TalkingCommand {
+struct UnpackCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "unpack",
         abstract: "Restore the safetensors file of an archive, byte for byte.",
@@ -35,7 +35,7 @@ struct UnpackCommand: TalkingCommand {
 
     @OptionGroup var format: FormatOption
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
 
     func run() throws {
         let path = try ModelPath.resolve(archive)

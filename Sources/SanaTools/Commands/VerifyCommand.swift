@@ -4,7 +4,7 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools verify`
-struct VerifyCommand: TalkingCommand {
+struct VerifyCommand: QuietableCommand {
     static let configuration = CommandConfiguration(
         commandName: "verify",
         abstract: "Run a full forward on recorded inputs and compare every captured layer.",
@@ -126,7 +126,7 @@ struct VerifyCommand: TalkingCommand {
     @OptionGroup var shard: ShardOption
     @OptionGroup var modelOptions: ModelOptions
     @OptionGroup var threads: ThreadsOption
-    @OptionGroup var talk: TalkOptions
+    @OptionGroup var verbosity: VerbosityOptions
     @OptionGroup var history: HistoryOptions
 
     enum VerificationFormat: String, ExpressibleByArgument, CaseIterable {
@@ -245,7 +245,7 @@ struct VerifyCommand: TalkingCommand {
             + own.blaming("trajectories") { try expand(own?.trajectories ?? []) }
         guard !forwards.isEmpty || !samplings.isEmpty else {
             // A golden given as MODEL is why there is none.
-            for model in models { try ForeignModel.refuse(ModelPath.resolve(model)) }
+            for model in models { try WrongModelFile.refuse(ModelPath.resolve(model)) }
             throw UsageError(
                 "no reference to compare with",
                 remedy: "give --reference FILE, or record one with 'sana-tools capture'",
@@ -351,7 +351,7 @@ struct VerifyCommand: TalkingCommand {
         else {
             var seen = Set<String>()
             let reasons = problems.map(\.message).filter { seen.insert($0).inserted }.prefix(5)
-            Console.talk(
+            Console.message(
                 "sana-tools: error: no tolerances were written: "
                     + (reasons.isEmpty
                         ? "values are not finite" : reasons.joined(separator: "; ")))

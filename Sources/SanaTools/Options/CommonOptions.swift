@@ -57,7 +57,7 @@ struct ModelOptions: ParsableArguments {
     /// - Throws: `UsageError` when a file is asked for a part, `BadDataError` for a golden, a
     ///   trajectory or a LoRA.
     func check(_ path: String) throws {
-        try ForeignModel.refuse(path)
+        try WrongModelFile.refuse(path)
         let isFile = path.pathExists && !path.isFolder
         if isFile, !path.hasSuffix(".dduf"), subfolder != nil || variant != nil {
             throw UsageError(

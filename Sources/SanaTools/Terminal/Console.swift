@@ -33,21 +33,21 @@ enum Console {
 
     /// Writes a message that `--quiet` suppresses.
     static func note(_ text: String) {
-        if !isQuiet.load(ordering: .relaxed) { talk(text) }
+        if !isQuiet.load(ordering: .relaxed) { message(text) }
     }
 
     /// Writes a message to stderr.
-    static func talk(_ text: String) {
+    static func message(_ text: String) {
         try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
     }
 
     /// Warns about something that may be unintended; the command continues.
-    static func warn(_ text: String) { talk("sana-tools: warning: \(text)") }
+    static func warn(_ text: String) { message("sana-tools: warning: \(text)") }
 
     /// Reports an error with its hint.
     static func report(_ error: any DiagnosticError) {
         let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
-        talk("sana-tools: \(word) \(error.fullMessage.printableLines)")
+        message("sana-tools: \(word) \(error.fullMessage.printableLines)")
     }
 
     /// Whether stderr is a terminal, where progress may be drawn.

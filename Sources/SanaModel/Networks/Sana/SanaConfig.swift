@@ -57,7 +57,7 @@ public struct SanaConfig: Sendable, Equatable {
         if let name = json["_class_name"] {
             guard let known = SanaClass.named(name.string) else {
                 throw ConfigReader(json: json, file: file)
-                    .error("_class_name", "is \(name.text().printable), \(Self.noClass)")
+                    .error("_class_name", "is \(name.text().printable), \(Self.notAnyClass)")
             }
             modelClass = known
         }
@@ -100,7 +100,7 @@ public struct SanaConfig: Sendable, Equatable {
     }
 
     /// What `_class_name` is not.
-    public static let noClass =
+    public static let notAnyClass =
         "not " + SanaClass.all.map { "\"\($0.name)\"" }.joined(separator: " or ")
 
     private mutating func readNorm(

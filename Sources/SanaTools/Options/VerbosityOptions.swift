@@ -2,12 +2,12 @@ import ArgumentParser
 import SanaWorkbench
 
 /// How much a command writes to stderr.
-struct TalkOptions: ParsableArguments {
+struct VerbosityOptions: ParsableArguments {
     @Flag(name: .shortAndLong, help: "Suppress progress and notes on stderr.")
     var quiet = false
 }
 
 /// A command that reports its progress.
-protocol TalkingCommand: ParsableCommand {
-    var talk: TalkOptions { get }
+protocol QuietableCommand: ParsableCommand {
+    var verbosity: VerbosityOptions { get }
 }

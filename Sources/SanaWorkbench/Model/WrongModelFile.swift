@@ -1,8 +1,8 @@
 import SanaModel
 import SanaQuant
 
-/// Files and folders that belong to a model and are none, given as MODEL.
-package enum ForeignModel {
+/// Files and directories given as MODEL that belong to a model and are not one: goldens and LoRAs.
+package enum WrongModelFile {
     /// - Throws: `BadDataError` that says what the file is and which option takes it. Whatever else is
     ///   wrong with it is left to whoever opens it.
     package static func refuse(_ path: String) throws {
