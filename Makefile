@@ -4,7 +4,7 @@
 # make install   build and install the binary, shell completions and existing manual pages below PREFIX
 # make test-fast build and run the suites that start no process and read no large file
 # make coverage  measure line coverage of the tests, into .build/coverage
-# make lint      check the code's format
+# make lint      check the code's format, that public types and functions have doc comments, and the width of comments
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
 # make examples-test run the examples under their schedulers, and check them; exits with 3 if one is not installed
@@ -154,6 +154,7 @@ package-test:
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
+	python3 scripts/lint.py
 
 docs: build
 	python3 scripts/cli_reference.py --binary $(BINARY)
@@ -162,6 +163,7 @@ docs-test: build
 	python3 scripts/cli_reference.py --binary $(BINARY) --check
 	python3 scripts/snapshots.py --binary $(BINARY) --check
 	python3 scripts/docs_test.py --binary $(BINARY)
+	python3 scripts/draw_structure.py --check
 
 examples-test: build
 	python3 scripts/examples_test.py --binary $(BINARY)

@@ -20,5 +20,6 @@ public enum AlignedMemory {
         return address
     }
 
+    /// Releases what `allocate` returned.
     public static func deallocate(_ address: UnsafeMutableRawPointer) { free(address) }
 }

@@ -174,6 +174,7 @@ public enum UnfinishedDownload {
         throw BadDataError(file: path, reason: reason(marker.lastPathComponent), remedy: remedy)
     }
 
+    /// What is wrong with a file next to which a downloader left `marker`.
     public static func reason(_ marker: String) -> String {
         "download is unfinished: \(marker.printable) is next to it"
     }

@@ -189,10 +189,12 @@ public struct WeightScope {
 
 /// Everything in which a checkpoint's tensors differ from what its configuration calls for.
 public struct BindingError: DiagnosticError {
+    /// A tensor that the configuration calls for and the checkpoint lacks.
     public struct Missing: Sendable, Equatable {
         public let name: String
         public let shape: [Int]
     }
+    /// A tensor of another shape or type than the configuration calls for.
     public struct Mismatch: Sendable, Equatable {
         public let tensor: TensorInfo
         public let expectedShape: [Int]

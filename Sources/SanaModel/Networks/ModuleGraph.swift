@@ -49,6 +49,7 @@ public struct ModuleGraph: Sendable, Equatable {
         public let sources: [String]
     }
 
+    /// A module that a forward runs.
     public struct Module: Sendable, Equatable {
         /// Module path in diffusers.
         public let path: String

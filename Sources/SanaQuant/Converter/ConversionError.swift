@@ -2,6 +2,7 @@ import SanaModel
 
 /// A conversion that cannot be done as asked.
 public struct ConversionError: DiagnosticError, Equatable {
+    /// What cannot be done, and with which tensor.
     public enum Problem: Sendable, Equatable {
         case sourceIsQuantized(tensor: String, target: ConversionTarget)
         case notConvertible(tensor: String, shape: [Int], rule: String)

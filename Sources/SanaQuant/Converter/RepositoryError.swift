@@ -2,6 +2,7 @@ import SanaModel
 
 /// A repository that cannot be converted as asked.
 public struct RepositoryError: DiagnosticError, Equatable {
+    /// What cannot be done, and with which component or file.
     public enum Problem: Sendable, Equatable {
         case noComponent(String, present: [String])
         case absent(String)

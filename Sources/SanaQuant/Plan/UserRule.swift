@@ -94,6 +94,7 @@ public struct UserRule: Sendable {
 
 /// A rule that cannot be followed.
 public struct RuleError: DiagnosticError, Equatable {
+    /// What is wrong with the rule.
     public enum Problem: Sendable, Equatable {
         case tooLong
         case noType

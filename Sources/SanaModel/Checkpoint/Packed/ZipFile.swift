@@ -5,6 +5,7 @@
 /// data, entries neither share a name nor overlap, and nothing is compressed or encrypted. Source:
 /// PKWARE's APPNOTE.TXT 6.3.10, sections 4.3 and 4.5.3 (zip64).
 public struct ZipFile: Sendable {
+    /// A stored file.
     public struct Entry: Sendable {
         /// A relative path with `/`, without `.`, `..` and empty parts.
         public let name: String

@@ -1,5 +1,6 @@
 /// Something about quantized weights that keeps them from being read as they are meant.
 public struct QuantizationFinding: Sendable, Equatable {
+    /// Why they cannot be read.
     public enum Kind: Sendable, Equatable {
         /// A method or recipe that cannot be read here.
         case unsupported
