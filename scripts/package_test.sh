@@ -38,7 +38,8 @@ cp fixtures/goldens/sana-digits-*.safetensors "$root/work/fixtures/goldens/"
 cp sana-tools.yaml "$root/work/"
 inside sh -ec '
     cd /work
-    sana-tools --version
+    # The number and the commit.
+    sana-tools --version | grep -xE "[0-9.]+ \([0-9a-f]{12}(-dirty)?\)"
     sana-tools convert | tail -n 1
     sana-tools verify --summary | tail -n 1
     sana-tools profile --repeat 3 | head -n 1
