@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 100
 # Its bytes are pinned by a test.
 FROZEN = "Sources/CSanaCanary/"
-COMMENT = re.compile(r"\s*(///?|/?\*)( |$)")
+COMMENT = re.compile(r"\s*(///?|/\*)( |$)")
 MODIFIERS = r"(?:static |final |mutating |nonmutating |indirect |dynamic |nonisolated )*"
 PUBLIC = re.compile(rf"\s*(?:@\w+(?:\([^)]*\))? )*public {MODIFIERS}(func|struct|enum|class|protocol|actor|typealias) (\S+?)[(<:\s]")
 REQUIREMENT = re.compile(rf"\s+(?:public |package )?{MODIFIERS}func (\w+)[(<]")

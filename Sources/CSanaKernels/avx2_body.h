@@ -1,5 +1,5 @@
-// AVX2 with FMA, and with int8 products of bytes where SK_ADD_PRODUCTS is defined; kernels_avx2.c and
-// those of AVX-VNNI include it.
+// AVX2 with FMA, and with int8 products of bytes where SK_ADD_PRODUCTS is defined; kernels_avx2.c
+// and those of AVX-VNNI include it.
 
 #define SK_VECTOR 8
 #define SK_TILE_TOKENS 6
@@ -10,7 +10,8 @@
     widen_pairs(source, stride, target, target_stride)
 
 #ifdef SK_ADD_PRODUCTS
-// Sums that a tile keeps in registers, beside two blocks of weights and the values: 6 x 2 of the 16.
+// Sums that a tile keeps in registers, beside two blocks of weights and the values: 6 x 2 of
+// the 16.
 enum { TILE_TOKENS = 6, CHAINS_I8 = 12 };
 
 #define SK_WORDS __m256i

@@ -55,8 +55,8 @@ static inline void transpose_f32(const float *source, size_t stride, float *targ
     for (int i = 0; i < 16; i++) _mm512_storeu_si512(target + (size_t)i * target_stride, rows[i]);
 }
 
-// Sixteen rows of 32 bf16 values, `stride` bytes apart, to 32 columns of fp32: words of two values are
-// transposed, which moves half as much as their fp32 ones.
+// Sixteen rows of 32 bf16 values, `stride` bytes apart, to 32 columns of fp32: words of two values
+// are transposed, which moves half as much as their fp32 ones.
 static inline void widen_pairs(const char *source, size_t stride, float *target,
                                size_t target_stride) {
     const __m512i upper = _mm512_set1_epi32((int)0xFFFF0000u);

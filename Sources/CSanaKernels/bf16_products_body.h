@@ -1,9 +1,10 @@
 // Products of values rounded to bf16, with fp32 sums; kernels_body.h includes it.
 //
-// Sums are chains of fused multiply-adds of the rounded values, as in fp32 but longer: vdpbf16ps rounds after each
-// of its two additions, and products of two bf16 values are exact. It takes denormals for zero,
-// which other instructions do not, so there are none: operands below 2^-56 become zero, and what is
-// left makes products that are multiples of 2^-126, the smallest number that is not denormal.
+// Sums are chains of fused multiply-adds of the rounded values, as in fp32 but longer: vdpbf16ps
+// rounds after each of its two additions, and products of two bf16 values are exact. It takes
+// denormals for zero, which other instructions do not, so there are none: operands below 2^-56
+// become zero, and what is left makes products that are multiples of 2^-126, the smallest number
+// that is not denormal.
 //
 // An instruction set without such products multiplies the rounded values as floats. One that has
 // them defines SK_HAS_OWN_BF16 and lays out words of two values, the one of the even column in the

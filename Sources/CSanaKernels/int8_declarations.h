@@ -1,5 +1,5 @@
-// The int8 products that an instruction set defines itself, ahead of the table that kernels_body.h ends
-// with.
+// The int8 products that an instruction set defines itself, ahead of the table that kernels_body.h
+// ends with.
 
 #define SK_HAS_OWN_I8
 #define SK_MULTIPLY_I8 multiply_i8

@@ -9,8 +9,8 @@
 
 // Multiply and add are not contracted: a fused one would round once where the portable twin rounds
 // twice.
-// The same vectors in the encoding of AVX-512, whose processors came first: what AVX-VNNI computes can be
-// tested and measured on them.
+// The same vectors in the encoding of AVX-512, whose processors came first: what AVX-VNNI computes
+// can be tested and measured on them.
 #pragma clang attribute push(__attribute__((target("avx2,fma,avx512vl,avx512vnni,prefer-256-bit"))), \
                              apply_to = function)
 #define SK_TABLE avxvnni_in_avx512_kernels

@@ -1,6 +1,6 @@
-// The one source of all kernels, included once per instruction set with SK_TABLE naming the table to
-// define. Loops are written so that the compiler's vectoriser sees independent lanes; sums keep LANES
-// partial sums and add them pairwise, which fixes the order for every vector width.
+// The one source of all kernels, included once per instruction set with SK_TABLE naming the table
+// to define. Loops are written so that the compiler's vectoriser sees independent lanes; sums keep
+// LANES partial sums and add them pairwise, which fixes the order for every vector width.
 
 #include <math.h>
 #include <string.h>
@@ -52,8 +52,8 @@ static inline float pairwise_sum(const float *lanes) {
 static inline int32_t rounded_integer(float biased) { return (int32_t)(as_bits(biased) - 0x4B400000u); }
 
 // exp of x within [-87.3, 88.7], within 2 ulp, by x = k ln 2 + r, |r| <= ln 2 / 2, and a degree-6
-// polynomial in r with the coefficients of Cephes' expf. In that range e^r * 2^k is a normal number,
-// so k, which stands in the low bits of the biased one, is added to the exponent of e^r.
+// polynomial in r with the coefficients of Cephes' expf. In that range e^r * 2^k is a normal
+// number, so k, which stands in the low bits of the biased one, is added to the exponent of e^r.
 static inline float bounded_exponential(float x) {
     float biased = __builtin_fmaf(x, 1.44269504088896341f, ROUNDER);
     float k = biased - ROUNDER;
@@ -75,8 +75,8 @@ static inline float falling_exponential(float x) {
     return x < -87.0f ? 0.0f : value;
 }
 
-// x / (1 + exp(-z)). Beyond the bounds the divisor is 1, or so large that what is left of x is below
-// 1e-36 of it.
+// x / (1 + exp(-z)). Beyond the bounds the divisor is 1, or so large that what is left of x is
+// below 1e-36 of it.
 static inline float sigmoid_weighted(float x, float z) {
     float bounded = z > 87.0f ? 87.0f : z;
     bounded = bounded < -88.7f ? -88.7f : bounded;

@@ -1,14 +1,15 @@
 // NEON with int8 products of SK_GROUP columns at a time; kernels_neondot.c and kernels_neoni8mm.c
 // include it.
 //
-// There are no bf16 products: bfdot rounds in a way of its own, and bfmlalb with bfmlalt, which give
-// the bits that are wanted, multiply no faster than fmla.
+// There are no bf16 products: bfdot rounds in a way of its own, and bfmlalb with bfmlalt, which
+// give the bits that are wanted, multiply no faster than fmla.
 
 #define SK_VECTOR 4
 #define SK_TILE_TOKENS 12
 #define SK_FUSED 1
 
-// A token is its values padded with zeros to whole groups, a panel [rows / 16][groups][16][SK_GROUP].
+// A token is its values padded with zeros to whole groups, a panel [rows /
+// 16][groups][16][SK_GROUP].
 enum { PACKED_ROWS = 16 };
 
 // Sums of a tile: four tokens with sixteen rows, four to a vector.

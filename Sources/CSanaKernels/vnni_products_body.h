@@ -1,5 +1,5 @@
-// Int8 products of vpdpbusd on vectors of SK_VECTOR words; avx2_body.h and avx512_body.h include it behind
-// kernels_body.h.
+// Int8 products of vpdpbusd on vectors of SK_VECTOR words; avx2_body.h and avx512_body.h include it
+// behind kernels_body.h.
 
 static inline size_t padded(size_t columns) { return parts(columns, GROUP) * GROUP; }
 

@@ -1,5 +1,5 @@
-/// Pages of the documentation that hints end in, as paths from the root of the repository. The Debian package
-/// installs them below /usr/share/doc/sana-tools.
+/// Pages of the documentation that hints end in, as paths from the root of the repository. The
+/// Debian package installs them below /usr/share/doc/sana-tools.
 public enum HelpPage: String, CaseIterable, Sendable {
     case archivePromised = "docs/troubleshooting.md#archive-promised"
     case bf16 = "docs/troubleshooting.md#bf16-fp16"

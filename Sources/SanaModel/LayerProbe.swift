@@ -10,7 +10,8 @@ public protocol LayerProbe: AnyObject {
     /// The module at `path` has run. The activations are overwritten when this returns.
     func end(_ path: String, _ outputs: [Activation])
 
-    /// A piece of the module at `path` is about to run: modules that are joined row by row take turns.
+    /// A piece of the module at `path` is about to run: modules that are joined row by row take
+    /// turns.
     func resume(_ path: String)
 
     /// That piece has run.

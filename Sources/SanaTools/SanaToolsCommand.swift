@@ -76,8 +76,8 @@ extension SanaToolsCommand {
         }
     }
 
-    /// The names of files are bytes, and text here: a name that is not UTF-8 would be another one when it
-    /// is opened.
+    /// The names of files are bytes, and text here: a name that is not UTF-8 would be another one
+    /// when it is opened.
     ///
     /// - Throws: `UsageError`.
     static func checkEncoding() throws {

@@ -1,5 +1,5 @@
-// Every set of kernels that this processor runs against the portable one, bit for bit; NaN equals NaN.
-// `make test-aarch64` builds it for aarch64 and runs it under user-mode emulation.
+// Every set of kernels that this processor runs against the portable one, bit for bit; NaN equals
+// NaN. `make test-aarch64` builds it for aarch64 and runs it under user-mode emulation.
 //
 // Arguments: names of sets that must be among them.
 #include "sana_kernels.h"

@@ -5,7 +5,8 @@ public enum OldHistory {
     /// - Parameters:
     ///   - kind: `verify`, `profile` or, from the second version on, `trajectory`.
     ///   - layer: path of the layer.
-    ///   - sizes: batch, rows and columns of the latent, tokens; 0 for what a network does not have.
+    ///   - sizes: batch, rows and columns of the latent, tokens; 0 for what a network does not
+    ///     have.
     public static func run(
         _ kind: String, layer: String, sizes: (Int, Int, Int, Int) = (1, 8, 8, 12)
     ) -> String {

@@ -19,7 +19,8 @@ public final class SpawnedProcess {
     ///   - folder: the current folder of the program; that of this process where `nil`.
     ///   - output: a file of this process; `/dev/null` where `nil`, as with the other two.
     ///   - limit: when the program is killed.
-    /// - Throws: `POSIXError` where no process can be started; a program that is not there exits with 127.
+    /// - Throws: `POSIXError` where no process can be started; a program that is not there exits
+    ///   with 127.
     public init(
         _ executable: String, _ arguments: [String], environment: [String: String] = [:],
         in folder: String? = nil, input: FileHandle? = nil, output: FileHandle? = nil,

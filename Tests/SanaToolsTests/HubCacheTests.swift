@@ -11,7 +11,8 @@ struct TinyCache {
     let folder: TemporaryFolder
     static let commit = "0123456789abcdef0123456789abcdef01234567"
 
-    /// - Parameter usesLinks: whether files of the snapshot are links to blobs, as where links work.
+    /// - Parameter usesLinks: whether files of the snapshot are links to blobs, as where links
+    ///   work.
     init(usesLinks: Bool) throws {
         folder = try TemporaryFolder()
         let manager = FileManager.default

@@ -3,8 +3,8 @@ import SanaModel
 import SanaTestSupport
 import Testing
 
-/// Archives read by everybody else: `fixtures/interop.py` with zstd, zstandard, pyzstd, safetensors,
-/// diffusers and sdnq, where a Python has them.
+/// Archives read by everybody else: `fixtures/interop.py` with zstd, zstandard, pyzstd,
+/// safetensors, diffusers and sdnq, where a Python has them.
 @Suite struct InteropTests {
     private static let packages = "diffusers, pyzstd, safetensors, sdnq, torch, zstandard"
 

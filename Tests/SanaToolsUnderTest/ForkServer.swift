@@ -1,11 +1,12 @@
 import Foundation
 
-/// Runs many commands without starting a process for each, for the tests that feed them broken files.
+/// Runs many commands without starting a process for each, for the tests that feed them broken
+/// files.
 ///
-/// Each line of stdin is one run: seconds of processor time, bytes of new data, then the arguments, separated by
-/// tabs. A child of this process runs them as if they had been the command line, its output and talk going to
-/// the files `stdout` and `stderr` of the current folder. The answer is a line: wait status, peak resident
-/// bytes, microseconds of processor time.
+/// Each line of stdin is one run: seconds of processor time, bytes of new data, then the arguments,
+/// separated by tabs. A child of this process runs them as if they had been the command line, its
+/// output and talk going to the files `stdout` and `stderr` of the current folder. The answer is a
+/// line: wait status, peak resident bytes, microseconds of processor time.
 enum ForkServer {
     static let variable = "SANA_TOOLS_FORK_SERVER"
     /// Seconds on the clock after which a child that only waits is ended by SIGALRM.

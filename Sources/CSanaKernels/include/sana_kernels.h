@@ -144,13 +144,13 @@ typedef struct {
                           const float *weight, float *y);
 
     // 3x3 convolutions with padding 1 by squares of 2x2 output pixels.
-    /// Sixteen matrices of `squares` from `first` on, `plane` floats apart, [squares, channels] each,
-    /// to be multiplied with those of the weights. lines: the four rows [width, channels] from the one
-    /// above the squares on, NULL outside the image; zeros: `channels` of them.
+    /// Sixteen matrices of `squares` from `first` on, `plane` floats apart, [squares, channels]
+    /// each, to be multiplied with those of the weights. lines: the four rows [width, channels]
+    /// from the one above the squares on, NULL outside the image; zeros: `channels` of them.
     void (*winograd_input)(const float *const *lines, size_t width, size_t channels, size_t first,
                            size_t squares, const float *zeros, float *y, size_t plane);
-    /// The squares of such products plus bias, which may be NULL: pixels y_stride apart of two rows,
-    /// of which the second may be NULL, `columns` pixels of each.
+    /// The squares of such products plus bias, which may be NULL: pixels y_stride apart of two
+    /// rows, of which the second may be NULL, `columns` pixels of each.
     void (*winograd_output)(const float *x, size_t plane, size_t squares, size_t channels,
                             const float *bias, float *const *lines, size_t columns,
                             size_t y_stride);
@@ -185,8 +185,8 @@ typedef struct {
     /// Packs weights that lie transposed, [columns, rows], columns `stride` apart.
     void (*pack_columns_f32)(const float *weights, size_t rows, size_t columns, size_t stride,
                              float *panel);
-    /// Columns, an even number, of each part: products of whole parts may be added up by multiply_add_f32 for
-    /// the same sums.
+    /// Columns, an even number, of each part: products of whole parts may be added up by
+    /// multiply_add_f32 for the same sums.
     size_t (*chain_f32)(size_t columns);
     /// y[t, r] = sum over columns of x[t, c] * panel[r, c] + bias[r]; tokens of x and y lie their
     /// strides apart; bias may be NULL. `soon` is memory that the caller reads next: it is fetched
@@ -200,8 +200,8 @@ typedef struct {
                              const void *soon, size_t soon_bytes);
 
     // Products of values rounded to bf16 with fp32 sums, which are chains as those of multiply_f32,
-    // in parts of at most 2048. Values are rounded to nearest even, below 2^-56 to zero. How tokens and
-    // panels lie in memory is each instruction set's own affair, but an even number of columns
+    // in parts of at most 2048. Values are rounded to nearest even, below 2^-56 to zero. How tokens
+    // and panels lie in memory is each instruction set's own affair, but an even number of columns
     // takes as much of a token as it would alone, so windows of a row of pixels are tokens.
     /// Whether they are faster than those of fp32.
     int rounds_to_pairs;
@@ -267,8 +267,8 @@ const sk_kernels *sk_kernels_portable(void);
 /// AVX2 with FMA; NULL on processors without it and on other architectures.
 const sk_kernels *sk_kernels_avx2(void);
 
-/// AVX2 with AVX-VNNI's int8 products of 256 bits, in the encoding of AVX-512 where a processor has only
-/// that; NULL on processors without either and on other architectures.
+/// AVX2 with AVX-VNNI's int8 products of 256 bits, in the encoding of AVX-512 where a processor has
+/// only that; NULL on processors without either and on other architectures.
 const sk_kernels *sk_kernels_avxvnni(void);
 const sk_kernels *sk_kernels_avxvnni_in_avx512(void);
 
@@ -287,8 +287,8 @@ const sk_kernels *sk_kernels_neoni8mm(void);
 /// The sets that this processor runs by number, the fastest first; NULL behind the last one.
 const sk_kernels *sk_kernels_at(size_t index);
 
-/// Makes the set of that name the best one. Returns 0 where this processor does not run it. Not while
-/// other threads compute.
+/// Makes the set of that name the best one. Returns 0 where this processor does not run it. Not
+/// while other threads compute.
 int sk_kernels_choose(const char *name);
 
 /// The set that was chosen, else the fastest.

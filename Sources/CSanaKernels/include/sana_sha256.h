@@ -1,8 +1,8 @@
 // SHA-256 of two byte streams at once.
 //
 // One stream waits for itself: each pair of rounds needs the one before. Two independent streams
-// fill the gaps, so a core hashes nearly twice as much. Source: FIPS 180-4; Intel, "New Instructions
-// Supporting the Secure Hash Algorithm".
+// fill the gaps, so a core hashes nearly twice as much. Source: FIPS 180-4; Intel, "New
+// Instructions Supporting the Secure Hash Algorithm".
 #ifndef SANA_SHA256_H
 #define SANA_SHA256_H
 

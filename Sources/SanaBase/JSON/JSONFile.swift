@@ -82,8 +82,8 @@ public enum JSONFile {
     }
 }
 
-/// What some editors put before text to say how it is encoded. UTF-16 without it is told by the zeros
-/// between letters.
+/// What some editors put before text to say how it is encoded. UTF-16 without it is told by the
+/// zeros between letters.
 public enum ByteOrderMark: String, Sendable {
     case utf8 = "UTF-8"
     case utf16 = "UTF-16"

@@ -114,8 +114,8 @@ public enum JSONValue: Sendable, Equatable {
         }
     }
 
-    /// Of the hidden scalars that JSON allows bare those that a manifest's one spelling escapes: DEL,
-    /// C1 and bidirectional controls.
+    /// Of the hidden scalars that JSON allows bare those that a manifest's one spelling escapes:
+    /// DEL, C1 and bidirectional controls.
     private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
         case 0x7F...0x9F, 0x200E, 0x200F, 0x202A...0x202E, 0x2066...0x2069: true

@@ -54,8 +54,8 @@ public enum ModelLocator {
 
     /// What a file is, by what it begins with and, where it begins with nothing known, its name.
     ///
-    /// - Throws: `BadDataError` for a zip file that is broken, `SafetensorsError` for one that is called
-    ///   a safetensors file.
+    /// - Throws: `BadDataError` for a zip file that is broken, `SafetensorsError` for one that is
+    ///   called a safetensors file.
     public static func kind(
         of content: ByteView, path: String
     ) throws -> ModelLocation.FileKind {

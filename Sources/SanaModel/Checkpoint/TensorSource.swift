@@ -34,8 +34,8 @@ public protocol TensorSource: Sendable {
     /// - Throws: a `DiagnosticError` when the values cannot be decoded.
     func bytes(of tensor: TensorInfo) throws -> ByteView
 
-    /// What decodes rows of a tensor that another program has quantized, so that its values need not
-    /// be in memory at once; `nil` for values that are stored as they are.
+    /// What decodes rows of a tensor that another program has quantized, so that its values need
+    /// not be in memory at once; `nil` for values that are stored as they are.
     ///
     /// - Throws: as `bytes(of:)`.
     func rows(of tensor: TensorInfo) throws -> EncodedRows?

@@ -24,8 +24,8 @@ public struct WeightScope {
         binding = Binding(source: source, label: label, readsValues: readsValues)
     }
 
-    /// The root of no checkpoint: everything is a placeholder of the shape asked for, and nothing is
-    /// missing. A network of such weights is for recording, not for computing.
+    /// The root of no checkpoint: everything is a placeholder of the shape asked for, and nothing
+    /// is missing. A network of such weights is for recording, not for computing.
     init(unbound label: String) {
         (path, prefix, role, part) = ("", "", .other, .other)
         binding = Binding(source: nil, label: label, readsValues: false)

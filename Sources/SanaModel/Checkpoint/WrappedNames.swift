@@ -86,8 +86,8 @@ extension StoredTensor {
 }
 
 extension LogicalTensors {
-    /// The tensors under the names that the model itself gives them, and for people what was taken away;
-    /// the source itself and `nil` where no wrapper put anything into them.
+    /// The tensors under the names that the model itself gives them, and for people what was taken
+    /// away; the source itself and `nil` where no wrapper put anything into them.
     ///
     /// - Parameter file: for messages.
     /// - Throws: `BadDataError` for layers of an adapter that have not been merged.

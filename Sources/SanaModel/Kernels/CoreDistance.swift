@@ -1,11 +1,11 @@
 import Synchronization
 
-/// How far apart the cores are that a pool's threads run on: the time that a cache line takes from one
-/// thread to another and back.
+/// How far apart the cores are that a pool's threads run on: the time that a cache line takes from
+/// one thread to another and back.
 ///
-/// A hypervisor, or the system's scheduler, may move threads to cores that share no cache. Then what
-/// one thread wrote reaches the other five times as slowly, and since threads that wait for memory
-/// count as busy, the forward of a small model takes 1.6 times as much CPU time.
+/// A hypervisor, or the system's scheduler, may move threads to cores that share no cache. Then
+/// what one thread wrote reaches the other five times as slowly, and since threads that wait for
+/// memory count as busy, the forward of a small model takes 1.6 times as much CPU time.
 public final class CoreDistance {
     private let workers: WorkerPool
     private let line = SharedLine()
@@ -18,9 +18,9 @@ public final class CoreDistance {
     /// How long the other thread is waited for; one that has to be woken takes 50 µs and more.
     private static let patience = Duration.milliseconds(1)
 
-    /// Nanoseconds of a round trip, the mean over threads spread among the others: of many, some are
-    /// always on the other side of a large processor. `nil` where there is no other thread, or none
-    /// runs at this moment.
+    /// Nanoseconds of a round trip, the mean over threads spread among the others: of many, some
+    /// are always on the other side of a large processor. `nil` where there is no other thread, or
+    /// none runs at this moment.
     public func measure() -> Double? {
         let others = workers.threadCount - 1
         guard others > 0 else { return nil }

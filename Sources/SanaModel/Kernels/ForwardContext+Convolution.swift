@@ -5,8 +5,8 @@ private let panelRows = 96
 /// Pixels that one task makes of a phase: part of a row, or as many narrow rows.
 private let taskPixels = 64
 
-/// Convolutions as products with runs of pixels: the taps of a row of the kernel lie next to each other
-/// in a channels-last image, so nothing is gathered but at the edges.
+/// Convolutions as products with runs of pixels: the taps of a row of the kernel lie next to each
+/// other in a channels-last image, so nothing is gathered but at the edges.
 extension ForwardContext {
     /// What is done to pixels of a row once all their channels are there.
     typealias PixelEpilogue = (
@@ -112,8 +112,8 @@ extension ForwardContext {
     }
 }
 
-/// Where the windows of a row's pixels lie in memory: in the image, or beside its edges in copies with
-/// zeros around.
+/// Where the windows of a row's pixels lie in memory: in the image, or beside its edges in copies
+/// with zeros around.
 struct ConvolutionEdges {
     /// Pixels of a segment whose windows lie a stride apart.
     struct Window {
@@ -137,8 +137,8 @@ struct ConvolutionEdges {
     /// Room for both edges of three rows.
     var floats: Int { 6 * span * channels }
 
-    /// Floats of the windows of so many pixels of a row: three rows of taps, each in up to three parts
-    /// that overlap.
+    /// Floats of the windows of so many pixels of a row: three rows of taps, each in up to three
+    /// parts that overlap.
     func windowFloats(pixels: Int) -> Int { 3 * (pixels * stride + 3 * 3) * channels }
 
     init(_ convolution: Convolution3x3) {

@@ -135,7 +135,8 @@ extension ForwardContext {
     }
 }
 
-/// Queries, keys and values of one head for a row of pixels, side by side, the first two through ReLU.
+/// Queries, keys and values of one head for a row of pixels, side by side, the first two through
+/// ReLU.
 private struct HeadRow {
     let width: Int
     let dim: Int

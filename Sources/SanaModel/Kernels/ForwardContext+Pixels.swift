@@ -90,8 +90,8 @@ struct ChannelShortcut {
         index = (0..<channels * group).map { Int32(place($0)) }
     }
 
-    /// Adds to the channels of `count` pixels those of the other image around `source`, whose pixels
-    /// lie `step` apart.
+    /// Adds to the channels of `count` pixels those of the other image around `source`, whose
+    /// pixels lie `step` apart.
     func add(
         _ source: UnsafePointer<Float>, step: Int = 0, to pixels: UnsafeMutablePointer<Float>,
         count: Int = 1

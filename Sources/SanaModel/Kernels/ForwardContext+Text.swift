@@ -28,8 +28,8 @@ struct Rotation {
 
 /// Passes of a text encoder. Rows are the tokens of all texts, one after the other.
 extension ForwardContext {
-    /// y = scale · the rows `ids` of a stored matrix, which is not read otherwise and whose memory is
-    /// given back: a row brings along the pages around it.
+    /// y = scale · the rows `ids` of a stored matrix, which is not read otherwise and whose memory
+    /// is given back: a row brings along the pages around it.
     func lookUp(_ ids: [Int], in weight: Weight, scale factor: Float, into y: Matrix) {
         if records([], into: y) { return }
         for (row, id) in ids.enumerated() { weight.copyRow(id, to: y.row(row)) }
@@ -99,7 +99,8 @@ extension ForwardContext {
         }
     }
 
-    /// The rows of each text at the beginning of `padded` positions of `y` `[texts, padded, channels]`.
+    /// The rows of each text at the beginning of `padded` positions of `y` `[texts, padded,
+    /// channels]`.
     func scatter(
         _ x: Matrix, _ sequences: [TokenSequence], padded: Int, into y: DenseTensor
     ) {

@@ -2,12 +2,12 @@ import CSanaKernels
 
 /// Output channels whose products are in memory at a time.
 private let panelRows = 96
-/// Squares that one task makes: so many that weights are read seldom, so few that a core's cache keeps
-/// much of their inputs.
+/// Squares that one task makes: so many that weights are read seldom, so few that a core's cache
+/// keeps much of their inputs.
 private let taskSquares = 112
 
-/// Convolutions by squares of 2×2 pixels: Winograd's F(2×2, 3×3), which makes them of sixteen products
-/// in place of 36 and rounds half as much again.
+/// Convolutions by squares of 2×2 pixels: Winograd's F(2×2, 3×3), which makes them of sixteen
+/// products in place of 36 and rounds half as much again.
 ///
 /// Squares lie on a grid that begins with the image, whichever rows are made together.
 extension ForwardContext {

@@ -1,10 +1,10 @@
 import CSanaCanary
 
-/// Frozen work with a transformer's mix of operations, which a model's CPU time is divided by: what the
-/// host does to the one it does to the other.
+/// Frozen work with a transformer's mix of operations, which a model's CPU time is divided by: what
+/// the host does to the one it does to the other.
 ///
-/// It runs in slices between the blocks of a forward, on the pool's threads, and shares no code with
-/// the model, so a build whose products got slower is slower against it.
+/// It runs in slices between the blocks of a forward, on the pool's threads, and shares no code
+/// with the model, so a build whose products got slower is slower against it.
 public final class HostCanary {
     /// SHA-256 of Sources/CSanaCanary/canary.c. Runs with another canary are another series.
     public static let identity =

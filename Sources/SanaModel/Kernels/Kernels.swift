@@ -3,8 +3,8 @@ import CSanaKernels
 
 /// The C kernels of this processor.
 ///
-/// `nonisolated(unsafe)`: the tables are constants of the C library, and one is chosen before threads
-/// start.
+/// `nonisolated(unsafe)`: the tables are constants of the C library, and one is chosen before
+/// threads start.
 enum Kernels {
     /// The fastest set that runs here, or the one that was chosen; all sets give the same bits.
     nonisolated(unsafe) fileprivate(set) static var best: sk_kernels = sk_kernels_best().pointee

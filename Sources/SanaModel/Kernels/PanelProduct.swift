@@ -30,7 +30,8 @@ struct PanelProduct: Sendable {
         }
     }
 
-    /// Columns, an even number, whose products are added up in one chain, where so many are added up.
+    /// Columns, an even number, whose products are added up in one chain, where so many are added
+    /// up.
     func chainColumns(_ columns: Int) -> Int {
         isRounded ? Kernels.best.chain_rounded(columns) : Kernels.best.chain_f32(columns)
     }
@@ -67,8 +68,8 @@ struct PanelProduct: Sendable {
         }
     }
 
-    /// Packs bf16 weights `[rows, columns]`, rows `stride` apart, without widening them first; `false`
-    /// where that is not to be had.
+    /// Packs bf16 weights `[rows, columns]`, rows `stride` apart, without widening them first;
+    /// `false` where that is not to be had.
     func pack(
         bfloat16 weights: UnsafeRawPointer, rows: Int, columns: Int, stride: Int,
         into panel: UnsafeMutablePointer<Float>
@@ -111,8 +112,8 @@ struct PanelProduct: Sendable {
         return Tokens(start: memory, stride: Kernels.best.rounded_bytes(columns))
     }
 
-    /// Windows of `floats` neighbours, `stride` floats apart and overlapping, as products read them. A
-    /// stride in bf16 is a whole number of pairs.
+    /// Windows of `floats` neighbours, `stride` floats apart and overlapping, as products read
+    /// them. A stride in bf16 is a whole number of pairs.
     ///
     /// - Parameter memory: room for `tokenFloats` of one row of so many columns.
     func window(

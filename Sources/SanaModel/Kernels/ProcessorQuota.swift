@@ -1,7 +1,7 @@
 import Foundation
 
-/// What Linux's control groups, version 2, leave a process of the processors' time; Foundation knows of
-/// version 1 and of affinities alone.
+/// What Linux's control groups, version 2, leave a process of the processors' time; Foundation
+/// knows of version 1 and of affinities alone.
 ///
 /// Source: the kernel's `Documentation/admin-guide/cgroup-v2.rst`, `cpu.max`.
 enum ProcessorQuota {
@@ -13,8 +13,8 @@ enum ProcessorQuota {
         return count(of: String(line.dropFirst(3)), below: "/sys/fs/cgroup")
     }
 
-    /// The least that `group` and the groups around it allow. In a container the mounted tree may begin
-    /// below the path that the process is told: what is not there sets no limit.
+    /// The least that `group` and the groups around it allow. In a container the mounted tree may
+    /// begin below the path that the process is told: what is not there sets no limit.
     static func count(of group: String, below root: String) -> Int? {
         var parts = group.split(separator: "/")[...]
         var least: Int?
@@ -29,8 +29,8 @@ enum ProcessorQuota {
         }
     }
 
-    /// `QUOTA PERIOD`, both in microseconds, or `max PERIOD`. Rounded down: workers that run at the same
-    /// time wait for the one that is held back.
+    /// `QUOTA PERIOD`, both in microseconds, or `max PERIOD`. Rounded down: workers that run at the
+    /// same time wait for the one that is held back.
     static func processors(_ text: String) -> Int? {
         let numbers = text.split(whereSeparator: \.isWhitespace).map { Int($0) }
         guard numbers.count == 2, let quota = numbers[0], let period = numbers[1], quota > 0,

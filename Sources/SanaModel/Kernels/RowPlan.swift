@@ -42,8 +42,8 @@ final class RowStep {
 /// Images that are made from each other a few rows at a time, so that no more of them is in memory
 /// than is still read.
 ///
-/// Which rows are made together does not show in them: every pixel is computed from its neighbours in
-/// one way, whatever the stripe.
+/// Which rows are made together does not show in them: every pixel is computed from its neighbours
+/// in one way, whatever the stripe.
 final class RowPlan {
     let context: ForwardContext
     private var steps: [RowStep] = []

@@ -20,8 +20,8 @@ public struct SGEMMCanary {
     public func measure() -> Double { product.measure() }
 }
 
-/// A projection of the 0.6B transformer at 1024 × 1024 pixels by a weight of any storage, with memory
-/// of its own. No power of two: rows of 4096 bytes would fall on each other in the cache.
+/// A projection of the 0.6B transformer at 1024 × 1024 pixels by a weight of any storage, with
+/// memory of its own. No power of two: rows of 4096 bytes would fall on each other in the cache.
 struct CanaryProduct {
     static let tokens = 1024
     static let channels = 1152

@@ -1,9 +1,10 @@
 import Synchronization
 
-/// One of the scratch buffers of a forward: whoever asks a context for the same one gets the same memory.
+/// One of the scratch buffers of a forward: whoever asks a context for the same one gets the same
+/// memory.
 ///
-/// What needs memory of its own declares it next to itself, so that no other can write to it. Layers that
-/// never run inside each other share those below.
+/// What needs memory of its own declares it next to itself, so that no other can write to it.
+/// Layers that never run inside each other share those below.
 struct Scratch: Hashable {
     private let number: Int
     private var index = 0

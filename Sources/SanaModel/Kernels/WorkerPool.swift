@@ -36,8 +36,8 @@ public final class WorkerPool: @unchecked Sendable {
         self.threadCount = max(1, threadCount)
         runs = (0..<self.threadCount).map { _ in WorkerRun() }
         looks = (0..<self.threadCount).map { _ in LookTime() }
-        // Before threads race for it: in a forked child, Swift's lock around an initialiser spins when
-        // two threads meet there, since it knows them by the thread numbers of the parent.
+        // Before threads race for it: in a forked child, Swift's lock around an initialiser spins
+        // when two threads meet there, since it knows them by the thread numbers of the parent.
         _ = Kernels.best
         pthread_mutex_init(mutex, nil)
         pthread_cond_init(wake, nil)
@@ -65,9 +65,9 @@ public final class WorkerPool: @unchecked Sendable {
     /// they spent on waiting for each other.
     ///
     /// The sum of the threads' own clocks: the process's clock counts other running threads at the
-    /// scheduler's ticks only, 4 ms apart, where modules take 0.1 to 6 ms. The pool's threads are the
-    /// only ones that compute, since OpenBLAS has none of its own. To be read on the thread that calls
-    /// `run`, between loops.
+    /// scheduler's ticks only, 4 ms apart, where modules take 0.1 to 6 ms. The pool's threads are
+    /// the only ones that compute, since OpenBLAS has none of its own. To be read on the thread
+    /// that calls `run`, between loops.
     public var cpuNanoseconds: Int {
         progress.countsLooks.store(true, ordering: .relaxed)
         let spent = clocks.reduce(Self.threadNanoseconds) { $0 + Self.nanoseconds(of: $1) }
@@ -208,11 +208,11 @@ private final class LoopProgress: Sendable {
     /// Whether somebody reads CPU time: a look takes a microsecond longer then.
     let countsLooks = Atomic<Bool>(false)
 
-    /// Looks for `condition` a short while: loops follow each other closely, and waking a thread takes
-    /// longer than most of the time between them.
+    /// Looks for `condition` a short while: loops follow each other closely, and waking a thread
+    /// takes longer than most of the time between them.
     func look(_ time: LookTime, for condition: (LoopProgress) -> Bool) {
-        // By the thread's own clock: a hypervisor may take a thread that looks off its CPU for longer
-        // than it wants to look.
+        // By the thread's own clock: a hypervisor may take a thread that looks off its CPU for
+        // longer than it wants to look.
         let start = countsLooks.load(ordering: .relaxed) ? WorkerPool.threadNanoseconds : nil
         defer { if let start { time.add(WorkerPool.threadNanoseconds - start) } }
         let end = ContinuousClock.now + .microseconds(50)

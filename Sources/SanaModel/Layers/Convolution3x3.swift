@@ -1,7 +1,7 @@
 import CSanaKernels
 
-/// `nn.Conv2d` with a 3×3 kernel and padding 1 on channels-last images, with what is done to the size
-/// of the image before or after it.
+/// `nn.Conv2d` with a 3×3 kernel and padding 1 on channels-last images, with what is done to the
+/// size of the image before or after it.
 struct Convolution3x3 {
     enum Sampling {
         case none
@@ -119,8 +119,8 @@ struct ConvolutionPhase {
     var firstColumn: Int { columnTaps[0].offset }
 }
 
-/// How weights of a convolution are packed as panels for products: with runs of pixels, one for each
-/// phase and row of the window, or with squares, one for each of sixteen inputs.
+/// How weights of a convolution are packed as panels for products: with runs of pixels, one for
+/// each phase and row of the window, or with squares, one for each of sixteen inputs.
 struct ConvolutionLayout {
     let convolution: Convolution3x3
     let phases: [ConvolutionPhase]
@@ -135,8 +135,8 @@ struct ConvolutionLayout {
     /// Channels from which on fewer multiplications are worth the sums around them.
     private static let fewestSquareChannels = 32
 
-    /// - Parameter product: of floats. Windows of an odd number of channels do not begin with a pair of
-    ///   values, so their products stay in fp32.
+    /// - Parameter product: of floats. Windows of an odd number of channels do not begin with a
+    ///   pair of values, so their products stay in fp32.
     init(_ convolution: Convolution3x3, _ product: PanelProduct) {
         self.convolution = convolution
         self.product = convolution.inChannels % 2 == 0 ? product : .fp32
@@ -178,8 +178,8 @@ struct PackedConvolution {
         panel(layout.phases[..<phase].reduce(tap) { $0 + $1.rowTaps.count }, from: row)
     }
 
-    /// The panel of one of the sixteen inputs of squares, from the output channel `row` on, which is a
-    /// multiple of `PanelProduct.packedRows`.
+    /// The panel of one of the sixteen inputs of squares, from the output channel `row` on, which
+    /// is a multiple of `PanelProduct.packedRows`.
     func panel(_ index: Int, from row: Int) -> UnsafePointer<Float> {
         let panel = layout.panels[index]
         return UnsafePointer(
@@ -230,7 +230,8 @@ struct PackedConvolution {
         return taps
     }
 
-    /// Writes them to row `row` of the blocks of rows of taps, by columns, those of one pixel added up.
+    /// Writes them to row `row` of the blocks of rows of taps, by columns, those of one pixel added
+    /// up.
     private func arrange(
         _ taps: UnsafePointer<Float>, _ phase: Int, into block: UnsafeMutablePointer<Float>,
         row: Int

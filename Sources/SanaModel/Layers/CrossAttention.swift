@@ -47,8 +47,8 @@ struct CrossAttention {
         }
     }
 
-    /// Those of the cache, else new ones, keys before their norm, in memory of their own where a cache
-    /// is to keep them.
+    /// Those of the cache, else new ones, keys before their norm, in memory of their own where a
+    /// cache is to keep them.
     private func keysAndValues(
         _ captions: Matrix, _ cache: CaptionCache?, _ layout: Activation.Layout,
         _ context: ForwardContext

@@ -77,8 +77,8 @@ struct DepthwiseConv3x3 {
             return [Activation(y, grid.imageLayout)]
         }
     }
-    /// The first half of the channels · SiLU of the second half; the activation itself does not come
-    /// to be.
+    /// The first half of the channels · SiLU of the second half; the activation itself does not
+    /// come to be.
     func gated(
         _ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext
     ) {

@@ -1,8 +1,8 @@
 /// Writes down a forward on shapes as a `ModuleGraph`.
 ///
 /// Every pass says which buffers it reads and which one it writes. A buffer's values derive from
-/// outputs of modules: those of the buffers that were read, until a module returns the buffer as its
-/// own output. Buffers count as a whole, as passes write them.
+/// outputs of modules: those of the buffers that were read, until a module returns the buffer as
+/// its own output. Buffers count as a whole, as passes write them.
 final class GraphRecorder {
     /// A module that has begun and not ended.
     private struct Frame {

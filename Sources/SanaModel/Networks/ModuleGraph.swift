@@ -1,8 +1,8 @@
 /// The modules of a network as a forward of given sizes runs them: the one place that knows which
 /// modules there are, what they read, compute and give.
 ///
-/// It is recorded from the forward itself, on shapes alone, so it cannot disagree with the code that
-/// computes. Paths and classes are those of diffusers.
+/// It is recorded from the forward itself, on shapes alone, so it cannot disagree with the code
+/// that computes. Paths and classes are those of diffusers.
 public struct ModuleGraph: Sendable, Equatable {
     /// Matrix products and convolutions, and what they move.
     public struct Work: Sendable, Equatable {
@@ -130,8 +130,8 @@ public struct ModuleGraph: Sendable, Equatable {
         modules.filter(\.isOutermost).reduce(0) { $0 + $1.work.operations }
     }
 
-    /// Modules with products of their own or inside them, and those that goldens hold: what a profile
-    /// shows.
+    /// Modules with products of their own or inside them, and those that goldens hold: what a
+    /// profile shows.
     public var measured: [Module] {
         modules.filter { $0.work.operations > 0 || isCaptured($0) }
     }

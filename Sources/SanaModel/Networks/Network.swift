@@ -1,7 +1,8 @@
 /// A network with weights: what the workbench verifies, profiles and tunes, whatever it is called
 /// and takes.
 public protocol Network: Sendable {
-    /// Value of `_class_name` in its `config.json`, or of `architectures` where transformers wrote it.
+    /// Value of `_class_name` in its `config.json`, or of `architectures` where transformers wrote
+    /// it.
     var className: String { get }
 
     /// What a forward takes, in the order in which messages list it.
@@ -15,8 +16,8 @@ public protocol Network: Sendable {
     /// - Throws: `InputError` for the first input that does not fit.
     func check(_ inputs: NamedTensors) throws(InputError)
 
-    /// The sizes of a forward that somebody asks for; what is not asked for is as in the pipelines of
-    /// diffusers.
+    /// The sizes of a forward that somebody asks for; what is not asked for is as in the pipelines
+    /// of diffusers.
     func sizes(_ request: SizeRequest) -> NetworkSizes
 
     /// The network as the forward of a golden ran.
@@ -101,8 +102,8 @@ public struct InputSpec: Sendable, Equatable {
     /// Whether infinity is a value that it may have, as a bias in place of a mask may.
     public let mayBeInfinite: Bool
     public let filling: Filling
-    /// Whether its values are whole numbers, which goldens store as I64 and a forward takes as floats
-    /// that hold them exactly.
+    /// Whether its values are whole numbers, which goldens store as I64 and a forward takes as
+    /// floats that hold them exactly.
     public let isInteger: Bool
     /// Whether a model that computes in 16 bits rounds it to them first.
     public let isRounded: Bool
@@ -174,8 +175,8 @@ extension Network {
         return try graph(of: inputs)
     }
 
-    /// The modules of a forward on `inputs`. Where it leaves out what their values mark as padding, so
-    /// does the graph.
+    /// The modules of a forward on `inputs`. Where it leaves out what their values mark as padding,
+    /// so does the graph.
     ///
     /// - Throws: `InputError` when the inputs do not fit the network or this machine.
     public func graph(of inputs: NamedTensors) throws(InputError) -> ModuleGraph {

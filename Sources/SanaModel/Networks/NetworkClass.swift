@@ -1,8 +1,8 @@
 /// A class of networks that the workbench knows: a row of its registry, made in the network's own
 /// room.
 public struct NetworkClass: Sendable {
-    /// The class, as `_class_name` in `config.json` and a component in `model_index.json` have it; of
-    /// transformers' classes, as `architectures` has it.
+    /// The class, as `_class_name` in `config.json` and a component in `model_index.json` have it;
+    /// of transformers' classes, as `architectures` has it.
     public let name: String
     /// Other classes whose files hold its weights.
     let otherNames: [String]
@@ -16,8 +16,8 @@ public struct NetworkClass: Sendable {
     public let isMain: Bool
     /// A tensor that no other network has.
     let marker: String
-    /// What the weights beside a `config.json` are called: diffusers' name unless it is known to be of
-    /// a class of transformers'.
+    /// What the weights beside a `config.json` are called: diffusers' name unless it is known to be
+    /// of a class of transformers'.
     public static func stem(beside config: JSONValue?) -> String {
         let known = config.flatMap { try? of($0, file: "") }
         return known?.weightsStem ?? WeightFiles.stem
@@ -28,8 +28,8 @@ public struct NetworkClass: Sendable {
         @Sendable (JSONValue, String) throws(BadDataError) -> any NetworkConfiguration
     /// Whether a key may stand in `config.json`.
     public let knowsKey: @Sendable (String) -> Bool
-    /// What was released with the shapes of a checkpoint, and with the values of a configuration where
-    /// there is one.
+    /// What was released with the shapes of a checkpoint, and with the values of a configuration
+    /// where there is one.
     let likeness:
         @Sendable (any TensorSource, (any NetworkConfiguration)?, JSONValue) -> ReleaseLikeness
 
@@ -114,8 +114,8 @@ public struct NetworkClass: Sendable {
         _ json: JSONValue, file: String
     ) throws(BadDataError) -> any NetworkConfiguration { try configuration(json, file) }
 
-    /// What was released with the shapes of `source`, and with the values of `config` where there is
-    /// one.
+    /// What was released with the shapes of `source`, and with the values of `config` where there
+    /// is one.
     ///
     /// - Parameter json: what `config` was read from, for keys that it does not keep.
     public func likeness(
@@ -124,11 +124,11 @@ public struct NetworkClass: Sendable {
 
     /// The configuration of a checkpoint.
     ///
-    /// - Parameter source: its tensors, for naming the key at fault where they contradict it, and the
-    ///   class where `config.json` names none.
+    /// - Parameter source: its tensors, for naming the key at fault where they contradict it, and
+    ///   the class where `config.json` names none.
     /// - Parameter comparesShapes: whether shapes that contradict it are an error.
-    /// - Throws: `BadDataError` for a value of the wrong type, out of range, of a kind that the class
-    ///   cannot run, or that the shapes contradict.
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, of a kind that the
+    ///   class cannot run, or that the shapes contradict.
     public static func configuration(
         _ json: JSONValue, file: String, source: (any TensorSource)? = nil,
         comparesShapes: Bool = true
@@ -162,8 +162,8 @@ extension NetworkClass: Equatable {
 public struct ReleaseLikeness: Sendable {
     /// Architecture of those with its shapes; `nil` where there are none.
     public var family: String?
-    /// Their repositories: those with every value of the configuration; all with its shapes where there
-    /// is no configuration.
+    /// Their repositories: those with every value of the configuration; all with its shapes where
+    /// there is no configuration.
     public var repositories: [String] = []
     /// Where none has every value, the nearest one's repository and the keys in which it differs.
     public var nearest: (repository: String, differences: [ConfigurationDifference])?

@@ -1,5 +1,5 @@
-/// The names that a network's tensors have in its authors' own checkpoints, before diffusers' converter
-/// has been at them.
+/// The names that a network's tensors have in its authors' own checkpoints, before diffusers'
+/// converter has been at them.
 struct OriginalNaming: Sendable {
     /// Whether tensors have them.
     let matches: @Sendable ([StoredTensor]) -> Bool

@@ -1,8 +1,8 @@
 import Libc
 
 extension Picture {
-    /// Pillow's `resize(size, Image.LANCZOS)`, to the bit: across, then down, with levels rounded in
-    /// between.
+    /// Pillow's `resize(size, Image.LANCZOS)`, to the bit: across, then down, with levels rounded
+    /// in between.
     public func resized(width newWidth: Int, height newHeight: Int) -> Picture {
         var picture = self
         if newWidth != width {

@@ -43,8 +43,8 @@ public enum PipelineComponent: String, Sendable, CaseIterable {
     public var isNetwork: Bool { self != .tokenizer && self != .scheduler }
 }
 
-/// Where a pipeline finds its components. What is asked for is loaded anew each time, so that nothing
-/// stays in memory longer than it is used.
+/// Where a pipeline finds its components. What is asked for is loaded anew each time, so that
+/// nothing stays in memory longer than it is used.
 public protocol PipelineSource {
     var pipeline: PipelineClass { get }
     func tokenizer() throws -> Tokenizer

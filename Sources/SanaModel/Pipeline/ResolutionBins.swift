@@ -1,8 +1,8 @@
-/// diffusers' `use_resolution_binning`: a picture is computed at the nearest of the sizes that a model
-/// was trained on, then brought to the size that was asked for.
+/// diffusers' `use_resolution_binning`: a picture is computed at the nearest of the sizes that a
+/// model was trained on, then brought to the size that was asked for.
 public struct ResolutionBins: Sendable {
-    /// Ratio of height to width, rounded as diffusers' tables have it, and the size that stands for it,
-    /// of models of 4096 pixels; those of other models are whole fractions of it.
+    /// Ratio of height to width, rounded as diffusers' tables have it, and the size that stands for
+    /// it, of models of 4096 pixels; those of other models are whole fractions of it.
     private static let sizes: [(ratio: Double, height: Int, width: Int)] = [
         (0.25, 2048, 8192), (0.26, 2048, 7936), (0.27, 2048, 7680), (0.28, 2048, 7424),
         (0.32, 2304, 7168), (0.33, 2304, 6912), (0.35, 2304, 6656), (0.4, 2560, 6400),

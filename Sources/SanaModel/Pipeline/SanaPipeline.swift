@@ -16,8 +16,8 @@ public struct SanaPipeline {
 
     /// Checks the request against the configurations, without weights.
     ///
-    /// - Throws: `InputError` for sizes and counts that diffusers refuses, or an error of reading the
-    ///   configurations.
+    /// - Throws: `InputError` for sizes and counts that diffusers refuses, or an error of reading
+    ///   the configurations.
     public init(_ source: any PipelineSource, _ request: PipelineRequest) throws {
         (self.source, self.request) = (source, request)
         transformerConfig = try source.transformerConfig()
@@ -205,8 +205,8 @@ extension SanaPipeline {
     ///
     /// - Parameters:
     ///   - control: see `encodeControl`.
-    ///   - onStep: called with the number of each step, from 0, and the latent after it, which the next
-    ///     step overwrites.
+    ///   - onStep: called with the number of each step, from 0, and the latent after it, which the
+    ///     next step overwrites.
     /// - Returns: the latent before it is scaled for the decoder.
     /// - Throws: `InputError`, an error of loading, or what `onStep` throws.
     public func denoise(

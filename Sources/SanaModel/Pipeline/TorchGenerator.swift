@@ -10,8 +10,8 @@ public struct TorchGenerator: Sendable {
         case cuda
     }
 
-    /// Numbers that one draw of Philox may have. Up to here every GPU with 43 multiprocessors or more
-    /// draws the same; beyond, it depends on how many there are.
+    /// Numbers that one draw of Philox may have. Up to here every GPU with 43 multiprocessors or
+    /// more draws the same; beyond, it depends on how many there are.
     public static let mostOnCUDA = 1 << 16
 
     private enum Engine {
@@ -20,8 +20,8 @@ public struct TorchGenerator: Sendable {
     }
     private var engine: Engine
 
-    /// `torch.Generator(device).manual_seed(seed)`. The one of the CPU has the lower 32 bits of a seed
-    /// alone, as in torch.
+    /// `torch.Generator(device).manual_seed(seed)`. The one of the CPU has the lower 32 bits of a
+    /// seed alone, as in torch.
     public init(seed: UInt64, device: Device = .cpu) {
         engine =
             switch device {
@@ -60,7 +60,8 @@ public struct TorchGenerator: Sendable {
     private static let chunk = 16
 
     /// torch's `normal_fill`: uniform numbers all at once, then in chunks the first half of a chunk
-    /// beside the second. What is left over after whole chunks is drawn again with what is before it.
+    /// beside the second. What is left over after whole chunks is drawn again with what is before
+    /// it.
     private static func fill(
         _ values: UnsafeMutableBufferPointer<Float>, _ twister: inout MersenneTwister
     ) {

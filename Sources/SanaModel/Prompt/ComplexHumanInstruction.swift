@@ -1,7 +1,8 @@
 /// The text before every prompt that has the encoder think of a richer one.
 public enum ComplexHumanInstruction {
-    /// What SanaPipeline, SanaSprintPipeline and SanaControlNetPipeline of diffusers 0.42.1 take where
-    /// nobody gives another. Lines are joined by newlines; the space at the end belongs to it.
+    /// What SanaPipeline, SanaSprintPipeline and SanaControlNetPipeline of diffusers 0.42.1 take
+    /// where nobody gives another. Lines are joined by newlines; the space at the end belongs to
+    /// it.
     public static let standard = [
         "Given a user prompt, generate an 'Enhanced prompt' that provides detailed visual descriptions "
             + "suitable for image generation. Evaluate the level of detail in the user prompt:",

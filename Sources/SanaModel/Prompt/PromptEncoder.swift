@@ -35,8 +35,9 @@ public struct PromptEmbeds: Sendable {
 
     /// The same for several images of each prompt, those of one prompt next to each other.
     ///
-    /// diffusers 0.42.1 repeats embeddings so (AABB) and masks prompt after prompt (ABAB), which gives
-    /// prompts the masks of others; that is refused rather than repeated or mended in silence.
+    /// diffusers 0.42.1 repeats embeddings so (AABB) and masks prompt after prompt (ABAB), which
+    /// gives prompts the masks of others; that is refused rather than repeated or mended in
+    /// silence.
     ///
     /// - Throws: `PromptError` for several images of several prompts.
     public func repeated(imagesPerPrompt count: Int) throws(PromptError) -> PromptEmbeds {
@@ -107,8 +108,8 @@ public final class PromptEncoder {
     /// Prompts and their negative ones: none, one for all prompts, or as many as there are prompts.
     ///
     /// Texts are computed together where that reads weights less often, which changes no bit: the
-    /// negative ones with the first prompt, prompts behind it with each other once the instruction is
-    /// known.
+    /// negative ones with the first prompt, prompts behind it with each other once the instruction
+    /// is known.
     ///
     /// - Parameter onForward: called after each forward.
     /// - Throws: `PromptError`; `InputError` where the tokenizer has ids that the model has not.

@@ -2,8 +2,8 @@
 public enum PromptText {
     /// Python's `text.lower().strip()`: diffusers lower-cases every prompt.
     ///
-    /// Letters that Unicode got after version 14, which Python 3.11 has, are lower-cased here and not
-    /// there.
+    /// Letters that Unicode got after version 14, which Python 3.11 has, are lower-cased here and
+    /// not there.
     public static func preprocessed(_ text: String) -> String { stripped(lowercased(text)) }
 
     /// Python's `str.lower()`: Unicode's full mapping, "Σ" to "ς" at the end of a word.

@@ -12,8 +12,8 @@ public struct PromptTokens: Sendable, Equatable {
     ///
     /// With an instruction, the text encoder reads instruction and prompt as one text of up to
     /// `maxSequenceLength` tokens more than the instruction's, less two: the first token, and the
-    /// space that ends the instruction, which becomes one with the prompt's first word. Kept are the
-    /// first position and the last `maxSequenceLength` − 1.
+    /// space that ends the instruction, which becomes one with the prompt's first word. Kept are
+    /// the first position and the last `maxSequenceLength` − 1.
     ///
     /// - Parameter instruction: diffusers' `complex_human_instruction`; of an empty one nothing.
     /// - Throws: `PromptError` for a length that leaves no token.

@@ -1,7 +1,7 @@
 import Libc
 
-/// The denoising loop of diffusers 0.42.1's `SanaSprintPipeline`: from a latent and prompt embeddings
-/// to a latent without noise, in a few steps.
+/// The denoising loop of diffusers 0.42.1's `SanaSprintPipeline`: from a latent and prompt
+/// embeddings to a latent without noise, in a few steps.
 ///
 /// As there, the timestep reaches the model without the configuration's `timestep_scale`.
 public struct SanaSprintSampler: Sendable {

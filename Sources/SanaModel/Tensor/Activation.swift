@@ -8,8 +8,9 @@ public struct Activation: Sendable {
         case vectors
         /// `[batch × height × width, channels]`; diffusers: `[batch, channels, height, width]`.
         case image(batch: Int, height: Int, width: Int)
-        /// `[Σ lengths, channels]`, sequences one after the other without their padding; transformers:
-        /// `[batch, padded, channels]`, of which positions past a sequence's length have no values.
+        /// `[Σ lengths, channels]`, sequences one after the other without their padding;
+        /// transformers: `[batch, padded, channels]`, of which positions past a sequence's length
+        /// have no values.
         case sequences(lengths: [Int], padded: Int)
         /// `[batch × height × width, channels]`; diffusers: `[batch, height, width, channels]`.
         case pixels(batch: Int, height: Int, width: Int)

@@ -25,8 +25,8 @@ public final class FloatBuffer: @unchecked Sendable {
         for (index, value) in values.enumerated() { pointer[index] = value }
     }
 
-    /// Stands for `count` floats in a forward that is recorded on shapes. It holds one, so its values
-    /// must not be touched.
+    /// Stands for `count` floats in a forward that is recorded on shapes. It holds one, so its
+    /// values must not be touched.
     init(shapeOnly count: Int) {
         (self.count, hasValues) = (count, false)
         pointer = AlignedMemory.allocate(byteCount: MemoryLayout<Float>.stride)

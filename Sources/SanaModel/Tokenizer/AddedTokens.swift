@@ -1,5 +1,5 @@
-/// Tokens that are cut out of the raw text before anything else, the leftmost first and of those that
-/// begin together the longest: control tokens, runs of newlines, HTML tags.
+/// Tokens that are cut out of the raw text before anything else, the leftmost first and of those
+/// that begin together the longest: control tokens, runs of newlines, HTML tags.
 struct AddedTokens: Sendable {
     /// Nodes of a trie of bytes; the root is 0. Keys are a node and a byte.
     private var children: [UInt64: Int32] = [:]

@@ -1,5 +1,5 @@
-/// Byte-pair merges: neighbours become one piece, the pair of the lowest rank first and of equal ones
-/// the leftmost, until no pair is left that may merge.
+/// Byte-pair merges: neighbours become one piece, the pair of the lowest rank first and of equal
+/// ones the leftmost, until no pair is left that may merge.
 struct PairMerger: Sendable {
     /// Rank of a pair of ids, the left one in the upper half of the key.
     private var ranks: [UInt64: UInt32] = [:]
@@ -13,8 +13,8 @@ struct PairMerger: Sendable {
         results.reserveCapacity(count)
     }
 
-    /// Adds the merge of the next rank. A pair that is listed again takes the later rank, as in Hugging
-    /// Face's table.
+    /// Adds the merge of the next rank. A pair that is listed again takes the later rank, as in
+    /// Hugging Face's table.
     mutating func add(_ left: Int, _ right: Int, result: Int) {
         ranks[Self.key(Int32(left), Int32(right))] = UInt32(results.count)
         results.append(Int32(result))
@@ -22,8 +22,8 @@ struct PairMerger: Sendable {
 
     /// Merges `symbols`, a text of fewer than 2³² pieces, in time n log n.
     ///
-    /// Source: `Word::merge_all` of Hugging Face's tokenizers, whose queue tells an outdated entry by
-    /// the piece that it makes, not by its rank.
+    /// Source: `Word::merge_all` of Hugging Face's tokenizers, whose queue tells an outdated entry
+    /// by the piece that it makes, not by its rank.
     func merge(_ symbols: inout [Int32]) {
         let count = symbols.count
         guard count > 1 else { return }

@@ -1,9 +1,9 @@
-/// Gemma's tokenizer as Hugging Face's `tokenizers` runs it from a `tokenizer.json`: added tokens are
-/// cut out of the raw text, spaces become "▁", and what is between the added tokens is one word of
-/// byte-pair merges, with bytes in place of characters that are not pieces.
+/// Gemma's tokenizer as Hugging Face's `tokenizers` runs it from a `tokenizer.json`: added tokens
+/// are cut out of the raw text, spaces become "▁", and what is between the added tokens is one word
+/// of byte-pair merges, with bytes in place of characters that are not pieces.
 ///
-/// Ids are those of `tokenizers` for any text. `truncation` and `padding` of the file are not applied,
-/// as transformers sets both anew for every call.
+/// Ids are those of `tokenizers` for any text. `truncation` and `padding` of the file are not
+/// applied, as transformers sets both anew for every call.
 public struct Tokenizer: Sendable {
     let pieces: PieceTable
     let merger: PairMerger
@@ -59,7 +59,8 @@ public struct Tokenizer: Sendable {
 
     /// The ids of a text.
     ///
-    /// - Parameter addsSpecialTokens: put those of the file's template around them, such as `<bos>`.
+    /// - Parameter addsSpecialTokens: put those of the file's template around them, such as
+    ///   `<bos>`.
     public func encode(_ text: String, addsSpecialTokens: Bool = true) -> [Int] {
         var (text, ids) = (text, addsSpecialTokens ? template.before : [])
         text.withUTF8 { utf8 in

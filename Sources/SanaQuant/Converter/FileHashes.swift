@@ -13,8 +13,8 @@ final class FileHashes {
         byteCount = files.reduce(0) { $0 + $1.fileBytes.count }
     }
 
-    /// What is to be hashed next, until `part` of `whole` of all bytes are done; at the whole, every
-    /// file is. The chains must run before the next ones do.
+    /// What is to be hashed next, until `part` of `whole` of all bytes are done; at the whole,
+    /// every file is. The chains must run before the next ones do.
     func chains(to fraction: (part: Int, whole: Int)) -> [HashChain] {
         let goal =
             fraction.part == fraction.whole

@@ -17,8 +17,9 @@ public enum GGUFPrecision: String, Sendable, CaseIterable {
 
 /// Writes a GGUF file as ComfyUI-GGUF and the `gguf` library read it.
 ///
-/// Source: ggml `docs/gguf.md`, version 3; `convert.py` of ComfyUI-GGUF for what stays in fp32 (vectors
-/// and tables) and for the note on shapes. Q8_0 rounds as `quantize_row_q8_0_ref` of ggml does.
+/// Source: ggml `docs/gguf.md`, version 3; `convert.py` of ComfyUI-GGUF for what stays in fp32
+/// (vectors and tables) and for the note on shapes. Q8_0 rounds as `quantize_row_q8_0_ref` of ggml
+/// does.
 public struct GGUFWriter {
     /// A tensor of the file.
     public struct Entry: Sendable {
@@ -83,8 +84,8 @@ public struct GGUFWriter {
     }
 
     /// - Parameter progress: called with bytes done and all.
-    /// - Throws: `OutputExistsError`, `FileError`, errors of the source, `ConversionError` for values
-    ///   that are not finite.
+    /// - Throws: `OutputExistsError`, `FileError`, errors of the source, `ConversionError` for
+    ///   values that are not finite.
     public func write(
         to path: String, replaceExisting: Bool, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws {

@@ -22,8 +22,8 @@ public struct Repository: Sendable {
         }
     }
 
-    /// Whether a component is a network that has a plan of its own for conversions, with weights that
-    /// can be read.
+    /// Whether a component is a network that has a plan of its own for conversions, with weights
+    /// that can be read.
     public func isNetwork(_ name: String) -> Bool {
         let folder = path.appendingPath(name)
         let file = folder.appendingPath("config.json")

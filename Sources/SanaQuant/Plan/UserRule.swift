@@ -3,7 +3,8 @@ import SanaModel
 /// A rule as a user writes it, `REGEX=TYPE`: what becomes of the tensors whose whole name the
 /// regular expression matches.
 ///
-/// `COMPONENT:REGEX=TYPE` is about that component of a repository, others are about its transformer.
+/// `COMPONENT:REGEX=TYPE` is about that component of a repository, others are about its
+/// transformer.
 ///
 /// TYPE is `int8`, `fp16`, `bf16`, `fp32` or `keep`. Rules come before the built-in ones and the
 /// first that matches decides, also where fp16 then rounds.

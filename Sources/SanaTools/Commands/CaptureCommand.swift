@@ -241,8 +241,9 @@ struct CaptureCommand: QuietableCommand {
         Console.warn(warning)
     }
 
-    /// Runs the script from stdin, behind a module that it may import, with a zero byte between. Isolated, Python looks for modules neither in the current folder,
-    /// which may be a stranger's, nor where the user has told it to: that is made up for.
+    /// Runs the script from stdin, behind a module that it may import, with a zero byte between.
+    /// Isolated, Python looks for modules neither in the current folder, which may be a stranger's,
+    /// nor where the user has told it to: that is made up for.
     private static let bootstrap = """
         import os, site, sys, types
         folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)

@@ -224,13 +224,14 @@ struct VerifyCommand: QuietableCommand {
         }
     }
 
-    /// Whether the project's own model, or archives made from it, are verified: what the project says
-    /// of them applies.
+    /// Whether the project's own model, or archives made from it, are verified: what the project
+    /// says of them applies.
     private func isOwn(_ project: ProjectFile?) -> Bool {
         models.isEmpty || models.allSatisfy { project?.owns($0) ?? false }
     }
 
-    /// Goldens and trajectories; those of the project where none are named and the models are its own.
+    /// Goldens and trajectories; those of the project where none are named and the models are its
+    /// own.
     private func references(_ project: ProjectFile?) throws -> [VerificationBatch.Reference] {
         let own = isOwn(project) && reference.isEmpty && trajectory.isEmpty ? project : nil
         /// What is there is compared even where others are not.

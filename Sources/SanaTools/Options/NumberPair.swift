@@ -5,7 +5,8 @@ struct NumberPair {
     let first: Int
     let second: Int
 
-    /// - Throws: `ValidationError` that says what is expected, where it is not two numbers of `range`.
+    /// - Throws: `ValidationError` that says what is expected, where it is not two numbers of
+    ///   `range`.
     init(_ argument: String, in range: ClosedRange<Int>, expected: String) throws {
         let parts = argument.split(separator: "x", omittingEmptySubsequences: false).map { Int($0) }
         guard parts.count == 2, let first = parts[0], let second = parts[1],

@@ -3,8 +3,8 @@ import SanaWorkbench
 
 /// Colours of verdicts, on terminals only; text that is read by programs never has any.
 ///
-/// `NO_COLOR` (https://no-color.org) with any value turns them off, `CLICOLOR_FORCE` on where output is no
-/// terminal; `NO_COLOR` wins.
+/// `NO_COLOR` (https://no-color.org) with any value turns them off, `CLICOLOR_FORCE` on where
+/// output is no terminal; `NO_COLOR` wins.
 enum Colour: Int {
     case red = 31
     case green = 32
@@ -31,7 +31,8 @@ enum Colour: Int {
         "INCONCLUSIVE": .yellow, "warning": .yellow,
     ]
 
-    /// A report with its verdicts painted: words that begin a line or are the last cell of a table's row.
+    /// A report with its verdicts painted: words that begin a line or are the last cell of a
+    /// table's row.
     static func paintVerdicts(_ report: String) -> String {
         report.split(separator: "\n", omittingEmptySubsequences: false).map { line in
             var parts: [String] = []

@@ -53,8 +53,8 @@ enum Console {
     /// Whether stderr is a terminal, where progress may be drawn.
     static let stderrIsTerminal = isatty(2) == 1
 
-    /// Whether results and messages go to one place: the same terminal, file or pipe. An error among the
-    /// results is not repeated there.
+    /// Whether results and messages go to one place: the same terminal, file or pipe. An error
+    /// among the results is not repeated there.
     static let isOneStream: Bool = {
         var (results, messages) = (stat(), stat())
         return fstat(1, &results) == 0 && fstat(2, &messages) == 0

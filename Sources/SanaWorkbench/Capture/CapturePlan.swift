@@ -10,8 +10,8 @@ package struct CapturePlan {
     private let graph: ModuleGraph
 
     /// - Parameter entry: one of the network's forwards; `nil`: the usual one.
-    /// - Throws: `UsageError` for a forward that the network does not have, or for sizes that it does
-    ///   not take.
+    /// - Throws: `UsageError` for a forward that the network does not have, or for sizes that it
+    ///   does not take.
     package init(
         _ config: any NetworkConfiguration, entry: String?, _ request: SizeRequest
     ) throws {
@@ -79,8 +79,8 @@ package struct CapturePlan {
 }
 
 extension CapturePlan {
-    /// Names of the weights whose faults a golden of these inputs cannot show, as far as that is known
-    /// without a forward for each.
+    /// Names of the weights whose faults a golden of these inputs cannot show, as far as that is
+    /// known without a forward for each.
     package func hiddenWeights(by inputs: NamedTensors) -> [String] {
         network.hidden(config.expectedTensors.all.map(\.name), by: inputs)
     }

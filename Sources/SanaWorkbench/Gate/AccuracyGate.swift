@@ -1,10 +1,10 @@
-/// Compares the errors of a verification with those of earlier ones: results are the same to the bit
-/// from run to run, so any rise beyond rounding is one.
+/// Compares the errors of a verification with those of earlier ones: results are the same to the
+/// bit from run to run, so any rise beyond rounding is one.
 package enum AccuracyGate {
     package struct Finding: Sendable, Equatable {
         package let path: String
-        /// Relative RMS errors: the lowest of the baseline, and the candidate's; `nil` where values are
-        /// not finite.
+        /// Relative RMS errors: the lowest of the baseline, and the candidate's; `nil` where values
+        /// are not finite.
         package let baseline: Double?
         package let candidate: Double?
         package let verdict: Verdict
@@ -16,8 +16,8 @@ package enum AccuracyGate {
         }
     }
 
-    /// How many times the error of other weights of the same model may be: of floats it is rounding,
-    /// which weights change by a few times, of int8 it hardly differs.
+    /// How many times the error of other weights of the same model may be: of floats it is
+    /// rounding, which weights change by a few times, of int8 it hardly differs.
     package static let (ratioOfOtherFloats, ratioOfOtherInt8) = (10.0, 2.0)
 
     /// - Parameter largestRatio: how many times the lowest error of the baseline is no rise.

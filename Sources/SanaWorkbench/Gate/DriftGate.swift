@@ -1,7 +1,7 @@
 import Foundation
 
-/// Finds a slow drift of the forward: distances from a reference that does not move add up, though each
-/// night is like the one before.
+/// Finds a slow drift of the forward: distances from a reference that does not move add up, though
+/// each night is like the one before.
 package enum DriftGate {
     /// Runs of a series that make the reference: those from the pinned one on, or the first.
     package static let referenceRuns = 10

@@ -5,7 +5,8 @@ package struct GateOptions: Sendable, Equatable {
     /// Slowdown of the forward that is one: 0.03 is 3 %.
     package var threshold = 0.03
     /// Slowdown of a block that is one; twice that for modules outside the blocks and for parts of
-    /// blocks, which are too short to be timed as well. `nil`: 3 %, and 2.5 % where runs are pooled.
+    /// blocks, which are too short to be timed as well. `nil`: 3 %, and 2.5 % where runs are
+    /// pooled.
     package var layerThreshold: Double?
     /// Runs from which on they count as pooled.
     package static let fewestPooled = 3
@@ -13,8 +14,8 @@ package struct GateOptions: Sendable, Equatable {
     package static let fewestRuns = 5
     /// Repetitions that it takes to judge a run.
     package static let fewestRepetitions = 6
-    /// Probabilities of a false alarm that are accepted where nothing changed: of the forward (three
-    /// standard deviations), of all blocks together, and of all other modules together.
+    /// Probabilities of a false alarm that are accepted where nothing changed: of the forward
+    /// (three standard deviations), of all blocks together, and of all other modules together.
     package static let levels = (forward: 0.00135, blocks: 0.005, others: 0.002)
     /// Layers that take a smaller part of the forward are not judged.
     package var smallestShare = 0.005

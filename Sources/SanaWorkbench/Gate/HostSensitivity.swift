@@ -2,15 +2,15 @@ import Foundation
 
 /// How much more a model feels of a slower host than the canary does.
 ///
-/// Neighbours on a shared host take caches and the other half of a core. What the canary takes longer
-/// by, the model may take longer by to the power of two; dividing by the canary alone would leave the
-/// rest as if it were the model's own. The exponent is measured on the runs that a candidate is
-/// compared with: the slope of log CPU time over log canary rate.
+/// Neighbours on a shared host take caches and the other half of a core. What the canary takes
+/// longer by, the model may take longer by to the power of two; dividing by the canary alone would
+/// leave the rest as if it were the model's own. The exponent is measured on the runs that a
+/// candidate is compared with: the slope of log CPU time over log canary rate.
 package struct HostSensitivity: Sendable, Equatable {
     /// The exponent of the canary's rate.
     package let exponent: Double
-    /// Where it was measured: the middle of the canary's rates, as a logarithm, and the sum of their
-    /// squared distances from it; `nil` where it was not.
+    /// Where it was measured: the middle of the canary's rates, as a logarithm, and the sum of
+    /// their squared distances from it; `nil` where it was not.
     private let measured: (middle: Double, squares: Double)?
 
     /// That of a model which feels the same, for want of runs that tell.
@@ -28,8 +28,8 @@ package struct HostSensitivity: Sendable, Equatable {
             && one.measured?.squares == other.measured?.squares
     }
 
-    /// The median of the slopes of all pairs, each with the weight of its difference in rates (Theil
-    /// 1950, Sen 1968), within bounds.
+    /// The median of the slopes of all pairs, each with the weight of its difference in rates
+    /// (Theil 1950, Sen 1968), within bounds.
     ///
     /// - Parameter runs: medians of the logarithms of CPU time and of the canary's rate.
     package init(_ runs: [(time: Double, rate: Double)]) {
@@ -76,8 +76,8 @@ package struct HostSensitivity: Sendable, Equatable {
     /// Constants that were fitted to the runs.
     package var fitted: Int { measured == nil ? 0 : 1 }
 
-    /// What the exponent's own error adds to the variance of a comparison of `runs`, in variances of one
-    /// run: the further the canary's rate is from those that it was measured at, the more.
+    /// What the exponent's own error adds to the variance of a comparison of `runs`, in variances
+    /// of one run: the further the canary's rate is from those that it was measured at, the more.
     package func leverage(_ runs: [GateSamples]) -> Double {
         guard let measured else { return 0 }
         let known = runs.filter { !$0.host.isEmpty }

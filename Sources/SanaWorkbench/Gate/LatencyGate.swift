@@ -2,11 +2,12 @@ import SanaModel
 
 /// Compares a profile with a baseline: a slow host is not a slow model.
 ///
-/// The verdict is CPU time's, which is blind to what others take of the CPUs. The forward is measured
-/// against the canary between its own blocks, to the power that the baseline shows, a layer against the rest of its own forward: what slows
-/// everything down slows neither. A module is slower where its ratio is above the limit: the threshold,
-/// or three standard deviations of the difference between runs, whichever is larger. It passes only
-/// where a slowdown of the threshold would have been found.
+/// The verdict is CPU time's, which is blind to what others take of the CPUs. The forward is
+/// measured against the canary between its own blocks, to the power that the baseline shows, a
+/// layer against the rest of its own forward: what slows everything down slows neither. A module is
+/// slower where its ratio is above the limit: the threshold, or three standard deviations of the
+/// difference between runs, whichever is larger. It passes only where a slowdown of the threshold
+/// would have been found.
 package enum LatencyGate {
     /// One comparison on one clock.
     package struct Effect: Sendable, Equatable {
@@ -86,8 +87,8 @@ package enum LatencyGate {
     ///
     /// - Parameters:
     ///   - candidates: the run to judge, or several of one model to judge together.
-    ///   - neighbours: runs of the same series that tell how much runs differ, where the baseline has
-    ///     too few.
+    ///   - neighbours: runs of the same series that tell how much runs differ, where the baseline
+    ///     has too few.
     package static func compare(
         _ candidates: [GateSamples], with baseline: [GateSamples],
         neighbours: [GateSamples] = [], _ options: GateOptions

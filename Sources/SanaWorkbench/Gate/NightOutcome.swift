@@ -88,7 +88,8 @@ extension RunSummary {
         }
     }
 
-    /// Whether `other` is of the same model: of the same weights in the same types, under the same name.
+    /// Whether `other` is of the same model: of the same weights in the same types, under the same
+    /// name.
     func isOfModel(_ other: RunSummary) -> Bool {
         joined.digest == other.joined.digest && joined.dtype == other.joined.dtype
             && Series.modelName(run.modelPath) == Series.modelName(other.run.modelPath)

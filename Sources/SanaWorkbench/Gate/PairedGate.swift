@@ -7,8 +7,8 @@ package enum PairedGate {
         /// Medians in nanoseconds.
         package let baseline: Double
         package let candidate: Double
-        /// candidate / baseline: Hodges and Lehmann's estimate over the pairs; of a block, of its time
-        /// over the rest of its forward.
+        /// candidate / baseline: Hodges and Lehmann's estimate over the pairs; of a block, of its
+        /// time over the rest of its forward.
         package let ratio: Double
         /// Holds it with a confidence of 95 %.
         package let interval: Interval?

@@ -1,10 +1,10 @@
 import Foundation
 
-/// A run, or several of one model, against the runs of a baseline: the logarithm of their ratio, and
-/// how far it may be off.
+/// A run, or several of one model, against the runs of a baseline: the logarithm of their ratio,
+/// and how far it may be off.
 ///
-/// The unit is the run. Repetitions of one run are alike, since they share its memory layout and its
-/// minute; what runs differ by is measured between runs. So an error has the spread between the
+/// The unit is the run. Repetitions of one run are alike, since they share its memory layout and
+/// its minute; what runs differ by is measured between runs. So an error has the spread between the
 /// baseline's runs in it, and an interval from repetitions alone would hold the truth too seldom.
 package struct RunComparison: Sendable, Equatable {
     /// candidate / baseline.
@@ -20,8 +20,8 @@ package struct RunComparison: Sendable, Equatable {
     /// What is known of the spread before any run: a standard deviation of so much, worth so many
     /// runs. Without it, runs that are alike by chance would make the limit too small.
     package static let prior = (spread: 0.005, degreesOfFreedom: 4.0)
-    /// The variance of a median over that of a mean, for normal values; of one value or two they are
-    /// the same.
+    /// The variance of a median over that of a mean, for normal values; of one value or two they
+    /// are the same.
     private static func medianFactor(_ count: Int) -> Double { count > 2 ? 1.5 : 1 }
 
     /// - Parameters:

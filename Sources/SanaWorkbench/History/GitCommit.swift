@@ -3,7 +3,8 @@ import SanaModel
 
 /// The commit that is checked out where a command runs.
 package enum GitCommit {
-    /// From the variables that CI systems set, else from the nearest `.git`; `nil` outside a repository.
+    /// From the variables that CI systems set, else from the nearest `.git`; `nil` outside a
+    /// repository.
     package static var current: String? {
         let environment = ProcessInfo.processInfo.environment
         for variable in ["GITHUB_SHA", "CI_COMMIT_SHA"] {

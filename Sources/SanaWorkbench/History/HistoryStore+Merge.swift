@@ -11,8 +11,8 @@ extension HistoryStore {
 
     /// Adds the runs of another history that this one lacks, all of them or none.
     ///
-    /// A run is known by its UUID, so merging twice, or in any order, gives the same runs. The other file is
-    /// only read: its rows must pass the checks of our own tables first.
+    /// A run is known by its UUID, so merging twice, or in any order, gives the same runs. The
+    /// other file is only read: its rows must pass the checks of our own tables first.
     ///
     /// - Throws: the errors of opening a history.
     package func merge(

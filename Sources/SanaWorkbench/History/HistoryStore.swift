@@ -4,8 +4,8 @@ import SanaModel
 
 /// The SQLite database of all runs.
 ///
-/// A busy timeout lets several processes write; each run is one transaction, so a run that dies leaves
-/// nothing. Reading writes no file, whoever the database is of and wherever it is.
+/// A busy timeout lets several processes write; each run is one transaction, so a run that dies
+/// leaves nothing. Reading writes no file, whoever the database is of and wherever it is.
 package struct HistoryStore: Sendable {
     /// The default path of a history.
     package static let defaultPath = "reports/sana-tools.sqlite"

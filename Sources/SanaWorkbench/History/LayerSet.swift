@@ -2,8 +2,8 @@ import Crypto
 import Foundation
 import GRDB
 
-/// Rows of layers that runs share: errors are the same to the bit from night to night, and the work of a
-/// layer is that of its model.
+/// Rows of layers that runs share: errors are the same to the bit from night to night, and the work
+/// of a layer is that of its model.
 package enum LayerSet {
     /// The set that holds just these rows of `table`; made where there is none.
     ///

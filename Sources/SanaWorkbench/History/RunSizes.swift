@@ -1,8 +1,8 @@
 import GRDB
 import SanaModel
 
-/// Sizes of a forward by the names that its network gives them. The history keeps them as they are: it
-/// has no column for any.
+/// Sizes of a forward by the names that its network gives them. The history keeps them as they are:
+/// it has no column for any.
 package struct RunSizes: Sendable, Hashable, Codable {
     /// Sizes above 0.
     package let values: NetworkSizes

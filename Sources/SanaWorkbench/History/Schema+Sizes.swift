@@ -2,8 +2,8 @@ import GRDB
 
 /// Sizes of a forward as its network calls them.
 extension Schema {
-    /// The seventh migration: `sizes` takes the place of a column for each size that transformers have,
-    /// so that another network's need no column.
+    /// The seventh migration: `sizes` takes the place of a column for each size that transformers
+    /// have, so that another network's need no column.
     package static func addSizes(_ db: Database) throws {
         let kept = """
             id, architecture, kind, model, dtype, reference, machine, threads, compute, numerics,
@@ -48,8 +48,8 @@ extension Schema {
                     """))
     }
 
-    /// The text of `RunSizes` from the columns of old versions, where 0 stands for what a network does
-    /// not have. One without a latent is a text encoder, which has tokens, but no captions.
+    /// The text of `RunSizes` from the columns of old versions, where 0 stands for what a network
+    /// does not have. One without a latent is a text encoder, which has tokens, but no captions.
     private static let sizesOfColumns = """
         '{' || rtrim(
             CASE WHEN batch > 0 THEN '"batch":' || batch || ',' ELSE '' END
@@ -61,8 +61,8 @@ extension Schema {
             || CASE WHEN width > 0 THEN '"width":' || width || ',' ELSE '' END, ',') || '}'
         """
 
-    /// A size as a column of its own, 0 where the network does not have it. SQLite does not trust a view
-    /// with its functions for JSON: a number ends where its digits do.
+    /// A size as a column of its own, 0 where the network does not have it. SQLite does not trust a
+    /// view with its functions for JSON: a number ends where its digits do.
     private static func size(_ name: String) -> String {
         let key = "\"\(name)\":"
         return """

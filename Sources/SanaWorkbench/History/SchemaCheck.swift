@@ -5,8 +5,8 @@ import SanaModel
 package struct SchemaCheck {
     /// Migrations that the file has seen; 0 for one that never got further.
     package let version: Int
-    /// Whether tables, indexes and view are of the newest version, to the letter. Tables and indexes of
-    /// other names may be there, too.
+    /// Whether tables, indexes and view are of the newest version, to the letter. Tables and
+    /// indexes of other names may be there, too.
     package let isOurs: Bool
 
     /// Why a file is not a history.

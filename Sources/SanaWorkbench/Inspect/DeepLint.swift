@@ -1,7 +1,7 @@
 import SanaModel
 
-/// Opens the other components of a pipeline: binds every tensor of those whose network is known, and
-/// reads the vocabulary of the tokenizer.
+/// Opens the other components of a pipeline: binds every tensor of those whose network is known,
+/// and reads the vocabulary of the tokenizer.
 package struct DeepLint {
     package private(set) var problems: [Problem] = []
 

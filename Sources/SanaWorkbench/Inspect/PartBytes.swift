@@ -3,8 +3,8 @@ import SanaQuant
 
 /// How int8 may be laid out.
 package enum Int8Scheme: String, Sendable, CaseIterable {
-    /// `convert --dtype int8` with its own rules, which is the SDNQ layout that diffusers loads; w8a16
-    /// and w8a8 compute from the same weights.
+    /// `convert --dtype int8` with its own rules, which is the SDNQ layout that diffusers loads;
+    /// w8a16 and w8a8 compute from the same weights.
     case convert
     /// Loaders that quantize Linear alone and leave 1×1 convolutions in 16 bits, as bitsandbytes,
     /// torchao, quanto and GGUF do.

@@ -2,11 +2,11 @@ import SanaModel
 
 /// What versions of transformers make of a soft cap on attention scores.
 ///
-/// Read from their releases: 4.45 to 4.47 and those from 5.22 on attend eagerly by default. The others
-/// take PyTorch's SDPA, which gets the cap among arguments that it passes over.
+/// Read from their releases: 4.45 to 4.47 and those from 5.22 on attend eagerly by default. The
+/// others take PyTorch's SDPA, which gets the cap among arguments that it passes over.
 enum SoftCap {
-    /// What to know of a text encoder with such a `config.json`; `nil` where its version applies the cap,
-    /// or where it tells none.
+    /// What to know of a text encoder with such a `config.json`; `nil` where its version applies
+    /// the cap, or where it tells none.
     static func caution(_ config: JSONValue) -> String? {
         guard let cap = config["attn_logit_softcapping"]?.double,
             let version = config["transformers_version"]?.string, drops(version)

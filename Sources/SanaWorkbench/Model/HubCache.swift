@@ -115,8 +115,8 @@ package struct HubCache: Sendable {
 
     /// The snapshot's folder.
     ///
-    /// - Throws: `ModelAbsentError` where the cache has none, `BadDataError` for a reference that is
-    ///   no commit, `FileError` where it cannot be read.
+    /// - Throws: `ModelAbsentError` where the cache has none, `BadDataError` for a reference that
+    ///   is no commit, `FileError` where it cannot be read.
     package func snapshot(of model: HubName) throws -> String {
         let folder = folder(of: model)
         guard folder.isFolder else { throw ModelAbsentError(model, cache: path, known: []) }

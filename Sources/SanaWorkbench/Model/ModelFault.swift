@@ -17,7 +17,8 @@ package struct ModelFault: DiagnosticError {
 
     /// Runs what opens or reads `model`.
     ///
-    /// - Throws: errors about the data with the advice to inspect the model, all others as they are.
+    /// - Throws: errors about the data with the advice to inspect the model, all others as they
+    ///   are.
     package static func advising<Value>(_ model: String, _ body: () throws -> Value) throws -> Value
     {
         do { return try body() } catch let error as any DiagnosticError {

@@ -108,8 +108,8 @@ package struct OpenedModel: Sendable {
         return (WeightsDigest.combine(tensors), Dictionary(pairs) { first, _ in first })
     }
 
-    /// SHA-256 over the model's class and the names and shapes of its weights, whatever their values
-    /// and stored types: models with the same one do the same work.
+    /// SHA-256 over the model's class and the names and shapes of its weights, whatever their
+    /// values and stored types: models with the same one do the same work.
     package var architecture: String {
         let int8 = Set(source.tensors.filter { $0.dtype == .i8 }.map(\.name))
         let lines = source.tensors.compactMap { tensor -> String? in
@@ -304,8 +304,8 @@ package struct LoadedModel: Sendable {
         return model
     }
 
-    /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`, which are
-    /// products in fp32, or `w8a8`. Series of old versions go on under these names.
+    /// How weights meet activations, for records: `fp32`, `bf16`, and for int8 weights `w8a16`,
+    /// which are products in fp32, or `w8a8`. Series of old versions go on under these names.
     package func compute(_ choice: ComputeMode) -> String {
         choice.name(hasInt8: !int8Tensors.isEmpty)
     }

@@ -1,7 +1,7 @@
 import SanaModel
 
-/// Tiles of an autoencoder in pixels of its picture, written `512x448`: the side of a tile, and how far
-/// apart they begin.
+/// Tiles of an autoencoder in pixels of its picture, written `512x448`: the side of a tile, and how
+/// far apart they begin.
 package struct TileSize: Equatable, Sendable {
     package let side: Int
     package let step: Int

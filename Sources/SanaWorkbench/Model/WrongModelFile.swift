@@ -3,8 +3,8 @@ import SanaQuant
 
 /// Files and directories given as MODEL that belong to a model and are not one: goldens and LoRAs.
 package enum WrongModelFile {
-    /// - Throws: `BadDataError` that says what the file is and which option takes it. Whatever else is
-    ///   wrong with it is left to whoever opens it.
+    /// - Throws: `BadDataError` that says what the file is and which option takes it. Whatever else
+    ///   is wrong with it is left to whoever opens it.
     package static func refuse(_ path: String) throws {
         if path.isFolder {
             guard path.appendingPath(LoraAdapter.settingsName).pathExists,

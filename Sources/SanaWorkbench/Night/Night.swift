@@ -4,8 +4,8 @@ import SanaModel
 
 /// Inspect, convert, verify, profile, gate, report: what `nightly` does, with one verdict.
 ///
-/// Every step is a process of its own: one that crashes or runs out of memory is a step that failed,
-/// and the night goes on.
+/// Every step is a process of its own: one that crashes or runs out of memory is a step that
+/// failed, and the night goes on.
 package struct Night {
     package let project: ProjectFile
     /// Folder for the logs, the report and the other files.

@@ -6,8 +6,8 @@ import SanaQuant
 /// A folder that keeps keys and values of instructions between runs, a file for each text encoder,
 /// instruction and way of computing.
 ///
-/// A file is called by the hash of what it was made with, and says that inside, with the hash of every
-/// tensor: one that was changed, or copied from elsewhere, is refused.
+/// A file is called by the hash of what it was made with, and says that inside, with the hash of
+/// every tensor: one that was changed, or copied from elsewhere, is refused.
 package final class InstructionFolder: InstructionStore {
     private static let (kind, version) = ("sana-instruction", "1")
     package let path: String

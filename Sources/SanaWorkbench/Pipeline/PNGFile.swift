@@ -8,8 +8,8 @@ package enum PNGFile {
     /// Red, green, blue and alpha.
     private static let channels: Int32 = 4
 
-    /// The picture in a file of any kind of PNG; what it has of transparency is dropped, as Pillow's
-    /// `convert("RGB")` does.
+    /// The picture in a file of any kind of PNG; what it has of transparency is dropped, as
+    /// Pillow's `convert("RGB")` does.
     ///
     /// - Throws: `FileError`; `BadDataError` for what is not a PNG, is damaged or too large.
     package static func read(_ path: String) throws -> Picture {

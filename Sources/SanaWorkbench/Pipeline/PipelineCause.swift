@@ -32,8 +32,8 @@ extension OpenedPipeline {
 }
 
 extension PipelineOutcome.Cause {
-    /// The same with the module that makes the stage fail: the one that the network's own golden in the
-    /// recording blames, else the one whose tensors alone are not the golden's.
+    /// The same with the module that makes the stage fail: the one that the network's own golden in
+    /// the recording blames, else the one whose tensors alone are not the golden's.
     ///
     /// - Throws: an error of loading a component, or of reading the golden.
     func located(

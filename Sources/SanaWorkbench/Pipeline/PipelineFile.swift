@@ -3,7 +3,8 @@ import Foundation
 import SanaModel
 import SanaQuant
 
-/// A run of our own in the format of `PipelineGolden`, so that any stage can be looked at or compared.
+/// A run of our own in the format of `PipelineGolden`, so that any stage can be looked at or
+/// compared.
 package struct PipelineFile {
     private struct Entry {
         package let name: String
@@ -105,8 +106,8 @@ package struct PipelineFile {
         return entries
     }
 
-    /// - Parameter count: texts; of pictures of one prompt, or one negative prompt for all, each stands
-    ///   once.
+    /// - Parameter count: texts; of pictures of one prompt, or one negative prompt for all, each
+    ///   stands once.
     private static func prompts(
         _ kind: PipelineGolden.PromptKind, _ prompts: PromptEmbeds, _ count: Int
     ) -> [Entry] {

@@ -1,7 +1,7 @@
 import SanaModel
 
-/// A whole sampling of one of diffusers' pipelines, from prompts to pictures, with what passed between
-/// its stages.
+/// A whole sampling of one of diffusers' pipelines, from prompts to pictures, with what passed
+/// between its stages.
 ///
 /// Format: `sana-pipeline` version 2, one safetensors file or the archive form of it.
 package struct PipelineGolden {
@@ -45,8 +45,8 @@ package struct PipelineGolden {
     package let schedulerName: String
     private let file: GoldenFile
 
-    /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` for a file that
-    ///   is not such a recording.
+    /// - Throws: `FileError`, `SafetensorsError`, an archive's error, or `BadDataError` for a file
+    ///   that is not such a recording.
     package init(path: String) throws {
         let file = try GoldenFile(
             path: path, format: Self.format, versions: [Self.version], types: [.f32, .i64, .u8])

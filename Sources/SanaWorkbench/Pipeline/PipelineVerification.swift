@@ -2,8 +2,8 @@ import Foundation
 import SanaModel
 
 extension Verification {
-    /// Samples with the pipeline `source` from the golden's prompts and noise and compares what passes
-    /// between stages, then the pictures.
+    /// Samples with the pipeline `source` from the golden's prompts and noise and compares what
+    /// passes between stages, then the pictures.
     ///
     /// Unless that is declined, every stage runs on the golden's own input, too: its own error.
     ///

@@ -34,8 +34,8 @@ package final class StageClock {
 
     /// - Parameters:
     ///   - title: before the name of what runs.
-    ///   - tellsPeaksApart: whether the system's count of the most memory begins anew with each span.
-    ///     What watches the process from outside then no longer sees its peak.
+    ///   - tellsPeaksApart: whether the system's count of the most memory begins anew with each
+    ///     span. What watches the process from outside then no longer sees its peak.
     ///   - interlude: runs after each step and each stage, and is part of none.
     package init(
         _ title: String, _ workers: WorkerPool, tellsPeaksApart: Bool = false,

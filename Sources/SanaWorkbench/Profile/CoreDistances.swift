@@ -1,5 +1,5 @@
-/// Which forwards had their threads on other cores than usual: they took more CPU time, and no fault
-/// of the model's.
+/// Which forwards had their threads on other cores than usual: they took more CPU time, and no
+/// fault of the model's.
 ///
 /// A hypervisor moves the processors of a guest. On cores that share no cache a line's way is five
 /// times as long, on the two threads of one core it is two thirds: both make a small model take 1.6

@@ -51,7 +51,8 @@ package struct HostState: Sendable {
         return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
     }
 
-    /// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal in ticks.
+    /// The first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq, steal in
+    /// ticks.
     private static func processorTimes() -> (busy: Int?, stolen: Int) {
         guard let line = text("/proc/stat")?.prefix(while: { $0 != "\n" }) else { return (nil, 0) }
         let ticks = line.split(separator: " ").dropFirst().compactMap { Int($0) }

@@ -64,8 +64,8 @@ package struct PairedProfile: Sendable {
 
     /// What a pair is made of, in words.
     package var unit = "forwards"
-    /// What the history keeps of the candidate: a profile whose forwards took turns with the baseline's.
-    /// `nil` where the forwards ran in other processes.
+    /// What the history keeps of the candidate: a profile whose forwards took turns with the
+    /// baseline's. `nil` where the forwards ran in other processes.
     package var record: Profile?
 
     /// - Throws: `InputError` when the inputs do not fit both models.

@@ -45,8 +45,8 @@ package struct Profile: Sendable {
         package let canaryCPUNanoseconds: Int
         /// CPU time of the forward on all threads, without the canary's.
         package let cpuNanoseconds: Int
-        /// The same by the process's clock, which counts threads that run to the last tick only, with
-        /// what threads spent on waiting for each other: the one that old builds read.
+        /// The same by the process's clock, which counts threads that run to the last tick only,
+        /// with what threads spent on waiting for each other: the one that old builds read.
         package let processNanoseconds: Int
         /// Part of all CPUs that others took, 0...1; `nil` where the system does not tell.
         package let otherLoad: Double?
@@ -126,8 +126,8 @@ extension Profile {
 
     /// Parts of the forward by kind of work, from medians; they add up to 1.
     ///
-    /// A module's own time is what its children leave of it: norms, gates and activations in a block
-    /// and its feed-forward, the products between heads in attention.
+    /// A module's own time is what its children leave of it: norms, gates and activations in a
+    /// block and its feed-forward, the products between heads in attention.
     package var allocation: [Work: Double] {
         var own = [Profile.totalPath: total.median]
         let known = Set(layers.map(\.module.path))

@@ -3,9 +3,9 @@ import SanaModel
 
 /// Takes the time of every module, and runs the canary between blocks.
 ///
-/// The wall clock is a read of memory; CPU time is a call of the system for every thread. So it is read
-/// for outer modules, blocks and their parts alone, since the gate judges none of the many below, and
-/// once where one module begins as another ends.
+/// The wall clock is a read of memory; CPU time is a call of the system for every thread. So it is
+/// read for outer modules, blocks and their parts alone, since the gate judges none of the many
+/// below, and once where one module begins as another ends.
 package final class ProfileProbe: LayerProbe {
     package let readsActivations = false
     /// Whether passes are kept; a warm-up is not.
@@ -72,7 +72,8 @@ package final class ProfileProbe: LayerProbe {
     package func end(_ path: String, _ outputs: [Activation]) {
         let wall = Self.now
         guard let start = running.popLast() else { return }
-        // The time of threads that look for work is taken off when they stop, maybe after they were read.
+        // The time of threads that look for work is taken off when they stop, maybe after they were
+        // read.
         let cpu = start.cpu.map { max(0, cpuTime(at: wall) - $0) }
         if isRecording { spans.append((path, wall - start.wall, cpu)) }
         if running.isEmpty, ModuleLevel(path: path) == .block { runCanary() }
@@ -125,8 +126,8 @@ package final class ProfileProbe: LayerProbe {
         return Int(time.tv_sec) * 1_000_000_000 + Int(time.tv_nsec)
     }
 
-    /// Nanoseconds of each recorded pass by module path: wall time, and CPU time, the latter empty for
-    /// modules deep inside.
+    /// Nanoseconds of each recorded pass by module path: wall time, and CPU time, the latter empty
+    /// for modules deep inside.
     package var samples: [String: (wall: [Int], cpu: [Int])] {
         var result: [String: (wall: [Int], cpu: [Int])] = [:]
         for span in spans {

@@ -33,8 +33,8 @@ package struct RepetitionPlan: Sendable {
         return count >= most || isEnough(samples())
     }
 
-    /// Whether the limits of the forward and of all blocks are at their thresholds, or are due to the
-    /// spread between runs, which no repetition makes smaller.
+    /// Whether the limits of the forward and of all blocks are at their thresholds, or are due to
+    /// the spread between runs, which no repetition makes smaller.
     package func isEnough(_ samples: GateSamples) -> Bool {
         let others = baseline.count < GateOptions.fewestRuns ? [samples] : baseline
         guard let result = LatencyGate.compare([samples], with: others, options) else {

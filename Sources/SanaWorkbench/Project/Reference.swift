@@ -8,8 +8,8 @@ package enum Reference {
     ///
     /// - Parameter mustExist: whether a path where nothing is is an error here; else it stays, for
     ///   its reader to tell of.
-    /// - Throws: `FileError` when nothing is there or matches, `BadDataError` for a folder without a
-    ///   golden.
+    /// - Throws: `FileError` when nothing is there or matches, `BadDataError` for a folder without
+    ///   a golden.
     package static func expand(_ paths: [String], mustExist: Bool = true) throws -> [String] {
         try paths.flatMap { path -> [String] in
             if path.isFolder {

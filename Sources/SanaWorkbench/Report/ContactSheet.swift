@@ -25,8 +25,8 @@ package struct ContactSheet {
 
     package var isEmpty: Bool { rows.isEmpty }
 
-    /// Adds a row of pictures `[B, C, H, W]` with 1 or 3 channels; others, which need a decoder, and
-    /// what is too large for a sheet are left out.
+    /// Adds a row of pictures `[B, C, H, W]` with 1 or 3 channels; others, which need a decoder,
+    /// and what is too large for a sheet are left out.
     package mutating func add(_ label: Label, _ latents: DenseTensor) {
         let shape = latents.shape
         guard shape.count == 4, shape[1] == 1 || shape[1] == 3, latents.count > 0,

@@ -117,8 +117,8 @@ extension Verification {
             ], cases: contract + cases, output: explanation.joined(separator: "\n"))
     }
 
-    /// What became of a layer: its comparison, `nil` where there is none, and what is wrong with its
-    /// golden.
+    /// What became of a layer: its comparison, `nil` where there is none, and what is wrong with
+    /// its golden.
     private func outcome(_ layer: Layer?, _ faults: [Problem]) -> JUnitReport.Case.Outcome {
         if let fault = faults.first {
             return .failed(

@@ -25,8 +25,8 @@ package struct NightOutcomeReport {
         }
     }
 
-    /// The last line. The gate's own, which the headline of the report is, where it means the same; else
-    /// the verdict with the steps that it comes from.
+    /// The last line. The gate's own, which the headline of the report is, where it means the same;
+    /// else the verdict with the steps that it comes from.
     package var conclusion: String {
         if let headline, let gate = steps.first(where: { $0.name == "gate" }),
             Self.verdict(gate.exitCode) == verdict

@@ -27,8 +27,8 @@ package struct TextTable {
         return max(40, Int(size.ws_col))
     }()
 
-    /// - Parameter width: columns of the terminal; `nil` where nothing limits lines. Columns are left out, and
-    ///   named below, before text is broken between words; numbers are never broken.
+    /// - Parameter width: columns of the terminal; `nil` where nothing limits lines. Columns are
+    ///   left out, and named below, before text is broken between words; numbers are never broken.
     func text(width: Int?) -> String {
         let widths = header.indices.map { column in
             ([header[column].title] + rows.map { $0[column] }).map(\.columns).max() ?? 0
@@ -61,8 +61,8 @@ extension TextTable {
         private var widths: [Int]
 
         private static let gap = 2
-        /// Characters that are left of a text that is broken or shortened: as long as columns can go,
-        /// and then.
+        /// Characters that are left of a text that is broken or shortened: as long as columns can
+        /// go, and then.
         private static let (leastText, leastOfAll) = (24, 12)
 
         init(

@@ -4,8 +4,8 @@ package struct Cusum: Sendable, Equatable {
     package static let slack = 1.0
     /// A single night counts for no more standard deviations.
     package static let clip = 4.0
-    /// The sum above which it is an alarm: fewer than two of a hundred histories of a hundred nights
-    /// alike get there, by simulation with a reference of ten.
+    /// The sum above which it is an alarm: fewer than two of a hundred histories of a hundred
+    /// nights alike get there, by simulation with a reference of ten.
     package static let alarm = 10.0
 
     /// The sum after each value; never below 0.

@@ -54,7 +54,8 @@ package struct MannWhitney: Sendable, Equatable {
         counts[0][0] = 1
         for value in 0..<n + m {
             for chosen in stride(from: min(n, value + 1), through: 1, by: -1) {
-                // The value with `value` others below it, of which `chosen - 1` are of its own sample.
+                // The value with `value` others below it, of which `chosen - 1` are of its own
+                // sample.
                 let beaten = value - (chosen - 1)
                 guard beaten <= m else { continue }
                 for sum in 0...n * m - beaten {

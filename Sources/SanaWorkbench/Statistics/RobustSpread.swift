@@ -1,8 +1,8 @@
 /// A standard deviation that a few odd values hardly move.
 package enum RobustSpread {
     /// Qn of Rousseeuw and Croux (1993): the first quartile of the distances between all pairs of
-    /// values, made consistent for normal ones and, by Croux's factors, for few of them. Half of the
-    /// values may be off, and of normal ones it makes four fifths of the use that the standard
+    /// values, made consistent for normal ones and, by Croux's factors, for few of them. Half of
+    /// the values may be off, and of normal ones it makes four fifths of the use that the standard
     /// deviation does; the median absolute deviation makes two fifths.
     ///
     /// - Returns: `nil` for fewer than two values, which do not differ.

@@ -26,7 +26,8 @@ package enum StepDetection {
         guard count > 0 else { return [] }
         let most = max(1, min(mostPieces, count / shortestPiece))
         let cost = deviations(values)
-        // best[k][j]: cost of the first j values in k + 1 pieces; from[k][j]: where the last begins.
+        // best[k][j]: cost of the first j values in k + 1 pieces; from[k][j]: where the last
+        // begins.
         var best = [(0...count).map { $0 == 0 ? Double.infinity : cost[0][$0 - 1] }]
         var from = [Array(repeating: 0, count: count + 1)]
         for _ in 1..<max(most, 1) {

@@ -68,8 +68,8 @@ package struct Wilcoxon: Sendable, Equatable {
 /// outliers as a trimmed one.
 package struct HodgesLehmann: Sendable, Equatable {
     package let estimate: Double
-    /// Holds it with a confidence of 95 %, from Wilcoxon's distribution; `nil` below six values, which
-    /// do not allow one.
+    /// Holds it with a confidence of 95 %, from Wilcoxon's distribution; `nil` below six values,
+    /// which do not allow one.
     package let interval: Interval?
 
     /// - Parameter values: at least one.

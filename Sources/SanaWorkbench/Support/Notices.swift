@@ -1,6 +1,7 @@
 import Synchronization
 
-/// Hears what runners have to say meanwhile; the command shows it, nothing here writes to a terminal.
+/// Hears what runners have to say meanwhile; the command shows it, nothing here writes to a
+/// terminal.
 package protocol NoticeListener: Sendable {
     /// A remark that `--quiet` leaves out.
     func note(_ text: String)

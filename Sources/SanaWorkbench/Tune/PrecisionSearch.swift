@@ -28,7 +28,8 @@ package struct PrecisionItem: Sendable {
     let bytesSaved: Int
     /// Whether `convert --dtype int8` would take it.
     let isBuiltIn: Bool
-    /// A regular expression for the names of its weights, the component before it where rules need one.
+    /// A regular expression for the names of its weights, the component before it where rules need
+    /// one.
     let pattern: String
 }
 
@@ -123,11 +124,12 @@ package struct PrecisionSearch {
         }
     }
 
-    /// The smallest choice found that keeps `tolerance`; `nil` when not even the model as it is does.
+    /// The smallest choice found that keeps `tolerance`; `nil` when not even the model as it is
+    /// does.
     ///
-    /// Starts from the front's smallest, adds weights as long as the measured error allows, and then
-    /// exchanges weights for larger ones. Errors of single weights only say what is worth measuring:
-    /// together they may cost more than their sum, or less.
+    /// Starts from the front's smallest, adds weights as long as the measured error allows, and
+    /// then exchanges weights for larger ones. Errors of single weights only say what is worth
+    /// measuring: together they may cost more than their sum, or less.
     package func smallest(
         within tolerance: Double, _ candidates: [Candidate], _ front: [Choice]
     ) throws -> Choice? {
@@ -142,8 +144,8 @@ package struct PrecisionSearch {
         return best
     }
 
-    /// `choice` and every further weight with which it still keeps `tolerance`, the cheapest first, as
-    /// far as `trials` reach.
+    /// `choice` and every further weight with which it still keeps `tolerance`, the cheapest first,
+    /// as far as `trials` reach.
     private func fill(
         _ choice: Choice, within tolerance: Double, _ candidates: [Candidate], _ trials: inout Int
     ) throws -> Choice {
@@ -158,8 +160,8 @@ package struct PrecisionSearch {
         return filled
     }
 
-    /// A choice with one weight, or two, in place of one, that is smaller and keeps `tolerance`; `nil`
-    /// when none of the likeliest does.
+    /// A choice with one weight, or two, in place of one, that is smaller and keeps `tolerance`;
+    /// `nil` when none of the likeliest does.
     private func exchange(
         _ choice: Choice, within tolerance: Double, _ candidates: [Candidate], _ trials: inout Int
     ) throws -> Choice? {

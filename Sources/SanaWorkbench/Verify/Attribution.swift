@@ -37,10 +37,10 @@ extension Attribution {
     ///
     /// Errors count relative to the tolerance of their layer, as RMS, own errors relative to what a
     /// calibration found the layer to add by itself, if it did. Where own errors are known, the
-    /// cause is the layer with the largest one up to the first failure, or the module around it when
-    /// that is out of tolerance even with golden values inside: then its own parameters are wrong.
-    /// Otherwise the cause is where the error grows most from input to output, among the layers up to
-    /// the first failure whose error is large enough to explain it.
+    /// cause is the layer with the largest one up to the first failure, or the module around it
+    /// when that is out of tolerance even with golden values inside: then its own parameters are
+    /// wrong. Otherwise the cause is where the error grows most from input to output, among the
+    /// layers up to the first failure whose error is large enough to explain it.
     ///
     /// Since a healthy layer that fails by a hair may come before the one that matters, a later
     /// layer is the cause where it is so much worse that no gain explains it.
@@ -110,8 +110,8 @@ extension Attribution {
     /// A layer, and how bad it is.
     private typealias Measured = (layer: Verification.Layer, measure: Double)
 
-    /// The first of the worst of `early`, unless one of `late` is so much worse that no gain explains
-    /// it.
+    /// The first of the worst of `early`, unless one of `late` is so much worse that no gain
+    /// explains it.
     private static func worst(
         _ early: [Measured], unless late: [Measured]
     ) -> Verification.Layer? {
@@ -202,8 +202,8 @@ extension Attribution {
                 .sorted { ratio($0) > ratio($1) }.map(\.path))
     }
 
-    /// The block whose modulation is wrong where all that its self-attention computes from its input
-    /// is: three projections do not fail at once.
+    /// The block whose modulation is wrong where all that its self-attention computes from its
+    /// input is: three projections do not fail at once.
     private static func commonInput(
         of cause: Verification.Layer, _ layers: [Verification.Layer],
         _ inputs: LayerInputs, _ ratio: (Verification.Layer) -> Double
@@ -219,8 +219,8 @@ extension Attribution {
     /// How many layers with other tensors still tell something: a fine-tune changes them all.
     private static let mostOwners = 8
 
-    /// Where errors point beside the tensors that are known to differ, blames those. A jump of the error
-    /// alone accuses no layer whose tensors are right.
+    /// Where errors point beside the tensors that are known to differ, blames those. A jump of the
+    /// error alone accuses no layer whose tensors are right.
     private mutating func decide(
         by tensors: [String], _ layers: [Verification.Layer], _ inputs: LayerInputs,
         firstFailure: String

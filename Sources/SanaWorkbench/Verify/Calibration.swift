@@ -4,9 +4,10 @@ import SanaQuant
 /// Per-layer tolerances made from what a healthy model needed: its errors times a margin.
 ///
 /// Stored as JSON:
-/// `{"format": "sana-tolerances", "version": 1, "metric": …, "margin": …, "layers": {path: T}}`, and
-/// of what they were made since then: `weights_digest`, `dtypes`, `compute`, `numerics`, `references`,
-/// names of goldens, `own`, `{path: relative RMS}`, and `scales` of int8 weights, see `ChannelScales`.
+/// `{"format": "sana-tolerances", "version": 1, "metric": …, "margin": …, "layers": {path: T}}`,
+/// and of what they were made since then: `weights_digest`, `dtypes`, `compute`, `numerics`,
+/// `references`, names of goldens, `own`, `{path: relative RMS}`, and `scales` of int8 weights, see
+/// `ChannelScales`.
 package struct Calibration: Sendable, Equatable {
     private static let format = "sana-tolerances"
     private static let version = 1

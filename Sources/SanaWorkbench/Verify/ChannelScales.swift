@@ -3,8 +3,8 @@ import SanaModel
 
 /// The scales of int8 weights, one for each channel.
 ///
-/// A wrong scale of one channel moves the error of a forward by less than tolerances leave, so they are
-/// compared by themselves: with the source's weights (`SourceComparison`), or with those that a
+/// A wrong scale of one channel moves the error of a forward by less than tolerances leave, so they
+/// are compared by themselves: with the source's weights (`SourceComparison`), or with those that a
 /// calibration recorded.
 enum ChannelScales {
     /// Name of the scales of an int8 tensor.

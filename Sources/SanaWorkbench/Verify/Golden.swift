@@ -1,10 +1,11 @@
 import SanaModel
 import SanaQuant
 
-/// Stored activations of one forward of diffusers or transformers, with the inputs that led to them.
+/// Stored activations of one forward of diffusers or transformers, with the inputs that led to
+/// them.
 ///
-/// Format: `sana-reference` version 1 or 2, one safetensors file or the archive form of it; values F32
-/// in diffusers' layout, but for token ids and their mask, which are I64.
+/// Format: `sana-reference` version 1 or 2, one safetensors file or the archive form of it; values
+/// F32 in diffusers' layout, but for token ids and their mask, which are I64.
 package struct Golden {
     package static let format = "sana-reference"
     package static let versions = ["1", "2"]

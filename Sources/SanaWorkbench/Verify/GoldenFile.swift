@@ -197,8 +197,8 @@ package struct GoldenProvenance: Sendable {
     package let capsScores: Bool?
     /// Versions of torch and diffusers, as text.
     package let producer: String
-    /// SHA-256 of the stored values of each tensor of the weights, by name; empty in goldens that do
-    /// not say.
+    /// SHA-256 of the stored values of each tensor of the weights, by name; empty in goldens that
+    /// do not say.
     package let tensorHashes: [String: String]
     /// Whether every entry has a hash: what they hold is what was recorded.
     package let hasHashes: Bool
@@ -266,7 +266,8 @@ package struct GoldenProvenance: Sendable {
                         "golden was computed in \(computeDType.printable), a precision "
                         + "unknown to this program; capture it in float32"))
         }
-        // Whether scores are capped is not part of a golden's numerics: the contract says it by itself.
+        // Whether scores are capped is not part of a golden's numerics: the contract says it by
+        // itself.
         let follows = numerics == .noSoftCap && capsScores != true
         let recorded = follows ? numerics.rawValue : self.numerics
         if recorded != numerics.rawValue {

@@ -2,9 +2,9 @@ import SanaModel
 
 /// Finds entries of a golden that contradict what was recorded around them.
 ///
-/// Two kinds of evidence: what follows computes rightly from the model's values and wrongly from the
-/// golden's, or everything that follows agrees to rounding although the entry is far off. Weights
-/// explain neither.
+/// Two kinds of evidence: what follows computes rightly from the model's values and wrongly from
+/// the golden's, or everything that follows agrees to rounding although the entry is far off.
+/// Weights explain neither.
 package struct GoldenSuspicion {
     private let layers: [Verification.Layer]
     private let inputs: LayerInputs

@@ -1,6 +1,7 @@
 import SanaModel
 
-/// Which captured layers a captured layer takes its input from, as the network's module graph has it.
+/// Which captured layers a captured layer takes its input from, as the network's module graph has
+/// it.
 package struct LayerInputs: Sendable {
     private let graph: ModuleGraph
     private let tensors: ExpectedTensors
@@ -16,9 +17,9 @@ package struct LayerInputs: Sendable {
         isKnown = Set(captured).union(graph.captured.map(\.name))
     }
 
-    /// Paths whose outputs `path` computes from, captured or lacking, and in place of those that goldens
-    /// need not hold what they compute from. Inputs of the whole model do not count: they are the
-    /// golden's own.
+    /// Paths whose outputs `path` computes from, captured or lacking, and in place of those that
+    /// goldens need not hold what they compute from. Inputs of the whole model do not count: they
+    /// are the golden's own.
     package func inputs(of path: String) -> [String] {
         let first: [String]
         if let result = graph.results.first(where: { Golden.outputPrefix + $0.name == path }) {
@@ -76,7 +77,8 @@ package struct LayerInputs: Sendable {
         return around.filter { depth($0) == innermost }
     }
 
-    /// The golden's input that the layer at `path` alone computes from, where it is one of the first.
+    /// The golden's input that the layer at `path` alone computes from, where it is one of the
+    /// first.
     package func goldenInput(of path: String) -> String? {
         guard let owner = graph.owner(of: path), owner.parent == nil, owner.inputs.isEmpty else {
             return nil

@@ -20,8 +20,8 @@ package enum SourceComparison {
     ///
     /// An int8 value must be the one nearest to the weight over the scale of its channel, whatever
     /// rule chose the scale; the largest value may be a clipped one. Floats must be the weight
-    /// itself, or the nearest number of their type. What another program has quantized must be closer
-    /// to the weights than zeros are by far.
+    /// itself, or the nearest number of their type. What another program has quantized must be
+    /// closer to the weights than zeros are by far.
     ///
     /// - Returns: in the order of `model`.
     /// - Throws: errors of reading either.

@@ -18,7 +18,8 @@ package struct Verification: Sendable {
         package var goldenNonfinite = 0
         /// `nil` unless layers ran on golden inputs, too.
         package var isolated: Isolated?
-        /// Whether only a few tokens differ and all others agree to rounding, as no weight explains.
+        /// Whether only a few tokens differ and all others agree to rounding, as no weight
+        /// explains.
         package var isConfined = false
 
         /// How the error of a layer arose: relative RMS errors, infinite where a value is not
@@ -30,8 +31,8 @@ package struct Verification: Sendable {
             package let local: Double
             /// What the error of its input changes in the layer's output.
             package let inherited: Double
-            /// `inherited` over the largest relative RMS error among the layer's inputs; `nil` where they are
-            /// exact or not finite.
+            /// `inherited` over the largest relative RMS error among the layer's inputs; `nil`
+            /// where they are exact or not finite.
             package let gain: Double?
         }
     }
@@ -39,8 +40,8 @@ package struct Verification: Sendable {
     /// A way in which the golden and the model do not belong together.
     package struct Problem: Sendable, Equatable {
         package enum Kind: String, Sendable, CaseIterable {
-            /// An activation of the default set, one that the contract lists, or an output is not in
-            /// the file.
+            /// An activation of the default set, one that the contract lists, or an output is not
+            /// in the file.
             case missing
             /// An activation in the file that the model does not produce.
             case extra
@@ -204,8 +205,8 @@ extension Verification.Problem {
         )
     }
 
-    /// Of inputs by their names in goldens, those with values that are not finite: no layer can answer
-    /// for what comes of them.
+    /// Of inputs by their names in goldens, those with values that are not finite: no layer can
+    /// answer for what comes of them.
     package static func notFinite(_ inputs: [(name: String, tensor: DenseTensor?)]) -> [Self] {
         inputs.compactMap { name, tensor in
             guard let count = tensor?.nonfiniteCount, count > 0 else { return nil }

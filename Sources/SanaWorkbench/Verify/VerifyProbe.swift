@@ -119,8 +119,8 @@ package final class VerifyProbe: LayerProbe {
                 ? inherited / incoming : nil)
     }
 
-    /// The comparison of one of the model's outputs, which is no module's; `nil` when the golden has
-    /// none, or another shape.
+    /// The comparison of one of the model's outputs, which is no module's; `nil` when the golden
+    /// has none, or another shape.
     ///
     /// - Parameters:
     ///   - index: its place among the outputs.

@@ -37,7 +37,8 @@ struct OriginalCheckpointTests {
         try checkpoint.config().check(source: checkpoint.source, label: name)
     }
 
-    /// As ComfyUI stores it: a prefix before every name, and other models' tensors in the same file.
+    /// As ComfyUI stores it: a prefix before every name, and other models' tensors in the same
+    /// file.
     @Test(arguments: ["", "diffusion_model.", "model.diffusion_model."], cases)
     func safetensorsWithOriginalNames(_ prefix: String, _ name: String) throws {
         let path = original(name)

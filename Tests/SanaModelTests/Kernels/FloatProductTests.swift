@@ -2,8 +2,8 @@ import CSanaKernels
 import Foundation
 import Testing
 
-/// Products of fp32 matrices: every instruction set against the definition of its sums, bit for bit,
-/// and against fp64.
+/// Products of fp32 matrices: every instruction set against the definition of its sums, bit for
+/// bit, and against fp64.
 struct FloatProductTests {
     struct Shape: Sendable { let tokens: Int, columns: Int, rows: Int }
 

@@ -2,8 +2,8 @@ import CSanaKernels
 import Foundation
 import Testing
 
-/// Kernels for the pixels of images: every instruction set against the portable twin, bit for bit, and
-/// the twin against plain arithmetic in fp64.
+/// Kernels for the pixels of images: every instruction set against the portable twin, bit for bit,
+/// and the twin against plain arithmetic in fp64.
 struct ImageKernelTests {
     private func values(_ count: Int, seed: UInt32) -> [Float] {
         var state = seed

@@ -316,8 +316,8 @@ struct KernelTests {
         for (index, value) in x.enumerated() {
             let v = Double(value)
             let expected = v / (1 + exp(-v))
-            // Below −88.7 the exponential leaves the range of fp32 and stays where it is: what is left
-            // is next to nothing.
+            // Below −88.7 the exponential leaves the range of fp32 and stays where it is: what is
+            // left is next to nothing.
             #expect(
                 abs(Double(silu[index]) - expected) <= 4e-7 * abs(expected) + 3e-37,
                 "silu(\(value))")

@@ -9,8 +9,8 @@ import Testing
 struct RoundedProductTests {
     struct Shape: Sendable { let tokens: Int, columns: Int, rows: Int }
 
-    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 2048; tokens
-    /// of 2048 and 4096 columns are copied.
+    /// Around the tiles, blocks that are packed at once, pairs of columns, and chains of 2048;
+    /// tokens of 2048 and 4096 columns are copied.
     static let shapes: [Shape] = [
         [1, 1, 1], [5, 2, 7], [14, 64, 32], [15, 63, 33], [29, 511, 31], [3, 513, 64],
         [30, 1025, 40], [16, 1021, 16], [2, 33, 96], [57, 1152, 64], [3, 2049, 33], [2, 4095, 32],
@@ -149,8 +149,9 @@ struct RoundedProductTests {
         }
     }
 
-    /// A layer with weights of every storage: near the fp32 product, alike for every number of threads
-    /// and every set of kernels, and the same whether bf16 weights are stored as bf16 or as fp32.
+    /// A layer with weights of every storage: near the fp32 product, alike for every number of
+    /// threads and every set of kernels, and the same whether bf16 weights are stored as bf16 or as
+    /// fp32.
     @Test func layersAreCloseAndIndependentOfThreadsAndStorage() {
         let (tokens, columns, rows) = (530, 77, 200)
         let values = Self.values(rows * columns, .plain, seed: 4).map(Self.rounded)

@@ -28,15 +28,16 @@ struct WorkerPoolTests {
         #expect(total.value == 80000)
     }
 
-    /// A worker that looks for the next loop must not keep the pool: it would have to wait for itself.
+    /// A worker that looks for the next loop must not keep the pool: it would have to wait for
+    /// itself.
     @Test func poolMayGoAwayWhileWorkersLook() {
         let total = Counter()
         for _ in 0..<3000 { WorkerPool(threadCount: 3).run(3) { _, _ in total.add(1) } }
         #expect(total.value == 9000)
     }
 
-    /// The process's clock counts other running threads at ticks of 4 ms only: of equal pieces of work it
-    /// reads one as 0.1 ms and the next as 4.
+    /// The process's clock counts other running threads at ticks of 4 ms only: of equal pieces of
+    /// work it reads one as 0.1 ms and the next as 4.
     @Test func cpuTimeOfShortWorkOnOtherThreadsIsRead() {
         let pool = WorkerPool(threadCount: 2)
         func spend(_ nanoseconds: Int) -> Int {

@@ -36,8 +36,8 @@ struct LoraCommandTests {
         #expect(unfused.code == 1)
     }
 
-    /// An archive is that of the fused weights: neither its numbers nor its digest pass for those of
-    /// the model without adapters.
+    /// An archive is that of the fused weights: neither its numbers nor its digest pass for those
+    /// of the model without adapters.
     @Test func archiveSaysWhatWasAdded() throws {
         let outcome = try convert(
             "--dtype", "int8", "--output", "f.safetensors.zst", "--format", "json")
@@ -65,7 +65,8 @@ struct LoraCommandTests {
         #expect(fused.code == 0, "\(fused.output)")
     }
 
-    /// A golden recorded from the fused fp32 folder is not stale for archives with the same adapters.
+    /// A golden recorded from the fused fp32 folder is not stale for archives with the same
+    /// adapters.
     @Test func archiveHasTheDigestOfTheFusedFolder() throws {
         _ = try convert("--dtype", "fp32", "--container", "safetensors", "--output", "fused")
         _ = try convert("--dtype", "int8", "--output", "f.safetensors.zst")
@@ -127,8 +128,8 @@ struct LoraCommandTests {
 
     // MARK: Text encoder
 
-    /// Writes a LoRA of rank 2 for the transformer and the text encoder of sana-pictures, all values 1,
-    /// so that a weight gains 2.
+    /// Writes a LoRA of rank 2 for the transformer and the text encoder of sana-pictures, all
+    /// values 1, so that a weight gains 2.
     private func writeBoth(
         _ encoder: String = "text_encoder.layers.0.self_attn.q_proj", settings: String? = nil
     ) throws {

@@ -5,7 +5,8 @@ import Testing
 
 @testable import SanaTools
 
-/// Options of the autoencoder and the text encoder, and configurations of theirs that ask for too much.
+/// Options of the autoencoder and the text encoder, and configurations of theirs that ask for too
+/// much.
 struct NetworkOptionTests {
     private let program: BuiltProgram
 
@@ -126,7 +127,8 @@ struct NetworkOptionTests {
                     "-c", "\(limits); exec timeout -s KILL 60 \"$0\" \"$@\"", program.binary.path,
                 ] + command, program: "/bin/bash")
             let outcome = try program.finish(process)
-            // A plan is made of the tensors that are there: it may well take less than is asked for.
+            // A plan is made of the tensors that are there: it may well take less than is asked
+            // for.
             let isPlan = command[0] == "convert" && outcome.code == 0
             #expect(
                 outcome.code == 65 || isPlan, "\(command[0]): \(outcome.code) \(outcome.talk)")

@@ -104,8 +104,8 @@ struct PipelineProfileTests {
         #expect(report.code == 0, "\(report.talk)")
     }
 
-    /// The repository with a text encoder of which the embeddings alone take that much, as an archive,
-    /// whose weights are decoded into memory.
+    /// The repository with a text encoder of which the embeddings alone take that much, as an
+    /// archive, whose weights are decoded into memory.
     private func writeLargeEncoder(megabytes: Int) throws {
         let source = Fixtures.path + "/pipelines/sana/text_encoder/"
         let rows = megabytes << 20 / 32

@@ -203,8 +203,8 @@ import Testing
     }
 }
 
-/// As much of JSON Schema as docs/reference/schemas uses. Readers accept fields that they do not know;
-/// here these are complaints, so that every field is documented.
+/// As much of JSON Schema as docs/reference/schemas uses. Readers accept fields that they do not
+/// know; here these are complaints, so that every field is documented.
 private struct JSONSchema {
     static let folder = Fixtures.path + "/../docs/reference/schemas"
     let document: JSONValue

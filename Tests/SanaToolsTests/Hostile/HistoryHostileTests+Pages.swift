@@ -23,8 +23,8 @@ extension HistoryHostileTests {
         let place = (root - 1) * size..<root * size
         let leaf = Array(file[place])
         try #require(leaf[0] == 13, "\(table) is a leaf that is not the first page")
-        // Of an inner page: its type, the number of cells, where they begin, its last child, and where
-        // each cell is, which holds a child and a key.
+        // Of an inner page: its type, the number of cells, where they begin, its last child, and
+        // where each cell is, which holds a child and a key.
         func inner(_ child: Int) -> [UInt8] {
             func word(_ value: Int, _ count: Int) -> [UInt8] {
                 (1...count).map { UInt8(truncatingIfNeeded: value >> (8 * (count - $0))) }

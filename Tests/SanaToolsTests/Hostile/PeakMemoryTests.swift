@@ -17,7 +17,8 @@ struct PeakMemoryTests {
 
     init() throws { program = try BuiltProgram() }
 
-    /// A size of the digits in the generated model: what is proportional to the width grows with it.
+    /// A size of the digits in the generated model: what is proportional to the width grows with
+    /// it.
     private func scaled(_ size: Int) -> Int {
         [128, 320, 640, 768].contains(size) ? size * Self.width / 128 : size
     }

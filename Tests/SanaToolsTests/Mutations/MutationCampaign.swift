@@ -179,8 +179,8 @@ struct MutationCampaign {
             }
             for noise in ["Optional(", "Swift.", "GRDB.", "Foundation.", "NSError", "Error("]
             where outcome.talk.contains(noise) { return "\(noise) in \(outcome.talk.prefix(400))" }
-            // What is absent is told by its own name; weights that do not fit by that of their folder,
-            // and those whose configuration no longer explains them by theirs.
+            // What is absent is told by its own name; weights that do not fit by that of their
+            // folder, and those whose configuration no longer explains them by theirs.
             let names = [
                 (target.file as NSString).lastPathComponent, "error: m: ",
                 "error: m/w.safetensors: ",

@@ -17,8 +17,8 @@ struct MutationTarget: Sendable {
     var wholeCodes: [Int32?] = [0, 1, 3]
     /// Files that commands leave, removed before each run.
     var leavings: [String] = []
-    /// Private memory that these commands need whatever the file: OpenBLAS takes a buffer with its first large
-    /// product, and tries for ever where it gets none.
+    /// Private memory that these commands need whatever the file: OpenBLAS takes a buffer with its
+    /// first large product, and tries for ever where it gets none.
     var fixedBytes = 0
     /// Whether a checksum covers every byte, so that a run that ends well must have found a file of
     /// the same content; the name of the output to compare.

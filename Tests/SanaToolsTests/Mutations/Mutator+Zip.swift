@@ -3,9 +3,9 @@ import SanaTestSupport
 
 /// Files inside of files: what is said of them, and what they say.
 extension Mutator {
-    /// Breaks a zip file: mostly the records that describe its entries, or an entry that is a pickle
-    /// or text, with the file around it made right again but for the entry's CRC-32, which stays.
-    /// `false` where other bytes are to be broken.
+    /// Breaks a zip file: mostly the records that describe its entries, or an entry that is a
+    /// pickle or text, with the file around it made right again but for the entry's CRC-32, which
+    /// stays. `false` where other bytes are to be broken.
     mutating func breakZip(_ bytes: inout [UInt8]) -> Bool {
         guard let zip = try? ZipFile(content: ByteView(bytes), path: ""), !zip.entries.isEmpty
         else { return false }

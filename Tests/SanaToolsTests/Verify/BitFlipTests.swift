@@ -40,7 +40,8 @@ struct BitFlipTests {
         "transformer_blocks.3.ff.conv_point",
     ]
 
-    /// Flips at places of no choice: not all fail, and those that do must be blamed on their module.
+    /// Flips at places of no choice: not all fail, and those that do must be blamed on their
+    /// module.
     @Test(arguments: [ComputeMode.fp32, .int8])
     func flipsThatFailAreBlamedOnTheirModule(_ compute: ComputeMode) throws {
         var generator = SplitMix64(seed: 7)

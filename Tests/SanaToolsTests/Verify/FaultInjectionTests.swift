@@ -155,8 +155,8 @@ struct FaultInjectionTests {
         }
     }
 
-    /// Rounding that crosses a tight tolerance by a hair, ahead of a fault that is a million times as
-    /// large, is not what makes the model wrong.
+    /// Rounding that crosses a tight tolerance by a hair, ahead of a fault that is a million times
+    /// as large, is not what makes the model wrong.
     @Test func causeIsNotTheHealthyLayerThatFailsByAHair() throws {
         let golden = try golden("sana-digits-b2-t999.safetensors", without: nil)
         let model = try DoctoredCheckpoint("sana-digits/transformer")

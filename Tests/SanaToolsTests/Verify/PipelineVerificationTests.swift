@@ -6,8 +6,8 @@ import Testing
 @testable import SanaTools
 @testable import SanaWorkbench
 
-/// `verify` of recorded pipelines: what diffusers computed is met, and of a fault the right stage is
-/// blamed.
+/// `verify` of recorded pipelines: what diffusers computed is met, and of a fault the right stage
+/// is blamed.
 struct PipelineVerificationTests {
     private let program: BuiltProgram
     private static let folder = "fixtures/pipelines"

@@ -62,7 +62,8 @@ struct VerifyProjectTests {
         #expect(folder.entries.contains("v.xml"))
     }
 
-    /// A list in sana-tools.yaml does as flags do; and a rule may be about the golden that is absent.
+    /// A list in sana-tools.yaml does as flags do; and a rule may be about the golden that is
+    /// absent.
     @Test func theProjectsGoldensAreAsThoseOfFlags() throws {
         try project("references: [\(golden), absent.safetensors]")
         let outcome = try verify("--format", "json", "--no-record")
@@ -310,7 +311,8 @@ struct VerifyProjectTests {
             ), "\(outcome.talk)")
     }
 
-    /// Neither the source's weights nor hashes are at hand, and errors stay within twice the healthy.
+    /// Neither the source's weights nor hashes are at hand, and errors stay within twice the
+    /// healthy.
     @Test(
         "a calibration finds the wrong scale of one channel",
         arguments: [1.1, 127.0 / 128] as [Float])

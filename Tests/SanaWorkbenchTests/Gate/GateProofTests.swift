@@ -7,8 +7,9 @@ import Testing
 
 /// The gate on recorded noise: how often it cries wolf, and how often it sees the wolf.
 ///
-/// `fixtures/gate/noise.csv` has profiles of one model, every second one beside a process that kept one
-/// of two CPUs busy. fixtures/gate/record.py makes it; reports/gate.md has nights that are really slower.
+/// `fixtures/gate/noise.csv` has profiles of one model, every second one beside a process that kept
+/// one of two CPUs busy. fixtures/gate/record.py makes it; reports/gate.md has nights that are
+/// really slower.
 struct GateProofTests {
     private let runs: [GateSamples]
 

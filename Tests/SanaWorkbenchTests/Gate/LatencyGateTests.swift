@@ -70,7 +70,8 @@ struct LatencyGateTests {
         #expect(layer.decisive.interval.high < 1.08)
     }
 
-    /// A block that got faster leaves the others a larger part of the rest, and they are as they were.
+    /// A block that got faster leaves the others a larger part of the rest, and they are as they
+    /// were.
     @Test func fasterBlockMakesNoOtherSlower() throws {
         let result = try compare(run(99, slow: ["transformer_blocks.1": 0.7]))
         let other = try #require(result.layers.first { $0.path == "transformer_blocks.0" })

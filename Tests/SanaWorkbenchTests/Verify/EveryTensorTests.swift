@@ -5,7 +5,8 @@ import Testing
 
 @testable import SanaWorkbench
 
-/// Every tensor of a trained model and of a ControlNet, changed one at a time: the module that owns it is the cause.
+/// Every tensor of a trained model and of a ControlNet, changed one at a time: the module that owns
+/// it is the cause.
 struct EveryTensorTests {
     /// The captured module nearest around a tensor.
     private func owner(_ tensor: String, _ captured: Set<String>) -> [String] {

@@ -76,8 +76,8 @@ struct ToleranceTests {
         }
     }
 
-    /// What a layer late in the network may be off by is mostly inherited, so its own error is small
-    /// beside that when it is already far too large for a healthy layer.
+    /// What a layer late in the network may be off by is mostly inherited, so its own error is
+    /// small beside that when it is already far too large for a healthy layer.
     @Test func causeIsJudgedByOwnErrorsWhereTheyAreCalibrated() throws {
         let (early, late) = ("transformer_blocks.0.attn1", "transformer_blocks.3.ff")
         func layer(_ path: String, _ total: Float, own: Double, tolerance: Double)
@@ -110,8 +110,8 @@ struct ToleranceTests {
         #expect(try cause("") == early)
     }
 
-    /// A layer behind the first failure that is within what it may add has not caused it, however small
-    /// the errors before are; and what a rule allows is no cause.
+    /// A layer behind the first failure that is within what it may add has not caused it, however
+    /// small the errors before are; and what a rule allows is no cause.
     @Test func healthyLayerBehindTheFailureIsNoCause() throws {
         let paths = [
             "transformer_blocks.0.attn1", "transformer_blocks.1", "transformer_blocks.3.ff",

@@ -1,5 +1,5 @@
-/// Floats that are widened a run at a time, so that those of a whole tensor need no memory besides that of
-/// its file.
+/// Floats that are widened a run at a time, so that those of a whole tensor need no memory besides
+/// that of its file.
 enum FloatRun: Sendable {
     case stored(ByteView, DType)
     /// Values that were made of something else.

@@ -1,5 +1,5 @@
-/// Where nunchaku's tensor core kernels look for the values of a weight `[rows, columns]`, both padded to
-/// whole tiles of 128.
+/// Where nunchaku's tensor core kernels look for the values of a weight `[rows, columns]`, both
+/// padded to whole tiles of 128.
 ///
 /// Source: `NunchakuWeightPacker` of deepcompressor-toolkit 0.1.0 (`backend/nunchaku/utils.py`).
 enum SVDQuantPacking {

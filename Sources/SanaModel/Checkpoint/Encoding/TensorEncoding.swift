@@ -2,8 +2,8 @@
 typealias RowDecoder =
     @Sendable (_ rows: Range<Int>, _ target: UnsafeMutablePointer<Float>) -> Void
 
-/// A tensor that another program has quantized, decoded a few rows at a time: it takes the memory of
-/// its file.
+/// A tensor that another program has quantized, decoded a few rows at a time: it takes the memory
+/// of its file.
 public struct EncodedRows: Sendable {
     /// The stored tensor that holds the numbers, in the order of the rows.
     let stored: ByteView
@@ -26,7 +26,8 @@ public struct EncodedRows: Sendable {
     }
 }
 
-/// How a logical tensor `[out, in…]` is stored: by which tensors of the file, and what they stand for.
+/// How a logical tensor `[out, in…]` is stored: by which tensors of the file, and what they stand
+/// for.
 ///
 /// Every program that quantizes has a `QuantizationFormat` that makes these of what it wrote.
 struct TensorEncoding: Sendable {
@@ -68,7 +69,8 @@ public struct StoredTensor: Sendable {
 
     private enum Values: Sendable {
         case view(ByteView)
-        /// Values that are made when they are asked for, all at once: `range` of the rows there are.
+        /// Values that are made when they are asked for, all at once: `range` of the rows there
+        /// are.
         case made(@Sendable () throws -> ByteView, Range<Int>)
         /// Values that are decoded when they are asked for, `range` of the rows there are.
         case encoded(@Sendable () throws -> EncodedRows, Range<Int>)

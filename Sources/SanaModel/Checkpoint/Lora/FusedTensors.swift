@@ -19,8 +19,8 @@ struct FusedTensors: TensorSource {
     private static let blockRows = 64
 
     /// - Parameter file: the model, for messages.
-    /// - Throws: `BadDataError` that names the first module which the model does not have, or has in
-    ///   another shape or type.
+    /// - Throws: `BadDataError` that names the first module which the model does not have, or has
+    ///   in another shape or type.
     init(_ source: any TensorSource, adding adapters: [LoraAdapter], file: String) throws {
         let targets = LoraTargets(source)
         var gains: [String: [Gain]] = [:]
@@ -125,7 +125,8 @@ struct FusedTensors: TensorSource {
 }
 
 extension Checkpoint {
-    /// The same model with adapters added to its weights, one after the other; int8 ones are decoded.
+    /// The same model with adapters added to its weights, one after the other; int8 ones are
+    /// decoded.
     ///
     /// - Throws: `BadDataError` when an adapter does not fit.
     public func fusing(_ adapters: [LoraAdapter]) throws -> Checkpoint {

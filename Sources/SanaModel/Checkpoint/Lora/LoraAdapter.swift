@@ -1,5 +1,5 @@
-/// An adapter for the modules of a transformer: LoRA, DoRA, LoHa, LoKr, or whole differences, in any of
-/// the common spellings; see `LoraName`.
+/// An adapter for the modules of a transformer: LoRA, DoRA, LoHa, LoKr, or whole differences, in
+/// any of the common spellings; see `LoraName`.
 public struct LoraAdapter: Sendable {
     public let path: String
     /// How strongly it counts, 1 for as it was trained.

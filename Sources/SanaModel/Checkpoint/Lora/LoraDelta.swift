@@ -1,7 +1,7 @@
 import COpenBLAS
 
-/// What a weight gains by an adapter: a matrix `[rows, columns]` in one of several forms, kernels of
-/// convolutions flattened into the columns.
+/// What a weight gains by an adapter: a matrix `[rows, columns]` in one of several forms, kernels
+/// of convolutions flattened into the columns.
 ///
 /// Sources: LoRA arXiv 2106.09685, DoRA 2402.09353, LoHa and LoKr as in LyCORIS 3
 /// (`modules/loha.py`, `lokr.py`).

@@ -38,8 +38,8 @@ public enum LoraMerge {
     ///
     /// - Parameter model: the weights that they are for, which tell what modules in other spellings
     ///   are called.
-    /// - Throws: `BadDataError` for a module that the model does not have, or that changes in another
-    ///   form than a product.
+    /// - Throws: `BadDataError` for a module that the model does not have, or that changes in
+    ///   another form than a product.
     public static func merge(
         _ adapters: [LoraAdapter], for model: any TensorSource, file: String
     ) throws -> [LoraMatrices] {
@@ -120,7 +120,8 @@ public enum LoraExtraction {
     /// - Parameters:
     ///   - tuned: the changed model.
     ///   - base: the model that it was made from; tensors of the same names and shapes.
-    /// - Throws: `BadDataError` for models of different shapes, errors of the sources, `MemoryError`.
+    /// - Throws: `BadDataError` for models of different shapes, errors of the sources,
+    ///   `MemoryError`.
     public static func extract(
         _ tuned: any TensorSource, from base: any TensorSource, rank: Int, file: String,
         progress: (Int, Int) -> Void

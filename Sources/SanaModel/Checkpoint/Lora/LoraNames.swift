@@ -1,4 +1,5 @@
-/// What the name of an adapter's tensor says: the module it is for, and which part of the change it is.
+/// What the name of an adapter's tensor says: the module it is for, and which part of the change it
+/// is.
 ///
 /// Sources: peft (`lora_A.ADAPTER.weight`), diffusers (`lora_A.weight`, formerly
 /// `processor.to_q_lora.down.weight` and `lora_linear_layer.down.weight`), kohya-ss
@@ -33,8 +34,8 @@ struct LoraName {
     let part: Part
     let component: Component
 
-    /// Ends of names, the longest first, with what they stand for. `*` is the name of an adapter, or
-    /// nothing.
+    /// Ends of names, the longest first, with what they stand for. `*` is the name of an adapter,
+    /// or nothing.
     private static let endings: [(String, Part)] = [
         (".lora_A*.weight", .down), (".lora_B*.weight", .up), (".lora_down.weight", .down),
         (".lora_up.weight", .up), (".lora.down.weight", .down), (".lora.up.weight", .up),

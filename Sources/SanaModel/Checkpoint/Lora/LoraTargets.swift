@@ -23,8 +23,8 @@ struct LoraTargets {
         byUnderscores = modules
     }
 
-    /// The weights that `module` stands for, in the order of a delta's rows; empty where the model has
-    /// none of them.
+    /// The weights that `module` stands for, in the order of a delta's rows; empty where the model
+    /// has none of them.
     func targets(of module: String) -> [Target] {
         // transformers' models have a prefix of their own in some files and not in others.
         var spellings = [module, "model." + module, "model_" + module]

@@ -18,8 +18,8 @@ struct TorchFile {
     /// What was left out, for people.
     let notes: [String]
 
-    /// Keys under which training programs keep the model's weights, the first of which is told where
-    /// there are none.
+    /// Keys under which training programs keep the model's weights, the first of which is told
+    /// where there are none.
     private static let dictionaryKeys: [TrainedWeights: [String]] = [
         .model: ["state_dict", "model_state_dict", "model"],
         .ema: ["state_dict_ema", "ema_state_dict", "model_ema", "ema"],

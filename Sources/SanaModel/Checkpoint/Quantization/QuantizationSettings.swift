@@ -1,7 +1,7 @@
 /// What `quantization_config` says, as far as it decides what stored integers mean.
 ///
-/// Sources: `SDNQConfig` and `check_param_name_in` of sdnq 0.2.8; the quantizers of diffusers 0.42.1
-/// for the keys of other methods.
+/// Sources: `SDNQConfig` and `check_param_name_in` of sdnq 0.2.8; the quantizers of diffusers
+/// 0.42.1 for the keys of other methods.
 struct QuantizationSettings {
     private let json: JSONValue
     /// `quant_method`, or the method that other keys imply.

@@ -1,4 +1,5 @@
-/// Sana's autoencoder (DC-AE, arXiv 2410.10733), computed as diffusers 0.42.1's `AutoencoderDC` does.
+/// Sana's autoencoder (DC-AE, arXiv 2410.10733), computed as diffusers 0.42.1's `AutoencoderDC`
+/// does.
 ///
 /// Its two entries are networks of their own.
 public struct AutoencoderDC: Sendable {

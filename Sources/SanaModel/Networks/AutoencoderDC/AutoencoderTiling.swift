@@ -1,8 +1,8 @@
-/// Tiles as diffusers' `enable_tiling` cuts, computes and blends them, to the same picture: each tile
-/// attends to itself alone, so it is not that of the whole.
+/// Tiles as diffusers' `enable_tiling` cuts, computes and blends them, to the same picture: each
+/// tile attends to itself alone, so it is not that of the whole.
 ///
-/// Blending is in place and in order: a tile fades in from what its neighbours above and to the left
-/// have become, not from what was computed for them.
+/// Blending is in place and in order: a tile fades in from what its neighbours above and to the
+/// left have become, not from what was computed for them.
 public struct AutoencoderTiling: Sendable, Equatable {
     /// Height and width of a tile, and from one tile to the next, in pixels of the picture.
     public let sampleMin: (height: Int, width: Int)
@@ -82,8 +82,8 @@ public struct AutoencoderTiling: Sendable, Equatable {
             blend: (sampleMin.height - sampleStride.height, sampleMin.width - sampleStride.width))
     }
 
-    /// diffusers' `tiled_encode`: tiles are padded with zeros to whole latents, and what is too much is
-    /// cut off at the end.
+    /// diffusers' `tiled_encode`: tiles are padded with zeros to whole latents, and what is too
+    /// much is cut off at the end.
     func encode(_ sample: DenseTensor, ratio: Int, _ tile: (DenseTensor) -> DenseTensor)
         -> DenseTensor
     {

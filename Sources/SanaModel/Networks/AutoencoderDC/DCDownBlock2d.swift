@@ -1,7 +1,7 @@
 import CSanaKernels
 
-/// diffusers' `DCDownBlock2d`: a convolution to half the size, plus means of the pixels and channels
-/// that become one.
+/// diffusers' `DCDownBlock2d`: a convolution to half the size, plus means of the pixels and
+/// channels that become one.
 struct DCDownBlock2d: RowModule {
     let path: String
     private let conv: Convolution3x3

@@ -1,5 +1,5 @@
-/// diffusers' `DCUpBlock2d`: a convolution to twice the size, plus the channels of each pixel spread
-/// over the four that it becomes.
+/// diffusers' `DCUpBlock2d`: a convolution to twice the size, plus the channels of each pixel
+/// spread over the four that it becomes.
 struct DCUpBlock2d: RowModule {
     let path: String
     private let conv: Convolution3x3

@@ -1,5 +1,5 @@
-/// diffusers' `EfficientViTBlock`: linear attention, then a gated feed-forward, each with a residual of
-/// its own.
+/// diffusers' `EfficientViTBlock`: linear attention, then a gated feed-forward, each with a
+/// residual of its own.
 struct EfficientViTBlock: ImageModule {
     private let path: String
     private let attn: SanaMultiscaleLinearAttention

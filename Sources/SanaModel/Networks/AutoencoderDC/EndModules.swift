@@ -1,7 +1,7 @@
 import CSanaKernels
 
-/// The first or last convolution of the encoder or decoder, with the shortcut that its parent adds to
-/// it.
+/// The first or last convolution of the encoder or decoder, with the shortcut that its parent adds
+/// to it.
 struct EndConvolution: RowModule {
     private let conv: Convolution3x3
     private let shortcut: ChannelShortcut?

@@ -201,8 +201,8 @@ extension ModuleChain {
         }
     }
 
-    /// Floats of a forward on so large images, not counting weights: those that are whole, in the two
-    /// buffers that modules write in turn, what attention keeps, and some rows of all others.
+    /// Floats of a forward on so large images, not counting weights: those that are whole, in the
+    /// two buffers that modules write in turn, what attention keeps, and some rows of all others.
     func floats(batch: Int, channels: Int, height: Int, width: Int) -> Double {
         let fine = (beginsFine ? parts.prefix(fineCount) : parts.suffix(fineCount))
             .reduce(0) { $0 + $1.modules.count }

@@ -1,8 +1,8 @@
-/// How mit-han-lab's own DC-AE checkpoints (efficientvit) name their tensors, and what diffusers calls
-/// them.
+/// How mit-han-lab's own DC-AE checkpoints (efficientvit) name their tensors, and what diffusers
+/// calls them.
 ///
-/// Source: `convert_autoencoder_dc_checkpoint_to_diffusers` of diffusers 0.42.1, whose replacements are
-/// made in its order. It knows attention of one scale; here there may be several.
+/// Source: `convert_autoencoder_dc_checkpoint_to_diffusers` of diffusers 0.42.1, whose replacements
+/// are made in its order. It knows attention of one scale; here there may be several.
 public enum OriginalAutoencoderNames {
     private static let replacements = [
         ("main.", ""), ("op_list.", ""), ("context_module", "attn"), ("local_module", "conv_out"),
@@ -29,8 +29,8 @@ public enum OriginalAutoencoderNames {
         tensors.contains { $0.info.name.contains("coder.stages.") }
     }
 
-    /// The tensors under diffusers' names and in its shapes, fused projections taken apart along their
-    /// rows without a copy; names that mean nothing stay, so that binding can report them.
+    /// The tensors under diffusers' names and in its shapes, fused projections taken apart along
+    /// their rows without a copy; names that mean nothing stay, so that binding can report them.
     ///
     /// - Throws: `BadDataError` when rows cannot be dealt out, or two tensors get one name.
     public static func renamed(

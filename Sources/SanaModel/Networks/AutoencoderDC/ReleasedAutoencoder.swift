@@ -1,7 +1,7 @@
 /// An `AutoencoderDC` as it was released, as plain data.
 ///
-/// Sources: `config.json` of the repositories named here or of copies of them, and for the factors of
-/// the ones trained on ImageNet diffusers' scripts/convert_dcae_to_diffusers.py.
+/// Sources: `config.json` of the repositories named here or of copies of them, and for the factors
+/// of the ones trained on ImageNet diffusers' scripts/convert_dcae_to_diffusers.py.
 public struct ReleasedAutoencoder: Sendable {
     /// Name on the hub, without its owner.
     public let name: String

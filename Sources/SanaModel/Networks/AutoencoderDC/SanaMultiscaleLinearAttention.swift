@@ -1,8 +1,8 @@
-/// diffusers' `SanaMultiscaleLinearAttention`: linear attention over the queries, keys and values of
-/// each pixel, and over sums of those around it at several scales.
+/// diffusers' `SanaMultiscaleLinearAttention`: linear attention over the queries, keys and values
+/// of each pixel, and over sums of those around it at several scales.
 ///
-/// Heads take consecutive channels of the three projections side by side, so that a head's query, key
-/// and value need not be from `to_q`, `to_k` and `to_v`.
+/// Heads take consecutive channels of the three projections side by side, so that a head's query,
+/// key and value need not be from `to_q`, `to_k` and `to_v`.
 struct SanaMultiscaleLinearAttention: Sendable {
     private let path: String
     private let dim: Int
@@ -134,8 +134,8 @@ extension SanaMultiscaleLinearAttention {
 // MARK: Row by row
 
 extension SanaMultiscaleLinearAttention {
-    /// Adds the branch to an image in place. Goes over the image twice, as every pixel needs sums over
-    /// all: the projections of large images are made again rather than kept.
+    /// Adds the branch to an image in place. Goes over the image twice, as every pixel needs sums
+    /// over all: the projections of large images are made again rather than kept.
     private func attend(in x: ImageRows, _ context: ForwardContext) {
         let linear = x.height * x.width > dim
         let sums = clearedSums(context)
@@ -201,8 +201,8 @@ extension SanaMultiscaleLinearAttention {
     }
 }
 
-/// diffusers' `SanaMultiscaleAttentionProjection`: a depthwise convolution of queries, keys and values,
-/// then a 1×1 convolution in groups as wide as a head.
+/// diffusers' `SanaMultiscaleAttentionProjection`: a depthwise convolution of queries, keys and
+/// values, then a 1×1 convolution in groups as wide as a head.
 struct SanaMultiscaleAttentionProjection {
     private let path: String
     private let projInPath: String

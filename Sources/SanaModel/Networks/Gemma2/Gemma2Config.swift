@@ -33,8 +33,8 @@ public struct Gemma2Config: Sendable, Equatable {
 
     /// Reads `config.json`.
     ///
-    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or that asks for what is
-    ///   not computed here.
+    /// - Throws: `BadDataError` for a value of the wrong type, out of range, or that asks for what
+    ///   is not computed here.
     public init(json: JSONValue, file: String) throws(BadDataError) {
         guard json.members != nil else {
             throw BadDataError(file: file, reason: "config is not a JSON object")

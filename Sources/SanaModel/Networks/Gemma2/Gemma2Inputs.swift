@@ -11,8 +11,8 @@ struct Gemma2Inputs {
     /// Tokens of each text with padding.
     let padded: Int
 
-    /// - Throws: `InputError` for an empty text, ids that the vocabulary does not have, or a forward
-    ///   that this machine does not hold.
+    /// - Throws: `InputError` for an empty text, ids that the vocabulary does not have, or a
+    ///   forward that this machine does not hold.
     init(texts: [[Int]], for config: Gemma2Config) throws(InputError) {
         self.texts = texts
         padded = texts.map(\.count).max() ?? 0
@@ -101,8 +101,8 @@ struct Gemma2Rows {
     /// Of every row, counted from its text's first token.
     let positions: [Int]
 
-    /// - Parameter known: tokens at the beginning of each text whose keys and values are cached; empty:
-    ///   none.
+    /// - Parameter known: tokens at the beginning of each text whose keys and values are cached;
+    ///   empty: none.
     init(
         _ inputs: Gemma2Inputs, skipping known: [Int] = [], _ config: Gemma2Config,
         _ context: ForwardContext

@@ -25,9 +25,9 @@ struct Gemma2RMSNorm {
 
 /// transformers' `Gemma2TextScaledWordEmbedding`: rows of the stored matrix times √hidden.
 ///
-/// Only the rows that are looked up are read. The factor is rounded to fp32, the type that all weights
-/// are widened to; transformers rounds it to the type that it loads the weights in, which is the same
-/// number where the root is a short one, such as 48 of gemma-2-2b.
+/// Only the rows that are looked up are read. The factor is rounded to fp32, the type that all
+/// weights are widened to; transformers rounds it to the type that it loads the weights in, which
+/// is the same number where the root is a short one, such as 48 of gemma-2-2b.
 struct Gemma2Embedding {
     let path: String
     private let weight: Weight

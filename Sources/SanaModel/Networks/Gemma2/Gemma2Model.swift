@@ -49,8 +49,8 @@ public struct Gemma2Model: Sendable {
 
     /// The last hidden states of texts, each `[1, tokens, hidden]` with the bits that it has alone.
     ///
-    /// - Parameter cache: where given, tokens that a text begins with and the cache has are not computed
-    ///   again, and a cache that is empty is filled from the first text.
+    /// - Parameter cache: where given, tokens that a text begins with and the cache has are not
+    ///   computed again, and a cache that is empty is filled from the first text.
     /// - Throws: `InputError` for an id that the vocabulary does not have, or a text without ids.
     public func forward(
         texts: [[Int]], cache: Gemma2Cache? = nil, _ context: ForwardContext

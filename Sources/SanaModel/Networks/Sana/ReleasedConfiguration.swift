@@ -75,8 +75,8 @@ public struct ReleasedConfiguration: Sendable {
     ///
     /// Sources: the model zoo of NVlabs/Sana for the list; the hub's pages of the files for those
     /// marked `repository` and `copy` (deAPI-ai/sana16b1024, deAPI-ai/sanasprint06b1024,
-    /// frutiemax/twistedreality-sana-600m-512px); diffusers' converters, of which the released files
-    /// were made, for the rest.
+    /// frutiemax/twistedreality-sana-600m-512px); diffusers' converters, of which the released
+    /// files were made, for the rest.
     static let transformers: [ReleasedConfiguration] = [
         .init("Sana_600M_512px_diffusers", .sana06, pixels: 512, .copy),
         .init("Sana_600M_1024px_diffusers", .sana06, pixels: 1024, .converter),

@@ -1,5 +1,5 @@
-/// One of diffusers' classes that a `SanaConfig` configures: what tells it from the others, declared in
-/// the room of each.
+/// One of diffusers' classes that a `SanaConfig` configures: what tells it from the others,
+/// declared in the room of each.
 public struct SanaClass: Sendable {
     /// Value of `_class_name`.
     public let name: String

@@ -78,8 +78,8 @@ public struct ShapeFacts: Sendable, Equatable {
         released.filter { $0.differences(from: config, json: json).isEmpty }
     }
 
-    /// The released model of these shapes that `config` comes nearest to, and the keys in which they
-    /// differ; `nil` where they differ in none.
+    /// The released model of these shapes that `config` comes nearest to, and the keys in which
+    /// they differ; `nil` where they differ in none.
     ///
     /// A latent of another size than any released model's is no difference: that is what training
     /// goes on with.

@@ -1,5 +1,5 @@
-/// A ControlNet's own tensors in NVlabs' checkpoints, which hold the transformer that it is for, too: the
-/// parts around the blocks are both models', the blocks and the last layer are not.
+/// A ControlNet's own tensors in NVlabs' checkpoints, which hold the transformer that it is for,
+/// too: the parts around the blocks are both models', the blocks and the last layer are not.
 ///
 /// Sources: `diffusion/model/nets/sana_multi_scale_controlnet.py` of NVlabs/Sana, and diffusers'
 /// `scripts/convert_sana_controlnet_to_diffusers.py`.

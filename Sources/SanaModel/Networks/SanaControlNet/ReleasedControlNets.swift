@@ -1,8 +1,8 @@
 extension ReleasedConfiguration {
     /// Every ControlNet.
     ///
-    /// Sources: as of the transformers, ishan24/Sana_600M_1024px_ControlNetPlus_diffusers itself, and
-    /// diffusers' `convert_sana_controlnet_to_diffusers.py`.
+    /// Sources: as of the transformers, ishan24/Sana_600M_1024px_ControlNetPlus_diffusers itself,
+    /// and diffusers' `convert_sana_controlnet_to_diffusers.py`.
     static let controlNets: [ReleasedConfiguration] = [
         .init(
             "Sana_600M_1024px_ControlNetPlus_diffusers", .controlNet06, pixels: 1024, .repository,

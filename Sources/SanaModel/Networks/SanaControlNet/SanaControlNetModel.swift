@@ -1,5 +1,5 @@
-/// Sana's ControlNet, computed as diffusers 0.42.1's `SanaControlNetModel` does: a shallow copy of the
-/// transformer that turns a condition into residuals for it.
+/// Sana's ControlNet, computed as diffusers 0.42.1's `SanaControlNetModel` does: a shallow copy of
+/// the transformer that turns a condition into residuals for it.
 public struct SanaControlNetModel: Sendable {
     public let config: SanaConfig
     private let patchEmbed: PatchEmbed

@@ -25,7 +25,8 @@ package enum Markup {
         return result
     }
 
-    /// What a template's pragma calls the escaping of this type; Mustache's own works on Characters.
+    /// What a template's pragma calls the escaping of this type; Mustache's own works on
+    /// Characters.
     package static let contentType: Void = MustacheContentTypes.register(
         ContentType(), named: "MARKUP")
 

@@ -56,7 +56,8 @@ package struct WorkflowCommand: Equatable {
         }
     }
 
-    /// `text` on a line that the runner takes for no command: the name of a model may begin with colons.
+    /// `text` on a line that the runner takes for no command: the name of a model may begin with
+    /// colons.
     static func plain(_ text: String) -> String {
         let line = text.printable
         return line.drop { $0 == " " }.hasPrefix("::") ? "sana-tools: \(line)" : line

@@ -11,8 +11,8 @@ extension Chart {
         package let latency: Double?
     }
 
-    /// Size against error of every stored type, with its latency, and the line of those that no other
-    /// beats in both.
+    /// Size against error of every stored type, with its latency, and the line of those that no
+    /// other beats in both.
     package static func tradeoff(_ points: [Stored]) -> Chart? {
         let placed = points.filter { $0.error?.isFinite == true }.sorted {
             ($0.bytes, $0.error ?? 0) < ($1.bytes, $1.error ?? 0)

@@ -120,8 +120,8 @@ package struct ReportPage {
         package var pairedProfile: Gate.Judgement? { verification == nil ? nil : profile }
     }
 
-    /// The worst verification and the worst profile; next to each the worst of the other kind of the
-    /// same model, as latencies of one say nothing about errors of another.
+    /// The worst verification and the worst profile; next to each the worst of the other kind of
+    /// the same model, as latencies of one say nothing about errors of another.
     private var subjects: [Subject] {
         func worst(_ kind: RunRecord.Kind, like other: Gate.Judgement? = nil) -> Gate.Judgement? {
             judgements.filter { judgement in
@@ -321,8 +321,8 @@ package struct ReportPage {
         return Chart.roofline(points, roof)
     }
 
-    /// Every stored type of the model, and of those verified against the same goldens: a checkpoint of
-    /// another type has another digest.
+    /// Every stored type of the model, and of those verified against the same goldens: a checkpoint
+    /// of another type has another digest.
     private func tradeoff() throws -> Chart? {
         guard let digest = judgements.last?.run.joined.digest else { return nil }
         let runs = try store.newestOfEachSeries()

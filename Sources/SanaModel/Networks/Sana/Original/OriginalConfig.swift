@@ -15,8 +15,8 @@ enum OriginalConfig {
     /// Makes what `config.json` would hold.
     ///
     /// - Parameter tensors: under their original names, without prefixes.
-    /// - Throws: `BadDataError` when a tensor that tells is absent or misshapen, or the shapes are of
-    ///   no released model; `--config` stands in for what cannot be told.
+    /// - Throws: `BadDataError` when a tensor that tells is absent or misshapen, or the shapes are
+    ///   of no released model; `--config` stands in for what cannot be told.
     static func infer(_ tensors: [TensorInfo], file: String) throws -> JSONValue {
         let shapes = Dictionary(tensors.map { ($0.name, $0.shape) }) { first, _ in first }
         func shape(_ name: String, rank: Int) throws -> [Int] {

@@ -1,8 +1,9 @@
 /// How NVlabs' own Sana checkpoints name their tensors, and what diffusers calls them.
 ///
 /// Sources: `diffusion/model/nets/sana_multi_scale.py` and `sana_blocks.py` of NVlabs/Sana for the
-/// names, and diffusers' `scripts/convert_sana_to_diffusers.py` for what they become. That script goes
-/// by the model type its caller gives; here the tensors that are present decide, so that 0.6B to
+/// names, and diffusers' `scripts/convert_sana_to_diffusers.py` for what they become. That script
+/// goes by the model type its caller gives; here the tensors that are present decide, so that 0.6B
+/// to
 /// 4.8B, 1.5 and Sprint need no option. diffusers' own loader for single files (0.42.1,
 /// `convert_sana_transformer_to_diffusers`) knows neither qk norms nor the guidance embedder, and
 /// its script, until it was rewritten, ended with an error for 1.5 4.8B.

@@ -1,5 +1,5 @@
-/// A model's tensors under the names of NVlabs' code, fused projections joined: the other way round from
-/// `OriginalNames.renamed`.
+/// A model's tensors under the names of NVlabs' code, fused projections joined: the other way round
+/// from `OriginalNames.renamed`.
 extension OriginalNames {
     /// Caption tokens of every released model.
     private static let captionTokens = 300
@@ -29,8 +29,8 @@ extension OriginalNames {
         return try MappedTensors(stored, path: file, metadata: source.metadata)
     }
 
-    /// The table of positions and the empty caption, which no forward uses and which readers of originals
-    /// look for, as zeros.
+    /// The table of positions and the empty caption, which no forward uses and which readers of
+    /// originals look for, as zeros.
     private static func unusedTensors(of tensors: [TensorInfo], positions: Int) -> [StoredTensor] {
         func shape(_ name: String) -> [Int]? { tensors.first { $0.name == name }?.shape }
         guard let width = shape("x_embedder.proj.weight")?.first,
