@@ -171,7 +171,9 @@ package enum Program {
         let document = ErrorDocument(
             usage: SanaToolsCommand.message(for: error), code: code.rawValue)
         if document.show() != .github {
-            Console.message(SanaToolsCommand.fullMessage(for: error).printableLines)
+            Console.error(
+                SanaToolsCommand.fullMessage(for: error).printableLines
+                    .replacing(#/^Error: /#, with: ""))
         }
         end(code)
     }

@@ -46,8 +46,13 @@ enum Console {
 
     /// Reports an error with its hint.
     static func report(_ error: any DiagnosticError) {
+        Self.error(error.fullMessage.printableLines)
+    }
+
+    /// Writes what is wrong, and what may help.
+    static func error(_ text: String) {
         let word = Colour.onStderr ? Colour.red.paint("error:") : "error:"
-        message("sana-tools: \(word) \(error.fullMessage.printableLines)")
+        message("sana-tools: \(word) \(text)")
     }
 
     /// Whether stderr is a terminal, where progress may be drawn.

@@ -20,24 +20,51 @@ package struct ProjectSource {
         guard let mark = node.mark else {
             return whole(reason, remedy)
         }
-        return bad(mark, reason, remedy)
+        return bad(Place(mark), reason, remedy)
+    }
+
+    /// Line and column, counted from 1.
+    private struct Place {
+        var line = 1
+        var column = 1
+
+        init() {}
+
+        init(_ mark: Mark) { (line, column) = (mark.line, mark.column) }
     }
 
     private func bad(_ error: YamlError) -> BadDataError {
         switch error {
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
             .composer(_, let problem, let mark, _):
-            bad(mark, "invalid YAML: \(problem.printable)")
+            bad(Place(mark), "invalid YAML: \(problem.printable)")
         case .duplicatedKeysInMapping(let keys, let context):
-            bad(context.mark, "a key is given twice: \(keys.joined(separator: ", ").printable)")
-        case .reader(let problem, _, _, _): whole("invalid YAML: \(problem.printable)")
+            bad(
+                Place(context.mark),
+                "a key is given twice: \(keys.joined(separator: ", ").printable)")
+        case .reader(let problem, _, _, _):
+            bad(unreadable, "invalid YAML: \(problem.printable)")
         default: whole("invalid YAML")
         }
     }
 
-    private func bad(_ mark: Mark, _ reason: String, _ remedy: String? = nil) -> BadDataError {
+    /// The first character that YAML does not allow, as an escape code of a terminal.
+    private var unreadable: Place {
+        var place = Place()
+        for scalar in text.unicodeScalars {
+            switch scalar.value {
+            case 0x0A: (place.line, place.column) = (place.line + 1, 0)
+            case 0x09, 0x0D, 0x20...0x7E, 0x85, 0xA0...0xFFFD, 0x1_0000...: break
+            default: return place
+            }
+            place.column += 1
+        }
+        return place
+    }
+
+    private func bad(_ place: Place, _ reason: String, _ remedy: String? = nil) -> BadDataError {
         BadDataError(
-            file: "\(path):\(mark.line):\(mark.column)", reason: reason + snippet(mark),
+            file: "\(path):\(place.line):\(place.column)", reason: reason + snippet(place),
             remedy: remedy, page: .projectFile)
     }
 
@@ -47,14 +74,15 @@ package struct ProjectSource {
     }
 
     /// The line, and a caret below the column, as compilers show them; nothing of very long lines.
-    private func snippet(_ mark: Mark) -> String {
+    private func snippet(_ place: Place) -> String {
         let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
-        guard lines.indices.contains(mark.line - 1) else { return "" }
-        let line = String(lines[mark.line - 1])
-        guard line.count <= 200, mark.column <= line.count + 1 else { return "" }
-        let number = "\(mark.line)"
+        guard lines.indices.contains(place.line - 1) else { return "" }
+        let line = String(lines[place.line - 1])
+        guard line.count <= 200, place.column <= line.count + 1 else { return "" }
+        let number = "\(place.line)"
         let margin = String(repeating: " ", count: number.count)
-        let spaces = String(repeating: " ", count: line.prefix(mark.column - 1).count)
+        let spaces = String(
+            repeating: " ", count: String(line.prefix(place.column - 1)).printable.count)
         return "\n  \(number) | \(line.printable)\n  \(margin) | \(spaces)^"
     }
 }

@@ -58,6 +58,7 @@ import Testing
         #expect(absent.talk.contains("error:"))
         let usage = try program.run("inspect", "--frobnicate", "--format=json")
         #expect(usage.code == 64)
+        #expect(usage.talk.hasPrefix("sana-tools: error: Unknown option"), "\(usage.talk)")
         #expect(usage.json?["error"]?["category"]?.string == "usage")
         #expect(try program.run("inspect", "nowhere").output.isEmpty)
         let both = try program.run(

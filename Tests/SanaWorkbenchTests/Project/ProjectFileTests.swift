@@ -85,6 +85,11 @@ struct ProjectFileTests {
         #expect(syntax.description.contains("invalid YAML"))
         #expect(!syntax.description.contains("\\n"))
         #expect(try error("model: a\nmodel: b\n").description.contains("given twice: model"))
+        let escape = try error("model: a\noutput: \u{1B}[31mred\n")
+        #expect(escape.description.contains("sana-tools.yaml:2:9: invalid YAML: control"))
+        #expect(!escape.description.unicodeScalars.contains("\u{1B}"))
+        let tab = try error("model: a\n\tdtype: {\n")
+        #expect(tab.description.contains("sana-tools.yaml:2:1: invalid YAML"))
     }
 
     @Test("a name that is nearly right is answered with the right one")
