@@ -14,7 +14,8 @@ static const char library[] = "libopenblas.0.dylib";
 static const char library[] = "libopenblas.so.0";
 #endif
 
-/// What OpenBLAS maps for each caller, and what the libraries take, with room for what is allocated beside them.
+/// What OpenBLAS maps for each caller, and what the libraries take, with room for what is allocated
+/// beside them.
 enum { BUFFER_MIB = 128, LIBRARY_MIB = 64, CALLERS = 64 };
 
 enum { ROW_MAJOR = 101, AS_IS = 111, TRANSPOSED = 112 };
@@ -24,7 +25,8 @@ static struct {
     float (*sasum)(int, const float *, int);
     void (*set_threads)(int);
     char *(*core)(void);
-    // LAPACK, which some builds leave out. Characters of Fortran have hidden lengths behind the others.
+    // LAPACK, which some builds leave out. Characters of Fortran have hidden lengths behind the
+    // others.
     void (*dgesdd)(const char *, const int *, const int *, double *, const int *, double *, double *, const int *,
                    double *, const int *, double *, const int *, int *, int *, size_t);
     // Absent from builds without threads of their own.
@@ -127,7 +129,8 @@ const char *blas_core(void) {
 int blas_svd(int rows, int columns, double *a, double *values, double *left, double *right) {
     need();
     if (!blas.dgesdd) return -1;
-    // Rows of ours are columns of Fortran's: it takes the transpose apart, left and right exchanged.
+    // Rows of ours are columns of Fortran's: it takes the transpose apart, left and right
+    // exchanged.
     int rank = rows < columns ? rows : columns, status = 0, wanted = -1;
     double size = 0;
     int *integers = malloc((size_t)8 * (size_t)rank * sizeof(int));

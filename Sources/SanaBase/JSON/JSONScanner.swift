@@ -175,8 +175,8 @@ public struct JSONScanner {
         }
     }
 
-    /// Reads an object of any number of members, calling `member` at each value, which it must read,
-    /// with the bytes of its key. Duplicate keys are the caller's to find.
+    /// Reads an object of any number of members, calling `member` at each value, which it must
+    /// read, with the bytes of its key. Duplicate keys are the caller's to find.
     public mutating func members(
         _ member: (inout JSONScanner, [UInt8]) throws(JSONError) -> Void
     ) throws(JSONError) {

@@ -84,7 +84,8 @@ extension Checkpoint {
                 (config.map { try JSONFile.read($0) } ?? weights.config
                 ?? (try? JSONFile.read(beside))).map(weights.described)
             let findings = QuantizationCheck.findings(config: json, tensors: weights.source.tensors)
-            // Values can be compared where only the configuration is at fault, or absent: as stored.
+            // Values can be compared where only the configuration is at fault, or absent: as
+            // stored.
             let isAlone = json == nil && StoredEncoding.isInt8(weights.source.tensors)
             if !isAlone, let first = findings.first(where: { $0.kind == .unsupported }) {
                 throw QuantizationError(file: path, finding: first)
@@ -194,8 +195,8 @@ private struct FileWeights {
             page: foreign?.page ?? .pickle)
     }
 
-    /// Tensors under original names, which quantization leaves whole, as numbers: they are taken apart
-    /// along their rows next.
+    /// Tensors under original names, which quantization leaves whole, as numbers: they are taken
+    /// apart along their rows next.
     private static func decoded(
         _ tensors: [StoredTensor], _ metadata: [String: String], path: String
     ) throws -> [StoredTensor] {

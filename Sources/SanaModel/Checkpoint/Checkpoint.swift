@@ -11,8 +11,8 @@ public struct Checkpoint: Sendable {
 
     /// The component folder or file it was opened from.
     public let path: String
-    /// `config.json` as written, but for how weights are quantized that are decoded here; of an original
-    /// checkpoint what its shapes tell.
+    /// `config.json` as written, but for how weights are quantized that are decoded here; of an
+    /// original checkpoint what its shapes tell.
     public internal(set) var configJSON: JSONValue
     /// Tensors under diffusers' names, adapters added.
     public internal(set) var source: any TensorSource

@@ -1,8 +1,8 @@
 /// Which files of a component folder hold its weights.
 ///
 /// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
-/// `diffusion_pytorch_model[.VARIANT].safetensors`, transformers' `model[.VARIANT].safetensors`, and
-/// for shards an index:
+/// `diffusion_pytorch_model[.VARIANT].safetensors`, transformers' `model[.VARIANT].safetensors`,
+/// and for shards an index:
 /// `….safetensors.index[.VARIANT].json`, formerly `….safetensors[.VARIANT].index.json`, and by
 /// other tools `…[.VARIANT].safetensors.index.json`. The shards themselves are named by the index.
 public struct WeightFiles: Sendable, Equatable {
@@ -97,7 +97,8 @@ public struct WeightFiles: Sendable, Equatable {
         return only
     }
 
-    /// What is in a folder in place of its weights, as the end of a sentence, and what to do about it.
+    /// What is in a folder in place of its weights, as the end of a sentence, and what to do about
+    /// it.
     public static func substitute(
         _ names: [String], folder: String
     ) -> (reason: String, remedy: String?) {

@@ -8,16 +8,17 @@ public enum Numerics: String, Sendable, CaseIterable, Codable {
     case noSoftCap = "no-soft-cap"
 }
 
-/// The element type of products, however weights are stored. Norms, softmax, activations and residuals
-/// are fp32 in all of them.
+/// The element type of products, however weights are stored. Norms, softmax, activations and
+/// residuals are fp32 in all of them.
 public enum ComputeMode: String, Sendable, CaseIterable, Codable {
     /// Weights are widened or dequantized a panel at a time.
     case fp32
-    /// Weights and activations are rounded to bf16, attention's queries, keys, values and weights among
-    /// them; sums are fp32.
+    /// Weights and activations are rounded to bf16, attention's queries, keys, values and weights
+    /// among them; sums are fp32.
     case bf16
-    /// Where weights are int8, activations are rounded to int8 with one scale a token; sums are exact
-    /// in int32, and scales and bias are applied in fp32. Other weights meet activations in fp32.
+    /// Where weights are int8, activations are rounded to int8 with one scale a token; sums are
+    /// exact in int32, and scales and bias are applied in fp32. Other weights meet activations in
+    /// fp32.
     case int8
 
     /// What is used where nobody chooses.
@@ -51,8 +52,8 @@ public final class ForwardContext {
     /// Whether passes may be joined so that some activations are never materialized.
     var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
 
-    /// The context of a part of the inputs, whose activations are not those of the whole: nobody reads
-    /// them.
+    /// The context of a part of the inputs, whose activations are not those of the whole: nobody
+    /// reads them.
     var ofTiles: ForwardContext {
         guard probe?.readsActivations == true else { return self }
         return ForwardContext(workers: workers, numerics: numerics, compute: compute)

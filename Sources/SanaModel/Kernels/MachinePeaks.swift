@@ -61,8 +61,8 @@ public struct MultiplyAddCanary {
     }
 }
 
-/// One tile of an fp32 product again and again, with every worker: the rate of a product that waits for
-/// no memory.
+/// One tile of an fp32 product again and again, with every worker: the rate of a product that waits
+/// for no memory.
 public struct TileCanary {
     /// As many as the longest sums of Sana's products have in one chain.
     private static let columns = 448

@@ -27,8 +27,8 @@ enum Epilogue {
     }
 }
 
-/// The tiles of a product `[tokens, channels]` that tasks compute, those of one block of tokens next to
-/// each other. Their bounds depend on the shape alone.
+/// The tiles of a product `[tokens, channels]` that tasks compute, those of one block of tokens
+/// next to each other. Their bounds depend on the shape alone.
 private struct Tiles {
     private let tokens: Int
     private let channels: Int
@@ -102,8 +102,8 @@ extension ForwardContext {
         then epilogue: Epilogue, into y: Matrix, channels range: Range<Int>
     ) {
         let tiles = Tiles(tokens: y.rows, channels: range.count)
-        // A part of the columns at a time, in whole chains, which are added up in their order as those
-        // of one product are.
+        // A part of the columns at a time, in whole chains, which are added up in their order as
+        // those of one product are.
         let chain = product.chainColumns(weight.columns)
         let wanted = cachedFloats / product.floats(rows: panelRows, columns: chain)
         let part =

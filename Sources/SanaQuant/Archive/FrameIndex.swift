@@ -37,8 +37,8 @@ struct FrameIndex {
         try checkRatio(file)
     }
 
-    /// Finds the frames of a `.zst` file without a table. One with a manifest had a table, which was
-    /// cut off.
+    /// Finds the frames of a `.zst` file without a table. One with a manifest had a table, which
+    /// was cut off.
     init(scanning file: UnsafeRawBufferPointer) throws(ArchiveError.Rule) {
         var offset = 0
         while offset < file.count {

@@ -12,8 +12,8 @@ public struct ConversionSource: Sendable {
     /// Adapters that are part of `tensors`.
     public let adapters: [LoraAdapter]
 
-    /// The adapters that are part of the weights, those included that the source had before, as JSON;
-    /// `nil` where there are none.
+    /// The adapters that are part of the weights, those included that the source had before, as
+    /// JSON; `nil` where there are none.
     var provenance: JSONValue? {
         let before =
             tensors.metadata[ContentLayout.adaptersKey]
@@ -38,7 +38,8 @@ public struct ConversionSource: Sendable {
     public init(_ checkpoint: Checkpoint, for target: ConversionTarget = .int8) throws {
         let checkpoint = target == .int8 ? checkpoint : try checkpoint.decodingInt8()
         (label, tensors, files) = (checkpoint.path, checkpoint.source, checkpoint.files)
-        // Under original names there is no place for a configuration, and no role of a tensor is known.
+        // Under original names there is no place for a configuration, and no role of a tensor is
+        // known.
         let isOriginal = checkpoint.hasOriginalNames
         config = isOriginal ? nil : checkpoint.configJSON
         let network = try NetworkClass.configuration(

@@ -61,8 +61,9 @@ public enum Converter {
     /// go as soon as they are used.
     ///
     /// - Parameter progress: called with the bytes of converted content so far and in all.
-    /// - Throws: `RuleError`, `ConversionError`, `OutputExistsError`, `FileError`, and errors of the
-    ///   source. Each output file appears complete or not at all, and what was there before stays.
+    /// - Throws: `RuleError`, `ConversionError`, `OutputExistsError`, `FileError`, and errors of
+    ///   the source. Each output file appears complete or not at all, and what was there before
+    ///   stays.
     public static func convert(
         _ source: ConversionSource, to destination: Destination, options: Options,
         workers: WorkerPool, progress: ((_ completedBytes: Int, _ totalBytes: Int) -> Void)? = nil

@@ -16,7 +16,8 @@ public struct RepositoryConverter {
     private let networks: Set<String>
     /// Folder of the transformer in the repository.
     public let transformer: String
-    /// What the adapters of the transformer add to the text encoder; none where it is left as it is.
+    /// What the adapters of the transformer add to the text encoder; none where it is left as it
+    /// is.
     public let textEncoderAdapters: [LoraAdapter]
 
     private static let textEncoder = "text_encoder"
@@ -24,8 +25,8 @@ public struct RepositoryConverter {
     /// Decides everything; nothing is written yet.
     ///
     /// - Parameters:
-    ///   - treatment: of components that `exceptions` does not name; `nil`: networks are converted as
-    ///     the transformer is, others linked.
+    ///   - treatment: of components that `exceptions` does not name; `nil`: networks are converted
+    ///     as the transformer is, others linked.
     ///   - options: of which the rules may name components.
     /// - Throws: `RepositoryError`, `RuleError`, `FileError`.
     public init(
@@ -267,7 +268,8 @@ public struct RepositoryConverter {
         return options
     }
 
-    /// How another component is converted. The files of an unknown network are converted one by one.
+    /// How another component is converted. The files of an unknown network are converted one by
+    /// one.
     private func options(of name: String, as target: ConversionTarget) -> Converter.Options {
         var options = self.options
         options.target = target
@@ -311,7 +313,8 @@ public struct RepositoryConverter {
     }
 
     /// A component as a whole, where its files cannot be converted one by one: a network with a plan of its
-    /// own, int8, which needs to know roles, adapters, and weights that another program has quantized.
+    /// own, int8, which needs to know roles, adapters, and weights that another program has
+    /// quantized.
     private func network(_ name: String, _ target: ConversionTarget) throws -> Checkpoint? {
         let folder = repository.path.appendingPath(name)
         let adapters = name == Self.textEncoder ? textEncoderAdapters : []

@@ -133,7 +133,8 @@ public final class OutputFile {
     /// Appends `bytes`.
     public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
-    /// Has the disk take what was written, beside whatever else is done; `commit()` tells of errors.
+    /// Has the disk take what was written, beside whatever else is done; `commit()` tells of
+    /// errors.
     public func startSyncing() {
         if isStream { return }
         unsyncedByteCount = 0

@@ -59,8 +59,9 @@ public struct ConversionRule {
 
     /// The rules for `target`. The last one matches every tensor.
     ///
-    /// int8 takes the tensors whose role says so: in a Sana transformer the projections of attention
-    /// and the 1×1 convolutions of the feed-forward, which together hold nine tenths of it.
+    /// int8 takes the tensors whose role says so: in a Sana transformer the projections of
+    /// attention and the 1×1 convolutions of the feed-forward, which together hold nine tenths of
+    /// it.
     ///
     /// - Parameter expected: the tensors of the network, which int8 asks for their roles.
     public static func builtIn(

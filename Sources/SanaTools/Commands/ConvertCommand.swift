@@ -260,8 +260,8 @@ struct ConvertCommand: QuietableCommand {
             markdown: outcomes.map(\.markdown).joined(separator: "\n\n"))
     }
 
-    /// The model with its adapters. One that cannot run is not worth an archive: binding checks every
-    /// name and shape.
+    /// The model with its adapters. One that cannot run is not worth an archive: binding checks
+    /// every name and shape.
     func openChecked(_ path: String, _ name: String) throws -> Checkpoint {
         let checkpoint = try modelOptions.openCheckpoint(path).fusing(
             AdapterArguments.open(lora, option: "--lora"))
@@ -345,8 +345,8 @@ struct ConvertCommand: QuietableCommand {
                 options: options, workers: workers))
     }
 
-    /// Whether a whole repository is made: where a folder is to hold one, and without --output of one
-    /// that has several networks.
+    /// Whether a whole repository is made: where a folder is to hold one, and without --output of
+    /// one that has several networks.
     private func isWhole(_ path: String, _ outputs: ConversionOutputs) throws -> Bool {
         guard Repository.exists(path) else { return false }
         guard output == nil else { return outputs.isFolder }

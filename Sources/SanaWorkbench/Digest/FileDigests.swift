@@ -4,8 +4,8 @@ import SanaQuant
 
 /// The files of a folder with their hashes, and whether these are what they should be.
 ///
-/// A Hugging Face cache says what they should be: a file of a snapshot is a link to a blob called by
-/// its hash, and `hf download --local-dir` leaves the hash in
+/// A Hugging Face cache says what they should be: a file of a snapshot is a link to a blob called
+/// by its hash, and `hf download --local-dir` leaves the hash in
 /// `.cache/huggingface/download/NAME.metadata`.
 package struct FileDigests: Sendable {
     package struct Entry: Sendable {

@@ -66,8 +66,8 @@ extension GateSamples.Host {
 package struct GateSeries: Sendable {
     /// Nanoseconds of all repetitions.
     package private(set) var raw: [Double] = []
-    /// Logarithms by run with the host divided out. The forward: over the canary beside it, to the power
-    /// of `HostSensitivity`. A layer: over the rest of its forward.
+    /// Logarithms by run with the host divided out. The forward: over the canary beside it, to the
+    /// power of `HostSensitivity`. A layer: over the rest of its forward.
     package private(set) var runs: [[Double]] = []
     /// The same over the canary, whatever it is.
     package private(set) var absolute: [[Double]] = []
@@ -97,7 +97,8 @@ package struct GatePool: Sendable {
     /// Median part of the CPUs that others took.
     package let otherLoad: Double?
 
-    /// - Parameter sensitivity: the exponent of the canary's rate for CPU time, see `HostSensitivity`.
+    /// - Parameter sensitivity: the exponent of the canary's rate for CPU time, see
+    ///   `HostSensitivity`.
     package init(_ runs: [GateSamples], sensitivity: Double) {
         var seen = Set<String>()
         paths = runs.flatMap { $0.layers.map(\.path) }.filter { seen.insert($0).inserted }

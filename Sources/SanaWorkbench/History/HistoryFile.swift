@@ -31,8 +31,8 @@ package enum HistoryFile {
         return file
     }
 
-    /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy of its
-    /// rows in our own tables.
+    /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy
+    /// of its rows in our own tables.
     package static func readable(_ path: String) throws -> DatabaseQueue {
         let file = try source(path)
         let check = try file.read { try SchemaCheck($0) }
@@ -73,8 +73,8 @@ package enum HistoryFile {
         return configuration
     }
 
-    /// What a statement that reads a file may take, a second for each MB: a damaged file may lead round
-    /// in circles.
+    /// What a statement that reads a file may take, a second for each MB: a damaged file may lead
+    /// round in circles.
     private static func operations(_ path: String) -> Int32 {
         Int32(clamping: 50_000_000 * (1 + size(path) >> 20))
     }
@@ -83,8 +83,8 @@ package enum HistoryFile {
         (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
     }
 
-    /// A connection to read from: to the file, or to a private copy where reading it in place would take
-    /// writing beside it.
+    /// A connection to read from: to the file, or to a private copy where reading it in place would
+    /// take writing beside it.
     private static func source(_ path: String) throws -> DatabaseQueue {
         try refuseJournalOfSeveralFiles(path)
         guard !isWriteAhead(path) else { return try privateCopy(path) }
@@ -104,11 +104,12 @@ package enum HistoryFile {
     }
 
     /// Bytes of a history whose pages are checked before it is read in place. Reading a larger one must
-    /// not take longer the older it is; the limit on operations ends what leads round in circles there.
+    /// not take longer the older it is; the limit on operations ends what leads round in circles
+    /// there.
     private static let mostChecked = 8 << 20
 
-    /// Checks that each page of the tables is part of one table once: a page that two lead to gives rows
-    /// without end, and a value that takes more memory than the file.
+    /// Checks that each page of the tables is part of one table once: a page that two lead to gives
+    /// rows without end, and a value that takes more memory than the file.
     private static func checkPages(of file: DatabaseQueue, _ version: Int) throws {
         guard version > 0 else { return }
         try file.read { db in
@@ -210,8 +211,8 @@ package enum HistoryFile {
         return header[18] == 2 || header[19] == 2
     }
 
-    /// A journal that names another one is of a transaction on several databases, which a history never
-    /// has: undoing it would delete the file that it names.
+    /// A journal that names another one is of a transaction on several databases, which a history
+    /// never has: undoing it would delete the file that it names.
     private static func refuseJournalOfSeveralFiles(_ path: String) throws {
         guard size(path + "-journal") > 0 else { return }
         let journal: ByteView

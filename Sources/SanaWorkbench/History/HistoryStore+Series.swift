@@ -141,7 +141,8 @@ extension HistoryStore {
         }
     }
 
-    /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none is.
+    /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none
+    /// is.
     package func pinnedRun(like run: RunSummary) throws -> Int64? {
         try summaries(
             """
@@ -165,8 +166,8 @@ extension HistoryStore {
         }
     }
 
-    /// The best peaks that the last profiles of the series of `run` saw: those of one run may have been
-    /// measured beside other processes. `nil` where none has any.
+    /// The best peaks that the last profiles of the series of `run` saw: those of one run may have
+    /// been measured beside other processes. `nil` where none has any.
     package func roof(like run: RunSummary) throws -> Chart.Roof? {
         let runs = try runs(ofSeries: run.joined.seriesId, limit: 200).map(\.run)
         guard let peak = runs.compactMap(\.peakGflops).max(),

@@ -127,7 +127,8 @@ package struct RunRecord: Sendable {
             cpu: repetitions.map(\.cpuNanoseconds))
     }
 
-    /// - Parameter other: model whose forwards took turns with it; such runs are a series of their own.
+    /// - Parameter other: model whose forwards took turns with it; such runs are a series of their
+    ///   own.
     package static func profile(
         _ result: Profile, _ model: LoadedModel, _ workers: WorkerPool,
         against other: String? = nil

@@ -4,13 +4,13 @@ import SanaModel
 /// Runs that may be compared with each other, a row of the table `series`.
 ///
 /// Latency depends on the architecture, the stored types, the machine and how time is measured, but
-/// not on the values of weights. Accuracy depends on the model, which its name tells, and the golden,
-/// but not on the machine; weights made anew are compared with those before.
+/// not on the values of weights. Accuracy depends on the model, which its name tells, and the
+/// golden, but not on the machine; weights made anew are compared with those before.
 package struct Series: HistoryRow, Hashable {
     package static let databaseTableName = "series"
 
-    /// The clock that counts all threads of the process, of old versions: it knows a thread that runs
-    /// to a tick of the system only.
+    /// The clock that counts all threads of the process, of old versions: it knows a thread that
+    /// runs to a tick of the system only.
     package static let processClock = "process"
 
     /// See `OpenedModel.architecture`; the digest of the weights in runs of old versions.
@@ -18,8 +18,8 @@ package struct Series: HistoryRow, Hashable {
     package let kind: String
     /// Of verifications, see `modelName(_:)`.
     package let model: String
-    /// All stored types of a profile, the one that holds most bytes first. Rules of a conversion may
-    /// change them in a verification, where `I8` stands for all that have int8 weights.
+    /// All stored types of a profile, the one that holds most bytes first. Rules of a conversion
+    /// may change them in a verification, where `I8` stands for all that have int8 weights.
     package let dtype: String
     /// File name of a verification's golden.
     package let reference: String
@@ -61,8 +61,8 @@ package struct Series: HistoryRow, Hashable {
             sizes: run.sizes)
     }
 
-    /// What a model is called whatever its revision: `org/name` in the Hugging Face cache, else the last
-    /// part of its path that is not a name diffusers gives to every model's.
+    /// What a model is called whatever its revision: `org/name` in the Hugging Face cache, else the
+    /// last part of its path that is not a name diffusers gives to every model's.
     package static func modelName(_ path: String) -> String {
         let parts = path.split(separator: "/").map(String.init)
         if let place = parts.lastIndex(of: "snapshots"), place > 0,

@@ -62,7 +62,8 @@ package struct ComponentLint {
         return nil
     }
 
-    /// Settings beside those that have to be there, and vocabularies: each can be read as what it is.
+    /// Settings beside those that have to be there, and vocabularies: each can be read as what it
+    /// is.
     private mutating func checkOtherFiles() {
         for name in scan.files where !checked.contains(name) {
             if name.hasSuffix(".json"), !name.hasSuffix(".index.json"),

@@ -1,7 +1,7 @@
 import SanaModel
 
-/// The files of one folder, with those that only look like files told apart. The folder lies on disk
-/// or in a zip file.
+/// The files of one folder, with those that only look like files told apart. The folder lies on
+/// disk or in a zip file.
 package struct FolderScan: Sendable {
     package let path: String
     /// The folder below the model, with a slash at its end; empty for the model's own.

@@ -233,7 +233,8 @@ package struct WeightFolderLint {
 }
 
 extension WeightName {
-    /// Whether diffusers still finds an index of this older form: `….safetensors.VARIANT.index.json`.
+    /// Whether diffusers still finds an index of this older form:
+    /// `….safetensors.VARIANT.index.json`.
     fileprivate var isLegacy: Bool {
         kind == .index && !variant.isEmpty && name == "\(stem).safetensors.\(variant).index.json"
     }

@@ -4,8 +4,8 @@ import SanaModel
 
 /// Two builds of sana-tools on one model: processes take turns, in the order ABBA.
 ///
-/// The upgrade of a tool changes the kernels of every model at once, and no profile of the past can be
-/// repeated; so the old build is measured now, beside the new one.
+/// The upgrade of a tool changes the kernels of every model at once, and no profile of the past can
+/// be repeated; so the old build is measured now, beside the new one.
 package struct BuildComparison {
     /// The other build's file.
     package let other: String
@@ -113,7 +113,8 @@ package struct BuildComparison {
 }
 
 extension BuildComparison.Turn {
-    /// A result of `profile --format json`, which old builds write by itself; `nil` where that is not what it seems.
+    /// A result of `profile --format json`, which old builds write by itself; `nil` where that is
+    /// not what it seems.
     package init?(_ json: JSONValue) {
         func numbers(_ value: JSONValue?, _ key: String) -> [Double] {
             (value?.array ?? []).compactMap { $0[key]?.double }

@@ -80,8 +80,8 @@ extension Profile {
     /// Part by which a layer may be above the roof, which clocks do not tell from it.
     package static let roofTolerance = 0.02
 
-    /// What the roofline allows for a layer; `nil` where it has no matrix products, and where the roof
-    /// is withheld.
+    /// What the roofline allows for a layer; `nil` where it has no matrix products, and where the
+    /// roof is withheld.
     package func attainable(_ layer: Layer) -> Double? {
         layersAboveRoof.isEmpty ? roof(layer) : nil
     }

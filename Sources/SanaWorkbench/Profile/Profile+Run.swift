@@ -133,8 +133,8 @@ package final class ForwardTimer {
                 coreDistance: farthest))
     }
 
-    /// Leaves out the forwards whose threads ran on other cores than usual, so that others are made in
-    /// their place, unless that has taken too long already.
+    /// Leaves out the forwards whose threads ran on other cores than usual, so that others are made
+    /// in their place, unless that has taken too long already.
     package func discardUnusual() {
         let isKept = repetitions.map { !distances.isUnusual($0.coreDistance) }
         let lost = zip(repetitions, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }

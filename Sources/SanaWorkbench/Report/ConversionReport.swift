@@ -222,8 +222,8 @@ extension ConversionResult {
 
     package var table: TextTable { Self.table(tensors, title: "tensor") }
 
-    /// A row for each tensor whose values changed or are not all finite, or that was kept from fp16,
-    /// and one for each way in which others kept every value.
+    /// A row for each tensor whose values changed or are not all finite, or that was kept from
+    /// fp16, and one for each way in which others kept every value.
     package static func table(_ tensors: [Tensor], title: String) -> TextTable {
         var table = TextTable(
             [

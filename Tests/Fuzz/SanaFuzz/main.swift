@@ -23,7 +23,8 @@ func readArchive(_ content: ByteView) throws {
     if archive.manifest != nil { try archive.verify(using: workers) }
 }
 
-/// Reads a file of torch.save or a DDUF pipeline: the zip file, the pickle, names and configuration.
+/// Reads a file of torch.save or a DDUF pipeline: the zip file, the pickle, names and
+/// configuration.
 func readZip(_ content: ByteView) throws {
     let weights = try Checkpoint.weights(content: content, path: "fuzz.pth")
     for tensor in weights.tensors { _ = try weights.bytes(of: tensor).withUnsafeBytes { $0.first } }
@@ -96,8 +97,8 @@ func readTokenizer(_ content: ByteView) throws {
     for id in ids { precondition(!tokenizer.piece(id).isEmpty) }
 }
 
-/// Reads a history as the commands do, and adds its runs to an empty one: the file and what is next to it
-/// stay as they are.
+/// Reads a history as the commands do, and adds its runs to an empty one: the file and what is next
+/// to it stay as they are.
 func readHistory(_ content: ByteView) throws {
     let folder = URL(fileURLWithPath: "/dev/shm/sana-fuzz-\(getpid())", isDirectory: true)
     try? FileManager.default.removeItem(at: folder)

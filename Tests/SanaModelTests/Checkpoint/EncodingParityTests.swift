@@ -4,8 +4,8 @@ import Testing
 
 @testable import SanaModel
 
-/// Quantized weights as the libraries that wrote them dequantize them (`fixtures/make_encodings.py`,
-/// `make_svdquant.py`).
+/// Quantized weights as the libraries that wrote them dequantize them
+/// (`fixtures/make_encodings.py`, `make_svdquant.py`).
 @Suite struct EncodingParityTests {
     private static let folder = URL(fileURLWithPath: #filePath)
         .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()

@@ -201,7 +201,8 @@ struct BitsAndBytesFormat: QuantizationFormat {
         }
     }
 
-    /// - Parameter parts: of a weight: state, code and absmax, then those of the nested quantization.
+    /// - Parameter parts: of a weight: state, code and absmax, then those of the nested
+    ///   quantization.
     private static func absmax(
         _ parts: [TensorInfo], _ nested: (block: Int, offset: Float)?, _ source: any TensorSource,
         _ file: String

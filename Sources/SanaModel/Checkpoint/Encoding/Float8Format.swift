@@ -1,6 +1,6 @@
-/// Floats of 8 bits, alone or with a scale: as `torch_dtype=float8_e4m3fn` and layerwise casting store
-/// them, and as ComfyUI does (`scale_weight` with the marker `scaled_fp8`, or `weight_scale` with
-/// `comfy_quant`).
+/// Floats of 8 bits, alone or with a scale: as `torch_dtype=float8_e4m3fn` and layerwise casting
+/// store them, and as ComfyUI does (`scale_weight` with the marker `scaled_fp8`, or `weight_scale`
+/// with `comfy_quant`).
 ///
 /// Sources: OCP 8-bit floating point (OFP8) 1.0 for the types; ComfyUI `comfy/ops.py` and
 /// `comfy/quant_ops.py` for the names.

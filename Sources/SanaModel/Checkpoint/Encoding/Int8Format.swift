@@ -4,8 +4,8 @@ import CSanaKernels
 ///
 /// Products take its integers as they are; this is for those who need numbers.
 enum Int8Format {
-    /// The same tensors with int8 weights as fp32, decoded when they are asked for; the source itself
-    /// where there are none.
+    /// The same tensors with int8 weights as fp32, decoded when they are asked for; the source
+    /// itself where there are none.
     ///
     /// - Parameter file: for messages.
     /// - Throws: `BadDataError` for an int8 weight without a scale for each row.

@@ -21,8 +21,8 @@ struct QuantizedModel {
     }
 }
 
-/// A way to quantize weights that can be read: the one home of what a program writes, and of what it
-/// stands for.
+/// A way to quantize weights that can be read: the one home of what a program writes, and of what
+/// it stands for.
 protocol QuantizationFormat: Sendable {
     /// `nil` where the model is not stored in this format.
     init?(_ model: QuantizedModel)
@@ -67,8 +67,8 @@ enum QuantizationFormats {
         SVDQuantFormat.self,
     ]
 
-    /// The format that a model is stored in; `nil` for floats, for plain int8, and for what cannot be
-    /// read.
+    /// The format that a model is stored in; `nil` for floats, for plain int8, and for what cannot
+    /// be read.
     static func format(of model: QuantizedModel) -> (any QuantizationFormat)? {
         for type in all {
             if let format = type.init(model) { return format }
@@ -79,8 +79,8 @@ enum QuantizationFormats {
 
 /// Stored tensors and what is said of them as the tensors that a network calls for.
 public enum LogicalTensors {
-    /// The same tensors with those that another program has quantized as fp32, decoded when they are
-    /// asked for; the source itself where there are none.
+    /// The same tensors with those that another program has quantized as fp32, decoded when they
+    /// are asked for; the source itself where there are none.
     ///
     /// - Parameters:
     ///   - config: `config.json`; `nil` where nothing is known of it.
@@ -112,7 +112,8 @@ public enum LogicalTensors {
         return try MappedTensors(tensors, path: file, metadata: source.metadata)
     }
 
-    /// The shapes that a network of this configuration calls for, for encodings that do not keep them.
+    /// The shapes that a network of this configuration calls for, for encodings that do not keep
+    /// them.
     private static func expectedShapes(_ config: JSONValue, file: String) -> [String: [Int]] {
         guard let config = try? NetworkClass.configuration(config, file: file) else { return [:] }
         return Dictionary(config.expectedTensors.all.map { ($0.name, $0.shape) }) { first, _ in

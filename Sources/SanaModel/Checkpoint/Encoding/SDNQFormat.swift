@@ -128,8 +128,8 @@ struct SDNQFormat: QuantizationFormat {
 
     /// The low-rank part of a weight; `nil` where it has none.
     ///
-    /// - Throws: `BadDataError` where the configuration says something else: without it, or with one
-    ///   that does not belong, values are wrong and nothing shows it.
+    /// - Throws: `BadDataError` where the configuration says something else: without it, or with
+    ///   one that does not belong, values are wrong and nothing shows it.
     private func svd(
         _ module: String, _ layout: SDNQLayout, _ recipe: SDNQRecipe, _ source: any TensorSource,
         _ file: String
@@ -261,7 +261,8 @@ private struct SDNQValues: Sendable {
         }
     }
 
-    /// Writes rows: q · scale, q · scale + zero point in one rounding, or the entry q of a code book.
+    /// Writes rows: q · scale, q · scale + zero point in one rounding, or the entry q of a code
+    /// book.
     func decode(
         _ rows: Range<Int>, _ layout: SDNQLayout, _ recipe: SDNQRecipe,
         to output: UnsafeMutablePointer<Float>
@@ -335,7 +336,8 @@ private struct SDNQValues: Sendable {
         }
     }
 
-    /// Numbers of a group to the entries of its code book, each place of a kernel with one of its own.
+    /// Numbers of a group to the entries of its code book, each place of a kernel with one of its
+    /// own.
     private func look(
         up values: UnsafeMutablePointer<Float>, _ count: Int, _ levels: UnsafePointer<Float>,
         _ kernel: Int

@@ -1,5 +1,5 @@
-/// How SDNQ packs numbers of 1 to 15 bits into words of 8 or 16: the first numbers take the low bits of a
-/// word each, and what is left of the words makes the others.
+/// How SDNQ packs numbers of 1 to 15 bits into words of 8 or 16: the first numbers take the low
+/// bits of a word each, and what is left of the words makes the others.
 ///
 /// Source: sdnq 0.2.8, `packed_int/unpack.py`.
 struct SDNQPacking: Sendable {
@@ -14,7 +14,8 @@ struct SDNQPacking: Sendable {
     /// Where those of a number begin, and where the last one's end.
     private let starts: [Int]
 
-    /// Some bits of a word: shifted to the right, or to the left where `shift` is negative, then masked.
+    /// Some bits of a word: shifted to the right, or to the left where `shift` is negative, then
+    /// masked.
     private struct Term {
         let word: Int
         let shift: Int
@@ -125,7 +126,8 @@ struct SDNQPacking: Sendable {
     }
 }
 
-/// A float of SDNQ's own: `float6_e3m2fn`, and without a sign `float6_e3m3fnu`. All codes are finite.
+/// A float of SDNQ's own: `float6_e3m2fn`, and without a sign `float6_e3m3fnu`. All codes are
+/// finite.
 ///
 /// Source: sdnq 0.2.8, `packed_float.py`.
 struct SDNQFloat: Sendable {

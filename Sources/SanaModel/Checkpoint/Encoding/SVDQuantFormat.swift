@@ -1,5 +1,5 @@
-/// Weights of nunchaku's SVDQuant: 4 bits with a scale for each group of input channels, smooth factors
-/// that the input is divided by, and a low-rank branch in 16 bits beside.
+/// Weights of nunchaku's SVDQuant: 4 bits with a scale for each group of input channels, smooth
+/// factors that the input is divided by, and a low-rank branch in 16 bits beside.
 ///
 /// w = q · scale / smooth + up · down, where the branch sees the input before it is divided.
 ///
@@ -108,8 +108,8 @@ struct SVDQuantFormat: QuantizationFormat {
     // MARK: Tensors
 
     func isLeftOut(_ tensor: TensorInfo) -> Bool {
-        // A copy of the values for guidance by perturbed attention, the factors before they were joined
-        // with the layer before, and biases of zeros that no layer has.
+        // A copy of the values for guidance by perturbed attention, the factors before they were
+        // joined with the layer before, and biases of zeros that no layer has.
         [".smooth_orig", ".qkv_proj.bias", ".point_conv.bias"].contains {
             tensor.name.hasSuffix($0)
         } || tensor.name.contains(".attn.pag_to_v.")

@@ -1,5 +1,5 @@
-/// Weights of torchao as its safetensors support flattens them: `M._weight_qdata` with `_weight_scale`
-/// and at times `_weight_zero_point`, described in the file's metadata.
+/// Weights of torchao as its safetensors support flattens them: `M._weight_qdata` with
+/// `_weight_scale` and at times `_weight_zero_point`, described in the file's metadata.
 ///
 /// Sources: torchao 0.17, `prototype/safetensors/safetensors_support.py`; `Int8Tensor`,
 /// `IntxUnpackedToInt8Tensor` and `Float8Tensor`. Types that are packed for one kernel are named.

@@ -1,7 +1,7 @@
 /// A GGUF file: named settings and tensors, quantized in blocks along their rows or not.
 ///
-/// Source: ggml `docs/gguf.md`, versions 2 and 3, little-endian. ComfyUI-GGUF (city96) keeps the names
-/// of the original checkpoint and notes the shapes of tensors that it had to reshape under
+/// Source: ggml `docs/gguf.md`, versions 2 and 3, little-endian. ComfyUI-GGUF (city96) keeps the
+/// names of the original checkpoint and notes the shapes of tensors that it had to reshape under
 /// `comfy.gguf.orig_shape.NAME`.
 struct GGUFFile {
     /// In the order of the file.
@@ -13,8 +13,8 @@ struct GGUFFile {
     /// What else sana-tools noted there, such as the adapters in the weights.
     let metadata: [String: String]
 
-    /// Whether a file begins as GGUF does, and is not called a safetensors file, which nobody else would
-    /// read as what it is.
+    /// Whether a file begins as GGUF does, and is not called a safetensors file, which nobody else
+    /// would read as what it is.
     static func isGGUF(_ content: ByteView, path: String) -> Bool {
         content.count >= 4 && !path.hasSuffix(".safetensors")
             && content.slice(0, 4).withUnsafeBytes { $0.elementsEqual("GGUF".utf8) }

@@ -44,11 +44,11 @@ public struct QuantizationError: DiagnosticError, Equatable {
     }
 }
 
-/// Compares `quantization_config` with what is stored: the one home of what quantized weights can be
-/// read.
+/// Compares `quantization_config` with what is stored: the one home of what quantized weights can
+/// be read.
 ///
-/// The same integers mean different weights by method and recipe (rotation, zero points, code books,
-/// groups), so that what is not known to be plain int8 is refused, never guessed.
+/// The same integers mean different weights by method and recipe (rotation, zero points, code
+/// books, groups), so that what is not known to be plain int8 is refused, never guessed.
 public enum QuantizationCheck {
     /// Key of `config.json` that says how weights are quantized.
     public static let key = "quantization_config"
