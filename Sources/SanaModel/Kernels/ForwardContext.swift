@@ -20,9 +20,23 @@ public enum ComputeMode: String, Sendable, CaseIterable, Codable {
     /// exact in int32, and scales and bias are applied in fp32. Other weights meet activations in
     /// fp32.
     case int8
+    /// As `int8` where weights are int8, and as `bf16` everywhere else.
+    case int8BF16 = "int8-bf16"
 
     /// What is used where nobody chooses.
     public static let standard = ComputeMode.fp32
+
+    /// Modes all of whose products have one type.
+    public static let pure: [ComputeMode] = [.fp32, .bf16, .int8]
+
+    /// The type of products with weights that are int8, or are not.
+    public func products(isInt8: Bool) -> ComputeMode {
+        switch self {
+        case .fp32, .bf16: self
+        case .int8: isInt8 ? .int8 : .fp32
+        case .int8BF16: isInt8 ? .int8 : .bf16
+        }
+    }
 }
 
 /// What a forward pass needs besides weights and inputs: threads, scratch memory, probes.
@@ -47,7 +61,7 @@ public final class ForwardContext {
     var mostKeptFloats = ForwardContext.mostKeptFloats
 
     /// Products of activations with weights that are no int8, and with each other.
-    var floatProduct: PanelProduct { compute == .bf16 ? .bf16 : .fp32 }
+    var floatProduct: PanelProduct { compute.products(isInt8: false) == .bf16 ? .bf16 : .fp32 }
 
     /// Whether passes may be joined so that some activations are never materialized.
     var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }

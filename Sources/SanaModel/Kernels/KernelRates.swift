@@ -88,7 +88,7 @@ public struct KernelRates: Sendable {
             ("fp32", float32, .fp32), ("bf16", bfloat16, .fp32), ("fp16", float16, .fp32),
             ("w8a16", int8, .fp32), ("w8a8", int8, .int8), ("bf16_compute", bfloat16, .bf16),
         ]
-        let peaks = ComputeMode.allCases.map { MultiplyAddCanary(workers: workers, $0) }
+        let peaks = ComputeMode.pure.map { MultiplyAddCanary(workers: workers, $0) }
         let runs: [() -> Void] =
             peaks.map { peak in { peak.run() } } + [
                 { blas(x, float, rows: rows, y, threads: workers.threadCount) }

@@ -28,6 +28,7 @@ public struct MultiplyAddCanary {
     private let workers: WorkerPool
     private let operands: ComputeMode
 
+    /// - Parameter operands: one of `ComputeMode.pure`; a mixed mode counts as its int8 part.
     public init(workers: WorkerPool, _ operands: ComputeMode = .fp32) {
         (self.workers, self.operands) = (workers, operands)
     }
@@ -45,7 +46,7 @@ public struct MultiplyAddCanary {
             switch operands {
             case .fp32: Kernels.best.multiply_adds_each
             case .bf16: Kernels.best.multiply_adds_bf16_each
-            case .int8: Kernels.best.multiply_adds_i8_each
+            case .int8, .int8BF16: Kernels.best.multiply_adds_i8_each
             }
         return Double(workers.threadCount * Self.rounds * each)
     }
@@ -55,7 +56,7 @@ public struct MultiplyAddCanary {
             switch operands {
             case .fp32: _ = Kernels.best.multiply_adds(Self.rounds)
             case .bf16: _ = Kernels.best.multiply_adds_bf16(Self.rounds)
-            case .int8: _ = Kernels.best.multiply_adds_i8(Self.rounds)
+            case .int8, .int8BF16: _ = Kernels.best.multiply_adds_i8(Self.rounds)
             }
         }
     }

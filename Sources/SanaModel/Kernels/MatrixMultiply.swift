@@ -82,8 +82,8 @@ extension ForwardContext {
             return
         }
         let channels = column..<column + weight.rows
-        if compute == .int8, case .int8(let bytes, let scale) = weight.storage,
-            weight.columns <= largestExactSum
+        if case .int8(let bytes, let scale) = weight.storage,
+            compute.products(isInt8: true) == .int8, weight.columns <= largestExactSum
         {
             multiplyInt8(
                 x, bytes, scale: scale, bias: bias, then: epilogue, into: y, channels: channels)

@@ -16,8 +16,9 @@ struct ArithmeticOptions: ParsableArguments {
     @Option(
         help: """
             Type of matmuls. With fp32, a check judges the weights alone. bf16 rounds weights and \
-            activations to bf16; int8 rounds the activations of int8 weights to int8. Both are faster, \
-            but their error alone can exceed a tolerance of 1e-3.
+            activations to bf16; int8 rounds the activations of int8 weights to int8; int8-bf16 does \
+            the latter where weights are int8, and the former elsewhere. All are faster, but their \
+            error alone can exceed a tolerance of 1e-3.
             """)
     var compute = ComputeMode.standard
 }

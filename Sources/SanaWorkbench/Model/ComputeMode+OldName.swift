@@ -3,15 +3,16 @@ import SanaModel
 extension ComputeMode {
     /// How weights meet activations, for records; see `LoadedModel.compute`.
     func name(hasInt8: Bool) -> String {
-        hasInt8 || self == .bf16 ? oldName : "fp32"
+        hasInt8 ? oldName : products(isInt8: false).rawValue
     }
 
-    /// What old builds understand.
+    /// What old builds understand, of the modes that they have.
     package var oldName: String {
         switch self {
         case .fp32: "w8a16"
         case .bf16: "bf16"
         case .int8: "w8a8"
+        case .int8BF16: "w8a8-bf16"
         }
     }
 }

@@ -27,7 +27,7 @@ extension Profile {
                 switch compute {
                 case .fp32: multiplyAddGFLOPS
                 case .bf16: bf16MultiplyAddGFLOPS
-                case .int8: int8MultiplyAddGOPS
+                case .int8, .int8BF16: int8MultiplyAddGOPS
                 }
             let operations = Double(work.operations)
             return min(
@@ -39,7 +39,7 @@ extension Profile {
         package static func multiplyAdds(_ workers: WorkerPool) -> [ComputeMode: Double] {
             var best: [ComputeMode: Double] = [:]
             for _ in 0..<4 {
-                for mode in ComputeMode.allCases {
+                for mode in ComputeMode.pure {
                     let rate = MultiplyAddCanary(workers: workers, mode).measure()
                     best[mode] = max(best[mode, default: 0], rate)
                 }

@@ -176,8 +176,7 @@ package final class ForwardTimer {
                     module: module, timing: own, cpu: samples.cpu,
                     share: own.median / total.median,
                     bytes: module.activationBytes + model.weightBytes(below: module.path),
-                    compute: options.compute == .int8 && !model.isInt8(module.path)
-                        ? .fp32 : options.compute)
+                    compute: options.compute.products(isInt8: model.isInt8(module.path)))
             }
         }
         let peaks = Profile.Peaks.measure(

@@ -45,7 +45,9 @@ extension Verification {
         let start = ContinuousClock.now
         let metric =
             options.metric
-            ?? .usual(isQuantized: model.isQuantized || options.compute == .bf16)
+            ?? .usual(
+                isQuantized: model.isQuantized
+                    || options.compute.products(isInt8: false) == .bf16)
         var result = Verification(
             model: model.label, reference: golden.path, metric: metric,
             tolerance: options.tolerances.base, compute: model.compute(options.compute),
