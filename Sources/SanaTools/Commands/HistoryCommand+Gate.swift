@@ -138,9 +138,9 @@ extension HistoryCommand {
 
         @Option(
             help: ArgumentHelp(
-                "Image to include, as written by 'verify --pictures'.", valueName: "png"),
-            completion: .file())
-        var picture: String?
+                "Image to include, as written by 'verify --pictures' or 'sample'; repeatable.",
+                valueName: "png"), completion: .file())
+        var picture: [String] = []
 
         @OptionGroup var arguments: GateArguments
         @OptionGroup var steps: FailedStepOptions
@@ -151,7 +151,7 @@ extension HistoryCommand {
             var outcome = try arguments.gate(store).outcome()
             outcome.failedSteps = steps.failed
             var page = ReportPage(store: store, outcome: outcome)
-            page.picture = try picture.map(Self.png)
+            page.pictures = try picture.map(Self.png)
             let file = try OutputFile(output, replaceExisting: true)
             try file.write(Array(try page.html().utf8))
             try file.commit()
@@ -163,7 +163,7 @@ extension HistoryCommand {
             guard bytes.starts(with: [0x89, 0x50, 0x4E, 0x47]), content.count == bytes.count else {
                 throw BadDataError(
                     file: path, reason: "not a PNG of at most 16 MiB",
-                    remedy: "give the file that 'sana-tools verify --pictures' wrote")
+                    remedy: "give a file that 'verify --pictures' or 'sample' wrote")
             }
             return bytes
         }

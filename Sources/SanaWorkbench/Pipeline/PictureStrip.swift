@@ -49,4 +49,10 @@ package struct PictureStrip {
         image.texts = [(Self.keyword, JSONValue.array(names).text())]
         return image
     }
+
+    /// What the pictures in a file that `image` made are called, from the left; `nil` in others.
+    package static func names(inPNG file: [UInt8]) -> [String]? {
+        guard let text = PNGImage.text(keyword, in: file) else { return nil }
+        return (try? JSONScanner.parse(text))?.array?.prefix(1000).compactMap(\.string)
+    }
 }

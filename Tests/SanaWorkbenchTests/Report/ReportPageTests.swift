@@ -215,6 +215,23 @@ struct ReportPageTests {
         #expect(!html.contains("\\u{a}"))
     }
 
+    @Test func picturesSayWhatTheyShow() throws {
+        _ = try page("m")
+        let store = try HistoryStore(path: folder("h.sqlite"), creating: false)
+        var page = ReportPage(store: store, outcome: try Gate(store: store).outcome())
+        #expect(try !page.html().contains("<img"))
+        var strip = PictureStrip()
+        let picture = Picture(width: 2, height: 1, pixels: [UInt8](repeating: 9, count: 6))
+        try strip.add("source.png", picture)
+        try strip.add("int8 <i>", picture)
+        page.pictures = [try strip.image.file(), try PNGImage(picture).file()]
+        let html = try page.html()
+        #expect(html.components(separatedBy: "<img").count == 3)
+        #expect(html.contains("from the left: source.png; int8 &lt;i&gt;\""))
+        #expect(html.contains("<li>source.png</li><li>int8 &lt;i&gt;</li>"))
+        #expect(!html.contains("<i>"))
+    }
+
     /// A history with a run for each of `records`.
     private func page(of records: [RunRecord]) throws -> String {
         let store = try HistoryStore(path: folder("\(records.count).sqlite"), creating: true)

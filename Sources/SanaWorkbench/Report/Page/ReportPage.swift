@@ -6,11 +6,11 @@ import SanaModel
 package struct ReportPage {
     package let store: HistoryStore
     package let outcome: NightOutcome
-    /// A PNG of a trajectory check.
-    package var picture: [UInt8]?
+    /// PNG files, such as those of trajectory checks.
+    package var pictures: [[UInt8]] = []
 
-    package init(store: HistoryStore, outcome: NightOutcome, picture: [UInt8]? = nil) {
-        (self.store, self.outcome, self.picture) = (store, outcome, picture)
+    package init(store: HistoryStore, outcome: NightOutcome) {
+        (self.store, self.outcome) = (store, outcome)
     }
 
     /// The page.
@@ -43,16 +43,25 @@ package struct ReportPage {
             "version": ToolVersion.number,
         ]
         if !worse.isEmpty { context["worse"] = ["rows": worse] as [String: Any] }
-        if let picture {
-            let captions = (ContactSheet.captions(inPNG: picture) ?? []).map(\.printable)
-            var fields: [String: Any] = ["data": Data(picture).base64EncodedString()]
-            if !captions.isEmpty {
-                fields["caption"] = ["rows": captions] as [String: Any]
-                fields["alt"] = ", from the top: " + captions.joined(separator: "; ")
-            }
-            context["picture"] = fields
+        if !pictures.isEmpty {
+            context["pictures"] = ["each": pictures.map(Self.fields)] as [String: Any]
         }
         return template.render(context)
+    }
+
+    private static func fields(ofPicture file: [UInt8]) -> [String: Any] {
+        var fields: [String: Any] = ["data": Data(file).base64EncodedString()]
+        func add(_ names: [String], _ order: String) {
+            let names = names.map(\.printable)
+            fields["caption"] = ["order": order, "names": names] as [String: Any]
+            fields["alt"] = ", \(order): " + names.joined(separator: "; ")
+        }
+        if let rows = ContactSheet.captions(inPNG: file), !rows.isEmpty {
+            add(rows, "rows from the top, the first one diffusers' samples")
+        } else if let names = PictureStrip.names(inPNG: file), !names.isEmpty {
+            add(names, "from the left")
+        }
+        return fields
     }
 
     /// What the page is about, for its head.
