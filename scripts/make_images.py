@@ -108,7 +108,7 @@ def main() -> None:
         page = folder / "page.html"
         page.write_text(
             f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>"
-            f"<pre><span class=dim>$ sana-tools verify broken --reference golden.safetensors --summary</span>\n{text}</pre>"
+            f"<pre><span class=dim>$ sana-tools verify broken --reference golden.safetensors --allow-stale --summary</span>\n{text}</pre>"
             f'<div class=row><figure><figcaption>sample: {" and ".join(PROMPTS)}, by the source, fp16, int8, and int8 products'
             f'</figcaption>{"".join(f"<img src={data_url(strip)}>" for strip in strips)}</figure>'
             f'<figure><figcaption>history report</figcaption><img src="{data_url(report)}"></figure></div>')
