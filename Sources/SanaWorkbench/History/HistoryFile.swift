@@ -103,9 +103,9 @@ package enum HistoryFile {
         }
     }
 
-    /// Bytes of a history whose pages are checked before it is read in place. Reading a larger one must
-    /// not take longer the older it is; the limit on operations ends what leads round in circles
-    /// there.
+    /// Bytes of a history whose pages are checked before it is read in place. Reading a larger one
+    /// must not take longer the older it is; the limit on operations ends what leads round in
+    /// circles there.
     private static let mostChecked = 8 << 20
 
     /// Checks that each page of the tables is part of one table once: a page that two lead to gives

@@ -55,7 +55,8 @@ func readGGUF(_ content: ByteView) throws {
     for tensor in weights.tensors { _ = try weights.bytes(of: tensor).withUnsafeBytes { $0.first } }
 }
 
-/// Reads quantized weights as the file describes them, and as SDNQ's recipes with it in a configuration.
+/// Reads quantized weights as the file describes them, and as SDNQ's recipes with it in a
+/// configuration.
 func readEncodings(_ content: ByteView) throws {
     let file = try SafetensorsFile(content: content, path: "fuzz.safetensors")
     let recipes = [
