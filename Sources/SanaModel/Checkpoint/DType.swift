@@ -38,6 +38,9 @@ public enum DType: String, Sendable, CaseIterable, Codable {
         }
     }
 
+    /// The floating-point types of weights that the model can compute from.
+    static let floatWeights: Set<DType> = [.f32, .f16, .bf16]
+
     /// Whether the type is a floating-point weight that the model can compute from.
     public var isFloatWeight: Bool { self == .f32 || self == .f16 || self == .bf16 }
 

@@ -161,6 +161,28 @@ import Testing
         }
     }
 
+    /// Old releases of bitsandbytes stored int8 as a kernel of theirs took it.
+    @Test("int8 of bitsandbytes in the layout of a kernel is named")
+    func tiledInt8() throws {
+        let path = Self.folder.appendingPath("bitsandbytes-int8.safetensors")
+        for (number, words) in [(UInt8(0), nil), (2, "int8 in the layout col_turing")] {
+            let builder = try SafetensorsBuilder(copying: path) { tensor, bytes in
+                let isFormat = tensor.name.hasSuffix(".weight_format")
+                return (tensor.name, tensor.shape, isFormat ? [number] : bytes)
+            }
+            let file = try SafetensorsFile(content: ByteView(builder.file), path: "m")
+            guard let words else {
+                #expect(try LogicalTensors.read(file, config: nil, file: "m").computesValues)
+                continue
+            }
+            let error = #expect(throws: QuantizationError.self) {
+                _ = try LogicalTensors.read(file, config: nil, file: "m")
+            }
+            #expect(error?.finding.kind == .unsupported)
+            #expect(error?.description.contains(words) == true, "\(String(describing: error))")
+        }
+    }
+
     @Test("scales that are packed do not keep their shape, and are named")
     func packedScales() throws {
         let error = #expect(throws: QuantizationError.self) {

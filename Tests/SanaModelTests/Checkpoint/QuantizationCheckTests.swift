@@ -65,13 +65,38 @@ struct QuantizationCheckTests {
         #expect(try findings(settings, tensors).map(\.kind) == [.contradiction])
     }
 
-    @Test("integers of 32 bits are refused by name")
-    func wideIntegers() throws {
+    /// Floats as SDNQ scales them are told from weights that are not quantized by their scales alone.
+    @Test(
+        "types of 16 and 32 bits are read, and compared with the configuration",
+        arguments: [
+            ("int32", DType.i32), ("float16", .f16), ("bf16", .bf16), ("float32", .f32),
+        ])
+    func wideTypes(_ name: String, _ dtype: DType) throws {
         var tensors = try int8()
-        tensors[0] = try tensor("a.weight", .i32, [4, 8])
-        let found = try findings(
-            #"{"quant_method": "sdnq", "weights_dtype": "int32", \#(list)}"#, tensors)
-        #expect(found.first?.reason.contains("sdnq (int32)") == true, "\(found)")
+        tensors[0] = try tensor("a.weight", dtype, [4, 8])
+        let settings = #"{"quant_method": "sdnq", "weights_dtype": "\#(name)", \#(list)}"#
+        #expect(try findings(settings, tensors) == [])
+        for (other, dtype) in [("int4", dtype), (name, .i8)] {
+            tensors[0] = try tensor("a.weight", dtype, [4, 8])
+            let found = try findings(
+                settings.replacing("\"\(name)\"", with: "\"\(other)\""), tensors)
+            #expect(found.map(\.kind) == [.contradiction])
+            #expect(
+                found.first?.reason.contains("'a.weight' is \(other), but it is \(dtype.rawValue)")
+                    == true, "\(found)")
+        }
+    }
+
+    @Test("a type that cannot be read is named with its method")
+    func unreadableTypes() throws {
+        var tensors = try int8()
+        for (name, dtype) in [("int64", DType.i64), ("float8_e8m0fnu", .f8e8m0)] {
+            tensors[0] = try tensor("a.weight", dtype, [4, 8])
+            let found = try findings(
+                #"{"quant_method": "sdnq", "weights_dtype": "\#(name)", \#(list)}"#, tensors)
+            #expect(found.map(\.kind) == [.unsupported])
+            #expect(found.first?.reason.contains("SDNQ (\(name))") == true, "\(found)")
+        }
     }
 
     @Test("scales of another type than the configuration says are a contradiction")
@@ -103,13 +128,13 @@ struct QuantizationCheckTests {
 
     @Test("another type of SDNQ is named")
     func otherTypeOfSDNQ() throws {
-        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint32", "use_svd": true}"#
+        let settings = #"{"quant_method": "sdnq", "weights_dtype": "uint64", "use_svd": true}"#
         let packed = [
             try tensor("a.weight", .u8, [16]), try tensor("a.scale", .f32, [4, 1]),
             try tensor("a.svd_up", .f32, [4, 2]),
         ]
         #expect(
-            try findings(settings, packed).first?.reason.contains("SDNQ (uint32") == true)
+            try findings(settings, packed).first?.reason.contains("SDNQ (uint64") == true)
     }
 
     @Test(arguments: [
@@ -118,6 +143,7 @@ struct QuantizationCheckTests {
         ("a._weight_qdata", .u8, "torchao (packed U8)"),
         ("a.weight_scale_inv", .f32, "fp8 (in blocks)"),
         ("b.weight", .u8, "packed bytes (U8)"), ("b.weight", .f4, "fp4 (F4)"),
+        ("b.weight", .i32, "packed integers (I32)"),
     ])
     func storedMethodsAreNamed(_ name: String, _ dtype: DType, _ words: String) throws {
         let tensors = [try tensor("a.weight", .bf16, [4, 8]), try tensor(name, dtype, [4])]

@@ -54,28 +54,28 @@ struct BitsAndBytesFormat: QuantizationFormat {
     ) throws -> TensorEncoding {
         let name = module + ".weight"
         guard let weight = source.info(name), weight.dtype == .i8, weight.shape.count == 2 else {
-            throw BadDataError(
-                file: file, reason: "'\(module.printable).SCB' has no int8 weight [out, in]",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file, "'\(module.printable).SCB' has no int8 weight [out, in]")
         }
-        let (rows, columns) = (weight.shape[0], weight.shape[1])
-        let scale = try source.part(module + ".SCB", of: rows, [.f32, .f16, .bf16], file: file)
-        return TensorEncoding(
-            name, shape: weight.shape, recipe: "bitsandbytes (int8)", parts: [weight, scale]
-        ) { source in
-            let bytes = try source.bytes(of: weight)
-            let scales = try source.floats(scale, file: file)
-            return { range, target in
-                let start = bytes.address.assumingMemoryBound(to: Int8.self)
-                for (index, row) in range.enumerated() {
-                    let (values, output) = (start + row * columns, target + index * columns)
-                    let scale = scales.pointer[row]
-                    for column in 0..<columns {
-                        output[column] = Float(values[column]) * scale * 7.874015718698502e-3
-                    }
-                }
-            }
-        }
+        try checkLayout(module, source, file)
+        return try Int8Format.encoding(
+            of: weight, scaledBy: module + ".SCB", recipe: "bitsandbytes (int8)",
+            times: 7.874015718698502e-3, in: source, file: file)
+    }
+
+    /// Layouts of `weight_format`. Old releases also stored those of a kernel, which nothing reads
+    /// any more.
+    private static let layouts = ["row", "col32", "col_turing", "col_ampere"]
+
+    private func checkLayout(_ module: String, _ source: any TensorSource, _ file: String) throws {
+        guard let tensor = source.info(module + ".weight_format") else { return }
+        let number = try source.bytes(of: tensor).withUnsafeBytes { $0.first }.map(Int.init) ?? 0
+        guard number != 0 else { return }
+        let layout = Self.layouts.indices.contains(number) ? Self.layouts[number] : "\(number)"
+        throw QuantizationError(
+            file: file,
+            finding: QuantizationCheck.unsupported(
+                "bitsandbytes", "int8 in the layout \(layout)", tensor.name))
     }
 
     // MARK: 4 bits
@@ -92,11 +92,10 @@ struct BitsAndBytesFormat: QuantizationFormat {
 
         init(_ json: JSONValue, name: String, file: String) throws {
             func refuse(_ key: String) -> BadDataError {
-                BadDataError(
-                    file: file,
-                    reason: "'\(name.printable)' has no usable \(key): "
-                        + (json[key]?.text().printable ?? "it is absent"),
-                    remedy: "download the file again, or quantize the model again")
+                BadDataError.damagedWeights(
+                    file,
+                    "'\(name.printable)' has no usable \(key): "
+                        + (json[key]?.text().printable ?? "it is absent"))
             }
             guard let kind = json["quant_type"]?.string, kind == "nf4" || kind == "fp4" else {
                 throw refuse("quant_type")
@@ -135,19 +134,17 @@ struct BitsAndBytesFormat: QuantizationFormat {
         guard let logical = TensorInfo(name: name, dtype: .f32, shape: state.shape),
             let weight = source.info(name), weight.byteCount == (logical.elementCount + 1) / 2
         else {
-            throw BadDataError(
-                file: file,
-                reason:
-                    "'\(name.printable)' does not hold the \(state.shape) values of 4 bits that "
-                    + "its state describes",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file,
+                "'\(name.printable)' does not hold the \(state.shape) values of 4 bits that "
+                    + "its state describes")
         }
         let count = logical.elementCount
         let blocks = (count + state.block - 1) / state.block
         let code = try source.part(
-            name + ".quant_map", of: 16, [.f32, .f16, .bf16], file: file)
+            name + ".quant_map", of: 16, DType.floatWeights, file: file)
         let absmax = try source.part(
-            name + ".absmax", of: blocks, state.nested == nil ? [.f32, .f16, .bf16] : [.u8],
+            name + ".absmax", of: blocks, state.nested == nil ? DType.floatWeights : [.u8],
             file: file)
         var parts = [weight, stateTensor, code, absmax]
         if let nested = state.nested {

@@ -64,11 +64,10 @@ struct Float8Format: QuantizationFormat {
     ) throws -> TensorEncoding {
         let rows = tensor.shape.first ?? 1
         if let scale, ![1, rows].contains(scale.elementCount) || !scale.dtype.isFloatWeight {
-            throw BadDataError(
-                file: file,
-                reason: "'\(scale.name.printable)' is \(scale.dtype.rawValue) \(scale.shape), not "
-                    + "one scale or one for each of \(rows) rows",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file,
+                "'\(scale.name.printable)' is \(scale.dtype.rawValue) \(scale.shape), not "
+                    + "one scale or one for each of \(rows) rows")
         }
         let columns = rows > 0 ? tensor.elementCount / rows : 0
         let kind = tensor.dtype == .f8e4m3 || tensor.dtype == .f8e4m3fnuz ? "E4M3" : "E5M2"

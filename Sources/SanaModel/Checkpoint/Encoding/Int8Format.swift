@@ -12,7 +12,11 @@ enum Int8Format {
     static func decoded(_ source: any TensorSource, file: String) throws -> any TensorSource {
         let weights = source.tensors.filter { $0.dtype == .i8 && $0.name.hasSuffix(".weight") }
         guard !weights.isEmpty else { return source }
-        let encodings = try weights.map { try encoding(of: $0, in: source, file: file) }
+        let encodings = try weights.map { weight in
+            try encoding(
+                of: weight, scaledBy: weight.name.dropLast("weight".count) + "scale",
+                recipe: "int8", in: source, file: file)
+        }
         let byWeight = Dictionary(encodings.map { ($0.name, $0) }) { first, _ in first }
         let scales = Set(encodings.flatMap { $0.parts.dropFirst() })
         let tensors = try source.tensors.compactMap { tensor -> StoredTensor? in
@@ -24,26 +28,32 @@ enum Int8Format {
         return try MappedTensors(tensors, path: file, metadata: source.metadata)
     }
 
-    /// w = q · scale of its row.
-    private static func encoding(
-        of weight: TensorInfo, in source: any TensorSource, file: String
+    /// w = q · scale of its row, then · `factor`, each product rounded.
+    ///
+    /// - Parameters:
+    ///   - name: of the tensor with the scales.
+    ///   - recipe: method and recipe, for people.
+    /// - Throws: `BadDataError` when there is no scale for each row.
+    static func encoding(
+        of weight: TensorInfo, scaledBy name: String, recipe: String, times factor: Float = 1,
+        in source: any TensorSource, file: String
     ) throws -> TensorEncoding {
         let rows = weight.shape.first ?? 1
-        let scale = try source.part(
-            weight.name.dropLast("weight".count) + "scale", of: rows, [.f32, .f16, .bf16],
-            file: file)
+        let scale = try source.part(name, of: rows, DType.floatWeights, file: file)
         let columns = rows > 0 ? weight.elementCount / rows : 0
         return TensorEncoding(
-            weight.name, shape: weight.shape, recipe: "int8", parts: [weight, scale]
+            weight.name, shape: weight.shape, recipe: recipe, parts: [weight, scale]
         ) { source in
             let bytes = try source.bytes(of: weight)
             let scales = try source.floats(scale, file: file)
             return { range, target in
                 let start = bytes.address.assumingMemoryBound(to: Int8.self)
                 for (index, row) in range.enumerated() {
+                    let output = target + index * columns
                     Kernels.best.widen_i8(
-                        start + row * columns, scales.pointer[row], target + index * columns,
-                        columns)
+                        start + row * columns, scales.pointer[row], output, columns)
+                    guard factor != 1 else { continue }
+                    for column in 0..<columns { output[column] *= factor }
                 }
             }
         }

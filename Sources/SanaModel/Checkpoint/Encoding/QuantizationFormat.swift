@@ -122,6 +122,15 @@ public enum LogicalTensors {
     }
 }
 
+extension BadDataError {
+    /// Quantized weights whose tensors do not fit together.
+    static func damagedWeights(_ file: String, _ reason: String) -> BadDataError {
+        BadDataError(
+            file: file, reason: reason,
+            remedy: "download the file again, or quantize the model again")
+    }
+}
+
 extension TensorSource {
     /// The tensor called `name`.
     ///
@@ -130,16 +139,14 @@ extension TensorSource {
         _ name: String, of count: Int, _ types: Set<DType>, file: String
     ) throws -> TensorInfo {
         guard let tensor = info(name) else {
-            throw BadDataError(
-                file: file, reason: "tensor '\(name.printable)' of a quantized weight is absent",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file, "tensor '\(name.printable)' of a quantized weight is absent")
         }
         guard tensor.elementCount == count, types.contains(tensor.dtype) else {
-            throw BadDataError(
-                file: file,
-                reason: "tensor '\(name.printable)' is \(tensor.dtype.rawValue) \(tensor.shape), "
-                    + "which does not match its quantized weight",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file,
+                "tensor '\(name.printable)' is \(tensor.dtype.rawValue) \(tensor.shape), "
+                    + "which does not match its quantized weight")
         }
         return tensor
     }

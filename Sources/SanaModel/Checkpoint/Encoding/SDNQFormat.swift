@@ -1,5 +1,5 @@
-/// Weights of SDNQ in every recipe but plain int8, which is ours: unsigned and packed integers, fp8,
-/// groups, scales of other types, code books, the layout for quantized matrix products, SVD and
+/// Weights of SDNQ in every recipe but plain int8, which is ours: unsigned, wide and packed integers,
+/// floats, groups, scales of other types, code books, the layout for quantized matrix products, SVD and
 /// Hadamard rotation.
 ///
 /// Source: sdnq 0.2.8, `dequantizer.py` and `packed_int/unpack.py`; values are those of a model that is
@@ -11,8 +11,12 @@ struct SDNQFormat: QuantizationFormat {
 
     init?(_ model: QuantizedModel) {
         guard let settings = model.settings, settings.isSDNQ else { return nil }
+        self.model = model
+        self.settings = settings
         switch model.stored {
-        case .float: return nil
+        case .float where weights.isEmpty: return nil
+        // Types that only their scales tell from weights that are not quantized.
+        case .float: break
         // Plain int8 has its own product.
         case .int8 where settings.otherRecipe == nil: return nil
         case .foreign("SDNQ", "int8 in the layout of matrix products", _), .int8: break
@@ -21,7 +25,6 @@ struct SDNQFormat: QuantizationFormat {
             break
         case .foreign: return nil
         }
-        (self.model, self.settings) = (model, settings)
     }
 
     /// Quantized weights: those with a scale.
@@ -233,9 +236,8 @@ struct SDNQLayout: Sendable {
     func unfit(_ reason: String) -> BadDataError { Self.unfit(name, file, reason) }
 
     private static func unfit(_ name: String, _ file: String, _ reason: String) -> BadDataError {
-        BadDataError(
-            file: file, reason: "SDNQ weight '\(name.printable)' cannot be read: \(reason)",
-            remedy: "download the file again, or quantize the model again")
+        BadDataError.damagedWeights(
+            file, "SDNQ weight '\(name.printable)' cannot be read: \(reason)")
     }
 
     /// Index of the first scale or code book of a row's group.

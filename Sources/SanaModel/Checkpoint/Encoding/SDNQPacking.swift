@@ -24,7 +24,7 @@ struct SDNQPacking: Sendable {
 
     /// - Parameter bits: of a number.
     init?(bits: Int) {
-        guard let numbers = Self.numbers(bits) else { return nil }
+        guard (1...15).contains(bits), let numbers = Self.numbers(bits) else { return nil }
         (values, wordBits) = (numbers.count, bits < 8 ? 8 : 16)
         words = 1 + (numbers.joined().map(\.word).max() ?? 0)
         terms = Array(numbers.joined())
@@ -139,11 +139,17 @@ struct SDNQFloat: Sendable {
 
     /// Names without exponent and mantissa.
     private static let short = [
-        "fp16": "float16", "fp15": "float15_e5m9fn", "fp14": "float14_e5m8fn",
-        "fp13": "float13_e5m7fn", "fp12": "float12_e5m6fn", "fp11": "float11_e5m5fn",
-        "fp10": "float10_e5m4fn", "fp9": "float9_e4m4fn", "fp7": "float7_e3m3fn",
+        "fp15": "float15_e5m9fn", "fp14": "float14_e5m8fn", "fp13": "float13_e5m7fn",
+        "fp12": "float12_e5m6fn", "fp11": "float11_e5m5fn", "fp10": "float10_e5m4fn",
+        "fp9": "float9_e4m4fn", "float8_e4m3fn_sdnq": "float8_e4m3fn", "fp7": "float7_e3m3fn",
         "fp6": "float6_e3m2fn", "fp5": "float5_e2m2fn", "fp4": "float4_e2m1fn",
-        "fp3": "float3_e1m1fn", "fp2": "float2_e1m0fn",
+        "fp3": "float3_e1m1fn", "fp2": "float2_e1m0fn", "fp1": "float1_e1m0fnu",
+        "ufp16": "float16_e5m11fnu", "ufp15": "float15_e5m10fnu", "ufp14": "float14_e5m9fnu",
+        "ufp13": "float13_e5m8fnu", "ufp12": "float12_e5m7fnu", "ufp11": "float11_e5m6fnu",
+        "ufp10": "float10_e5m5fnu", "ufp9": "float9_e4m5fnu", "ufp8": "float8_e4m4fnu",
+        "ufp7": "float7_e3m4fnu", "ufp6": "float6_e3m3fnu", "ufp5": "float5_e2m3fnu",
+        "ufp4": "float4_e2m2fnu", "ufp3": "float3_e1m2fnu", "ufp2": "float2_e1m1fnu",
+        "ufp1": "float1_e1m0fnu",
     ]
 
     /// `nil` for another type.

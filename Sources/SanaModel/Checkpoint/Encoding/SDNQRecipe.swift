@@ -20,12 +20,15 @@ struct SDNQRecipe: Sendable {
     private enum Kind: Sendable {
         /// A float of 8 bits that torch has, with its values.
         case float8([Float], DType)
+        /// A float of 16 or 32 bits that torch has.
+        case wideFloat(DType)
         case float(SDNQFloat)
         case integer(bits: Int, minimum: Int)
 
         var bits: Int {
             switch self {
             case .float8: 8
+            case .wideFloat(let dtype): dtype.bitWidth
             case .float(let type): type.bits
             case .integer(let bits, _): bits
             }
@@ -50,19 +53,25 @@ struct SDNQRecipe: Sendable {
         self.unsupported = reason
     }
 
+    /// Types that torch has, and what SDNQ calls them.
+    private static let torchFloats: [String: DType] = [
+        "float32": .f32, "fp32": .f32, "float16": .f16, "fp16": .f16, "bfloat16": .bf16,
+        "bf16": .bf16, "float8_e4m3fn": .f8e4m3, "fp8": .f8e4m3, "float8_e5m2": .f8e5m2,
+        "float8_e4m3fnuz": .f8e4m3fnuz, "float8_e5m2fnuz": .f8e5m2fnuz,
+    ]
+
     private static func kind(_ dtype: String) -> Kind? {
-        switch dtype {
-        case "float8_e4m3fn", "fp8": return Float8.table(.f8e4m3).map { .float8($0, .f8e4m3) }
-        case "float8_e5m2": return Float8.table(.f8e5m2).map { .float8($0, .f8e5m2) }
-        default:
-            if let type = SDNQFloat(dtype) { return .float(type) }
-            let isUnsigned = dtype.hasPrefix("uint")
-            guard isUnsigned || dtype.hasPrefix("int"),
-                let bits = Int(dtype.dropFirst(isUnsigned ? 4 : 3)),
-                (isUnsigned ? 1...16 : 2...16).contains(bits)
-            else { return nil }
-            return .integer(bits: bits, minimum: isUnsigned ? 0 : -(1 << (bits - 1)))
+        if let float = torchFloats[dtype] {
+            return Float8.table(float).map { .float8($0, float) } ?? .wideFloat(float)
         }
+        if let type = SDNQFloat(dtype) { return .float(type) }
+        if dtype == "bool" || dtype == "int1" { return .integer(bits: 1, minimum: 0) }
+        let isUnsigned = dtype.hasPrefix("uint")
+        guard isUnsigned || dtype.hasPrefix("int"),
+            let bits = Int(dtype.dropFirst(isUnsigned ? 4 : 3)),
+            (isUnsigned ? 1...16 : 2...16).contains(bits) || bits == 32
+        else { return nil }
+        return .integer(bits: bits, minimum: isUnsigned ? 0 : -(1 << (bits - 1)))
     }
 
     /// Type and what is done beside.
@@ -98,9 +107,10 @@ struct SDNQRecipe: Sendable {
     /// The type of values that are not packed.
     private var storedType: DType? {
         switch kind {
-        case .float8(_, let dtype): dtype
+        case .float8(_, let dtype), .wideFloat(let dtype): dtype
         case .float(let type): type.bits == 8 ? .u8 : .u16
         case .integer(8, let minimum): minimum < 0 ? .i8 : .u8
+        case .integer(32, let minimum): minimum < 0 ? .i32 : .u32
         case .integer(_, let minimum): minimum < 0 ? .i16 : .u16
         case nil: nil
         }
@@ -118,6 +128,15 @@ struct SDNQRecipe: Sendable {
             table.withUnsafeBufferPointer { table in
                 for index in 0..<count { output[index] = table[Int(start[first + index])] }
             }
+        case .wideFloat(let dtype):
+            forEachCode(first, count, start, width) { index, code in
+                output[index] =
+                    switch dtype {
+                    case .f16: Float(Float16(bitPattern: UInt16(truncatingIfNeeded: code)))
+                    case .bf16: Float(bitPattern: code << 16)
+                    default: Float(bitPattern: code)
+                    }
+            }
         case .float(let type):
             forEachCode(first, count, start, width) { output[$0] = type.value($1) }
         case .integer(8, let minimum) where minimum < 0:
@@ -125,6 +144,10 @@ struct SDNQRecipe: Sendable {
         case .integer(16, let minimum) where minimum < 0:
             forEachCode(first, count, start, width) {
                 output[$0] = Float(Int16(truncatingIfNeeded: $1))
+            }
+        case .integer(32, let minimum):
+            forEachCode(first, count, start, width) {
+                output[$0] = minimum < 0 ? Float(Int32(bitPattern: $1)) : Float($1)
             }
         case .integer(4, let minimum):
             for (index, element) in (first..<first + count).enumerated() {
@@ -145,12 +168,10 @@ struct SDNQRecipe: Sendable {
     ) {
         guard let packing else {
             for index in 0..<count {
-                let place = (first + index) * width
-                body(
-                    index,
-                    width == 1
-                        ? UInt32(start[place])
-                        : UInt32(start[place]) | UInt32(start[place + 1]) << 8)
+                let element = start + (first + index) * width
+                var code: UInt32 = 0
+                for byte in 0..<width { code |= UInt32(element[byte]) << (8 * UInt32(byte)) }
+                body(index, code)
             }
             return
         }

@@ -22,8 +22,6 @@ struct SDNQScale: Sendable {
     private let offset: TensorInfo?
     private let file: String
 
-    static let types: Set<DType> = [.f32, .f16, .bf16]
-
     /// - Parameters:
     ///   - names: of the tensor, of its scale and of its zero point.
     ///   - count: number of values.
@@ -34,24 +32,22 @@ struct SDNQScale: Sendable {
     ) throws {
         (self.recipe, self.file) = (recipe, file)
         guard let recipe else {
-            tensor = try source.part(names.tensor, of: count, Self.types, file: file)
+            tensor = try source.part(names.tensor, of: count, DType.floatWeights, file: file)
             (outer, offset) = (nil, nil)
             return
         }
         guard let tensor = source.info(names.tensor),
             recipe.elementCount(of: tensor) == count
         else {
-            throw BadDataError(
-                file: file,
-                reason: "'\(names.tensor.printable)' is not \(count) values of \(recipe.dtype)",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file, "'\(names.tensor.printable)' is not \(count) values of \(recipe.dtype)")
         }
         self.tensor = tensor
         outer = try source.part(
-            names.scale, of: recipe.levelCount ?? 1, Self.types, file: file)
+            names.scale, of: recipe.levelCount ?? 1, DType.floatWeights, file: file)
         offset =
             try recipe.hasZeroPoints
-            ? source.part(names.zeroPoint, of: 1, Self.types, file: file) : nil
+            ? source.part(names.zeroPoint, of: 1, DType.floatWeights, file: file) : nil
     }
 
     /// The stored tensors that hold them.

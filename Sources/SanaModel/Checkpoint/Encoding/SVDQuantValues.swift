@@ -15,10 +15,8 @@ struct SVDQuantParts: Sendable {
     /// - Throws: `BadDataError` for tensors that are absent or do not fit each other.
     init(_ module: String, isInt4: Bool, of source: any TensorSource, file: String) throws {
         func unfit(_ name: String) -> BadDataError {
-            BadDataError(
-                file: file,
-                reason: "tensor '\(module.printable).\(name)' does not match the packed weight",
-                remedy: "download the file again, or quantize the model again")
+            BadDataError.damagedWeights(
+                file, "tensor '\(module.printable).\(name)' does not match the packed weight")
         }
         let halves: Set<DType> = [.bf16, .f16]
         guard let weight = source.info(module + ".qweight"), weight.dtype == .i8,
@@ -33,7 +31,7 @@ struct SVDQuantParts: Sendable {
             module + ".wscales", of: groups * rows, isInt4 ? halves : [.f8e4m3], file: file)
         smooth = try source.part(module + ".smooth", of: columns, halves, file: file)
         tensorScale = try source.info(module + ".wtscale").map {
-            try source.part($0.name, of: 1, [.f32, .bf16, .f16], file: file)
+            try source.part($0.name, of: 1, DType.floatWeights, file: file)
         }
         rowScales = try source.info(module + ".wcscales").map {
             try source.part($0.name, of: rows, halves, file: file)

@@ -50,17 +50,16 @@ struct TorchAOFormat: QuantizationFormat {
         guard let data = source.info(module + Self.ending), data.shape.count == 2,
             data.shape.allSatisfy({ $0 > 0 }), data.dtype == .i8 || Float8.table(data.dtype) != nil
         else {
-            throw BadDataError(
-                file: file, reason: "'\(name.printable)' of torchao is not a matrix of int8 or fp8")
+            throw BadDataError.damagedWeights(
+                file, "'\(name.printable)' of torchao is not a matrix of int8 or fp8")
         }
         let (rows, columns) = (data.shape[0], data.shape[1])
         guard let scale = source.info(module + "._weight_scale"), scale.dtype.isFloatWeight,
             scale.elementCount > 0, scale.elementCount % rows == 0 || scale.elementCount == 1,
             scale.elementCount == 1 || columns % (scale.elementCount / rows) == 0
         else {
-            throw BadDataError(
-                file: file, reason: "'\(name.printable)' of torchao has no scale that fits it",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file, "'\(name.printable)' of torchao has no scale that fits it")
         }
         let offset = source.info(module + "._weight_zero_point")
         if let offset, offset.elementCount != scale.elementCount {

@@ -12,10 +12,8 @@ enum StoredEncoding: Equatable {
             self = marked
             return
         }
-        if let other = tensors.first(where: { Self.packedTypes[$0.dtype] != nil }) {
-            self = .foreign(
-                method: Self.packedTypes[other.dtype] ?? "", recipe: other.dtype.rawValue,
-                tensor: other.name)
+        if let (method, other) = Self.packed(tensors) {
+            self = .foreign(method: method, recipe: other.dtype.rawValue, tensor: other.name)
             return
         }
         self = Self.int8(tensors)
@@ -24,8 +22,7 @@ enum StoredEncoding: Equatable {
     /// Whether the quantized weights are plain I8 with scales. Only a configuration can say how to decode
     /// them.
     static func isInt8(_ tensors: [TensorInfo]) -> Bool {
-        marked(tensors) == nil && !tensors.contains { packedTypes[$0.dtype] != nil }
-            && int8(tensors) != .float
+        marked(tensors) == nil && packed(tensors) == nil && int8(tensors) != .float
     }
 
     /// Tensors that only one program writes next to its weights, by the end of their names, the
@@ -62,6 +59,17 @@ enum StoredEncoding: Equatable {
         .f4: "fp4", .f6e2m3: "fp6", .f6e3m2: "fp6", .u8: "packed bytes",
         .i16: "packed integers", .u16: "packed integers",
     ]
+
+    /// The first tensor of a type that is neither a float nor int8; buffers can be wide integers.
+    private static func packed(_ tensors: [TensorInfo]) -> (method: String, tensor: TensorInfo)? {
+        tensors.lazy.compactMap { tensor in
+            let isWide =
+                [.i32, .u32, .i64, .u64].contains(tensor.dtype) && tensor.name.hasSuffix(".weight")
+            return (packedTypes[tensor.dtype] ?? (isWide ? "packed integers" : nil)).map {
+                ($0, tensor)
+            }
+        }.first
+    }
 
     private static func int8(_ tensors: [TensorInfo]) -> StoredEncoding {
         let weights = tensors.filter { $0.dtype == .i8 && $0.name.hasSuffix(".weight") }
