@@ -16,12 +16,15 @@ public final class TemporaryFolder: Sendable {
     /// The path of `name` in the folder.
     public func callAsFunction(_ name: String) -> String { path + "/" + name }
 
-    /// Writes a file into the folder.
+    /// Writes a file into the folder, and makes the folders in its name.
     ///
     /// - Returns: its path.
     @discardableResult
     public func write(_ name: String, _ bytes: [UInt8]) throws -> String {
-        try Data(bytes).write(to: URL(fileURLWithPath: self(name)))
+        let url = URL(fileURLWithPath: self(name))
+        try FileManager.default.createDirectory(
+            at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+        try Data(bytes).write(to: url)
         return self(name)
     }
 

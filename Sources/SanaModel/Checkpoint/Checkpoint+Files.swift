@@ -12,6 +12,7 @@ extension Checkpoint {
         config: String? = nil, trained: TrainedWeights = .model
     ) throws {
         try UnfinishedDownload.check(path)
+        try WeightFiles.requireWhole(path)
         let zip = try ModelLocator.zip(content, path: path)
         if let zip, zip[Checkpoint.indexName] != nil {
             try self.init(DDUF(zip), subfolder: subfolder, variant: variant, config: config)
@@ -45,7 +46,7 @@ extension Checkpoint {
                 page: .configAbsent)
         }
         try self.init(
-            path: path, config: (weights.described(json.0), json.1), source: weights.source,
+            path: path, config: (try weights.described(json.0), json.1), source: weights.source,
             files: [weights.file], layout: weights.layout, notes: weights.notes)
     }
 
@@ -108,8 +109,6 @@ private struct FileWeights {
 
     /// The configuration, where the file holds one.
     let config: JSONValue?
-    /// How weights are quantized, where the file's metadata says that.
-    private let quantization: JSONValue?
     /// What was left out or taken away, for people.
     let notes: [String]
     /// The names that it has, where they are not diffusers'.
@@ -122,7 +121,6 @@ private struct FileWeights {
         var notes: [String] = []
         var config: JSONValue?
         var metadata: [String: String] = [:]
-        var quantization: JSONValue?
         let (tensors, plain): ([StoredTensor], SafetensorsFile?)
         if let zip {
             let torch = try TorchFile(zip, weights: trained)
@@ -135,9 +133,10 @@ private struct FileWeights {
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
             (plain, metadata) = (single, single.metadata)
-            quantization = try Self.note(QuantizationCheck.key, in: metadata, path)
             // Of nunchaku, whose files hold what else stands in config.json.
-            if quantization != nil { config = try Self.note("config", in: metadata, path) }
+            if metadata[QuantizationCheck.key] != nil {
+                config = try QuantizationCheck.note("config", in: metadata, file: path)
+            }
         }
         if trained != .model, zip == nil {
             throw BadDataError(
@@ -156,7 +155,7 @@ private struct FileWeights {
             inner = try Self.decoded(inner, metadata, path: path)
         }
         self.inner = inner.map(\.info)
-        (self.config, self.quantization) = (config, quantization)
+        self.config = config
         self.notes = notes + (wrapped.note.map { [$0] } ?? [])
         if let plain, layout == .diffusers, self.inner == plain.tensors {
             source = plain
@@ -168,19 +167,10 @@ private struct FileWeights {
     }
 
     /// A configuration with what the file itself says of how it is quantized, where that does not.
-    func described(_ config: JSONValue) -> JSONValue {
-        guard let quantization, config[QuantizationCheck.key] == nil else { return config }
-        return config.setting(QuantizationCheck.key, to: quantization)
-    }
-
-    /// A JSON object in the metadata of a file.
-    private static func note(
-        _ key: String, in metadata: [String: String], _ path: String
-    ) throws -> JSONValue? {
-        guard let text = metadata[key] else { return nil }
-        let json = try JSONFile.parse(
-            ByteView(Array(text.utf8)), path: path, maximumByteCount: 1 << 20)
-        return json.members == nil ? nil : json
+    ///
+    /// - Throws: `BadDataError`.
+    func described(_ config: JSONValue) throws -> JSONValue {
+        try QuantizationCheck.described(config, by: source.metadata, file: file.path)
     }
 
     private static func refuseTorchFile(_ content: ByteView, path: String) throws {
@@ -233,10 +223,6 @@ struct DDUF {
             content(name), path: zip.path.appendingPath(name), allowsNonFinite: true)
     }
 
-    func safetensors(_ name: String) throws -> SafetensorsFile {
-        try SafetensorsFile(content: content(name), path: zip.path.appendingPath(name))
-    }
-
     /// Names in a folder.
     func names(in folder: String) -> [String] {
         zip.entries.filter { $0.name.hasPrefix(folder + "/") }.map {
@@ -267,16 +253,8 @@ extension Checkpoint {
         let configPath = config ?? label.appendingPath("config.json")
         let json =
             try config.map { try JSONFile.read($0) } ?? pipeline.document(folder + "/config.json")
-        let (source, files): (any TensorSource, [SafetensorsFile])
-        if weights.isSharded {
-            let index = folder + "/" + weights.name
-            let set = try ShardSet(
-                index: pipeline.content(index), path: path.appendingPath(index)
-            ) { try pipeline.safetensors(folder + "/" + $0) }
-            (source, files) = (set, set.shards)
-        } else {
-            let single = try pipeline.safetensors(folder + "/" + weights.name)
-            (source, files) = (single, [single])
+        let (source, files) = try weights.open(in: label) {
+            try pipeline.content(folder + "/" + $0)
         }
         try self.init(
             path: path, config: (json, configPath), source: source, variant: weights.variant,

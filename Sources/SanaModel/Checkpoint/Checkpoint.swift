@@ -136,21 +136,20 @@ public struct Checkpoint: Sendable {
     private init(folder: String, weights: WeightFiles, config: String?) throws {
         let configPath = config ?? folder.appendingPath("config.json")
         let file = folder.appendingPath(weights.name)
-        let (source, files): (any TensorSource, [SafetensorsFile])
         let found = configPath.pathExists ? try JSONFile.read(configPath) : nil
-        if weights.isSharded {
-            let set = try ShardSet(index: file)
-            (source, files) = (set, set.shards)
-        } else {
-            let single = try SafetensorsFile(path: file)
-            (source, files) = (single, [single])
+        let (source, files) = try weights.open(in: folder) { name in
+            let path = folder.appendingPath(name)
+            let content = try ByteView(mapping: path)
+            try UnfinishedDownload.check(path)
+            return content
         }
         try Self.checkNotEmpty(source, file: file)
         // What cannot be read with any configuration is told before that there is none.
         if found == nil {
             try QuantizationCheck.require(config: nil, tensors: source.tensors, file: folder)
         }
-        let json = try found ?? JSONFile.read(configPath)
+        let json = try QuantizationCheck.described(
+            found ?? JSONFile.read(configPath), by: source.metadata, of: weights, file: file)
         let (unwrapped, note) = try LogicalTensors.unwrapped(source, file: file)
         try self.init(
             path: folder, config: (json, configPath), source: unwrapped,

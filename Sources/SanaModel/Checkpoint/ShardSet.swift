@@ -11,23 +11,13 @@ public struct ShardSet: TensorSource {
     /// Longest index accepted, in bytes.
     static let maximumIndexByteCount = 64 << 20
 
-    /// Reads the index and opens every shard it names.
-    ///
-    /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` when the index contradicts the
-    ///   shards.
-    public init(index path: String) throws {
-        let folder = path.parentFolder
-        try self.init(index: ByteView(mapping: path), path: path) {
-            try SafetensorsFile(path: folder.appendingPath($0))
-        }
-    }
-
     /// Reads an index and opens the shards it names, wherever they are stored.
     ///
     /// - Parameters:
     ///   - path: of the index, for messages.
     ///   - open: opens the shard of a bare file name.
-    /// - Throws: as `init(index:)`, and what `open` throws.
+    /// - Throws: `SafetensorsError`, `BadDataError` when the index contradicts the shards, and what
+    ///   `open` throws.
     init(
         index content: ByteView, path: String, open: (String) throws -> SafetensorsFile
     ) throws {
@@ -77,6 +67,26 @@ public struct ShardSet: TensorSource {
         self.shards = shards
         self.tensors = tensors
         self.shardByName = shardByName
+    }
+
+    /// Joins files that no index lists.
+    ///
+    /// - Parameter path: what they are part of, for messages.
+    /// - Throws: `BadDataError` when two of them hold a tensor of the same name.
+    init(_ shards: [SafetensorsFile], path: String) throws {
+        var shardByName: [String: Int] = [:]
+        for (index, shard) in shards.enumerated() {
+            for tensor in shard.tensors {
+                guard shardByName.updateValue(index, forKey: tensor.name) == nil else {
+                    throw BadDataError(
+                        file: path,
+                        reason: "tensor '\(tensor.name.printable)' is in two files",
+                        remedy: "download the files again")
+                }
+            }
+        }
+        (self.shards, self.shardByName) = (shards, shardByName)
+        tensors = shards.flatMap(\.tensors)
     }
 
     public var metadata: [String: String] {

@@ -5,6 +5,7 @@
 /// and for shards an index:
 /// `….safetensors.index[.VARIANT].json`, formerly `….safetensors[.VARIANT].index.json`, and by
 /// other tools `…[.VARIANT].safetensors.index.json`. The shards themselves are named by the index.
+/// nunchaku formerly had two files without an index (`splitNames`).
 public struct WeightFiles: Sendable, Equatable {
     /// `fp16`, `bf16` …; `nil` for the plain names.
     public let variant: String?
@@ -12,6 +13,15 @@ public struct WeightFiles: Sendable, Equatable {
     public let name: String
     /// Whether `name` is an index of shards.
     public var isSharded: Bool { name.hasSuffix(".json") }
+    /// Whether `name` is the first of `splitNames`.
+    public var isSplit: Bool { name == Self.splitNames[0] }
+
+    /// The two files that together held a model of nunchaku before one file with its configuration did.
+    ///
+    /// Source: nunchaku 1.0, `_build_model_legacy` and `merge_safetensors.py`.
+    public static let splitNames = [
+        "transformer_blocks.safetensors", "unquantized_layers.safetensors",
+    ]
 
     /// File name that diffusers gives a model's weights, without variant and extension.
     public static let stem = "diffusion_pytorch_model"
@@ -40,6 +50,9 @@ public struct WeightFiles: Sendable, Equatable {
                     page: .weightsTwice)
             }
             found[variant] = WeightFiles(variant: variant.isEmpty ? nil : variant, name: name)
+        }
+        if found.isEmpty, stem == Self.stem, splitNames.allSatisfy(names.contains) {
+            return [WeightFiles(variant: nil, name: splitNames[0])]
         }
         return found.sorted { $0.key < $1.key }.map(\.value)
     }
@@ -115,6 +128,13 @@ public struct WeightFiles: Sendable, Equatable {
                 "rename it to \(target.printable)"
             )
         }
+        if let name = splitNames.first(where: names.contains) {
+            let other = splitNames.first { $0 != name } ?? ""
+            return (
+                ", only \(name), which holds half of a model of nunchaku",
+                "download \(other) into the same directory"
+            )
+        }
         if let name = first(".gguf") {
             return (", only \(name.printable)", "give \(name.printable) itself as MODEL")
         }
@@ -175,5 +195,43 @@ public struct WeightFiles: Sendable, Equatable {
             }
         }
         return nil
+    }
+}
+
+extension WeightFiles {
+    /// Opens the files.
+    ///
+    /// - Parameters:
+    ///   - folder: path of the folder, for messages.
+    ///   - content: the bytes of a file of it.
+    /// - Throws: as `ShardSet` and `SafetensorsFile`, and what `content` throws.
+    func open(
+        in folder: String, content: (String) throws -> ByteView
+    ) throws -> (any TensorSource, [SafetensorsFile]) {
+        func file(_ name: String) throws -> SafetensorsFile {
+            try SafetensorsFile(content: content(name), path: folder.appendingPath(name))
+        }
+        guard isSharded || isSplit else {
+            let single = try file(name)
+            return (single, [single])
+        }
+        let set =
+            isSplit
+            ? try ShardSet(Self.splitNames.map(file), path: folder)
+            : try ShardSet(index: content(name), path: folder.appendingPath(name), open: file)
+        return (set, set.shards)
+    }
+
+    /// Refuses one of `splitNames` next to the other: it is half of a model.
+    ///
+    /// - Throws: `BadDataError`.
+    public static func requireWhole(_ path: String) throws {
+        let (name, folder) = (path.lastPathComponent, path.parentFolder)
+        guard splitNames.contains(name), let other = splitNames.first(where: { $0 != name }),
+            folder.appendingPath(other).pathExists
+        else { return }
+        throw BadDataError(
+            file: path, reason: "holds half of a model of nunchaku; the other half is in \(other)",
+            remedy: "give the directory itself as MODEL")
     }
 }

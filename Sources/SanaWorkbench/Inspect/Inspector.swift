@@ -14,6 +14,8 @@ package struct Inspector {
     private var variants: [String] = []
     private var variant: String?
     private var configJSON: JSONValue?
+    /// What the folder calls its weights, where diffusers would not.
+    private var split: WeightFiles?
     private var config: (any NetworkConfiguration)?
     /// Whether the configuration's values fit each other.
     private var isConsistent = true
@@ -110,12 +112,15 @@ package struct Inspector {
         }
         problems += lint.problems
         take(lint.files)
-        (variants, variant, excused) = (lint.variants, lint.variant, lint.excused)
+        (variants, variant, excused, split) = (
+            lint.variants, lint.variant, lint.excused, lint.split
+        )
         readConfiguration(scan)
     }
 
     private mutating func readFile(_ path: String) throws {
         try UnfinishedDownload.checkName(path)
+        try WeightFiles.requireWhole(path)
         let content = try ByteView(mapping: path)
         switch try ModelLocator.kind(of: content, path: path) {
         case .pipeline: return try readFolder(path, ZipFile(content: content, path: path))
@@ -233,17 +238,21 @@ package struct Inspector {
         } catch {}
     }
 
+    /// What is known of how weights are quantized; `nil` with whole files absent: what is there may
+    /// contradict what belongs to it.
+    private var quantizationConfig: JSONValue? {
+        guard excused.isEmpty, let configJSON else { return nil }
+        let described = try? QuantizationCheck.described(
+            configJSON, by: source.metadata, of: split, file: "")
+        return described ?? configJSON
+    }
+
     /// - Returns: whether names and shapes mean what they mean in a model that can be read.
     private mutating func checkQuantization() -> Bool {
         guard !isDecoded else { return true }
-        // With whole files absent, what is there may contradict what belongs to it.
         let findings = QuantizationCheck.findings(
-            config: excused.isEmpty ? configJSON : nil, tensors: source.tensors)
-        problems += findings.map {
-            Problem(
-                $0.kind == .unsupported ? .quantizationUnsupported : .quantizationMismatch,
-                $0.location, $0.reason, remedy: $0.remedy)
-        }
+            config: quantizationConfig, tensors: source.tensors)
+        problems += findings.map(Problem.init)
         guard !findings.contains(where: { $0.kind == .unsupported }) else { return false }
         guard !findings.isEmpty else { return decode() }
         // Shapes of what another program packed say nothing of the model.
@@ -254,9 +263,11 @@ package struct Inspector {
     private mutating func decode() -> Bool {
         do {
             let logical = try LogicalTensors.read(
-                source, config: excused.isEmpty ? configJSON : nil, file: files.first?.name ?? "")
+                source, config: quantizationConfig, file: files.first?.name ?? "")
             if logical.computesValues, let partial { (stored, source) = (partial, logical) }
             return true
+        } catch let error as QuantizationError {
+            problems.append(Problem(error.finding))
         } catch let error as any DiagnosticError {
             problems.append(
                 Problem(
@@ -297,6 +308,7 @@ package struct Inspector {
         let kept = partial?.keptTypes ?? []
         let floats = source.tensors.filter {
             $0.dtype.isFloatWeight && !kept.contains($0.dtype.rawValue)
+                && !$0.name.hasSuffix(".scale")
         }
         let counts = Dictionary(grouping: floats, by: \.dtype.rawValue).mapValues(\.count)
         if let variant, ["fp16", "bf16"].contains(variant),
@@ -352,6 +364,14 @@ package struct Inspector {
             parts: PartBytes.make(source.tensors, expected, file: label), values: values,
             problems: problems, digest: digest, layout: layout,
             encodings: Inspection.encodings(source), notes: notes, adapters: adapters)
+    }
+}
+
+extension Problem {
+    fileprivate init(_ finding: QuantizationFinding) {
+        self.init(
+            finding.kind == .unsupported ? .quantizationUnsupported : .quantizationMismatch,
+            finding.location, finding.reason, remedy: finding.remedy)
     }
 }
 

@@ -10,6 +10,8 @@ package struct WeightFolderLint {
     /// The variant that was looked into.
     package private(set) var variant: String?
     package private(set) var files: [PartialFile] = []
+    /// The two files of a model of nunchaku; `nil` for others.
+    package private(set) var split: WeightFiles?
     /// Tensors that an index places in unreadable files, reported with the file.
     package private(set) var excused = Set<String>()
 
@@ -78,6 +80,7 @@ package struct WeightFolderLint {
             }
             return
         }
+        if isModel, WeightFiles.splitNames.allSatisfy(scan.exists) { return readSplit() }
         let archive = stem + Archive.suffix
         if !isModel, scan.exists(archive) {
             // As convert writes it; diffusers reads what unpack makes of it.
@@ -135,6 +138,20 @@ package struct WeightFolderLint {
                         + "shards have no index")
             }
             open(shards.map(\.name))
+        }
+    }
+
+    /// The two files of a model of nunchaku.
+    private mutating func readSplit() {
+        split = try? WeightFiles.candidates(in: scan.files, folder: scan.path, stem: stem).first
+        open(WeightFiles.splitNames)
+        var seen = Set<String>()
+        for file in files {
+            for tensor in file.tensors where !seen.insert(tensor.name).inserted {
+                add(
+                    .tensorDuplicate, file.name,
+                    "tensor '\(tensor.name.printable)' is in \(WeightFiles.splitNames[0]), too")
+            }
         }
     }
 

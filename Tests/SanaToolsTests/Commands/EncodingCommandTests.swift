@@ -150,35 +150,13 @@ struct EncodingCommandTests {
             }
             return (tensor.name, tensor.shape, tensor.name == name ? values : Array(bytes))
         }
-        try place("other/diffusion_pytorch_model.safetensors", other.file)
-        try place("other/config.json", fileBytes(Fixtures.path + "/tiny/plain/config.json"))
+        try folder.write("other/diffusion_pytorch_model.safetensors", other.file)
+        try folder.write("other/config.json", fileBytes(Fixtures.path + "/tiny/plain/config.json"))
         let wrong = try program.run(["verify", "q8.gguf"] + options + ["other"])
         #expect(wrong.code == 1, "\(wrong.output) \(wrong.talk)")
         #expect(
             wrong.output.contains("\(name): does not hold the source's weights"),
             "\(wrong.output)")
-    }
-
-    @Test("a file of nunchaku is a model like any other")
-    func svdQuant() throws {
-        let file = "fixtures/encodings/svdquant-int4.safetensors"
-        let inspected = try program.run("inspect", file, "--format", "json")
-        #expect(inspected.code == 0, "\(inspected.output) \(inspected.talk)")
-        let recipes = inspected.json?["encodings"]?.array?.compactMap { $0["recipe"]?.string }
-        #expect(recipes == ["SVDQuant (int4)"])
-        let converted = try program.run(
-            "convert", file, "--dtype", "fp32", "--container", "safetensors", "--output", "w4")
-        #expect(converted.code == 0, "\(converted.talk)")
-        let same = try program.run(
-            "diff", "w4", "fixtures/encodings/svdquant-int4.expected.safetensors")
-        #expect(same.code == 0, "\(same.output) \(same.talk)")
-        let profiled = try program.run(
-            "profile", file, "--latent", "4x4", "--repeat", "1", "--no-record")
-        #expect(profiled.code == 0, "\(profiled.talk)")
-        // A configuration of another model does not tell what is padding.
-        let other = try program.run(
-            "convert", file, "--config", "fixtures/tiny/plain/config.json", "--dtype", "fp32")
-        #expect(other.code == 65, "\(other.talk)")
     }
 
     @Test("a GGUF file holds the model, under the names that were asked for")
@@ -198,6 +176,14 @@ struct EncodingCommandTests {
             let changed = try program.run("diff", file, model, "--tolerance", "1e-9")
             #expect(changed.code == 1)
             guard names == "diffusers" else { continue }
+            // Files are opened by what they hold, whatever their names.
+            try folder.write("renamed.pth", fileBytes(folder(file)))
+            let digests = try [file, "renamed.pth"].map {
+                try program.run("digest", $0, "--format", "json")
+            }
+            #expect(digests.map(\.code) == [0, 0], "\(digests[1].talk)")
+            #expect(digests[0].json?["weights_digest"] != nil)
+            #expect(digests[0].json?["weights_digest"] == digests[1].json?["weights_digest"])
             let inspected = try program.run("inspect", file, "--strict")
             #expect(inspected.code == 0, "\(inspected.output) \(inspected.talk)")
         }
@@ -234,14 +220,6 @@ struct EncodingCommandTests {
         #expect(try program.run("inspect", "v", "--variant", "fp16").code == 0)
     }
 
-    /// Writes a file in folders that are made for it.
-    private func place(_ name: String, _ bytes: [UInt8]) throws {
-        let path = folder(name)
-        try FileManager.default.createDirectory(
-            atPath: (path as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
-        try folder.write(name, bytes)
-    }
-
     @Test("what lies in place of weights is told alike by every command")
     func placesWithoutWeights() throws {
         let weights = Fixtures.path + "/tiny/plain/diffusion_pytorch_model.safetensors"
@@ -251,7 +229,7 @@ struct EncodingCommandTests {
             ("orig/checkpoints/Sana.pth", "original repository with checkpoints/Sana.pth"),
         ] {
             let model = String(file.prefix { $0 != "/" })
-            try place(file, [UInt8](repeating: 1, count: 64))
+            try folder.write(file, [UInt8](repeating: 1, count: 64))
             for command in [
                 ["inspect", model], ["convert", model, "--dtype", "fp16"], ["profile", model],
             ] {
@@ -264,7 +242,7 @@ struct EncodingCommandTests {
         }
         for suffix in [".part", ".crdownload", ".aria2"] {
             let file = "w.safetensors" + suffix
-            try place(file, fileBytes(weights))
+            try folder.write(file, fileBytes(weights))
             for command in [["inspect", file], ["digest", file], ["profile", file]] {
                 let outcome = try program.run(command)
                 #expect(outcome.code == 65 || outcome.code == 1, "\(command)")
@@ -278,14 +256,14 @@ struct EncodingCommandTests {
     @Test("packed weights under a configuration of another method are one error, not many")
     func contradictionIsOneError() throws {
         let weights = Fixtures.path + "/encodings/bitsandbytes-nf4-bfloat16.safetensors"
-        try place("m/diffusion_pytorch_model.safetensors", fileBytes(weights))
+        try folder.write("m/diffusion_pytorch_model.safetensors", fileBytes(weights))
         let config = try JSONFile.read(Fixtures.path + "/tiny/plain/config.json")
         for (settings, rule) in [
             (JSONValue.null, "quantization-mismatch"),
             (try JSONScanner.parse(#"{"quant_method": "sdnq"}"#), "quantization-mismatch"),
         ] {
             let text = config.setting("quantization_config", to: settings).text()
-            try place("m/config.json", Array(text.utf8))
+            try folder.write("m/config.json", Array(text.utf8))
             let inspected = try program.run("inspect", "m", "--format", "json")
             #expect(inspected.code == 1)
             #expect(
@@ -297,7 +275,7 @@ struct EncodingCommandTests {
         builder.add("a.qweight", .i8, [2, 2], bytes: [1, 2, 3, 4])
         builder.add("a.wscales", [2], [1, 1])
         for file in ["n/diffusion_pytorch_model.safetensors", "svdq-int4.safetensors"] {
-            try place(file, builder.file)
+            try folder.write(file, builder.file)
             let model = file.hasPrefix("n/") ? "n" : file
             let converted = try program.run("convert", model, "--dtype", "fp16")
             #expect(converted.code == 65)
@@ -309,121 +287,11 @@ struct EncodingCommandTests {
     func zstdOfAPipe() throws {
         // A frame without a content size, as a pipe leaves it.
         let frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x58, 0x01, 0x00, 0x00]
-        try place("s/diffusion_pytorch_model.safetensors.zst", frame)
+        try folder.write("s/diffusion_pytorch_model.safetensors.zst", frame)
         for command in [["convert", "s", "--dtype", "fp16"], ["inspect", "s"], ["profile", "s"]] {
             let outcome = try program.run(command)
             #expect(outcome.code == 65, "\(command) \(outcome.talk)")
             #expect(outcome.talk.contains("`zstd -d`"), "\(command) \(outcome.talk)")
         }
-    }
-
-    // MARK: State dictionaries
-
-    @Test("a training checkpoint opens, and so do its averaged weights")
-    func trainingCheckpoint() throws {
-        let file = "fixtures/originals/training.pth"
-        let config = ["--config", "fixtures/tiny/plain/config.json"]
-        let model = try program.run(["inspect", file] + config + ["--digest", "--format", "json"])
-        #expect(model.code == 0, "\(model.output) \(model.talk)")
-        let notes = (model.json?["notes"]?.array ?? []).compactMap(\.string).joined()
-        #expect(notes.contains("'logvar_step' (an int), 'none' (None)"), "\(notes)")
-        #expect(notes.contains("'blocks.0._extra_state' (state of a module)"), "\(notes)")
-        #expect(notes.contains("--weights ema"))
-        let averaged = try program.run(
-            ["inspect", file] + config + ["--digest", "--format", "json", "--weights", "ema"])
-        #expect(averaged.code == 0, "\(averaged.talk)")
-        #expect(averaged.json?["digest"] != model.json?["digest"])
-        let same = try program.run(["diff", file, "fixtures/originals/plain.pth"] + config)
-        #expect(same.code == 0, "\(same.output) \(same.talk)")
-        let none = try program.run(
-            ["inspect", "fixtures/originals/plain.pth", "--weights", "ema"] + config)
-        #expect(none.code == 65)
-    }
-
-    @Test(
-        "prefixes of wrappers are told and left out",
-        arguments: ["_orig_mod.", "module.", "module._orig_mod.", "model.", "base_model.model."])
-    func wrappedNames(_ prefix: String) throws {
-        let source = Fixtures.path + "/tiny/plain"
-        let builder = try SafetensorsBuilder(
-            copying: source + "/diffusion_pytorch_model.safetensors"
-        ) { (prefix + $0.name, $0.shape, $1) }
-        try FileManager.default.createDirectory(
-            atPath: folder("w"), withIntermediateDirectories: false)
-        try folder.write("w/diffusion_pytorch_model.safetensors", builder.file)
-        try FileManager.default.copyItem(
-            atPath: source + "/config.json", toPath: folder("w/config.json"))
-        let same = try program.run(
-            "diff", "w/diffusion_pytorch_model.safetensors", "fixtures/tiny/plain")
-        #expect(same.code == 0, "\(same.output) \(same.talk)")
-        let verified = try program.run(
-            "verify", "w", "--reference", "fixtures/goldens/tiny-plain.safetensors", "--tolerance",
-            "1e-5", "--allow-stale", "--no-record")
-        #expect(verified.code == 0, "\(verified.output) \(verified.talk)")
-        #expect(verified.talk.contains("names are read without"), "\(verified.talk)")
-    }
-
-    @Test("layers of an adapter that is not merged are named")
-    func unmergedLayers() throws {
-        let builder = try SafetensorsBuilder(
-            copying: Fixtures.path + "/tiny/plain/diffusion_pytorch_model.safetensors"
-        ) { ($0.name.replacing("to_q.weight", with: "to_q.base_layer.weight"), $0.shape, $1) }
-        try folder.write("p.safetensors", builder.file)
-        let outcome = try program.run(
-            "convert", "p.safetensors", "--config", "fixtures/tiny/plain/config.json", "--dtype",
-            "fp16")
-        #expect(outcome.code == 65)
-        #expect(outcome.talk.contains("PEFT adapter that is not merged"), "\(outcome.talk)")
-    }
-
-    // MARK: LoRA
-
-    @Test("a merged file adds what its parts add")
-    func mergedLora() throws {
-        let files = ["fixtures/lora/style.safetensors=0.8", "fixtures/lora/detail=-0.5"]
-        let merged = try program.run(
-            ["lora", "merge"] + files + [
-                "--model", "fixtures/tiny/plain", "--output", "m.safetensors",
-            ])
-        #expect(merged.code == 0, "\(merged.talk)")
-        let options = ["--dtype", "fp32", "--container", "safetensors", "--output"]
-        let first = try program.run(
-            ["convert", "fixtures/tiny/plain", "--lora", "m.safetensors"] + options + ["a"])
-        let second = try program.run(
-            ["convert", "fixtures/tiny/plain"] + files.flatMap { ["--lora", $0] } + options + ["b"])
-        #expect(first.code == 0, "\(first.talk)")
-        #expect(second.code == 0, "\(second.talk)")
-        #expect(try program.run("diff", "a", "b", "--tolerance", "1e-6").code == 0)
-        #expect(
-            try program.run("diff", "a", "fixtures/tiny/plain", "--tolerance", "1e-2").code == 1)
-        // What was added is told by the file itself.
-        let inspected = try program.run("inspect", "b", "--format", "json")
-        #expect(
-            inspected.json?["lora"]?.array?.compactMap { $0["name"]?.string }
-                == ["style.safetensors", "adapter_model.safetensors"])
-    }
-
-    @Test("an extracted file brings the tuned model back")
-    func extractedLora() throws {
-        let options = ["--dtype", "fp32", "--container", "safetensors", "--output"]
-        _ = try program.run(
-            ["convert", "fixtures/tiny/plain", "--lora", "fixtures/lora/style.safetensors"]
-                + options
-                + ["tuned"])
-        for (rank, tolerance, code) in [("8", "1e-5", Int32(0)), ("1", "1e-5", 1)] {
-            let extracted = try program.run(
-                "lora", "extract", "tuned", "fixtures/tiny/plain", "--rank", rank, "--output",
-                "e.safetensors", "--force")
-            #expect(extracted.code == 0, "\(extracted.talk)")
-            _ = try program.run(
-                ["convert", "fixtures/tiny/plain", "--lora", "e.safetensors"] + options
-                    + ["again", "--force"])
-            let same = try program.run("diff", "again", "tuned", "--tolerance", tolerance)
-            #expect(same.code == code, "\(rank): \(same.output) \(same.talk)")
-        }
-        let none = try program.run(
-            "lora", "extract", "fixtures/tiny/plain", "fixtures/tiny/plain", "--output",
-            "n.safetensors")
-        #expect(none.code == 65)
     }
 }

@@ -5,8 +5,12 @@
 ///
 /// Sources: nunchaku 1.0 at 4132b3b, `src/SanaModel.cpp` for the modules of a block,
 /// `src/kernels/zgemm/epilogues.cuh` (`EpilogueLiteLA`) for the order of keys and values and
-/// `gemm_base.cuh` (`load_act_to_fpsum`) for that of the gate; `SVDQuantPacking` for the rest. Its
-/// linear attention adds no bias: one that a file has is read, and one that it has not is zeros.
+/// `gemm_base.cuh` (`load_act_to_fpsum`) for that of the gate; `SVDQuantPacking` for the rest.
+///
+/// By the format, the output of linear attention has no bias: `SanaLinearTransformerBlock` makes it
+/// without one, and `Module::registerParams` passes over what is not made, so that nunchaku neither
+/// asks for `attn.out_proj.bias` nor reads it. The model's own network has one: a stored bias is read
+/// as that, and in place of an absent one there are zeros, which is what nunchaku computes.
 struct SVDQuantFormat: QuantizationFormat {
     private let model: QuantizedModel
     /// Modules whose weights are packed.
@@ -219,15 +223,15 @@ struct SVDQuantFormat: QuantizationFormat {
         _ recipe: String, _ source: any TensorSource, _ file: String
     ) throws -> TensorEncoding {
         guard source.info(module + ".bias") != nil || module.hasSuffix(".attn.out_proj") else {
-            throw BadDataError(
-                file: file, reason: "tensor '\(module.printable).bias' is absent",
-                remedy: "download the file again, or quantize the model again")
+            throw BadDataError.damagedWeights(
+                file, "tensor '\(module.printable).bias' is absent")
         }
         let bias = try source.info(module + ".bias").map {
             try source.part($0.name, of: parts.rows, [.bf16, .f16], file: file)
         }
         return TensorEncoding(
-            name, shape: [rows], recipe: recipe, parts: [parts.weight] + (bias.map { [$0] } ?? []),
+            name, shape: [rows], recipe: bias == nil ? "no bias in SVDQuant: zeros" : recipe,
+            parts: [parts.weight] + (bias.map { [$0] } ?? []),
             storedByteCount: bias?.byteCount ?? 0
         ) { source in
             let values = try bias.map { try source.floats($0, file: file) }

@@ -53,6 +53,36 @@ public enum QuantizationCheck {
     /// Key of `config.json` that says how weights are quantized.
     public static let key = "quantization_config"
 
+    /// A configuration with what the files themselves say of how they are quantized, where that does
+    /// not: nunchaku's single files in their metadata, and the two that they replace by their names.
+    ///
+    /// - Parameters:
+    ///   - metadata: of the files.
+    ///   - weights: what the files are called; `nil` for a file that was named by itself.
+    ///   - file: for messages.
+    /// - Throws: `BadDataError` for metadata that is not JSON.
+    public static func described(
+        _ config: JSONValue, by metadata: [String: String], of weights: WeightFiles? = nil,
+        file: String
+    ) throws -> JSONValue {
+        guard config[key] == nil else { return config }
+        if let own = try note(key, in: metadata, file: file) { return config.setting(key, to: own) }
+        guard weights?.isSplit == true else { return config }
+        return config.setting(key, to: .object([.init("method", .string("svdquant"))]))
+    }
+
+    /// A JSON object in the metadata of a file.
+    ///
+    /// - Throws: `BadDataError` for what is not JSON.
+    static func note(
+        _ key: String, in metadata: [String: String], file: String
+    ) throws -> JSONValue? {
+        guard let text = metadata[key] else { return nil }
+        let json = try JSONFile.parse(
+            ByteView(Array(text.utf8)), path: file, maximumByteCount: 1 << 20)
+        return json.members == nil ? nil : json
+    }
+
     /// - Throws: `QuantizationError` with the first of `findings`.
     public static func require(
         config: JSONValue?, tensors: [TensorInfo], file: String
