@@ -165,6 +165,8 @@ package struct FileDigests: Sendable {
         guard let foreign = ForeignContent(content) else { return }
         switch foreign {
         case .text, .pickle: return
+        // Weights are opened by what they are.
+        case .gguf where !path.hasSuffix(".json"): return
         default:
             throw BadDataError(
                 file: path, reason: "is \(foreign.description)", remedy: foreign.remedy,

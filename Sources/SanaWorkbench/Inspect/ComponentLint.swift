@@ -22,8 +22,10 @@ package struct ComponentLint {
         let className = component.className
         if className.contains("Scheduler") {
             require("scheduler_config.json")
+            checkSavedClass("scheduler_config.json", "_class_name")
         } else if className.contains("Tokenizer") {
             checkTokenizer()
+            checkSavedClass("tokenizer_config.json", "tokenizer_class")
         } else if className.contains("Processor") || className.contains("FeatureExtractor") {
             require("preprocessor_config.json")
         } else {
@@ -111,20 +113,53 @@ package struct ComponentLint {
         (variants, files) = (lint.variants, lint.files)
     }
 
-    /// diffusers notes the class in the configuration, and loads by it; transformers its version.
+    /// diffusers notes the class in the configuration, and loads by it; transformers its family, and its
+    /// version.
     private mutating func checkConfiguredClass() {
-        let name = "config.json"
-        guard scan.files.contains(name),
-            let json = try? JSONFile.parse(scan.content(name), path: name, allowsNonFinite: true)
-        else { return }
+        let (name, className) = ("config.json", component.className)
+        guard let json = document(name) else { return }
         if component.library == "transformers" {
             if let message = SoftCap.caution(json) { add(.softCapVersion, name, message) }
-            return
+            func plain(_ text: String) -> String {
+                text.lowercased().filter { $0.isLetter || $0.isNumber }
+            }
+            guard let family = json["model_type"]?.string, !className.hasPrefix("Auto"),
+                !plain(className).hasPrefix(plain(family))
+            else { return }
+            return add(
+                .configClass, name,
+                "model_type is \(family), and model_index.json names \(className)")
         }
-        guard let found = json["_class_name"]?.string, found != component.className else { return }
+        guard let found = json["_class_name"]?.string, found != className else { return }
         add(
             .configClass, name,
-            "_class_name is \(found), and model_index.json names \(component.className)")
+            "_class_name is \(found), and model_index.json names \(className)")
+    }
+
+    /// Classes of tokenizers that read what others saved.
+    private static let generalClasses: Set = [
+        "AutoTokenizer", "PreTrainedTokenizer", "TokenizersBackend",
+    ]
+
+    /// The class that saved settings, where model_index.json names another to read them.
+    private mutating func checkSavedClass(_ name: String, _ key: String) {
+        guard let found = document(name)?[key]?.string else { return }
+        // transformers had two classes for a tokenizer.
+        let classes = [found, component.className].map {
+            $0.hasSuffix("Fast") ? String($0.dropLast("Fast".count)) : $0
+        }
+        guard classes[0] != classes[1], Self.generalClasses.isDisjoint(with: classes) else {
+            return
+        }
+        add(
+            .componentClass, name,
+            "\(key) is \(found), and model_index.json names \(component.className)")
+    }
+
+    /// A JSON file of the component; `nil` where it cannot be read, which is reported as that.
+    private func document(_ name: String) -> JSONValue? {
+        guard scan.files.contains(name) else { return nil }
+        return try? JSONFile.parse(scan.content(name), path: name, allowsNonFinite: true)
     }
 
     /// Classes that Sana's pipelines cannot use, though they load.

@@ -118,7 +118,7 @@ package enum LintRule: String, CaseIterable, Sendable {
             "download the file again, or restore it from the repository"),
         Entry(
             .componentClass, .warning,
-            "model_index.json names a class that the pipeline does not work with",
+            "model_index.json names a class that does not fit the pipeline or its files",
             "restore model_index.json from the repository, or name the class there"),
         Entry(
             .componentMismatch, .error, "two components of a pipeline do not match",

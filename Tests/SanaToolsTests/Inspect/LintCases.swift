@@ -94,6 +94,24 @@ enum LintCases {
             rule: .componentClass, location: "text_encoder",
             words: "names Gemma2ForCausalLM, and SanaPipeline works with Gemma2Model"
         ) { try $0.edit("model_index.json", "Gemma2Model", "Gemma2ForCausalLM") },
+        .init(
+            rule: .componentClass, location: "scheduler/scheduler_config.json",
+            words: "_class_name is SCMScheduler, and model_index.json names"
+        ) {
+            try $0.write(
+                "scheduler/scheduler_config.json", #"{"_class_name": "SCMScheduler"}"#)
+        },
+        .init(
+            rule: .componentClass, location: "tokenizer/tokenizer_config.json",
+            words: "tokenizer_class is T5TokenizerFast, and model_index.json names"
+        ) {
+            try $0.write(
+                "tokenizer/tokenizer_config.json", #"{"tokenizer_class": "T5TokenizerFast"}"#)
+        },
+        .init(
+            rule: .configClass, location: "text_encoder/config.json",
+            words: "model_type is t5, and model_index.json names Gemma2Model"
+        ) { try $0.write("text_encoder/config.json", #"{"model_type": "t5"}"#) },
     ]
 
     private static let files: [LintTests.Case] = [
