@@ -16,7 +16,8 @@ public struct WeightFiles: Sendable, Equatable {
     /// Whether `name` is the first of `splitNames`.
     public var isSplit: Bool { name == Self.splitNames[0] }
 
-    /// The two files that together held a model of nunchaku before one file with its configuration did.
+    /// The two files that together held a model of nunchaku before one file with its configuration
+    /// did.
     ///
     /// Source: nunchaku 1.0, `_build_model_legacy` and `merge_safetensors.py`.
     public static let splitNames = [

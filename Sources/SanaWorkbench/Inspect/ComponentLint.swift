@@ -113,8 +113,8 @@ package struct ComponentLint {
         (variants, files) = (lint.variants, lint.files)
     }
 
-    /// diffusers notes the class in the configuration, and loads by it; transformers its family, and its
-    /// version.
+    /// diffusers notes the class in the configuration, and loads by it; transformers its family and
+    /// its version.
     private mutating func checkConfiguredClass() {
         let (name, className) = ("config.json", component.className)
         guard let json = document(name) else { return }

@@ -65,7 +65,7 @@ struct QuantizationCheckTests {
         #expect(try findings(settings, tensors).map(\.kind) == [.contradiction])
     }
 
-    /// Floats as SDNQ scales them are told from weights that are not quantized by their scales alone.
+    /// Only their scales tell floats of SDNQ from weights that are not quantized.
     @Test(
         "types of 16 and 32 bits are read, and compared with the configuration",
         arguments: [

@@ -9,8 +9,8 @@
 ///
 /// By the format, the output of linear attention has no bias: `SanaLinearTransformerBlock` makes it
 /// without one, and `Module::registerParams` passes over what is not made, so that nunchaku neither
-/// asks for `attn.out_proj.bias` nor reads it. The model's own network has one: a stored bias is read
-/// as that, and in place of an absent one there are zeros, which is what nunchaku computes.
+/// asks for `attn.out_proj.bias` nor reads it. The model's own network has one: a stored bias is
+/// read as that, and in place of an absent one there are zeros, which is what nunchaku computes.
 struct SVDQuantFormat: QuantizationFormat {
     private let model: QuantizedModel
     /// Modules whose weights are packed.

@@ -53,8 +53,8 @@ public enum QuantizationCheck {
     /// Key of `config.json` that says how weights are quantized.
     public static let key = "quantization_config"
 
-    /// A configuration with what the files themselves say of how they are quantized, where that does
-    /// not: nunchaku's single files in their metadata, and the two that they replace by their names.
+    /// A configuration with what the files themselves say of how they are quantized, where it does
+    /// not: nunchaku's single files in their metadata, the two that they replace by their names.
     ///
     /// - Parameters:
     ///   - metadata: of the files.

@@ -19,8 +19,8 @@ enum StoredEncoding: Equatable {
         self = Self.int8(tensors)
     }
 
-    /// Whether the quantized weights are plain I8 with scales. Only a configuration can say how to decode
-    /// them.
+    /// Whether the quantized weights are plain I8 with scales. Only a configuration can say how to
+    /// decode them.
     static func isInt8(_ tensors: [TensorInfo]) -> Bool {
         marked(tensors) == nil && packed(tensors) == nil && int8(tensors) != .float
     }
