@@ -53,8 +53,11 @@ def sana(binary: pathlib.Path, folder: str, *arguments: str, codes: tuple[int, .
 
 def record(binary: pathlib.Path, folder: str) -> str:
     """A night in which something failed; the headline of its report."""
-    digits, golden = f"{ROOT}/fixtures/sana-digits", f"{ROOT}/fixtures/goldens/sana-digits-b1-t1.safetensors"
-    sampling = f"{ROOT}/fixtures/trajectories/sana-digits-dpm-20.safetensors"
+    # A long path without a place to break it, wherever the clone is.
+    fixtures = pathlib.Path(folder, "checkpoints-that-somebody-keeps-below-a-directory-of-a-long-name")
+    fixtures.symlink_to(ROOT / "fixtures")
+    digits, golden = f"{fixtures}/sana-digits", f"{fixtures}/goldens/sana-digits-b1-t1.safetensors"
+    sampling = f"{fixtures}/trajectories/sana-digits-dpm-20.safetensors"
     history = ("--db", "history.sqlite", "--quiet")
     archives = [f"sana-digits-{dtype}.safetensors.zst" for dtype in ("fp16", "int8")]
     for dtype, archive in zip(("fp16", "int8"), archives):
