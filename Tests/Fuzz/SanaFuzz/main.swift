@@ -55,39 +55,23 @@ func readGGUF(_ content: ByteView) throws {
     for tensor in weights.tensors { _ = try weights.bytes(of: tensor).withUnsafeBytes { $0.first } }
 }
 
-/// Reads quantized weights as the file describes them, and as SDNQ's recipes with it in a
-/// configuration.
+/// Reads quantized weights as a file describes them that holds its own configuration, and int8 as
+/// numbers.
 func readEncodings(_ content: ByteView) throws {
-    let file = try SafetensorsFile(content: content, path: "fuzz.safetensors")
-    let recipes = [
-        nil, #"{"weights_dtype": "uint4", "use_svd": true}"#,
-        #"{"weights_dtype": "int5", "use_hadamard": true, "hadamard_group_size": 16}"#,
-        #"{"weights_dtype": "int8", "group_size": 8, "modules_dtype_dict": {"uint1": ["a"]}}"#,
-        #"{"weights_dtype": "uint4", "use_codebook": true}"#,
-        #"{"weights_dtype": "uint3", "use_codebook": true, "use_svd": true, "svd_rank": 8}"#,
-        #"{"weights_dtype": "uint4", "scale_dtype": "int8", "zero_point_dtype": "uint8"}"#,
-        #"{"weights_dtype": "uint4", "scale_dtype": "uint8", "use_codebook_scale": true}"#,
-        #"{"weights_dtype": "float8_e4m3fn", "scale_dtype": "float8_e5m2"}"#,
-        #"{"weights_dtype": "float6_e3m2fn", "modules_dtype_dict": {"float11_e5m5fn": ["a"]}}"#,
-        #"{"weights_dtype": "uint9", "modules_dtype_dict": {"int16": ["a"], "float16_e4m11fn": ["c"]}}"#,
-    ]
-    var failure: (any Error)?
-    for recipe in recipes {
-        do {
-            let settings = try recipe.map {
-                try JSONScanner.parse($0).setting("quant_method", to: .string("sdnq"))
-            }
-            let config = settings.map { JSONValue.object([.init("quantization_config", $0)]) }
-            let source = try LogicalTensors.read(file, config: config, file: "fuzz.safetensors")
-            for tensor in source.tensors { _ = try source.bytes(of: tensor) }
-        } catch { failure = error }
+    let source = try Checkpoint.weights(content: content, path: "fuzz.safetensors")
+    for tensor in source.tensors { _ = try source.bytes(of: tensor) }
+    let floats = source.tensors.filter { $0.dtype != .i8 }.map { JSONValue.string($0.name) }
+    let settings = JSONValue.object([
+        .init("quant_method", .string("sdnq")), .init("quant_conv", .bool(true)),
+        .init("modules_to_not_convert", .array(floats)),
+    ])
+    let model = try Checkpoint(
+        unpacking: source, content: content, path: "fuzz.safetensors",
+        config: .object([.init("quantization_config", settings)]))
+    let decoded = try model.decodingInt8().source
+    for tensor in decoded.tensors where tensor.dtype == .f32 {
+        _ = try decoded.bytes(of: tensor)
     }
-    // As a file that describes itself, too.
-    do {
-        let source = try Checkpoint.weights(content: content, path: "fuzz.safetensors")
-        for tensor in source.tensors { _ = try source.bytes(of: tensor) }
-    } catch { failure = error }
-    if let failure { throw failure }
 }
 
 /// Reads a tokenizer.json, and takes a text apart with what opens.

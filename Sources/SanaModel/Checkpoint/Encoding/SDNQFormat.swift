@@ -3,8 +3,8 @@
 /// products, SVD and Hadamard rotation.
 ///
 /// Source: sdnq 0.2.8, `dequantizer.py` and `packed_int/unpack.py`; values are those of a model
-/// that is loaded in fp32. With SVD and Hadamard rotation sums are made in double precision, so that
-/// values differ from the library's by its own rounding, a relative RMS of about 1e-7.
+/// that is loaded in fp32. With SVD and Hadamard rotation sums are made in double precision, so
+/// that values differ from the library's by its own rounding, a relative RMS of about 1e-7.
 struct SDNQFormat: QuantizationFormat {
     private let model: QuantizedModel
     private let settings: QuantizationSettings
