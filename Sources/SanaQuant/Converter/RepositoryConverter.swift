@@ -312,9 +312,9 @@ public struct RepositoryConverter {
         }
     }
 
-    /// A component as a whole, where its files cannot be converted one by one: a network with a plan of its
-    /// own, int8, which needs to know roles, adapters, and weights that another program has
-    /// quantized.
+    /// A component as a whole, where its files cannot be converted one by one: a network with a
+    /// plan of its own, int8, which needs to know roles, adapters, and weights that another program
+    /// has quantized.
     private func network(_ name: String, _ target: ConversionTarget) throws -> Checkpoint? {
         let folder = repository.path.appendingPath(name)
         let adapters = name == Self.textEncoder ? textEncoderAdapters : []
