@@ -51,6 +51,7 @@ let package = Package(
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
         .target(name: "CBuildInfo", cSettings: buildInfoSettings + dataSettings),
+        .target(name: "CFileNames"),
         .target(name: "CSignalCleanup"),
         .target(name: "CSQLiteGuard"),
         .target(name: "Libc"),
@@ -67,7 +68,7 @@ let package = Package(
         .target(
             name: "SanaQuant",
             dependencies: [
-                "SanaModel", "CSanaKernels", "CSignalCleanup", "CZstd", "Libc",
+                "SanaModel", "CFileNames", "CSanaKernels", "CSignalCleanup", "CZstd", "Libc",
                 .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
@@ -114,7 +115,7 @@ let package = Package(
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SanaQuantTests",
-            dependencies: ["SanaQuant", "SanaModel", "CZstd", "SanaTestSupport"],
+            dependencies: ["SanaQuant", "SanaModel", "CFileNames", "CZstd", "SanaTestSupport"],
             swiftSettings: swiftSettings),
         .testTarget(
             name: "SanaWorkbenchTests",

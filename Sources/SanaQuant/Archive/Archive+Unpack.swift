@@ -94,18 +94,20 @@ extension Archive {
         try folders.create(path)
         let known = try NetworkClass.of(manifest.config, file: self.path)
         let stem = known?.weightsStem ?? WeightFiles.stem
-        let stale = try StaleWeights(
-            in: path, stem: stem, writing: [stem + ".safetensors"],
-            replaceExisting: replaceExisting, sources: [self.path])
+        func stale() throws -> StaleWeights {
+            try StaleWeights(
+                in: path, stem: stem, writing: [stem + ".safetensors"],
+                replaceExisting: replaceExisting, sources: [self.path])
+        }
+        _ = try stale()
         let names = [stem + ".safetensors", "config.json"]
         let files = try names.map {
             try OutputFile(path.appendingPath($0), replaceExisting: replaceExisting)
         }
         try restore(to: files[0], workers: workers, progress: progress)
         try files[1].write(Array((manifest.config.text(indent: 2) + "\n").utf8))
-        for file in files { try file.commit() }
+        try files.commit(in: path, stale: stale)
         folders.keep()
-        try stale.remove()
         return files.map(\.path)
     }
 

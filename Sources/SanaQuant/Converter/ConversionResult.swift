@@ -73,20 +73,25 @@ public struct ConversionSource: Sendable {
 public final class StagedConversion {
     public let result: ConversionResult
     private let outputs: [OutputFile]
-    private let stale: StaleWeights?
+    private let folder: String?
+    private let stale: () throws -> StaleWeights?
 
-    init(result: ConversionResult, outputs: [OutputFile], stale: StaleWeights?) {
-        (self.result, self.outputs, self.stale) = (result, outputs, stale)
+    /// - Parameters:
+    ///   - folder: that holds all outputs, where they are several.
+    ///   - stale: finds the weights in it that they contradict.
+    init(
+        result: ConversionResult, outputs: [OutputFile], folder: String?,
+        stale: @escaping () throws -> StaleWeights?
+    ) {
+        (self.result, self.outputs) = (result, outputs)
+        (self.folder, self.stale) = (folder, stale)
     }
 
     /// Gives the files their names, the ones that others refer to first, and removes weights in the
     /// same folder that contradict them.
     ///
     /// - Throws: `FileError`, `OutputExistsError`.
-    public func commit() throws {
-        for output in outputs { try output.commit() }
-        try stale?.remove()
-    }
+    public func commit() throws { try outputs.commit(in: folder, stale: stale) }
 }
 
 /// What a conversion did.

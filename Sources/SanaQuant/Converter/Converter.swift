@@ -92,16 +92,18 @@ public enum Converter {
         if let path = paths.first(where: { read.contains($0.resolvedPath) }) {
             throw ConversionError(path, .outputIsSource)
         }
-        var stale: StaleWeights?
-        if case .folder(let folder) = destination, options.variant == nil {
-            let written = paths.map(\.lastPathComponent)
-            stale = try StaleWeights(
-                in: folder, stem: source.weightsStem,
-                writing: written
-                    + (paths.count > 1 ? [WeightFiles.indexName(source.weightsStem)] : []),
+        let folder: String? = if case .folder(let folder) = destination { folder } else { nil }
+        let written =
+            paths.map(\.lastPathComponent)
+            + (paths.count > 1 ? [WeightFiles.indexName(source.weightsStem)] : [])
+        func stale() throws -> StaleWeights? {
+            guard let folder, options.variant == nil else { return nil }
+            return try StaleWeights(
+                in: folder, stem: source.weightsStem, writing: written,
                 replaceExisting: options.replaceExisting,
                 sources: source.files.map(\.diskPath) + source.adapters.map(\.path))
         }
+        _ = try stale()
         if options.verifyWrite { try paths.forEach(OutputTargetError.checkReadable) }
         let outputs = try paths.map {
             try OutputFile($0, replaceExisting: options.replaceExisting)
@@ -123,7 +125,7 @@ public enum Converter {
             try readBack(outputs, work, pipeline.tensorHashes, workers: workers)
         }
         var (all, opens) = (outputs, outputs[0].path)
-        if case .folder(let folder) = destination {
+        if let folder {
             func add(_ name: String, _ document: JSONValue) throws -> String {
                 let file = try OutputFile(
                     folder.appendingPath(name), replaceExisting: options.replaceExisting)
@@ -149,7 +151,7 @@ public enum Converter {
             sourceDigest: manifest?.weightsDigest ?? pipeline.sourceDigest,
             adapters: source.adapters, manifest: manifest,
             seconds: start.duration(to: clock.now).inSeconds)
-        return StagedConversion(result: result, outputs: all, stale: stale)
+        return StagedConversion(result: result, outputs: all, folder: folder, stale: stale)
     }
 
     /// What `convert` will do to every tensor.

@@ -126,12 +126,40 @@ public struct RepositoryConverter {
             }
         }
         let index = try stage(copyOf: repository.path.appendingPath(Repository.indexName))
-        for conversion in [main] + staged { try conversion.commit() }
+        // Another process may have made this repository meanwhile, or begun to.
+        let lock = FolderLock(output)
+        defer { withExtendedLifetime(lock) {} }
+        try checkTargets()
+        let links = try linkComponents()
+        do { try main.commit() } catch {
+            for link in links { unlink(link) }
+            throw error
+        }
+        for conversion in staged { try conversion.commit() }
         for file in files { try file.commit() }
-        for (name, treatment) in components where treatment == .link { try link(name) }
         try index.commit()
         folders.keep()
         return (main.result, results)
+    }
+
+    /// Links the components that are linked; none where one of them cannot be.
+    ///
+    /// - Returns: links that are new.
+    private func linkComponents() throws -> [String] {
+        var made: [String] = []
+        for (name, treatment) in components where treatment == .link {
+            let path = output.appendingPath(name)
+            do {
+                try OutputLink.make(
+                    path, to: repository.path.appendingPath(name).resolvedPath,
+                    replaceExisting: options.replaceExisting)
+            } catch {
+                for link in made { unlink(link) }
+                throw error
+            }
+            if !options.replaceExisting { made.append(path) }
+        }
+        return made
     }
 
     /// Checks that everything can be read and written, as far as that is known beforehand.
@@ -370,19 +398,6 @@ public struct RepositoryConverter {
             isChanged = true
         }
         return isChanged ? config.text(indent: 2) + "\n" : nil
-    }
-
-    /// Puts a link to the source's component in the place of an earlier one.
-    private func link(_ name: String) throws {
-        let path = output.appendingPath(name)
-        let temporary = output.appendingPath(".link.tmp-\(getpid())")
-        unlink(temporary)
-        let target = repository.path.appendingPath(name).resolvedPath
-        guard symlink(target, temporary) == 0, rename(temporary, path) == 0 else {
-            let code = errno
-            unlink(temporary)
-            throw FileError(.create, path, code: code)
-        }
     }
 }
 

@@ -1,3 +1,4 @@
+import CFileNames
 import Libc
 import SanaModel
 import Synchronization
@@ -7,9 +8,10 @@ import Synchronization
 /// Where a pipe or a device stands under the name, it is written to; a link is never replaced nor
 /// written through, see `OutputTarget`.
 ///
-/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. A named file
-/// rather than `O_TMPFILE`, because replacing takes a rename from a name and not every file system
-/// has nameless files. A file that is dropped without `commit()` is removed; for signals see
+/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. Of several
+/// processes that make a file of one name and may not replace it, one succeeds. A named file rather
+/// than `O_TMPFILE`, because replacing takes a rename from a name and not every file system has
+/// nameless files. A file that is dropped without `commit()` is removed; for signals see
 /// `PendingOutputs`. What a killed process left is removed by the next one that writes the same
 /// file: a writer holds a lock on its temporary file, which ends with the process.
 public final class OutputFile {
@@ -150,10 +152,7 @@ public final class OutputFile {
         disk.startSyncing(descriptor)
         let code = disk.wait()
         guard code == 0 else { throw FileError(.write, path, code: code) }
-        try Self.checkAbsent(path, replaceExisting: replacesExisting)
-        guard rename(temporaryPath, path) == 0 else {
-            throw FileError(.rename, path, code: errno)
-        }
+        try publish()
         isPending = false
         PendingOutputs.finish(registration)
         let folder = open(path.parentFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -161,6 +160,30 @@ public final class OutputFile {
         if folder >= 0 {
             fsync(folder)
             close(folder)
+        }
+    }
+
+    /// Checks that the file may still have its name.
+    ///
+    /// - Throws: see `checkAbsent`.
+    func checkAbsent() throws {
+        if !isStream { try Self.checkAbsent(path, replaceExisting: replacesExisting) }
+    }
+
+    private func publish() throws {
+        if replacesExisting {
+            guard try Self.check(path, replaceExisting: true) == .file else {
+                throw FileError(.create, path, code: EEXIST)
+            }
+            guard rename(temporaryPath, path) == 0 else {
+                throw FileError(.rename, path, code: errno)
+            }
+        } else if rename_to_free_name(temporaryPath, path, RENAME_AT_ONCE) != 0 {
+            let code = errno
+            // Says what has the name.
+            try checkAbsent()
+            guard code != EEXIST else { throw OutputExistsError(path: path) }
+            throw FileError(.rename, path, code: code)
         }
     }
 }

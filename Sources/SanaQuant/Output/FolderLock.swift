@@ -1,0 +1,35 @@
+import Libc
+
+/// A folder in which this process alone gives files their names, until the lock is dropped.
+///
+/// Two conversions to one folder may write files of different names, so that neither finds its own
+/// names taken. Where a file system has no locks, none is taken.
+final class FolderLock {
+    private let descriptor: Int32
+
+    /// Waits for other processes.
+    init(_ folder: String) {
+        descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        while descriptor >= 0, flock(descriptor, LOCK_EX) != 0, errno == EINTR {}
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+}
+
+extension [OutputFile] {
+    /// Gives the files their names, in order: all of them or, where something appeared meanwhile
+    /// that may not be replaced, none.
+    ///
+    /// - Parameters:
+    ///   - folder: that all files are in; `nil` for a single file, which needs no lock.
+    ///   - stale: finds the weights in the folder that the files contradict; they are removed.
+    /// - Throws: `FileError`, `OutputExistsError`.
+    func commit(in folder: String?, stale: () throws -> StaleWeights? = { nil }) throws {
+        let lock = folder.map(FolderLock.init)
+        defer { withExtendedLifetime(lock) {} }
+        let old = try stale()
+        for file in self { try file.checkAbsent() }
+        for file in self { try file.commit() }
+        try old?.remove()
+    }
+}

@@ -1,0 +1,78 @@
+import Foundation
+import SanaTestSupport
+import Testing
+
+/// Processes that write one output at the same time without --force: one of them makes it, and the
+/// others say that it is there.
+struct ConcurrentOutputTests {
+    private let program: BuiltProgram
+    private var folder: TemporaryFolder { program.folder }
+
+    init() throws { program = try BuiltProgram() }
+
+    /// Runs all commands at once and expects one to succeed.
+    private func compete(_ commands: [[String]]) throws {
+        let processes = try commands.map { try program.launch($0 + ["-q", "--threads", "1"]) }
+        for process in processes { process.waitUntilExit() }
+        let codes = processes.map { $0.exitCode ?? -1 }.sorted()
+        #expect(codes == [0] + [Int32](repeating: 73, count: commands.count - 1))
+    }
+
+    /// Every name below the folder, hidden ones included.
+    private func names(_ name: String) throws -> [String] {
+        try FileManager.default.subpathsOfDirectory(atPath: folder(name)).sorted()
+    }
+
+    private static let model = "fixtures/tiny/plain"
+
+    @Test("one archive", arguments: 1...4)
+    func archive(round: Int) throws {
+        let types = ["fp16", "int8", "bf16", "fp32"]
+        try compete(
+            (types + types).map {
+                ["convert", Self.model, "--dtype", $0, "--output", "new/o.safetensors.zst"]
+            })
+        #expect(try names("new") == ["o.safetensors.zst"])
+        #expect(try program.run("digest", "new/o.safetensors.zst").code == 0)
+    }
+
+    /// Their files have different names, and each finds its own free.
+    @Test("one directory, in files of different names", arguments: 1...4)
+    func component(round: Int) throws {
+        let kinds = [
+            ["--container", "safetensors"],
+            ["--container", "safetensors", "--max-shard-size", "60KB"],
+            ["--container", "safetensors", "--max-shard-size", "90KB"],
+        ]
+        try compete(
+            (kinds + kinds).map {
+                ["convert", Self.model, "--dtype", "fp16", "--output", "new"] + $0
+            })
+        let inspection = try program.run("inspect", "new", "--strict")
+        #expect(inspection.code == 0, "\(inspection.output)")
+        #expect(try names("new").allSatisfy { !$0.hasPrefix(".") })
+    }
+
+    @Test("one repository", arguments: 1...3)
+    func repository(round: Int) throws {
+        let kinds = [
+            ["--dtype", "int8"], ["--dtype", "fp16", "--container", "safetensors"],
+            ["--dtype", "int8", "--other-components", "copy"],
+        ]
+        try compete(
+            (kinds + kinds).map { ["convert", "fixtures/sana-digits", "--output", "new"] + $0 })
+        let inspection = try program.run("inspect", "new", "--strict")
+        #expect(inspection.code == 0, "\(inspection.output)")
+        #expect(try names("new").allSatisfy { !$0.contains(".tmp-") })
+    }
+
+    @Test("one unpacked directory")
+    func unpacked() throws {
+        let made = try program.run(
+            "convert", Self.model, "--dtype", "fp16", "--output", "a.safetensors.zst")
+        #expect(made.code == 0, "\(made.talk)")
+        let command = ["unpack", "a.safetensors.zst", "--output", "new"]
+        try compete([[String]](repeating: command, count: 6))
+        #expect(try names("new") == ["config.json", "diffusion_pytorch_model.safetensors"])
+    }
+}
