@@ -76,27 +76,26 @@ package struct FileDigests: Sendable {
     /// Files that cannot be read.
     package var unreadable: [Entry] { entries.filter { $0.problem != nil } }
 
-    /// Most files of one folder that are read, and how deep.
-    private static let (maximumFileCount, maximumDepth) = (10_000, 6)
-
     /// Hashes every file of `folder` and its folders, archives also against their own hashes;
-    /// hidden files are left out.
+    /// hidden files are left out, see `FolderListing`. What cannot be read is an entry with a
+    /// problem.
     ///
-    /// - Throws: `FileError`, or `BadDataError` for a folder that is not a model's.
+    /// - Throws: `FileError` for the folder itself, or `BadDataError` for one that is not a model's.
     package static func run(
         folder: String, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> FileDigests {
-        let files = try list(folder).sorted()
+        let listing = try FolderListing(folder)
+        let files = listing.files
         // Large files first, so that the last thread is not left with one.
         let sizes = files.map { (try? ByteView(mapping: folder.appendingPath($0)).count) ?? 0 }
         let order = files.indices.sorted { sizes[$0] > sizes[$1] }
-        var entryByName: [String: Entry] = [:]
+        var found: [Entry] = []
         let run = max(1, workers.threadCount)
         for start in stride(from: 0, to: order.count, by: run) {
             let part = order[start..<min(start + run, order.count)]
             let entries = try workers.map(part.count) { index in
                 let name = files[part[part.startIndex + index]]
-                do { return try entry(name, in: folder) } catch let error as FileError {
+                do { return try entry(name, in: folder) } catch let error as any DiagnosticError {
                     // The other files are worth knowing of all the same.
                     return unreadable(name, in: folder, error)
                 }
@@ -104,17 +103,24 @@ package struct FileDigests: Sendable {
             for var entry in entries {
                 if entry.problem == nil {
                     // With all workers, one file after the other.
-                    entry.own = try ownChecks(folder.appendingPath(entry.name), workers: workers)
+                    let path = folder.appendingPath(entry.name)
+                    do { entry.own = try ownChecks(path, workers: workers) } catch let error
+                        as any DiagnosticError
+                    {
+                        entry.problem = error.description
+                    }
                 }
-                entryByName[entry.name] = entry
+                found.append(entry)
             }
-            progress(entryByName.count, files.count)
+            progress(found.count, files.count)
         }
-        return FileDigests(entries: files.compactMap { entryByName[$0] })
+        found += listing.obstacles.map { unreadable($0.name, in: folder, $0.error) }
+        return FileDigests(
+            entries: found.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) })
     }
 
     private static func unreadable(
-        _ name: String, in folder: String, _ error: FileError
+        _ name: String, in folder: String, _ error: any DiagnosticError
     ) -> Entry {
         Entry(
             name: name, byteCount: 0, hash: nil,
@@ -176,30 +182,6 @@ package struct FileDigests: Sendable {
 
     /// What zip files of torch.save and pipelines are called.
     private static let packed = [".pth", ".pt", ".ckpt", ".bin", ".dduf"]
-
-    /// Files below `folder`, as paths from it.
-    private static func list(_ folder: String, depth: Int = 0) throws -> [String] {
-        var files: [String] = []
-        for name in try folder.folderEntries() where !name.hasPrefix(".") {
-            let path = folder.appendingPath(name)
-            guard path.isFolder else {
-                files.append(name)
-                continue
-            }
-            guard depth < maximumDepth else {
-                throw BadDataError(
-                    file: path, reason: "directories are nested too deeply for a model")
-            }
-            files += try list(path, depth: depth + 1).map { name.appendingPath($0) }
-            guard files.count <= maximumFileCount else {
-                throw BadDataError(
-                    file: folder,
-                    reason: "more than \(maximumFileCount) files, too many for a model",
-                    remedy: "give the directory of the repository or snapshot")
-            }
-        }
-        return files
-    }
 
     private static func entry(_ name: String, in folder: String) throws -> Entry {
         let path = folder.appendingPath(name)
