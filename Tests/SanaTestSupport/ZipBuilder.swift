@@ -20,6 +20,8 @@ public struct ZipBuilder {
     public var entries: [Entry] = []
     /// Whether sizes and offsets stand in zip64 fields.
     public var isZip64 = false
+    /// In the zip64 end record, where it differs from what is so.
+    public var statedCount: UInt64?
 
     public init(_ entries: [(String, [UInt8])] = []) {
         self.entries = entries.map { Entry($0.0, $0.1) }
@@ -62,7 +64,7 @@ public struct ZipBuilder {
         }
         let start = content.count
         content += directory
-        let (number, size) = (UInt64(entries.count), UInt64(directory.count))
+        let (number, size) = (statedCount ?? UInt64(entries.count), UInt64(directory.count))
         if isZip64 {
             let end = UInt64(content.count)
             content += fields([0x0606_4B50 as UInt32]) + fields([44 as UInt64])
@@ -71,7 +73,7 @@ public struct ZipBuilder {
             content += fields([0x0706_4B50, 0] as [UInt32]) + fields([end]) + fields([1 as UInt32])
         }
         content += fields([0x0605_4B50 as UInt32])
-        content += fields([0, 0, UInt16(number), UInt16(number)])
+        content += fields([0, 0, UInt16(clamping: number), UInt16(clamping: number)])
         content += fields([UInt32(size), isZip64 ? .max : UInt32(start)]) + fields([0 as UInt16])
         return content
     }

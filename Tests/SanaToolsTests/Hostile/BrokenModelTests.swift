@@ -240,6 +240,73 @@ struct BrokenModelTests {
         }
     }
 
+    @Test("what is not a file, or cannot be looked into, is one row of the digest's table")
+    func digestShowsTheTableWhateverIsThere() throws {
+        try FileManager.default.copyItem(atPath: Fixtures.digits, toPath: folder("repo"))
+        func link(_ name: String, to target: String) throws {
+            try FileManager.default.createSymbolicLink(
+                atPath: folder("repo/" + name), withDestinationPath: target)
+        }
+        let whole = try program.run("digest", "repo", "--format", "json").json
+        let present = (whole?["files"]?.array ?? []).compactMap { $0["name"]?.string }
+        let deep = [String](repeating: "d", count: 7).joined(separator: "/")
+        let damages: [(String, String, () throws -> Void)] = [
+            (
+                "transformer/pipe", "is a pipe or device",
+                {
+                    #expect(mkfifo(folder("repo/transformer/pipe"), 0o600) == 0)
+                }
+            ),
+            ("self", "a directory that contains it", { try link("self", to: ".") }),
+            (
+                "transformer/up", "a directory that contains it",
+                {
+                    try link("transformer/up", to: "..")
+                }
+            ),
+            (
+                "one", "symbolic links",
+                {
+                    try link("one", to: "two")
+                    try link("two", to: "one")
+                }
+            ),
+            (
+                deep, "nested too deeply",
+                {
+                    try FileManager.default.createDirectory(
+                        atPath: folder("repo/" + deep), withIntermediateDirectories: true)
+                }
+            ),
+            ("nothing.json", "No such file", { try link("nothing.json", to: "none") }),
+            (
+                "device.safetensors", "is a pipe or device",
+                {
+                    try link("device.safetensors", to: "/dev/null")
+                }
+            ),
+        ]
+        for (name, words, damage) in damages {
+            try damage()
+            let text = try program.run("digest", "repo")
+            #expect(text.code == 1, "\(text.talk)")
+            #expect(text.output.contains("scheduler_config.json"))
+            #expect(text.output.contains("UNREADABLE"))
+            #expect(text.output.contains(name), "\(text.output)")
+            let json = try program.run("digest", "repo", "--format", "json")
+            #expect(json.code == 1)
+            #expect(json.json?["verdict"]?.string == "fail")
+            let files = json.json?["files"]?.array ?? []
+            let row = files.first { $0["name"]?.string == name }
+            #expect(row?["status"]?.string == "UNREADABLE", "\(name)")
+            #expect(row?["problem"]?.string?.contains(words) == true, "\(json.output)")
+            for file in present {
+                let row = files.first { $0["name"]?.string == file }
+                #expect(row?["hash"]?.string?.isEmpty == false, "\(file)")
+            }
+        }
+    }
+
     @Test("the same LoRA given twice is a warning")
     func sameLoraTwice() throws {
         let lora = "fixtures/lora/style.safetensors"

@@ -20,10 +20,22 @@ struct LittleMemoryTests {
         ["profile", model, "--repeat", "1", "--no-record"], ["diff", model, model],
     ]
 
+    /// Those that multiply with OpenBLAS.
+    private static let products: [[String]] = [
+        [
+            "verify", "fixtures/tiny/plain", "--reference",
+            "fixtures/goldens/tiny-plain.safetensors", "--no-record", "--kernels", "portable",
+        ],
+        [
+            "convert", "fixtures/tiny/plain", "--lora", "fixtures/lora/style.safetensors",
+            "--dtype", "bf16", "--output", "l.safetensors.zst", "--force",
+        ],
+    ]
+
     /// Kilobytes of address space. Below the least the program itself cannot be loaded.
     @Test(arguments: [60, 90, 120, 140, 160, 180, 200, 230, 260, 300, 400, 600, 1000])
     func everyCommandEnds(megabytes: Int) throws {
-        for command in Self.commands {
+        for command in Self.commands + Self.products {
             let limits = "ulimit -c 0; ulimit -v \(megabytes)000"
             let process = try program.launch(
                 [
@@ -37,5 +49,24 @@ struct LittleMemoryTests {
             if outcome.code != 0 { #expect(!outcome.talk.isEmpty) }
             if outcome.code == 74 { #expect(outcome.talk.contains("memory")) }
         }
+    }
+
+    /// It maps 128 MiB for each thread, and waits for ever where it does not get them.
+    @Test(
+        "OpenBLAS is loaded where a product needs it, and nowhere else",
+        .enabled(if: FileManager.default.fileExists(atPath: "/proc/self/maps"), "no /proc here"))
+    func openBLASIsLoadedWhereItIsNeeded() throws {
+        // glibc's loader then names every library that it loads.
+        func isLoaded(_ command: [String]) throws -> Bool {
+            let outcome = try program.finish(
+                program.launch(command, environment: ["LD_DEBUG": "files"]))
+            #expect(outcome.code == 0, "\(command): \(outcome.talk.suffix(300))")
+            #expect(outcome.talk.contains("libzstd"), "\(command)")
+            return outcome.talk.contains("libopenblas")
+        }
+        for command in Self.commands where !["verify", "profile"].contains(command[0]) {
+            #expect(try !isLoaded(command), "\(command)")
+        }
+        for command in Self.products { #expect(try isLoaded(command), "\(command)") }
     }
 }

@@ -147,6 +147,12 @@ struct UnpicklerTests {
         #expect(refusal(Self.tensor(strides: [0x29]))?.contains("strides []") == true)
     }
 
+    /// Comparing such texts takes time that grows with the square of their length.
+    @Test func textsThatTakeLongToCompare() {
+        let marks = String(repeating: "\u{315}\u{300}", count: 16)
+        #expect(refusal(Self.text("a" + marks))?.contains("combining marks") == true)
+    }
+
     @Test func namesThatOccurTwice() {
         #expect(refusal(Self.tensor(names: ["w", "v"])) == nil)
         #expect(refusal(Self.tensor(names: ["w", "w"]))?.contains("two tensors") == true)

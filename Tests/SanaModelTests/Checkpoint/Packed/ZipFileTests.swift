@@ -81,6 +81,15 @@ struct ZipFileTests {
         #expect(text?.contains("is not a plain relative path") == true)
     }
 
+    @Test func moreEntriesThanAnyModelHas() {
+        func refusal(_ count: UInt64) -> String? {
+            self.refusal { ($0.isZip64, $0.statedCount) = (true, count) }
+        }
+        #expect(refusal(2) == nil)
+        #expect(refusal(1 << 16 + 1)?.contains("over the limit") == true)
+        #expect(refusal(1 << 16)?.contains("over the limit") == false)
+    }
+
     @Test func namesThatOccurTwice() {
         #expect(refusal { $0.entries[1].name = "a/b" }?.contains("two entries are named") == true)
     }
