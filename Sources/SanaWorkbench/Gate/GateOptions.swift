@@ -19,6 +19,9 @@ package struct GateOptions: Sendable, Equatable {
     package static let levels = (forward: 0.00135, blocks: 0.005, others: 0.002)
     /// Layers that take a smaller part of the forward are not judged.
     package var smallestShare = 0.005
+    /// Part of the forward that a slowdown of a module outside the blocks must cost: where nothing
+    /// had changed, modules of a hundredth of it were above their limit in 5 of 60 nights.
+    package static let smallestLoss = 0.005
     /// How much slower the canary may be than in the baseline before it is reported.
     package var canaryTolerance = 0.03
     /// How much more of the CPUs others may take than in the baseline before it is reported.
@@ -41,10 +44,16 @@ package struct GateOptions: Sendable, Equatable {
 
     /// The slowdown of a module that is worth an alarm.
     ///
-    /// - Parameter runs: number of runs that are judged together.
-    package func threshold(_ path: String, runs: Int) -> Double {
+    /// - Parameters:
+    ///   - share: the module's part of the forward.
+    ///   - runs: number of runs that are judged together.
+    package func threshold(_ path: String, share: Double, runs: Int) -> Double {
         if path == Profile.totalPath { return threshold }
         let block = layerThreshold ?? (runs >= Self.fewestPooled ? 0.025 : 0.03)
-        return ModuleLevel(path: path) == .block ? block : 2 * block
+        return switch ModuleLevel(path: path) {
+        case .block: block
+        case .part, .inner: 2 * block
+        case .outer: max(2 * block, Self.smallestLoss / max(share, 1e-9))
+        }
     }
 }

@@ -163,7 +163,8 @@ package enum LatencyGate {
                 : finding.decides
                     ? min(GateOptions.levels.forward, GateOptions.levels.blocks / Double(blocks))
                     : min(GateOptions.levels.forward, GateOptions.levels.others / Double(others))
-            finding.threshold = options.threshold(finding.path, runs: runs)
+            finding.threshold = options.threshold(
+                finding.path, share: finding.share, runs: runs)
             guard let cpu = finding.cpu else { return }
             finding.limit = max(finding.threshold, cpu.comparison.reach(level: level))
             // Where another module got faster, all others take more of the rest.

@@ -5,6 +5,21 @@ import Testing
 @testable import SanaWorkbench
 
 struct LatencyGateTests {
+    @Test("a module outside the blocks must cost half a percent of the forward")
+    func thresholds() {
+        let options = GateOptions()
+        func threshold(_ path: String, _ share: Double, runs: Int = 1) -> Double {
+            options.threshold(path, share: share, runs: runs)
+        }
+        #expect(threshold("total", 1) == 0.03)
+        #expect(threshold("transformer_blocks.0", 0.01) == 0.03)
+        #expect(threshold("transformer_blocks.0", 0.01, runs: 3) == 0.025)
+        #expect(threshold("transformer_blocks.0.attn1", 0.01) == 0.06)
+        #expect(threshold("norm_out", 0.01) == 0.5)
+        #expect(threshold("patch_embed", 0.1) == 0.06)
+        #expect(threshold("norm_out", 0) > 1e3)
+    }
+
     /// A profile of two blocks on a host of some speed, with noise between runs and within each.
     private func run(
         _ seed: UInt64, slow: [String: Double] = [:], speed: Double = 1, load: Double = 0.01,
