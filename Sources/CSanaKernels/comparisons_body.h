@@ -1,5 +1,5 @@
-// Comparisons of tensors and of what conversion did to them, one source for every instruction set;
-// kernels_body.h includes it.
+// Comparisons of tensors and of what conversion did to them, compiled for each instruction set.
+// Included by kernels_body.h.
 
 // Eight elements: their sums, which elements differ most, and magnitudes.
 typedef struct {

@@ -1,5 +1,5 @@
-// Conversions between float types, int8 and bytes, one source for every instruction set;
-// kernels_body.h includes it.
+// Conversions between float types, int8 and bytes, compiled for each instruction set.
+// Included by kernels_body.h.
 
 static void widen_bf16(const void *source, float *target, size_t n) {
     for (size_t i = 0; i < n; i++) target[i] = widened_bf16(source, i);

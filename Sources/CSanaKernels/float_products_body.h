@@ -1,4 +1,4 @@
-// Products of fp32 matrices, one source for every instruction set; kernels_body.h includes it.
+// Products of fp32 matrices, compiled for each instruction set. Included by kernels_body.h.
 //
 // Each sum is a chain of fused multiply-adds over at most SUM_COLUMNS columns in their order, and
 // the chains of longer rows are added in theirs. That order does not depend on vectors, tiles or

@@ -1,5 +1,5 @@
-// Passes over the pixels of channels-last images, one source for every instruction set;
-// kernels_body.h includes it.
+// Passes over the pixels of channels-last images, compiled for each instruction set.
+// Included by kernels_body.h.
 
 static void rms_norm_add(const float *x, const float *weight, const float *bias,
                          const float *residual, float *y, size_t n, float eps) {

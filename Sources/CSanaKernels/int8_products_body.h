@@ -1,5 +1,5 @@
-// Products of int8 weights with activations rounded to int8, one source for every instruction set
-// but those that define SK_HAS_OWN_I8 or SK_MULTIPLY_I8; kernels_body.h includes it.
+// Products of int8 weights with activations rounded to int8, compiled for each instruction set that
+// defines neither SK_HAS_OWN_I8 nor SK_MULTIPLY_I8. Included by kernels_body.h.
 
 // The scale of a token, and what its values are multiplied by; 0 where all become 0.
 static float token_scale_of(const float *x, size_t n, float *inverse) {

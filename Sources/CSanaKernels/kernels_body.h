@@ -1,6 +1,6 @@
-// The one source of all kernels, included once per instruction set with SK_TABLE naming the table
-// to define. Loops are written so that the compiler's vectoriser sees independent lanes; sums keep
-// LANES partial sums and add them pairwise, which fixes the order for every vector width.
+// The source of all kernels, included once per instruction set with SK_TABLE naming the table to
+// define. Loops are written so that the compiler's vectoriser sees independent lanes. Sums are kept
+// in LANES parts that are added pairwise, so their order is the same for every vector width.
 
 #include <math.h>
 #include <string.h>

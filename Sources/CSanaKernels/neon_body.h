@@ -1,8 +1,8 @@
 // NEON with int8 products of SK_GROUP columns at a time; kernels_neondot.c and kernels_neoni8mm.c
 // include it.
 //
-// There are no bf16 products: bfdot rounds in a way of its own, and bfmlalb with bfmlalt, which
-// give the bits that are wanted, multiply no faster than fmla.
+// There are no bf16 products: bfdot rounds differently, and bfmlalb with bfmlalt, which give the
+// right bits, are no faster than fmla.
 
 #define SK_VECTOR 4
 #define SK_TILE_TOKENS 12

@@ -7,9 +7,8 @@ public struct BoundedExpression: Sendable {
 
     /// Longest expression accepted, in UTF-8 bytes.
     private static let maximumByteCount = 1000
-    /// Most progress reports of one match before it is given up, while reasonable expressions are
-    /// through before the first one. By itself the matcher gives up after several thousand, and
-    /// then it says that there is no match.
+    /// Progress reports after which a match is given up; reasonable expressions finish before the
+    /// first one. Left alone, the matcher gives up after several thousand and reports no match.
     private static let progressLimit = 500
 
     /// `nil` for text that is not a regular expression, or too long.

@@ -18,9 +18,9 @@ public final class CoreDistance {
     /// How long the other thread is waited for; one that has to be woken takes 50 µs and more.
     private static let patience = Duration.milliseconds(1)
 
-    /// Nanoseconds of a round trip, the mean over threads spread among the others: of many, some
-    /// are always on the other side of a large processor. `nil` where there is no other thread, or
-    /// none runs at this moment.
+    /// Nanoseconds of a round trip, as the mean over several of the other threads: on a large
+    /// processor, some of many threads are always far away. `nil` if there is no other thread, or
+    /// none is running.
     public func measure() -> Double? {
         let others = workers.threadCount - 1
         guard others > 0 else { return nil }

@@ -73,29 +73,18 @@ enum BlockNorm {
             }
     }
 
-    /// Normalizes `count` pixels and adds `residual`.
+    /// Writes the norms of `count` pixels of a branch, which it may change, plus `residual` to `y`,
+    /// which may be either of them.
     func apply(
-        _ pixels: UnsafeMutablePointer<Float>, residual: UnsafePointer<Float>, count: Int,
-        channels: Int
+        _ branch: UnsafeMutablePointer<Float>, residual: UnsafePointer<Float>,
+        into y: UnsafeMutablePointer<Float>, count: Int, channels: Int
     ) {
         switch self {
-        case .rms(let norm): norm.apply(pixels, residual: residual, into: pixels, count: count)
-        case .batch(let norm):
-            norm.apply(pixels, count: count)
-            Kernels.best.add(pixels, residual, count * channels)
-        }
-    }
-
-    /// Adds the norms of `count` pixels of a branch, which it may change, to `pixels`.
-    func add(
-        _ branch: UnsafeMutablePointer<Float>, to pixels: UnsafeMutablePointer<Float>, count: Int,
-        channels: Int
-    ) {
-        switch self {
-        case .rms(let norm): norm.apply(branch, residual: pixels, into: pixels, count: count)
+        case .rms(let norm): norm.apply(branch, residual: residual, into: y, count: count)
         case .batch(let norm):
             norm.apply(branch, count: count)
-            Kernels.best.add(pixels, branch, count * channels)
+            Kernels.best.add(branch, residual, count * channels)
+            if y != branch { y.update(from: branch, count: count * channels) }
         }
     }
 

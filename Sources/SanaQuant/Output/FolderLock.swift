@@ -3,14 +3,21 @@ import Libc
 /// A folder in which this process alone gives files their names, until the lock is dropped.
 ///
 /// Two conversions to one folder may write files of different names, so that neither finds its own
-/// names taken. Where a file system has no locks, none is taken.
+/// names taken. Where a file system has no locks, or another program keeps one for minutes, none is
+/// taken: a single name still goes to one process alone.
 final class FolderLock {
     private let descriptor: Int32
+    /// How long other processes are waited for.
+    private static let patience = Duration.seconds(120)
 
-    /// Waits for other processes.
     init(_ folder: String) {
         descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        while descriptor >= 0, flock(descriptor, LOCK_EX) != 0, errno == EINTR {}
+        let end = ContinuousClock.now + Self.patience
+        while descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) != 0,
+            errno == EINTR || errno == EWOULDBLOCK, ContinuousClock.now < end
+        {
+            usleep(10_000)
+        }
     }
 
     deinit { if descriptor >= 0 { close(descriptor) } }

@@ -192,12 +192,10 @@ extension TrainedWeights: ExpressibleByArgument {}
 extension Numerics: ExpressibleByArgument {}
 
 extension ComputeMode: ExpressibleByArgument {
-    /// Old names are understood, too: `w8a16` and `w8a8`.
+    /// Old names, by which records call them, are understood, too.
     public init?(argument: String) {
-        switch argument {
-        case "w8a16": self = .fp32
-        case "w8a8": self = .int8
-        default: self.init(rawValue: argument)
-        }
+        let mode = Self.allCases.first { argument == $0.rawValue || argument == $0.oldName }
+        guard let mode else { return nil }
+        self = mode
     }
 }

@@ -36,9 +36,11 @@ extension Profile {
         }
 
         /// Rates of multiply-adds on registers, for each type of product.
-        package static func multiplyAdds(_ workers: WorkerPool) -> [ComputeMode: Double] {
+        package static func multiplyAdds(
+            _ workers: WorkerPool, rounds: Int = 1
+        ) -> [ComputeMode: Double] {
             var best: [ComputeMode: Double] = [:]
-            for _ in 0..<4 {
+            for _ in 0..<rounds {
                 for mode in ComputeMode.pure {
                     let rate = MultiplyAddCanary(workers: workers, mode).measure()
                     best[mode] = max(best[mode, default: 0], rate)
@@ -68,7 +70,7 @@ extension Profile {
                     best[index] = max(best[index], measure())
                 }
             }
-            let adds = multiplyAdds(workers).merging(earlier) { max($0, $1) }
+            let adds = multiplyAdds(workers, rounds: 4).merging(earlier) { max($0, $1) }
             return Peaks(
                 sgemmGFLOPS: best[0], multiplyAddGFLOPS: adds[.fp32] ?? 0,
                 bf16MultiplyAddGFLOPS: adds[.bf16] ?? 0, int8MultiplyAddGOPS: adds[.int8] ?? 0,

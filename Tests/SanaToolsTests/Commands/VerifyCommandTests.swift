@@ -366,9 +366,10 @@ struct VerifyCommandTests {
     }
 
     @Test func oldNamesOfComputeModesAreUnderstood() throws {
-        for (old, new) in [("w8a16", "fp32"), ("w8a8", "int8")] {
+        for (old, new) in [("w8a16", "fp32"), ("w8a8", "int8"), ("w8a8-bf16", "int8-bf16")] {
             #expect(ComputeMode(argument: old) == ComputeMode(argument: new))
             #expect(ComputeMode(argument: new)?.oldName == old)
+            #expect(ComputeMode(argument: new)?.rawValue == new)
         }
         #expect(ComputeMode(argument: "int4") == nil)
     }

@@ -33,7 +33,7 @@ enum Int8Format {
     /// - Parameters:
     ///   - name: of the tensor with the scales.
     ///   - recipe: method and recipe, for people.
-    /// - Throws: `BadDataError` when there is no scale for each row.
+    /// - Throws: `BadDataError` unless there is one scale per row.
     static func encoding(
         of weight: TensorInfo, scaledBy name: String, recipe: String, times factor: Float = 1,
         in source: any TensorSource, file: String

@@ -86,9 +86,9 @@ extension RowPlan {
         ) { _, range in
             guard let from = branch.rows else { return }
             context.forEachRun(image, rows: range) { pixels, row, columns in
-                norm.add(
-                    from[row] + columns.lowerBound * image.channels, to: pixels,
-                    count: columns.count, channels: image.channels)
+                norm.apply(
+                    from[row] + columns.lowerBound * image.channels, residual: pixels,
+                    into: pixels, count: columns.count, channels: image.channels)
             }
         }
     }

@@ -53,7 +53,7 @@ struct ResBlock: RowModule {
             return { pixels, row, columns in
                 norm.apply(
                     pixels, residual: residual[row] + columns.lowerBound * outChannels,
-                    count: columns.count, channels: outChannels)
+                    into: pixels, count: columns.count, channels: outChannels)
             }
         }
     }
