@@ -40,6 +40,20 @@ struct BuiltProgram {
 
     func run(_ arguments: [String]) throws -> Outcome { try finish(launch(arguments)) }
 
+    /// Runs each command, which has to end with its exit code and to say `words` on stdout or
+    /// stderr.
+    func expect(
+        _ words: String, from commands: [(code: Int32, arguments: [String])],
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        for (code, arguments) in commands {
+            let outcome = try run(arguments)
+            let text = "\(arguments): \(outcome.output)\(outcome.talk)"
+            #expect(outcome.code == code, "\(text)", sourceLocation: sourceLocation)
+            #expect(text.contains(words), "\(text)", sourceLocation: sourceLocation)
+        }
+    }
+
     /// Runs the binary below a shell that sets limits first.
     func run(limits: String, _ arguments: [String]) throws -> Outcome {
         let command = "\(limits); exec \"$0\" \"$@\""

@@ -230,26 +230,19 @@ struct EncodingCommandTests {
         ] {
             let model = String(file.prefix { $0 != "/" })
             try folder.write(file, [UInt8](repeating: 1, count: 64))
-            for command in [
-                ["inspect", model], ["convert", model, "--dtype", "fp16"], ["profile", model],
-            ] {
-                let outcome = try program.run(command)
-                #expect(outcome.code == 65 || outcome.code == 1, "\(command) \(outcome.talk)")
-                #expect(
-                    (outcome.output + outcome.talk).contains(words),
-                    "\(command) \(outcome.output) \(outcome.talk)")
-            }
+            try program.expect(
+                words,
+                from: [
+                    (65, ["inspect", model]), (65, ["convert", model, "--dtype", "fp16"]),
+                    (65, ["profile", model]),
+                ])
         }
         for suffix in [".part", ".crdownload", ".aria2"] {
             let file = "w.safetensors" + suffix
             try folder.write(file, fileBytes(weights))
-            for command in [["inspect", file], ["digest", file], ["profile", file]] {
-                let outcome = try program.run(command)
-                #expect(outcome.code == 65 || outcome.code == 1, "\(command)")
-                #expect(
-                    (outcome.output + outcome.talk).contains("unfinished"),
-                    "\(command) \(outcome.output) \(outcome.talk)")
-            }
+            try program.expect(
+                "unfinished",
+                from: [(65, ["inspect", file]), (1, ["digest", file]), (65, ["profile", file])])
         }
     }
 
@@ -277,9 +270,8 @@ struct EncodingCommandTests {
         for file in ["n/diffusion_pytorch_model.safetensors", "svdq-int4.safetensors"] {
             try folder.write(file, builder.file)
             let model = file.hasPrefix("n/") ? "n" : file
-            let converted = try program.run("convert", model, "--dtype", "fp16")
-            #expect(converted.code == 65)
-            #expect(converted.talk.contains("nunchaku (SVDQuant)"), "\(converted.talk)")
+            try program.expect(
+                "nunchaku (SVDQuant)", from: [(65, ["convert", model, "--dtype", "fp16"])])
         }
     }
 
@@ -288,10 +280,11 @@ struct EncodingCommandTests {
         // A frame without a content size, as a pipe leaves it.
         let frame: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0x58, 0x01, 0x00, 0x00]
         try folder.write("s/diffusion_pytorch_model.safetensors.zst", frame)
-        for command in [["convert", "s", "--dtype", "fp16"], ["inspect", "s"], ["profile", "s"]] {
-            let outcome = try program.run(command)
-            #expect(outcome.code == 65, "\(command) \(outcome.talk)")
-            #expect(outcome.talk.contains("`zstd -d`"), "\(command) \(outcome.talk)")
-        }
+        try program.expect(
+            "`zstd -d`",
+            from: [
+                (65, ["convert", "s", "--dtype", "fp16"]), (65, ["inspect", "s"]),
+                (65, ["profile", "s"]),
+            ])
     }
 }
