@@ -48,6 +48,8 @@ public enum ForeignContent: Sendable, Equatable {
             } else {
                 self = .text(String(trimmed.prefix(60)))
             }
+        } else if ByteOrderMark(content) == .utf8 {
+            self = .other("binary file with a byte order mark, as if it had been saved as text")
         } else {
             return nil
         }

@@ -66,7 +66,7 @@ public struct Archive: TensorSource {
         do {
             self = try Self.open(file, path: path)
         } catch let rule as ArchiveError.Rule {
-            if rule == .notArchive, let foreign = ForeignContent(file), foreign != .zstd {
+            if let foreign = ForeignContent(file), foreign != .zstd {
                 throw ArchiveError(path, .foreign(foreign))
             }
             throw ArchiveError(path, rule)

@@ -52,6 +52,10 @@ public struct ArchiveError: DiagnosticError, Equatable {
             default: false
             }
         }
+
+        /// Whether its values are damaged, or need a dictionary without a number, which no frame
+        /// names.
+        var isUndecodable: Bool { if case .decoding = defect { true } else { false } }
     }
 
     public let file: String
@@ -129,6 +133,9 @@ public struct ArchiveError: DiagnosticError, Equatable {
                 + "or another program, not an archive"
         case .frame(_, let defect) where defect.defect == .dictionary:
             "unpack the file with `zstd -d -D DICTIONARY` and give the .safetensors file"
+        case .frame(_, let defect) where defect.isUndecodable:
+            "copy or download the archive again; if it was compressed with a dictionary, unpack it with "
+                + "`zstd -d -D DICTIONARY`"
         case .version, .profile: "update sana-tools"
         case .noManifest:
             "unpack into a .safetensors file; only an archive made by convert can be restored as a directory"

@@ -246,6 +246,18 @@ struct ForeignContentTests {
         #expect(ForeignContent(ByteView(bytes)) == kind)
     }
 
+    @Test("bytes behind a byte order mark are no longer what they were")
+    func markedBytes() {
+        let mark: [UInt8] = [0xEF, 0xBB, 0xBF]
+        let safetensors: [UInt8] = [2, 0, 0, 0, 0, 0, 0, 0, 0x7B, 0x7D]
+        for content in [safetensors, Array("GGUF\u{3}\u{0}".utf8), [0x50, 0x4B, 3, 4, 0]] {
+            let kind = ForeignContent(ByteView(mark + content))
+            #expect(kind?.description.contains("byte order mark") == true, "\(content)")
+            #expect(kind?.remedy == "download the file again")
+        }
+        #expect(ForeignContent(ByteView(mark + Array("Not found".utf8))) == .text("Not found"))
+    }
+
     @Test("a text cut off within a character is still a text")
     func cutText() {
         let bytes = Array(String(repeating: "ä", count: 4000).utf8)

@@ -286,5 +286,19 @@ struct EncodingCommandTests {
                 (65, ["convert", "s", "--dtype", "fp16"]), (65, ["inspect", "s"]),
                 (65, ["profile", "s"]),
             ])
+        // Values in a block of a reserved kind: as damaged as without an unnamed dictionary.
+        let damaged: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x24, 1, 7, 0, 0, 0, 0, 0, 0]
+        for (content, words) in [
+            (damaged, "`zstd -d -D DICTIONARY`"), ([0xFF, 0xFE, 0x7B, 0, 0x7D, 0], "UTF-16"),
+        ] {
+            try folder.write("x.safetensors.zst", content)
+            try program.expect(
+                words,
+                from: [
+                    (65, ["convert", "x.safetensors.zst", "--dtype", "fp16"]),
+                    (65, ["inspect", "x.safetensors.zst"]), (65, ["profile", "x.safetensors.zst"]),
+                    (65, ["unpack", "x.safetensors.zst", "--output", "x"]),
+                ])
+        }
     }
 }

@@ -87,6 +87,12 @@ struct BrokenModelTests {
         .init(name: "renamed", words: "a torch.save file") {
             try $0.write(weights, ZipBuilder(pickle: [0x80, 0x02]).file)
         },
+        .init(name: "byte order mark", words: "with a byte order mark") {
+            try $0.write(weights, [0xEF, 0xBB, 0xBF] + fileBytes($0(weights)))
+        },
+        .init(name: "UTF-16", words: "a text file in UTF-16") {
+            try $0.write(weights, [0xFF, 0xFE, 0x7B, 0, 0x7D, 0])
+        },
         .init(name: "GGUF", words: "a GGUF file") {
             try $0.write(weights, Array("GGUF".utf8) + [3, 0, 0, 0])
         },
