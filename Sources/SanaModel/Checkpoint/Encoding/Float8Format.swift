@@ -13,6 +13,8 @@ struct Float8Format: QuantizationFormat {
             model.tensors.contains(where: { Float8.table($0.dtype) != nil })
         else { return nil }
         switch model.stored {
+        // Scales of blocks that would go unread.
+        case .foreign("fp8", "in blocks", _): return nil
         case .foreign("ComfyUI", _, _), .foreign("fp8", _, _): break
         case .foreign("compressed-tensors or ModelOpt", "scaled weights", _): break
         default: return nil

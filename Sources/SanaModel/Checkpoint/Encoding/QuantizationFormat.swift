@@ -3,19 +3,18 @@ struct QuantizedModel {
     let tensors: [TensorInfo]
     /// What `quantization_config` says; `nil` where there is none.
     let settings: QuantizationSettings?
-    /// Whether there is a configuration at all, in which that could stand.
-    let hasConfiguration: Bool
+    /// `config.json`; `nil` where nothing is known of it.
+    let config: JSONValue?
     /// Told from names, types and shapes.
     let stored: StoredEncoding
     let byName: [String: TensorInfo]
 
     /// - Parameter config: `config.json`; `nil` where nothing is known of it.
     init(_ tensors: [TensorInfo], config: JSONValue?) {
-        self.tensors = tensors
+        (self.tensors, self.config) = (tensors, config)
         settings = config?[QuantizationCheck.key].flatMap { value in
             value.members == nil ? nil : QuantizationSettings(value)
         }
-        hasConfiguration = config != nil
         stored = StoredEncoding(tensors)
         byName = Dictionary(tensors.map { ($0.name, $0) }) { first, _ in first }
     }

@@ -93,6 +93,12 @@ struct SVDQuantFormat: QuantizationFormat {
             modules.first { Self.kind($0) == nil }.map { $0 + ".qweight" }
             ?? model.tensors.first { $0.name.hasSuffix(".wzeros") }?.name
         if let unknown { return [QuantizationCheck.unsupported("nunchaku", "SVDQuant", unknown)] }
+        // nunchaku has no Sana with them, and so no name for their weights.
+        if let norm = model.config?["qk_norm"], norm != .null {
+            return [
+                QuantizationCheck.unsupported("nunchaku", "SVDQuant, with QK norms", scales)
+            ]
+        }
         let contradictions = QuantizationCheck.settingFindings(
             model, method: "svdquant", recipe: recipe, tensor: scales)
         guard contradictions.isEmpty, let size = model.settings?.groupSize, size != groupSize else {

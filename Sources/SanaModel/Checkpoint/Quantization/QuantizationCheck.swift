@@ -193,7 +193,7 @@ public enum QuantizationCheck {
         _ model: QuantizedModel, method: String, recipe: String, tensor: String
     ) -> [QuantizationFinding] {
         guard let settings = model.settings else {
-            guard model.hasConfiguration else { return [] }
+            guard model.config != nil else { return [] }
             return [
                 .init(
                     kind: .contradiction, location: key,
