@@ -49,7 +49,7 @@ public struct ConversionSource: Sendable {
             isOriginal ? nil : network.expectedTensors(in: checkpoint.source),
             network.networkClass.weightsStem
         )
-        adapters = checkpoint.adapters
+        adapters = checkpoint.adapters.filter { $0.moduleCount > 0 }
     }
 
     /// A file of any other component.

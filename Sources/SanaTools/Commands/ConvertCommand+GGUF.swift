@@ -18,7 +18,7 @@ extension ConvertCommand {
                 "--output \(file.printable) is not a .gguf file", remedy: "name the file ….gguf")
         }
         let checkpoint = try openChecked(path, name).decodingInt8()
-        warnOfTextEncoder(checkpoint.adapters)
+        try leaveOutTextEncoder(checkpoint.adapters)
         let writer = try GGUFWriter(
             ConversionSource(
                 names == .diffusers ? checkpoint : checkpoint.underOriginalNames()),

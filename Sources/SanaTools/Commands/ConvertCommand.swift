@@ -228,7 +228,9 @@ struct ConvertCommand: QuietableCommand {
         let checkpoint = try project.blaming("model") { try named(openChecked(path, name)) }
         let workers = threads.makePool()
         let jobs = try options.map { try job(checkpoint, path, outputs, $0, workers) }
-        if !jobs.contains(where: \.adaptsTextEncoder) { warnOfTextEncoder(checkpoint.adapters) }
+        if !jobs.contains(where: \.adaptsTextEncoder) {
+            try leaveOutTextEncoder(checkpoint.adapters)
+        }
         if dryRun || explain != nil {
             let plans = try jobs.map {
                 try Converter.plan(
@@ -272,8 +274,8 @@ struct ConvertCommand: QuietableCommand {
         return checkpoint
     }
 
-    func warnOfTextEncoder(_ adapters: [LoraAdapter]) {
-        AdapterArguments.warnOfTextEncoder(
+    func leaveOutTextEncoder(_ adapters: [LoraAdapter]) throws {
+        try AdapterArguments.leaveOutTextEncoder(
             adapters, option: "--lora",
             hint: "convert a repository to a directory to add them to its text encoder")
     }

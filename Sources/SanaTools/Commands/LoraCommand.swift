@@ -55,7 +55,7 @@ struct LoraMergeCommand: QuietableCommand {
 
     func run() throws {
         let adapters = try AdapterArguments.open(files, option: "LoRA")
-        AdapterArguments.warnOfTextEncoder(
+        try AdapterArguments.leaveOutTextEncoder(
             adapters, option: "LoRA", hint: "the merged file is for the transformer")
         let source = try modelOptions.openCheckpoint(model).source
         let merged = try LoraMerge.merge(adapters, for: source, file: model)
@@ -197,9 +197,15 @@ enum AdapterArguments {
     /// Warns of adapters whose text encoder's part goes unused.
     ///
     /// - Parameter hint: how it would be used.
-    static func warnOfTextEncoder(_ adapters: [LoraAdapter], option: String, hint: String) {
+    /// - Throws: `BadDataError` for an adapter that has no other part.
+    static func leaveOutTextEncoder(_ adapters: [LoraAdapter], option: String, hint: String) throws
+    {
         for adapter in adapters {
             guard let part = adapter.ofTextEncoder else { continue }
+            guard adapter.moduleCount > 0 else {
+                throw BadDataError(
+                    file: adapter.path, reason: "holds only a LoRA of a text encoder", remedy: hint)
+            }
             Console.warn(
                 "\(option) \(adapter.path.printable): "
                     + "\(Format.counted(part.moduleCount, "module")) of a text encoder left out; "

@@ -131,12 +131,12 @@ struct LoraCommandTests {
     /// Writes a LoRA of rank 2 for the transformer and the text encoder of sana-pictures, all
     /// values 1, so that a weight gains 2.
     private func writeBoth(
-        _ encoder: String = "text_encoder.layers.0.self_attn.q_proj", settings: String? = nil
+        _ encoder: String = "text_encoder.layers.0.self_attn.q_proj", settings: String? = nil,
+        hasTransformer: Bool = true
     ) throws {
         var builder = SafetensorsBuilder()
-        for (module, rows, columns) in [
-            ("transformer.transformer_blocks.0.attn1.to_q", 128, 128), (encoder, 64, 96),
-        ] {
+        let transformer = ("transformer.transformer_blocks.0.attn1.to_q", 128, 128)
+        for (module, rows, columns) in (hasTransformer ? [transformer] : []) + [(encoder, 64, 96)] {
             builder.add(
                 "\(module).lora_A.weight", [2, columns], Array(repeating: 1, count: 2 * columns))
             builder.add(
@@ -231,6 +231,29 @@ struct LoraCommandTests {
         #expect(unknown.code == 65, "\(unknown.talk)")
         #expect(unknown.talk.contains("layers.7.self_attn.q_proj"), "\(unknown.talk)")
         #expect(!program.folder("other").pathExists)
+    }
+
+    @Test("a LoRA of the text encoder alone is added to a whole repository, and to nothing else")
+    func textEncoderAlone() throws {
+        try writeBoth(hasTransformer: false)
+        let outcome = try convertPictures("--container", "safetensors", "--output", "new")
+        #expect(outcome.code == 0, "\(outcome.talk)")
+        #expect(abs(try gain(Self.encoderFile, Self.query) - 2) < 0.02)
+        for (folder, names) in [("new/text_encoder", ["both.safetensors"]), ("new", [])] {
+            let inspected = try program.run("inspect", folder, "--format", "json")
+            #expect(
+                inspected.json?["lora"]?.array?.map { $0["name"]?.string } == names,
+                "\(inspected.output)")
+        }
+        let model = "fixtures/sana-pictures"
+        let convert = ["convert", model, "--dtype", "bf16", "--lora", "both.safetensors"]
+        try program.expect(
+            "holds only a LoRA of a text encoder",
+            from: [
+                (65, convert + ["--container", "gguf", "--output", "a.gguf"]),
+                (65, convert + ["--output", "a.safetensors.zst"]),
+                (65, ["lora", "merge", "both.safetensors", "--model", model, "--output", "m"]),
+            ])
     }
 
     // MARK: Provenance

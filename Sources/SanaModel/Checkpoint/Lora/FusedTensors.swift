@@ -130,10 +130,13 @@ extension Checkpoint {
     ///
     /// - Throws: `BadDataError` when an adapter does not fit.
     public func fusing(_ adapters: [LoraAdapter]) throws -> Checkpoint {
-        guard !adapters.isEmpty else { return self }
-        try Arithmetic.prepareBLAS(callers: WorkerPool.processorCount)
-        var fused = try decodingInt8()
-        fused.source = try FusedTensors(fused.source, adding: adapters, file: path)
+        let added = adapters.filter { $0.moduleCount > 0 }
+        var fused = self
+        if !added.isEmpty {
+            try Arithmetic.prepareBLAS(callers: WorkerPool.processorCount)
+            fused = try decodingInt8()
+            fused.source = try FusedTensors(fused.source, adding: added, file: path)
+        }
         fused.adapters += adapters
         return fused
     }

@@ -14,7 +14,7 @@ public struct LoraAdapter: Sendable {
     private let textEncoderDeltas: [String: LoraDelta]
     let file: SafetensorsFile
 
-    /// Number of modules that change.
+    /// Number of modules of the transformer that change.
     public var moduleCount: Int { deltas.count }
 
     /// The part that is for the text encoder of the same pipeline; `nil` where there is none.
@@ -86,11 +86,12 @@ public struct LoraAdapter: Sendable {
                     remedy: "keep one adapter per file")
             }
         }
-        guard !modules.isEmpty else {
+        guard !modules.isEmpty || !encoderModules.isEmpty else {
             throw BadDataError(
                 file: path,
-                reason: leftOut.isEmpty && encoderModules.isEmpty
-                    ? "holds no LoRA" : "holds only a LoRA of a text encoder",
+                reason: leftOut.isEmpty
+                    ? "holds no LoRA"
+                    : "holds only a LoRA of a text encoder that Sana does not have",
                 remedy:
                     "give a safetensors file with a LoRA of the transformer, such as diffusers' "
                     + "save_lora_weights or peft write")

@@ -232,7 +232,7 @@ struct LoraTests {
             (pair() + [("transformer.\(Self.target).lora_magnitude_vector", [2])], "2 magnitudes"),
             (pair() + [("\(Self.target).dora_scale", [1, 24])], "DoRA of columns"),
             (pair() + [("\(Self.target).lora_mid.weight", [2, 2])], "Tucker"),
-            (pair("attn1", prefix: "text_encoder."), "only a LoRA of a text encoder"),
+            (pair("attn1", prefix: "text_encoder_2."), "a text encoder that Sana does not have"),
         ]
         for (tensors, expected) in cases {
             let message = refusal(tensors)
