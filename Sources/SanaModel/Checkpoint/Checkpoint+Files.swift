@@ -64,22 +64,24 @@ extension Checkpoint {
     /// The weights in a file under diffusers' names, which need no configuration to be read unless
     /// they are quantized.
     ///
-    /// - Parameter config: a `config.json` in place of one next to the file.
+    /// - Parameters:
+    ///   - config: a `config.json` in place of one next to the file.
+    ///   - trained: which weights of a training checkpoint.
     /// - Throws: as `open`.
     public static func weights(
-        inFile path: String, config: String? = nil
+        inFile path: String, config: String? = nil, trained: TrainedWeights = .model
     ) throws -> any TensorSource {
-        try weights(content: ByteView(mapping: path), path: path, config: config)
+        try weights(content: ByteView(mapping: path), path: path, config: config, trained: trained)
     }
 
     /// The same for a file that is already in memory.
     public static func weights(
-        content: ByteView, path: String, config: String? = nil
+        content: ByteView, path: String, config: String? = nil, trained: TrainedWeights = .model
     ) throws -> any TensorSource {
         try UnfinishedDownload.check(path)
         let zip = try ModelLocator.zip(content, path: path)
         guard let zip, zip[Checkpoint.indexName] != nil else {
-            let weights = try FileWeights(content, zip, path: path)
+            let weights = try FileWeights(content, zip, path: path, trained: trained)
             let beside = path.parentFolder.appendingPath("config.json")
             let json = try
                 (config.map { try JSONFile.read($0) } ?? weights.config

@@ -79,7 +79,7 @@ public enum ModelLocator {
     }
 
     /// Whether a file's name says that torch.save wrote it.
-    static func isTorchFile(_ path: String) -> Bool {
+    public static func isTorchFile(_ path: String) -> Bool {
         [".pth", ".pt", ".ckpt"].contains { path.hasSuffix($0) }
     }
 }

@@ -90,12 +90,19 @@ extension LogicalTensors {
     /// away; the source itself and `nil` where no wrapper put anything into them.
     ///
     /// - Parameter file: for messages.
-    /// - Throws: `BadDataError` for layers of an adapter that have not been merged.
+    /// - Throws: `BadDataError` for layers of an adapter that have not been merged, and for names
+    ///   that a directory's configuration does not describe.
     public static func unwrapped(
         _ source: any TensorSource, file: String
     ) throws -> (source: any TensorSource, note: String?) {
         let stored = source.tensors.map { StoredTensor($0, of: source) }
         let wrapped = try WrappedNames(stored, file: file)
+        guard !OriginalNaming.all.contains(where: { $0.matches(wrapped.tensors) }) else {
+            throw BadDataError(
+                file: file,
+                reason: "holds tensors under the original names, not under those of diffusers",
+                remedy: "give the weights file itself as MODEL, or convert it to a directory")
+        }
         guard let note = wrapped.note else { return (source, nil) }
         return (
             try MappedTensors(wrapped.tensors, path: file, metadata: source.metadata), note

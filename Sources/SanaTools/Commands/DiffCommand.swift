@@ -47,6 +47,9 @@ struct DiffCommand: QuietableCommand {
     }
 
     func run() throws {
+        guard modelOptions.weights == .model || [first, second].contains(where: isTraining) else {
+            throw modelOptions.notTraining
+        }
         let progress = ProgressLine("diff")
         defer { progress.finish() }
         let diff = try CheckpointDiff.run(
@@ -59,14 +62,22 @@ struct DiffCommand: QuietableCommand {
         guard diff.passes else { throw ExitCode.checkFailed }
     }
 
+    /// Whether `--weights` is about `path`; the other model may have no averages.
+    private func isTraining(_ path: String) -> Bool {
+        ModelLocator.isTorchFile(path) && !path.isFolder
+    }
+
     /// The tensors at `path`; a file can be compared without its configuration.
     private func open(_ path: String) throws -> any TensorSource {
         let resolved = try ModelPath.resolve(path)
-        guard !resolved.isFolder else { return try modelOptions.open(path).source }
+        var options = modelOptions
+        if !isTraining(path) { options.weights = .model }
+        guard !resolved.isFolder else { return try options.open(path).source }
         return try ModelFault.advising(path) {
             OpenedFile.isArchive(resolved)
                 ? try OpenedFile.archive(resolved)
-                : try Checkpoint.weights(inFile: resolved, config: modelOptions.config)
+                : try Checkpoint.weights(
+                    inFile: resolved, config: options.config, trained: options.weights)
         }
     }
 }

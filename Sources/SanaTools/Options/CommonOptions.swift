@@ -54,6 +54,13 @@ struct ModelOptions: ParsableArguments {
         }
     }
 
+    /// That `--weights` has nothing to choose from.
+    var notTraining: UsageError {
+        UsageError(
+            "--weights \(weights.rawValue) is for a training checkpoint, which is a .pth file",
+            remedy: "leave it out, or give the .pth file as MODEL")
+    }
+
     /// - Throws: `UsageError` when a file is asked for a part, `BadDataError` for a golden, a
     ///   trajectory or a LoRA.
     func check(_ path: String) throws {
@@ -65,9 +72,7 @@ struct ModelOptions: ParsableArguments {
                 remedy: "leave them out, or give the directory")
         }
         if weights != .model, !isFile || OpenedFile.isArchive(path) {
-            throw UsageError(
-                "--weights \(weights.rawValue) is for a training checkpoint, which is a .pth file",
-                remedy: "leave it out, or give the .pth file as MODEL")
+            throw notTraining
         }
         if OpenedFile.isArchive(path), config != nil {
             throw UsageError(

@@ -26,9 +26,24 @@ struct StateDictionaryTests {
         #expect(averaged.json?["digest"] != model.json?["digest"])
         let same = try program.run(["diff", file, "fixtures/originals/plain.pth"] + config)
         #expect(same.code == 0, "\(same.output) \(same.talk)")
+        let ema = ["--weights", "ema"]
+        for other in ["fixtures/tiny/plain", "a.safetensors"] {
+            if other == "a.safetensors" {
+                let made = try program.run(
+                    ["convert", file, "--dtype", "fp32", "--container", "safetensors"]
+                        + ["--output", "a"] + config + ema)
+                #expect(made.code == 0, "\(made.talk)")
+                try folder.write(
+                    other, fileBytes(folder("a/diffusion_pytorch_model.safetensors")))
+            }
+            let compared = try program.run(["diff", file, other] + config + ema)
+            #expect(compared.code == (other == "a.safetensors" ? 0 : 1), "\(compared.talk)")
+        }
         let none = try program.run(
-            ["inspect", "fixtures/originals/plain.pth", "--weights", "ema"] + config)
+            ["inspect", "fixtures/originals/plain.pth"] + ema + config)
         #expect(none.code == 65)
+        let models = ["fixtures/tiny/plain", "fixtures/tiny/qknorm"]
+        #expect(try program.run(["diff"] + models + ema).code == 64)
     }
 
     @Test(
@@ -52,6 +67,25 @@ struct StateDictionaryTests {
             "1e-5", "--allow-stale", "--no-record")
         #expect(verified.code == 0, "\(verified.output) \(verified.talk)")
         #expect(verified.talk.contains("names are read without"), "\(verified.talk)")
+    }
+
+    @Test("original names in a directory are told, and the file itself opens")
+    func originalNamesInADirectory() throws {
+        let weights = "d/diffusion_pytorch_model.safetensors"
+        let model = "fixtures/tiny/plain"
+        let written = try program.run(
+            "convert", model, "--dtype", "fp32", "--container", "safetensors", "--names",
+            "original", "--output", "o.safetensors")
+        #expect(written.code == 0, "\(written.talk)")
+        try folder.write(weights, fileBytes(folder("o.safetensors")))
+        try folder.write("d/config.json", fileBytes(Fixtures.path + "/tiny/plain/config.json"))
+        try program.expect(
+            "under the original names",
+            from: [
+                (1, ["inspect", "d"]), (65, ["profile", "d"]), (65, ["diff", "d", model]),
+                (65, ["convert", "d", "--dtype", "fp16"]),
+            ])
+        #expect(try program.run("diff", weights, model).code == 0)
     }
 
     @Test("layers of an adapter that is not merged are named")

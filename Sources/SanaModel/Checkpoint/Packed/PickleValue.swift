@@ -88,6 +88,8 @@ enum PickleSymbol: Equatable {
             ["set", "frozenset", "bytearray", "complex", "slice", "dict", "list", "int", "float"]
                 .contains(name)
         case "argparse": name == "Namespace"
+        // What Transformer Engine keeps as the extra state of a module.
+        case "_io": name == "BytesIO"
         case "pathlib": ["PosixPath", "PurePosixPath", "WindowsPath"].contains(name)
         case "datetime": ["datetime", "date", "timedelta"].contains(name)
         case "torch.torch_version": name == "TorchVersion"

@@ -14,6 +14,8 @@ struct Unpickler {
     static let maximumObjectCount = 1 << 18
     /// Most open marks, which is how deep tuples and filled containers nest.
     static let maximumDepth = 256
+    /// Longest integer; what does not fit in 64 bits is passed over.
+    private static let maximumLongByteCount = 64
     /// Longest module or name of a global.
     private static let maximumLineByteCount = 256
 
@@ -95,9 +97,10 @@ struct Unpickler {
     }
 
     private mutating func long(_ count: Int) throws {
-        guard (0...8).contains(count), let bytes = cursor.part(count) else {
-            throw refused("an integer of \(count) bytes")
-        }
+        guard (0...Self.maximumLongByteCount).contains(count), let bytes = cursor.part(count)
+        else { throw refused("an integer of \(count) bytes") }
+        // As states of generators have.
+        guard count <= 8 else { return stack.append(.foreign) }
         var value: UInt64 = (bytes.last ?? 0) & 0x80 == 0 ? 0 : .max
         for byte in bytes.reversed() { value = value << 8 | UInt64(byte) }
         stack.append(.int(Int(Int64(bitPattern: value))))

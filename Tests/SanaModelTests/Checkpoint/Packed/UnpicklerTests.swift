@@ -90,7 +90,7 @@ struct UnpicklerTests {
         ("EXT4", [0x84, 1, 0, 0, 0], "EXT4"),
         ("LONG4", [0x8B, 255, 255, 255, 127], "an integer of"),
         ("negative LONG4", [0x8B, 255, 255, 255, 255], "an integer of -1"),
-        ("LONG1", [0x8A, 9] + [UInt8](repeating: 1, count: 9), "9 bytes"),
+        ("LONG1", [0x8A, 65] + [UInt8](repeating: 1, count: 65), "65 bytes"),
         ("BINBYTES", [0x42, 255, 255, 255, 255], "reaches past"),
         ("BINUNICODE8", [0x8D] + [UInt8](repeating: 255, count: 8), "out of range"),
         ("FRAME", [0x95, 255, 255, 255, 255, 0, 0, 0, 0], "a frame is truncated"),
@@ -105,6 +105,15 @@ struct UnpicklerTests {
     func whatIsOutOfBounds(_ name: String, _ code: [UInt8], _ expected: String) {
         let message = refusal([0x80, 2] + code + [0x2E])
         #expect(message?.contains(expected) == true, "\(name): \(message ?? "taken")")
+    }
+
+    /// As NumPy's PCG64 has them in its state.
+    @Test("integers of more than 64 bits are passed over as data")
+    func wideIntegers() {
+        let value: [UInt8] = [0x8A, 16] + [UInt8](repeating: 1, count: 16)
+        let pickle = [0x80, 2] + Self.ascii("}X\u{5}\0\0\0state") + value + Self.ascii("s.")
+        let message = refusal(pickle)
+        #expect(message?.contains("no tensor; its keys are 'state'") == true, "\(message ?? "")")
     }
 
     /// Each list holds the one before twice; written out they would be 2²⁰⁰⁰⁰ values.
