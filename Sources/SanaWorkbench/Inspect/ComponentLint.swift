@@ -83,6 +83,14 @@ package struct ComponentLint {
     // MARK: Kinds
 
     private mutating func checkTokenizer() {
+        let settings = "tokenizer_config.json"
+        if !scan.exists(settings) {
+            problems.append(
+                Problem(
+                    .tokenizerAbsent, scan.prefix + settings,
+                    "is absent, so that the defaults of \(component.className.printable) apply",
+                    remedy: "download tokenizer_config.json"))
+        }
         let name = "tokenizer.json"
         if scan.exists(name) {
             if let keys = keys(name), !keys.contains("model") {

@@ -128,7 +128,8 @@ package enum LintRule: String, CaseIterable, Sendable {
             "a component's weights do not match its configuration (--deep)",
             "check that config.json and the weights come from the same revision of the same model"),
         Entry(
-            .tokenizerAbsent, .warning, "a tokenizer without tokenizer.json",
+            .tokenizerAbsent, .warning,
+            "a tokenizer without tokenizer.json or tokenizer_config.json",
             "download tokenizer.json; building it from the other files needs more Python packages"),
         Entry(
             .linkDangling, .error, "a symlink is dangling",

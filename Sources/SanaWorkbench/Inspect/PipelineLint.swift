@@ -26,7 +26,8 @@ package struct PipelineLint {
     private mutating func checkSprint(
         _ pipeline: String, _ transformer: String, _ config: JSONValue
     ) {
-        guard let hasGuidance = config["guidance_embeds"]?.bool else { return }
+        // diffusers takes an absent key for false.
+        let hasGuidance = config["guidance_embeds"]?.bool ?? false
         let isSprint = pipeline.contains("Sprint")
         guard isSprint != hasGuidance, !pipeline.contains("Video") else { return }
         problems.append(

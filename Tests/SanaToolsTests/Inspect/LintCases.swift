@@ -54,6 +54,12 @@ enum LintCases {
         .init(
             rule: .componentMismatch, location: "transformer", words: "needs guidance_embeds"
         ) { try $0.edit("model_index.json", "SanaPipeline", "SanaSprintPipeline") },
+        .init(
+            rule: .componentMismatch, location: "transformer", words: "needs guidance_embeds"
+        ) {
+            try $0.edit("model_index.json", "SanaPipeline", "SanaSprintPipeline")
+            try $0.edit("transformer/config.json", "\"guidance_embeds\": false,", "")
+        },
         .init(rule: .componentFileAbsent, location: "vae/config.json") {
             try $0.remove("vae/config.json")
         },
@@ -84,6 +90,9 @@ enum LintCases {
         .init(
             rule: .componentFileInvalid, location: "tokenizer/tokenizer.model", words: "zeros"
         ) { try $0.folder.write("tokenizer/tokenizer.model", [UInt8](repeating: 0, count: 90)) },
+        .init(
+            rule: .tokenizerAbsent, location: "tokenizer/tokenizer_config.json", words: "defaults"
+        ) { try $0.remove("tokenizer/tokenizer_config.json") },
         .init(
             rule: .tokenizerAbsent, location: "tokenizer/tokenizer.json", words: "tokenizer.model"
         ) {
