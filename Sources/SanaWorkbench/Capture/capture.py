@@ -10,6 +10,7 @@ The same weights, inputs and packages give the same bytes.
 from __future__ import annotations
 
 import argparse
+import errno
 import hashlib
 import json
 import math
@@ -644,8 +645,31 @@ def golden_chunks(tensors: Tensors, metadata: dict[str, str]) -> Iterator[bytes]
         yield little_endian(tensor)
 
 
-def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
-    """Writes beside `path` and renames, so that `path` is whole or untouched."""
+def taken(path: Path) -> CaptureError:
+    return CaptureError(EXIT_CANNOT_CREATE, f"{path} already exists: replace it with --force")
+
+
+def take_free_name(file: Path, path: Path) -> None:
+    """Gives a file the name `path`, or raises FileExistsError where anything has it, whoever tries the same just then."""
+    try:
+        os.link(file, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EMLINK):
+            raise
+        # Without hard links an empty file claims the name, and is replaced.
+        path.open("xb").close()
+        try:
+            file.replace(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+
+def write_file(path: Path, chunks: Iterator[bytes], replace: bool) -> None:
+    """Writes beside `path`, then gives the file its name, so that `path` is whole or untouched.
+
+    Without `replace`, of several programs that write `path` at the same time one succeeds.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -653,18 +677,25 @@ def replace_file(path: Path, chunks: Iterator[bytes]) -> None:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if not replace:
+            take_free_name(temporary, path)
+        elif path.is_symlink() or path.exists() and not path.is_file():
+            raise CaptureError(EXIT_CANNOT_CREATE, f"{path} is not a regular file, and is not replaced")
+        else:
+            temporary.replace(path)
+    except FileExistsError:
+        raise taken(path) from None
     except OSError as error:
         raise CaptureError(EXIT_CANNOT_CREATE, f"cannot write {path}: {error.strerror}") from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_golden(output: Path, kind: str, version: str, contract: dict[str, Any], tensors: Tensors) -> None:
+def write_golden(options: argparse.Namespace, kind: str, version: str, contract: dict[str, Any], tensors: Tensors) -> None:
     """Completes the contract with the hash of every entry and writes the file."""
     contract["sha256"] = entry_hashes(tensors)
     metadata = {"format": kind, "version": version, "contract": compact_json(contract)}
-    replace_file(output, golden_chunks(tensors, metadata))
+    write_file(options.output, golden_chunks(tensors, metadata), options.force)
 
 
 def check_request(options: argparse.Namespace) -> None:
@@ -672,8 +703,8 @@ def check_request(options: argparse.Namespace) -> None:
     folder, output = options.model, options.output
     if not folder.is_dir():
         raise CaptureError(EXIT_NO_INPUT, f"{folder} is not a directory")
-    if output.exists() and not options.force:
-        raise CaptureError(EXIT_CANNOT_CREATE, f"{output} already exists: replace it with --force")
+    if os.path.lexists(output) and not options.force:
+        raise taken(output)
     if not output.absolute().parent.is_dir():
         raise CaptureError(EXIT_CANNOT_CREATE, f"{output.absolute().parent} is not a directory")
     if options.threads:
@@ -709,7 +740,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         tensors, kind = record_trajectory(model, plan, contract, options), "sana-trajectory"
     else:
         tensors, kind = record_forward(model, plan, contract, options), "sana-reference"
-    write_golden(output, kind, plan["version"], contract, tensors)
+    write_golden(options, kind, plan["version"], contract, tensors)
     recorded = len([name for name in tensors if name.startswith(("activations.", "latents."))])
     return {"output": str(output), "activations": recorded, "producer": contract["producer"], "blind": contract.get("blind", [])}
 

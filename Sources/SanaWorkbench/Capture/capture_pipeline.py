@@ -293,7 +293,7 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
     if options.modules is not None:
         modules, contract["modules"] = module_goldens(pipeline, recorder, folder, json.loads(options.modules), contract)
         tensors |= modules
-    capture.write_golden(output, FORMAT, VERSION, contract, tensors)
+    capture.write_golden(options, FORMAT, VERSION, contract, tensors)
     return {"output": str(output), "steps": contract["steps"], "pictures": len(images), "producer": contract["producer"]}
 
 
