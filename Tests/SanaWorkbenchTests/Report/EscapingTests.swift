@@ -136,6 +136,46 @@ struct EscapingTests {
         return fields
     }
 
+    @Test(
+        "titles and messages of commands stay what they are",
+        arguments: [",", ":", "%", "\n", "\r"])
+    func commandsStayCommands(_ special: Unicode.Scalar) throws {
+        let text = Self.surrounded(special)
+        let start = Array("::error title=".utf8)
+        let command = Array(WorkflowCommand(.error, text, text).text.utf8)
+        #expect(command.starts(with: start))
+        // As the runner reads it: what comes behind the first pair of colons is the message.
+        let rest = Array(command.dropFirst(start.count))
+        let colon = UInt8(ascii: ":")
+        let end = try #require(
+            rest.indices.dropLast().first { rest[$0] == colon && rest[$0 + 1] == colon })
+        let (title, message) = (rest[..<end], rest[(end + 2)...])
+        let raw = title.filter { ",:\n\r".utf8.contains($0) }
+        #expect(raw.isEmpty)
+        let breaks = message.filter { "\n\r".utf8.contains($0) }
+        #expect(breaks.isEmpty)
+        let expected = Array(text.printableLines.utf8)
+        #expect(try Self.unescaped(title) == expected)
+        #expect(try Self.unescaped(message) == expected)
+    }
+
+    /// Bytes with a percent sign and two digits for some of them.
+    private static func unescaped(_ bytes: ArraySlice<UInt8>) throws -> [UInt8] {
+        var result: [UInt8] = []
+        var index = bytes.startIndex
+        while index < bytes.endIndex {
+            var byte = bytes[index]
+            if byte == UInt8(ascii: "%") {
+                let digits = bytes[(index + 1)...].prefix(2)
+                byte = try #require(UInt8(String(decoding: digits, as: UTF8.self), radix: 16))
+                index += 2
+            }
+            result.append(byte)
+            index += 1
+        }
+        return result
+    }
+
     @Test(arguments: ["=cmd|calc", "+1", "-1", "@SUM(1)", "\tx", "\rx"])
     func formulasAreText(_ name: String) {
         #expect(CSV.field(name) == "'" + name)

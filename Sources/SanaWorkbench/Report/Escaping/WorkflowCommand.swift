@@ -57,19 +57,38 @@ package struct WorkflowCommand: Equatable {
     }
 
     /// `text` on a line that the runner takes for no command: the name of a model may begin with
-    /// colons.
+    /// colons, or hold the older form of commands, which is read anywhere in a line.
     static func plain(_ text: String) -> String {
-        let line = text.printable
-        return line.drop { $0 == " " }.hasPrefix("::") ? "sana-tools: \(line)" : line
+        var line = String.UnicodeScalarView()
+        for scalar in text.printable.unicodeScalars {
+            if scalar == "[", line.suffix(2).elementsEqual("##".unicodeScalars) {
+                line.append("\\")
+            }
+            line.append(scalar)
+        }
+        let start = line.drop { $0.properties.isWhitespace }
+        return (start.starts(with: "::".unicodeScalars) ? "sana-tools: " : "") + String(line)
     }
 
     /// What the runner reads back as `text`: on one line, and no command of its own.
-    private static func data(_ text: String) -> String {
-        text.printableLines.replacing("%", with: "%25").replacing("\n", with: "%0A")
-    }
+    private static func data(_ text: String) -> String { escaped(text, ["%", "\n"]) }
 
     private static func property(_ text: String) -> String {
-        data(text).replacing(":", with: "%3A").replacing(",", with: "%2C")
+        escaped(text, ["%", "\n", ":", ","])
+    }
+
+    /// Works on scalars: a `Character` may be a comma with what stands before or after it.
+    private static func escaped(_ text: String, _ special: Set<Unicode.Scalar>) -> String {
+        var result = ""
+        for scalar in text.printableLines.unicodeScalars {
+            if special.contains(scalar) {
+                let code = String(scalar.value, radix: 16, uppercase: true)
+                result += (code.count < 2 ? "%0" : "%") + code
+            } else {
+                result.unicodeScalars.append(scalar)
+            }
+        }
+        return result
     }
 
     private static func inRepository(
