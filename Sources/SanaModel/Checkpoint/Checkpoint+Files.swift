@@ -248,13 +248,11 @@ extension Checkpoint {
                 file: path, reason: "has no directory '\(folder.printable)'",
                 remedy: "name one of its components with --subfolder")
         }
-        let document = try? pipeline.document(folder + "/config.json")
-        let weights = try WeightFiles.choose(
-            variant: variant, among: names, folder: label,
-            stem: NetworkClass.stem(beside: document))
         let configPath = config ?? label.appendingPath("config.json")
         let json =
             try config.map { try JSONFile.read($0) } ?? pipeline.document(folder + "/config.json")
+        let weights = try WeightFiles.choose(
+            variant: variant, among: names, folder: label, stem: NetworkClass.stem(beside: json))
         let (source, files) = try weights.open(in: label) {
             try pipeline.content(folder + "/" + $0)
         }

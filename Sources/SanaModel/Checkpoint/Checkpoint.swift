@@ -52,12 +52,13 @@ public struct Checkpoint: Sendable {
         }
         let folder = try componentFolder(path, subfolder: subfolder)
         let index = path.appendingPath(Self.indexName)
+        let configPath = config ?? folder.appendingPath("config.json")
+        // The configuration says what its weights are called.
+        let json = configPath.pathExists ? try JSONFile.read(configPath) : nil
         let weights = try WeightFiles.choose(
-            variant: variant, in: folder,
-            stem: NetworkClass.stem(
-                beside: try? JSONFile.read(config ?? folder.appendingPath("config.json"))),
+            variant: variant, in: folder, stem: NetworkClass.stem(beside: json),
             foundBy: folder == path || subfolder != nil ? nil : index)
-        return try Checkpoint(folder: folder, weights: weights, config: config)
+        return try Checkpoint(folder: folder, weights: weights, config: (json, configPath))
     }
 
     init(
@@ -133,10 +134,11 @@ public struct Checkpoint: Sendable {
         return name
     }
 
-    private init(folder: String, weights: WeightFiles, config: String?) throws {
-        let configPath = config ?? folder.appendingPath("config.json")
+    /// - Parameter config: what the file of the configuration holds; `nil` where it is absent.
+    private init(
+        folder: String, weights: WeightFiles, config: (json: JSONValue?, path: String)
+    ) throws {
         let file = folder.appendingPath(weights.name)
-        let found = configPath.pathExists ? try JSONFile.read(configPath) : nil
         let (source, files) = try weights.open(in: folder) { name in
             let path = folder.appendingPath(name)
             let content = try ByteView(mapping: path)
@@ -145,14 +147,14 @@ public struct Checkpoint: Sendable {
         }
         try Self.checkNotEmpty(source, file: file)
         // What cannot be read with any configuration is told before that there is none.
-        if found == nil {
+        if config.json == nil {
             try QuantizationCheck.require(config: nil, tensors: source.tensors, file: folder)
         }
         let json = try QuantizationCheck.described(
-            found ?? JSONFile.read(configPath), by: source.metadata, of: weights, file: file)
+            config.json ?? JSONFile.read(config.path), by: source.metadata, of: weights, file: file)
         let (unwrapped, note) = try LogicalTensors.unwrapped(source, file: file)
         try self.init(
-            path: folder, config: (json, configPath), source: unwrapped,
+            path: folder, config: (json, config.path), source: unwrapped,
             variant: weights.variant, files: files.map { StoredFile($0) },
             notes: note.map { [$0] } ?? [])
     }

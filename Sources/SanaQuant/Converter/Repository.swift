@@ -24,12 +24,14 @@ public struct Repository: Sendable {
 
     /// Whether a component is a network that has a plan of its own for conversions, with weights
     /// that can be read.
-    public func isNetwork(_ name: String) -> Bool {
+    ///
+    /// - Throws: `BadDataError` for a configuration that cannot be read.
+    public func isNetwork(_ name: String) throws -> Bool {
         let folder = path.appendingPath(name)
         let file = folder.appendingPath("config.json")
-        guard let config = try? JSONFile.read(file),
-            (try? NetworkClass.of(config, file: file)) ?? nil != nil
-        else { return false }
+        guard file.pathExists else { return false }
+        let config = try JSONFile.read(file, allowsNonFinite: true)
+        guard (try? NetworkClass.of(config, file: file)) ?? nil != nil else { return false }
         return (try? folder.folderEntries())?.contains { $0.hasSuffix(".safetensors") } == true
     }
 

@@ -44,6 +44,7 @@ public struct RepositoryConverter {
             throw RepositoryError(repository.path, .noComponent(unknown, present: others))
         }
         let adapters = checkpoint.adapters.compactMap(\.ofTextEncoder)
+        var networks = Set<String>()
         components = try others.compactMap { name in
             guard repository.path.appendingPath(name).isFolder else {
                 guard exceptions[name] == nil else {
@@ -51,8 +52,10 @@ public struct RepositoryConverter {
                 }
                 return nil
             }
-            let usual: ComponentTreatment =
-                repository.isNetwork(name) ? .convert(options.target) : .link
+            let isNetwork =
+                try (exceptions[name] ?? treatment) != .skip && repository.isNetwork(name)
+            if isNetwork { networks.insert(name) }
+            let usual: ComponentTreatment = isNetwork ? .convert(options.target) : .link
             var fate = exceptions[name] ?? treatment ?? usual
             if name == Self.textEncoder, !adapters.isEmpty, exceptions[name] == nil,
                 fate == .link || fate == .copy
@@ -72,7 +75,7 @@ public struct RepositoryConverter {
         }
         (self.repository, self.checkpoint, self.output) = (repository, checkpoint, output)
         (self.options, self.workers) = (options, workers)
-        networks = Set(components.map(\.name).filter(repository.isNetwork))
+        self.networks = networks
         let converted = components.filter {
             if case .convert = $0.treatment { true } else { false }
         }

@@ -251,7 +251,9 @@ struct ConvertCommand: QuietableCommand {
             defer { progress.finish() }
             outcomes.append(
                 try target.blaming("output", for: [.cannotCreate]) {
-                    try job.run(workers: workers) { progress.update($0, of: $1) }
+                    try ModelFault.advising(name) {
+                        try job.run(workers: workers) { progress.update($0, of: $1) }
+                    }
                 })
         }
         for outcome in outcomes { outcome.warnOfClipping() }
@@ -341,10 +343,12 @@ struct ConvertCommand: QuietableCommand {
             return .weights(checkpoint, destination, options)
         }
         return .repository(
-            try RepositoryConverter(
-                Repository(path: path), checkpoint, to: outputs.folder(dtype),
-                treatment: components?.treatment, exceptions: exceptions(),
-                options: options, workers: workers))
+            try ModelFault.advising(path) {
+                try RepositoryConverter(
+                    Repository(path: path), checkpoint, to: outputs.folder(dtype),
+                    treatment: components?.treatment, exceptions: exceptions(),
+                    options: options, workers: workers)
+            })
     }
 
     /// Whether a whole repository is made: where a folder is to hold one, and without --output of
@@ -354,7 +358,7 @@ struct ConvertCommand: QuietableCommand {
         guard output == nil else { return outputs.isFolder }
         guard model != nil, modelOptions.subfolder == nil else { return false }
         let repository = try Repository(path: path)
-        return repository.components.count(where: repository.isNetwork) > 1
+        return repository.components.count { (try? repository.isNetwork($0)) == true } > 1
     }
 
     /// The components that `--component` names.

@@ -131,17 +131,32 @@ package struct ComponentLint {
             func plain(_ text: String) -> String {
                 text.lowercased().filter { $0.isLetter || $0.isNumber }
             }
-            guard let family = json["model_type"]?.string, !className.hasPrefix("Auto"),
+            guard let family = json["model_type"]?.string else {
+                if json["architectures"] == nil { addNotAConfiguration(name, "model_type") }
+                return
+            }
+            guard !className.hasPrefix("Auto"),
                 !plain(className).hasPrefix(plain(family))
             else { return }
             return add(
                 .configClass, name,
                 "model_type is \(family), and model_index.json names \(className)")
         }
-        guard let found = json["_class_name"]?.string, found != className else { return }
+        guard let found = json["_class_name"]?.string else {
+            return addNotAConfiguration(name, "_class_name")
+        }
+        guard found != className else { return }
         add(
             .configClass, name,
             "_class_name is \(found), and model_index.json names \(className)")
+    }
+
+    /// JSON of something else, such as a server's error, of which the libraries take nothing and
+    /// all defaults.
+    private mutating func addNotAConfiguration(_ name: String, _ key: String) {
+        add(
+            .componentFileInvalid, name,
+            "has no \(key), so it is not a configuration of \(component.className)")
     }
 
     /// Classes of tokenizers that read what others saved.
@@ -151,7 +166,11 @@ package struct ComponentLint {
 
     /// The class that saved settings, where model_index.json names another to read them.
     private mutating func checkSavedClass(_ name: String, _ key: String) {
-        guard let found = document(name)?[key]?.string else { return }
+        guard let json = document(name) else { return }
+        guard let found = json[key]?.string else {
+            if key == "_class_name" { addNotAConfiguration(name, key) }
+            return
+        }
         // transformers had two classes for a tokenizer.
         let classes = [found, component.className].map {
             $0.hasSuffix("Fast") ? String($0.dropLast("Fast".count)) : $0

@@ -44,8 +44,9 @@ package struct OpenedPipeline: PipelineSource {
                     + "--component transformer=FILE")
         }
         let index = path.appendingPath(Checkpoint.indexName)
-        pipeline = try PipelineClass(
-            index: JSONFile.read(index, allowsNonFinite: true), file: index)
+        pipeline = try ModelFault.advising(model) {
+            try PipelineClass(index: JSONFile.read(index, allowsNonFinite: true), file: index)
+        }
         var found: [PipelineComponent: String] = [:]
         for (name, place) in places {
             guard let component = PipelineComponent(rawValue: name),
@@ -150,7 +151,9 @@ package struct OpenedPipeline: PipelineSource {
 
     // MARK: Components
 
-    package func tokenizer() throws -> Tokenizer { try Tokenizer.open(place(.tokenizer)) }
+    package func tokenizer() throws -> Tokenizer {
+        try ModelFault.advising(label) { try Tokenizer.open(place(.tokenizer)) }
+    }
 
     package func textEncoder() throws -> Gemma2Model {
         try network(.textEncoder) {
@@ -173,7 +176,9 @@ package struct OpenedPipeline: PipelineSource {
     package func scheduler() throws -> (json: JSONValue, file: String) {
         let place = place(.scheduler)
         let file = place.isFolder ? place.appendingPath("scheduler_config.json") : place
-        return (try JSONFile.read(file, allowsNonFinite: true), file)
+        return try ModelFault.advising(label) {
+            (try JSONFile.read(file, allowsNonFinite: true), file)
+        }
     }
 
     package func transformerConfig() throws -> SanaConfig { try config(.transformer) }

@@ -170,10 +170,10 @@ struct OriginalCheckpointTests {
                 return ""
             } catch { return "\(error)" }
         }
-        #expect(message().contains("no diffusion_pytorch_model*.safetensors"))
-        entries.append(("transformer/diffusion_pytorch_model.safetensors", [1, 2]))
         #expect(message().contains("p.dduf/transformer/config.json"))
         entries[1].1 = Array("{}".utf8)
+        #expect(message().contains("no diffusion_pytorch_model*.safetensors"))
+        entries.append(("transformer/diffusion_pytorch_model.safetensors", [1, 2]))
         #expect(message().contains("p.dduf/transformer/diffusion_pytorch_model.safetensors"))
         entries[0].1 = Array("{}".utf8)
         #expect(message().contains("no component is a SanaTransformer2DModel"))

@@ -141,6 +141,46 @@ struct BrokenModelTests {
         #expect(!FileManager.default.fileExists(atPath: folder("out.safetensors.zst")))
     }
 
+    private static let pointer = Array(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n".utf8)
+
+    /// Commands that take a whole pipeline.
+    private static let pipelineCommands = [
+        ["sample", "pipeline", "--prompt", "1", "--steps", "1", "--output", "x.png"],
+        ["profile", "pipeline", "--pipeline", "--steps", "1", "--repeat", "1", "--no-record"],
+    ]
+
+    @Test(
+        "a pointer in place of a pipeline's file is told by every command",
+        arguments: [
+            "vae/config.json", "text_encoder/config.json", "transformer/config.json",
+            "tokenizer/tokenizer.json", "scheduler/scheduler_config.json", "model_index.json",
+            "text_encoder/model.safetensors",
+        ])
+    func pointerInAPipeline(_ file: String) throws {
+        try FileManager.default.copyItem(
+            atPath: Fixtures.path + "/sana-pictures", toPath: folder("pipeline"))
+        try folder.write("pipeline/" + file, Self.pointer)
+        let convert = ["convert", "pipeline", "--dtype", "int8", "--output", "new"]
+        let isLinked = file.hasPrefix("tokenizer") || file.hasPrefix("scheduler")
+        for command in Self.pipelineCommands + (isLinked ? [] : [convert]) {
+            let outcome = try program.run(command)
+            #expect(outcome.code == 65, "\(command): \(outcome.output) \(outcome.talk)")
+            #expect(outcome.talk.contains(file), "\(command): \(outcome.talk)")
+            #expect(outcome.talk.contains("a Git LFS pointer"), "\(command): \(outcome.talk)")
+            #expect(outcome.talk.contains("run 'sana-tools inspect pipeline"), "\(outcome.talk)")
+        }
+        #expect(!folder("new").pathExists)
+        let inspection = try program.run("inspect", "pipeline")
+        #expect(inspection.code == 1)
+        #expect(inspection.output.contains(file), "\(inspection.output)")
+        // What is left out need not be there.
+        if file == "vae/config.json" {
+            let outcome = try program.run(convert + ["--component", "vae=skip"])
+            #expect(outcome.code == 0, "\(outcome.talk)")
+        }
+    }
+
     @Test("files that the operating system leaves are ignored")
     func systemFilesAreIgnored() throws {
         let source = Fixtures.digits

@@ -94,6 +94,32 @@ enum LintCases {
             rule: .tokenizerAbsent, location: "tokenizer/tokenizer_config.json", words: "defaults"
         ) { try $0.remove("tokenizer/tokenizer_config.json") },
         .init(
+            rule: .componentFileInvalid, location: "vae/config.json", words: "has no _class_name"
+        ) { try $0.write("vae/config.json", serverError) },
+        .init(
+            rule: .componentFileInvalid, location: "text_encoder/config.json",
+            words: "has no model_type"
+        ) { try $0.write("text_encoder/config.json", serverError) },
+        .init(
+            rule: .componentFileInvalid, location: "scheduler/scheduler_config.json",
+            words: "has no _class_name"
+        ) { try $0.write("scheduler/scheduler_config.json", serverError) },
+        .init(
+            rule: .componentFileAbsent, location: "feature_extractor/preprocessor_config.json"
+        ) {
+            try $0.edit(
+                "model_index.json", #""safety_checker": [null, null]"#,
+                #""feature_extractor": ["transformers", "CLIPImageProcessor"]"#)
+            try $0.write("feature_extractor/README.md", "An extractor.")
+        },
+        .init(
+            rule: .lfsPointer, location: "vae/config.json", words: "a Git LFS pointer"
+        ) {
+            try $0.write(
+                "vae/config.json",
+                "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+        },
+        .init(
             rule: .tokenizerAbsent, location: "tokenizer/tokenizer.json", words: "tokenizer.model"
         ) {
             try $0.move("tokenizer/tokenizer.json", "tokenizer/README.md")
@@ -122,6 +148,8 @@ enum LintCases {
             words: "model_type is t5, and model_index.json names Gemma2Model"
         ) { try $0.write("text_encoder/config.json", #"{"model_type": "t5"}"#) },
     ]
+
+    private static let serverError = #"{"error": "Repository not found"}"#
 
     private static let files: [LintTests.Case] = [
         .init(rule: .linkDangling, location: weights) {
