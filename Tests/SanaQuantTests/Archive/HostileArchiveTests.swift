@@ -86,6 +86,25 @@ import Testing
                 == .expands(byteCount: all + long.utf8.count + 8, stored: file.count))
     }
 
+    /// Frames that are small enough each, in a file that promises a thousand times its size.
+    @Test func contentThatIsTooMuchForTheFileIsRefusedWhenItIsOpened() {
+        let part = zstdFrame([UInt8](repeating: 0, count: 8 << 20))
+        let count = 132 * 8 << 20
+        let header = #"{"a":{"dtype":"U8","shape":[\#(count)],"data_offsets":[0,\#(count)]}}"#
+        let file = foreign(header, [[UInt8]](repeating: part, count: 132))
+        let error = #expect(throws: ArchiveError.self) { try openArchive(file) }
+        #expect(
+            error?.rule
+                == .expands(byteCount: count + header.utf8.count + 8, stored: file.count))
+    }
+
+    @Test func framesWithoutEndAreRefused() {
+        var file = zstdFrame([0])
+        let frame = file
+        for _ in 0..<20 { file += file }
+        #expect(brokenRule(file + frame) == .frameCount(1 << 20 + 1))
+    }
+
     @Test func frameOfManyTensorsIsDecodedOnce() throws {
         let (count, size) = (2000, 4000)
         let members = (0..<count).map {

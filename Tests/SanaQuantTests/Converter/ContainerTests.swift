@@ -75,6 +75,23 @@ import Testing
                 == whole.manifest?.config.text(sortedKeys: true))
     }
 
+    @Test("a file of shards is no larger than asked for, its header included")
+    func shardsCountTheirHeaders() throws {
+        let tiny = try TinyCheckpoint()
+        var shared = 0
+        for limit in stride(from: 500, through: 1500, by: 50) {
+            try tiny.convert(.int8, toFolder: "\(limit)") {
+                $0.container = .safetensors(maximumShardByteCount: limit)
+            }
+            for file in try Checkpoint.open(tiny.folder("\(limit)")).files
+            where Set(file.tensors.map { $0.name.stem }).count > 1 {
+                #expect(file.fileBytes.count <= limit)
+                shared += 1
+            }
+        }
+        #expect(shared > 0)
+    }
+
     @Test func oneFileCannotHoldSeveralShards() throws {
         let tiny = try TinyCheckpoint()
         let error = #expect(throws: ConversionError.self) {

@@ -53,17 +53,46 @@ struct ConcurrentOutputTests {
         #expect(try names("new").allSatisfy { !$0.hasPrefix(".") })
     }
 
-    @Test("one repository", arguments: 1...3)
-    func repository(round: Int) throws {
+    /// Without links nothing but the names of the weights is in the way, and those differ.
+    @Test("one repository", arguments: 1...3, [[], ["--other-components", "copy"]])
+    func repository(round: Int, components: [String]) throws {
         let kinds = [
             ["--dtype", "int8"], ["--dtype", "fp16", "--container", "safetensors"],
             ["--dtype", "int8", "--other-components", "copy"],
         ]
         try compete(
-            (kinds + kinds).map { ["convert", "fixtures/sana-digits", "--output", "new"] + $0 })
+            (kinds + kinds).map {
+                ["convert", "fixtures/sana-digits", "--output", "new"] + $0 + components
+            })
         let inspection = try program.run("inspect", "new", "--strict")
         #expect(inspection.code == 0, "\(inspection.output)")
         #expect(try names("new").allSatisfy { !$0.contains(".tmp-") })
+    }
+
+    /// Replacing is allowed, but not by halves: the last one's files are there, and no others.
+    @Test("one repository that may be replaced", arguments: 1...3)
+    func replacedRepository(round: Int) throws {
+        let types = ["int8", "fp16"]
+        func command(_ type: String, _ output: String) -> [String] {
+            [
+                "convert", "fixtures/sana-pictures", "--dtype", type, "--output", output,
+                "--force", "-q", "--threads", "1",
+            ]
+        }
+        func sizes(_ name: String) throws -> [Int] {
+            try ["transformer", "vae", "text_encoder"].map { component in
+                let weights = try names(name + "/" + component).filter { $0.hasSuffix(".zst") }
+                #expect(weights.count == 1)
+                return try fileBytes(folder("\(name)/\(component)/\(weights[0])")).count
+            }
+        }
+        for type in types { #expect(try program.run(command(type, type)).code == 0) }
+        let processes = try (types + types).map { try program.launch(command($0, "new")) }
+        for process in processes { process.waitUntilExit() }
+        #expect(processes.map { $0.exitCode ?? -1 } == [0, 0, 0, 0])
+        let alone = try types.map(sizes)
+        #expect(alone[0] != alone[1])
+        #expect(alone.contains(try sizes("new")))
     }
 
     @Test("one unpacked directory")

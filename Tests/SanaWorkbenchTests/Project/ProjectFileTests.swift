@@ -46,6 +46,16 @@ struct ProjectFileTests {
         #expect(some.output == folder("a"))
     }
 
+    /// Comparing such texts takes time that grows with the square of their length.
+    @Test func textsThatTakeLongToCompareAreRefused() throws {
+        let marks = String(repeating: "\u{315}\u{300}", count: 16)
+        for text in ["model: a\(marks)\n", "a\(marks): b\n", "model: a # \(marks)\n"] {
+            #expect(try error(text).description.contains("combining marks"))
+        }
+        let ordered = String(repeating: "\u{300}", count: 32)
+        #expect(try project("model: a\(ordered)\n").1.model?.hasSuffix("a\(ordered)") == true)
+    }
+
     @Test func isFoundInAParent() throws {
         let (folder, _) = try project("model: m")
         let found = try ProjectFile.find(from: folder("deep/er"))

@@ -25,15 +25,18 @@ struct UnpicklerTests {
         return [0x80, 2] + ascii("}(") + names.flatMap { text($0) + one } + ascii("u.")
     }
 
-    private func read(_ pickle: [UInt8], values: [UInt8] = Array(0..<8)) throws -> any TensorSource
-    {
-        let file = ZipBuilder(pickle: pickle, storages: [("0", values)]).file
-        return try Checkpoint.weights(content: ByteView(file), path: "x.pth")
+    /// - Parameter sum: of the pickle, which takes long for a large one and is not read here.
+    private func read(
+        _ pickle: [UInt8], values: [UInt8] = Array(0..<8), sum: UInt32? = nil
+    ) throws -> any TensorSource {
+        var zip = ZipBuilder(pickle: pickle, storages: [("0", values)])
+        zip.entries[0].crc32 = sum
+        return try Checkpoint.weights(content: ByteView(zip.file), path: "x.pth")
     }
 
-    private func refusal(_ pickle: [UInt8]) -> String? {
+    private func refusal(_ pickle: [UInt8], sum: UInt32? = nil) -> String? {
         do {
-            _ = try read(pickle)
+            _ = try read(pickle, sum: sum)
             return nil
         } catch {
             #expect((error as? any DiagnosticError)?.category == .badData)
@@ -123,6 +126,31 @@ struct UnpicklerTests {
         let message = refusal([0x80, 2, 0x5D] + bomb + [0x2E])
         #expect(message?.contains("no state dictionary") == true, "\(message ?? "taken")")
         #expect(start.duration(to: .now) < .seconds(1))
+    }
+
+    /// The same values may stand in any number of containers, at a byte or two each.
+    @Test(
+        "values in containers are counted",
+        arguments: [("list", "]", "e"), ("tuples", "N", "t"), ("dictionary", "}", "u")])
+    func moreItemsThanAnyModelHas(_ name: String, _ start: String, _ fill: String) {
+        let part = Self.ascii("(") + [UInt8](repeating: 0x4E, count: 60_000) + Self.ascii(fill)
+        func refusal(_ parts: Int) -> String? {
+            let filled = (0..<parts).flatMap { _ in part }
+            return self.refusal([0x80, 2] + Self.ascii(start) + filled + [0x2E], sum: 0)
+        }
+        let limit = "more than 524288 values in containers"
+        #expect(refusal(8)?.contains(limit) == false)
+        #expect(refusal(9)?.contains(limit) == true)
+    }
+
+    @Test func picklesThatAreLongerThanThoseOfAnyModel() {
+        func refusal(_ count: Int) -> String? {
+            let bytes = [0x42] + littleEndianBytes(UInt32(count - 8))
+            return self.refusal(
+                [0x80, 2] + bytes + [UInt8](repeating: 0, count: count - 8) + [0x2E], sum: 0)
+        }
+        #expect(refusal(16 << 20)?.contains("no state dictionary") == true)
+        #expect(refusal(16 << 20 + 1)?.contains("over the limit of 16777216") == true)
     }
 
     /// A list that holds itself, and a tower of lists: neither is ever walked.

@@ -81,6 +81,17 @@ struct ZipFileTests {
         #expect(text?.contains("is not a plain relative path") == true)
     }
 
+    /// Each part is short enough for a file.
+    @Test func longNames() {
+        func refusal(_ parts: Int) -> String? {
+            self.refusal {
+                $0.entries[0].name = [String](repeating: "a", count: parts).joined(separator: "/")
+            }
+        }
+        #expect(refusal(512) == nil)
+        #expect(refusal(513)?.contains("is not a plain relative path") == true)
+    }
+
     @Test func moreEntriesThanAnyModelHas() {
         func refusal(_ count: UInt64) -> String? {
             self.refusal { ($0.isZip64, $0.statedCount) = (true, count) }
