@@ -15,7 +15,7 @@ package enum HistoryFile {
         try file.writeWithoutTransaction { db in
             // Fails where another process has the file open, and is tried again by the next run.
             if isWriteAhead(path) { try? db.execute(sql: "PRAGMA journal_mode = DELETE") }
-            let check = try SchemaCheck(db)
+            let check = try checkAtOnce(db)
             switch check.version {
             case Schema.migrations.count:
                 guard check.isOurs else {
@@ -29,6 +29,13 @@ package enum HistoryFile {
             }
         }
         return file
+    }
+
+    /// The schema at one moment: another process may be bringing it up to date.
+    private static func checkAtOnce(_ db: Database) throws -> SchemaCheck {
+        try db.execute(sql: "BEGIN DEFERRED")
+        defer { try? db.execute(sql: "COMMIT") }
+        return try SchemaCheck(db)
     }
 
     /// Opens a history to read it: in place where its tables are ours to the letter, else as a copy

@@ -53,6 +53,8 @@ struct PipelineProfileTests {
         #expect(outcome.json?["steps"]?.int == 3)
         #expect(outcome.json?["picture_height"]?.int == 64)
         #expect(outcome.json?["height"]?.int == 8)
+        #expect(outcome.json?["clock"]?.string == Profile.clock)
+        #expect(outcome.json?["canary"]?.string == HostCanary.identity)
         let text = try program.run(
             "profile", Self.sana, "--pipeline", "--steps", "1", "--repeat", "1", "--no-record",
             "--warmup", "0")

@@ -2,6 +2,7 @@ import Foundation
 import GRDB
 import SanaModel
 import SanaTestSupport
+import Synchronization
 import Testing
 
 @testable import SanaTools
@@ -391,6 +392,23 @@ struct HistoryHostileTests {
         }
         #expect(category { _ = try HistoryStore(path: path, creating: true) } == nil)
         #expect(try HistoryStore(path: path, creating: false).allRuns().isEmpty)
+    }
+
+    @Test("an old history is brought up to date by one of many that open it at once")
+    func migrationAtOnce() throws {
+        for round in 0..<10 {
+            let path = folder("old\(round)")
+            let old = try DatabaseQueue(path: path)
+            try old.writeWithoutTransaction { try Schema.migrate($0, upTo: 2) }
+            try old.close()
+            let failures = Mutex([String]())
+            DispatchQueue.concurrentPerform(iterations: 8) { _ in
+                do { _ = try HistoryStore(path: path, creating: true) } catch {
+                    failures.withLock { $0.append("\(error)") }
+                }
+            }
+            #expect(failures.withLock { $0 } == [])
+        }
     }
 
     @Test("first writers at once lose no run")
