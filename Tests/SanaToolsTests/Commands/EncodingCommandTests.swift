@@ -289,7 +289,8 @@ struct EncodingCommandTests {
         // Values in a block of a reserved kind: as damaged as without an unnamed dictionary.
         let damaged: [UInt8] = [0x28, 0xB5, 0x2F, 0xFD, 0x24, 1, 7, 0, 0, 0, 0, 0, 0]
         for (content, words) in [
-            (damaged, "`zstd -d -D DICTIONARY`"), ([0xFF, 0xFE, 0x7B, 0, 0x7D, 0], "UTF-16"),
+            (damaged, "`zstd -d -D DICTIONARY`"),
+            ([0xFF, 0xFE, 0xFF, 0xFE, 0x7B, 0, 0x7D, 0], "UTF-16"),
         ] {
             try folder.write("x.safetensors.zst", content)
             try program.expect(
