@@ -105,6 +105,16 @@ public struct RepositoryConverter {
     ) throws -> (transformer: ConversionResult, components: [String: [ConversionResult]]) {
         try checkTargets()
         let folders = PendingFolders()
+        defer { withExtendedLifetime(folders) {} }
+        return try convert(in: folders, progress)
+    }
+
+    /// - Parameter folders: outlive what is staged in them, so that they are empty when nothing
+    ///   came of it.
+    @inline(never)
+    private func convert(
+        in folders: PendingFolders, _ progress: ((Int, Int) -> Void)?
+    ) throws -> (transformer: ConversionResult, components: [String: [ConversionResult]]) {
         try folders.create(output.appendingPath(transformer))
         let main = try Converter.stage(
             ConversionSource(checkpoint, for: mainOptions.target),
