@@ -98,7 +98,10 @@ let package = Package(
             name: "SanaToolsMain", dependencies: ["SanaTools"], swiftSettings: swiftSettings),
         .executableTarget(
             name: "sana-tools-under-test",
-            dependencies: ["SanaTools", "SanaWorkbench", "SanaModel"],
+            dependencies: [
+                "SanaTools", "SanaWorkbench", "SanaModel",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
             path: "Tests/SanaToolsUnderTest",
             swiftSettings: swiftSettings),
         .target(

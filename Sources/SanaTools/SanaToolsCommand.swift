@@ -111,13 +111,15 @@ extension SanaToolsCommand {
 
 /// `sana-tools` as a whole process.
 package enum Program {
-    /// Runs the command line of the process.
-    package static func run() -> Never { run(nil) }
-
-    /// Runs a command line without the program's name.
-    package static func run(_ arguments: [String]) -> Never { run(Optional(arguments)) }
-
-    private static func run(_ arguments: [String]?) -> Never {
+    /// Runs a command line.
+    ///
+    /// - Parameters:
+    ///   - arguments: without the program's name; `nil`: the process's own.
+    ///   - perform: runs the command that was parsed.
+    package static func run(
+        _ arguments: [String]? = nil,
+        _ perform: (inout any ParsableCommand) throws -> Void = { try $0.run() }
+    ) -> Never {
         // A file-size limit and a closed pipe become errors of the write, with a message and a
         // code.
         signal(SIGXFSZ, SIG_IGN)
@@ -144,7 +146,7 @@ package enum Program {
             Console.isQuiet.store(command.verbosity.quiet, ordering: .relaxed)
         }
         do {
-            try command.run()
+            try perform(&command)
             end(.success)
         } catch let error as any DiagnosticError {
             fail(error)

@@ -2,12 +2,11 @@ import Foundation
 import SanaModel
 import SanaWorkbench
 
-/// Makes modules really slower, so that what finds a slow model can be measured.
+/// Stands before the probe of a forward and makes one of its modules really slower.
 ///
-/// `SANA_SLOWDOWN=transformer_blocks.1=0.05` gives that block 5 % more work, `total=0.03` the whole
-/// forward 3 %. The work is spread over everything that the module does: where a module inside
-/// begins or ends, each thread takes that share more of what it took since the last time, and
-/// what waking the threads took counts as paid.
+/// The work is spread over everything that the module does: where a module inside begins or ends,
+/// each thread takes that share more of what it took since the last time, and what waking the
+/// threads took counts as paid.
 final class Slowdown: LayerProbe {
     private let path: String
     private let share: Double
@@ -25,18 +24,8 @@ final class Slowdown: LayerProbe {
 
     var readsActivations: Bool { inner.readsActivations }
 
-    private init(
-        _ path: String, _ share: Double, _ inner: any LayerProbe, _ workers: WorkerPool
-    ) {
+    init(_ path: String, _ share: Double, _ inner: any LayerProbe, _ workers: WorkerPool) {
         (self.path, self.share, self.inner, self.workers) = (path, share, inner, workers)
-    }
-
-    /// `inner`, behind the slowdown that the environment asks for.
-    static func around(_ inner: any LayerProbe, _ workers: WorkerPool) -> any LayerProbe {
-        let parts = ProcessInfo.processInfo.environment["SANA_SLOWDOWN"]?.split(separator: "=")
-        guard let parts, parts.count == 2, let share = Double(parts[1]), 0 < share, share < 10
-        else { return inner }
-        return Slowdown(String(parts[0]), share, inner, workers)
     }
 
     func begin(_ path: String) { enter(path) { inner.begin(path) } }

@@ -39,14 +39,16 @@ struct AgainstArguments: ParsableArguments {
 
 extension ProfileCommand {
     /// - Throws: the exit code of the verdict, unless it is a pass.
-    func compare(_ path: String, _ project: ProjectFile?) throws {
+    func compare(
+        _ path: String, on network: (any Network) -> any Network, _ project: ProjectFile?
+    ) throws {
         let progress = ProgressLine("profile")
         defer { progress.finish() }
         let profile =
             if let build = pairing.againstBuild {
                 try compare(path, withBuild: build, project, progress)
             } else {
-                try compare(path, with: pairing.against ?? path, project, progress)
+                try compare(path, on: network, with: pairing.against ?? path, project, progress)
             }
         progress.finish()
         let report = PairedReport(profile)
@@ -69,12 +71,14 @@ extension ProfileCommand {
     }
 
     private func compare(
-        _ path: String, with other: String, _ project: ProjectFile?, _ progress: ProgressLine
+        _ path: String, on network: (any Network) -> any Network, with other: String,
+        _ project: ProjectFile?, _ progress: ProgressLine
     ) throws -> PairedProfile {
         let (workers, store) = (threads.makePool(), try history.open(project))
         let opened = try modelOptions.open(path)
         let theirs = try modelOptions.open(other)
-        let loaded = try entered(opened.load(workers: workers))
+        var loaded = try entered(opened.load(workers: workers))
+        loaded.network = network(loaded.network)
         let inputs = try inputs(loaded, project)
         let profile = try PairedProfile.run(
             loaded, against: entered(theirs.load(workers: workers)), inputs,

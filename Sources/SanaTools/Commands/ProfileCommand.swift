@@ -4,8 +4,8 @@ import SanaQuant
 import SanaWorkbench
 
 /// `sana-tools profile`
-struct ProfileCommand: QuietableCommand {
-    static let configuration = CommandConfiguration(
+package struct ProfileCommand: QuietableCommand {
+    package static let configuration = CommandConfiguration(
         commandName: "profile",
         abstract: "Time every layer of a forward.",
         discussion: """
@@ -111,7 +111,9 @@ struct ProfileCommand: QuietableCommand {
     @OptionGroup var verbosity: VerbosityOptions
     @OptionGroup var history: HistoryOptions
 
-    func validate() throws {
+    package init() {}
+
+    package func validate() throws {
         if size != nil, latent != nil { throw ValidationError("give --size or --latent, not both") }
         if reference != nil, size != nil || latent != nil || batch != nil || tokens != nil {
             throw ValidationError(
@@ -137,7 +139,11 @@ struct ProfileCommand: QuietableCommand {
         }
     }
 
-    func run() throws {
+    package func run() throws { try run { $0 } }
+
+    /// - Parameter network: what runs in place of a model's own forward; those that it is compared
+    ///   with keep theirs.
+    package func run(on network: (any Network) -> any Network) throws {
         let project = try ProjectFile.find()
         var paths = models
         if paths.isEmpty {
@@ -149,7 +155,7 @@ struct ProfileCommand: QuietableCommand {
                 "--trace takes one model, not \(paths.count)",
                 remedy: "name the one whose timeline to write")
         }
-        if pairing.isPaired { return try compare(paths[0], project) }
+        if pairing.isPaired { return try compare(paths[0], on: network, project) }
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
         try Arithmetic.prepare(for: workers, needsBLAS: true)
@@ -158,7 +164,7 @@ struct ProfileCommand: QuietableCommand {
             let profile: (result: any ProfileDocument, run: Int64?) =
                 sampling.pipeline
                 ? try profilePipeline(path, project, workers, store)
-                : try profile(path, project, workers, store)
+                : try profile(path, on: network, project, workers, store)
             profiles.append(profile.result)
             if let run = profile.run { runs.append(run) }
         }
@@ -170,11 +176,13 @@ struct ProfileCommand: QuietableCommand {
     }
 
     private func profile(
-        _ path: String, _ project: ProjectFile?, _ workers: WorkerPool, _ store: HistoryStore?
+        _ path: String, on network: (any Network) -> any Network, _ project: ProjectFile?,
+        _ workers: WorkerPool, _ store: HistoryStore?
     ) throws -> (result: any ProfileDocument, run: Int64?) {
         let own = models.isEmpty ? project : nil
         let opened = try own.blaming("model") { try modelOptions.open(path) }
-        let loaded = try entered(opened.load(workers: workers))
+        var loaded = try entered(opened.load(workers: workers))
+        loaded.network = network(loaded.network)
         let inputs = try inputs(loaded, project)
         let options = Profile.Options(
             warmup: warmup, repetitions: repetitions,

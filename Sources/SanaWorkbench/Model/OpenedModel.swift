@@ -191,7 +191,7 @@ package struct LoadedModel: Sendable {
     package private(set) var isConverted: Bool
     fileprivate let bound: BoundNetwork
     /// The forward that is meant, the usual one unless another was chosen.
-    package private(set) var network: any Network
+    package var network: any Network
     /// Its name; `nil` where the class has one only.
     package private(set) var entry: String?
     /// Decoding and binding, without the digest.
@@ -316,7 +316,7 @@ package enum OpenedFile {
     /// Whether a path names an archive.
     package static func isArchive(_ path: String) -> Bool { ModelLocator.isArchive(path) }
 
-    /// Opens an archive, and remarks on one that carries no hashes.
+    /// Opens an archive, with a note on one that carries no hashes.
     package static func archive(_ path: String) throws -> Archive {
         let archive = try Archive(path: path)
         if archive.manifest == nil {

@@ -78,8 +78,7 @@ package struct PairedProfile: Sendable {
         let profileOptions = Profile.Options(
             numerics: options.numerics, compute: options.compute)
         let mine = try ForwardTimer(candidate, inputs, profileOptions, workers)
-        let theirs = try ForwardTimer(
-            baseline, inputs, profileOptions, workers, isDisturbed: false)
+        let theirs = try ForwardTimer(baseline, inputs, profileOptions, workers)
         var before = HostState.now
         for pair in 0..<options.warmup + options.pairs {
             progress(pair, options.warmup + options.pairs)

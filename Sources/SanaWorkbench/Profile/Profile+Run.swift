@@ -1,6 +1,5 @@
 import Foundation
 import SanaModel
-import Synchronization
 
 extension Profile {
     package struct Options: Sendable {
@@ -72,14 +71,9 @@ package final class ForwardTimer {
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
 
-    /// What stands before the probe of a forward and slows it down, in the program of the tests.
-    package static let disturbance =
-        Mutex<(@Sendable (any LayerProbe, WorkerPool) -> any LayerProbe)?>(nil)
-
-    /// - Parameter isDisturbed: whether `disturbance` is heeded.
     package init(
         _ model: LoadedModel, _ inputs: NamedTensors, _ options: Profile.Options,
-        _ workers: WorkerPool, isDisturbed: Bool = true
+        _ workers: WorkerPool
     ) throws {
         (self.workers, network) = (workers, model.network)
         sizes = RunSizes(network.sizes(of: inputs))
@@ -91,10 +85,8 @@ package final class ForwardTimer {
             slices: modules.count { ModuleLevel(path: $0.path) == .block })
         probe = ProfileProbe(workers, canary: canary)
         probe.isRecording = false
-        let disturb = isDisturbed ? Self.disturbance.withLock { $0 } : nil
         context = ForwardContext(
-            workers: workers, numerics: options.numerics, compute: options.compute,
-            probe: disturb?(probe, workers) ?? probe)
+            workers: workers, numerics: options.numerics, compute: options.compute, probe: probe)
         distance = CoreDistance(workers: workers)
         distances = options.plan.distances
         multiplyAdds = Profile.Peaks.multiplyAdds(workers)
