@@ -346,7 +346,8 @@ struct ConvertCommand: QuietableCommand {
             try ModelFault.advising(path) {
                 try RepositoryConverter(
                     Repository(path: path), checkpoint, to: outputs.folder(dtype),
-                    treatment: components?.treatment, exceptions: exceptions(),
+                    treatment: components?.treatment,
+                    exceptions: ComponentTreatment.exceptions(component),
                     options: options, workers: workers)
             })
     }
@@ -359,24 +360,6 @@ struct ConvertCommand: QuietableCommand {
         guard model != nil, modelOptions.subfolder == nil else { return false }
         let repository = try Repository(path: path)
         return repository.components.count { (try? repository.isNetwork($0)) == true } > 1
-    }
-
-    /// The components that `--component` names.
-    private func exceptions() throws -> [String: ComponentTreatment] {
-        var exceptions: [String: ComponentTreatment] = [:]
-        for text in component {
-            let parts = text.split(separator: "=", maxSplits: 1).map(String.init)
-            let treatment =
-                parts.last.flatMap(OtherComponents.init(rawValue:))?.treatment
-                ?? parts.last.flatMap(ConversionTarget.init(rawValue:)).map { .convert($0) }
-            guard parts.count == 2, let treatment else {
-                throw UsageError(
-                    "--component \(text.printable) is not NAME=int8|fp16|bf16|fp32|link|copy|skip",
-                    remedy: "for example --component vae=bf16")
-            }
-            exceptions[parts[0]] = treatment
-        }
-        return exceptions
     }
 
     func targets(_ project: ProjectFile?) throws -> [ConversionTarget] {
@@ -405,31 +388,5 @@ struct ConvertCommand: QuietableCommand {
         try format.show(
             ResultDocument(.convertTensor, decisions.map(\.1.json)), text: lines,
             markdown: Markdown.paragraph(lines))
-    }
-}
-
-extension ConversionTarget: ExpressibleByArgument {}
-extension Int8Scales: ExpressibleByArgument {}
-
-/// `--container`
-enum ContainerKind: String, ExpressibleByArgument, CaseIterable {
-    case archive, safetensors, gguf
-}
-
-/// `--names`
-enum NameStyle: String, ExpressibleByArgument, CaseIterable {
-    case diffusers, original
-}
-
-/// `--other-components`
-enum OtherComponents: String, ExpressibleByArgument, CaseIterable {
-    case link, copy, skip
-
-    var treatment: ComponentTreatment {
-        switch self {
-        case .link: .link
-        case .copy: .copy
-        case .skip: .skip
-        }
     }
 }

@@ -117,9 +117,9 @@ package struct ConversionForecast {
             ("component", .left), ("becomes", .left), ("files", .right), ("before", .right),
             ("after", .right),
         ])
-        func add(_ name: String, _ fate: String, _ files: String, _ before: Int, _ after: Int) {
+        func add(_ name: String, _ action: String, _ files: String, _ before: Int, _ after: Int) {
             table.append([
-                name.printable, fate, files, Format.bytes(before), Format.bytes(after),
+                name.printable, action, files, Format.bytes(before), Format.bytes(after),
             ])
         }
         add(
