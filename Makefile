@@ -2,7 +2,7 @@
 # make test      set up everything and run the tests
 # make test-aarch64   test the kernels for aarch64 under emulation, if Debian's cross compiler and qemu-user are installed
 # make install   build and install the binary, shell completions and existing manual pages below PREFIX
-# make test-fast build and run the suites that start no process and read no large file
+# make test-fast build and run the tests that start no process, read no large file and do not compute for long
 # make coverage  measure line coverage of the tests, into .build/coverage
 # make lint      check the code's format, that public types and functions have doc comments, and the width of comments
 # make docs      write docs/reference/cli from --help
@@ -67,7 +67,7 @@ test: setup
 
 test-fast: setup
 	$(SWIFT) build --build-tests
-	@.ci/run-tests $(SWIFT) test --skip-build --filter "$$(scripts/fast_tests.sh)"
+	@.ci/run-tests $(SWIFT) test --skip-build $$(scripts/fast_tests.py)
 
 coverage: setup
 	$(SWIFT) test --enable-code-coverage --scratch-path .build/coverage

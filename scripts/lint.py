@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks comments that 'swift format lint' leaves alone: their width, and that public declarations have one.
+"""Checks what 'swift format lint' leaves alone: the width of comments, that public declarations have one, and tags of tests.
 
 Types and functions need a doc comment unless they are what a protocol of ours or of the library asks for and describes.
 Properties and initializers whose names say it all do not.
@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fast_tests
+
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = 100
 # Its bytes are pinned by a test.
@@ -22,6 +24,8 @@ PUBLIC = re.compile(rf"\s*(?:@\w+(?:\([^)]*\))? )*public {MODIFIERS}(func|struct
 REQUIREMENT = re.compile(rf"\s+(?:public |package )?{MODIFIERS}func (\w+)[(<]")
 # Of the standard library and Foundation.
 KNOWN = {"==", "<", "hash", "next", "makeIterator", "encode", "index"}
+# What a test uses to start a process.
+PROCESS = re.compile(r"^(?!\s*//).*\b(BuiltProgram|SpawnedProcess|Python|SparseModel|CommandServer|MutationCampaign)\b[.(]", re.M)
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -58,10 +62,18 @@ def undocumented(path: Path, described: set[str]) -> list[str]:
     return problems
 
 
+def untagged() -> list[str]:
+    return [
+        f"{suite.path}: {suite.name} starts processes and has no .tags(.process), so 'make test-fast' would run it"
+        for suite in fast_tests.suites()
+        if PROCESS.search(suite.body) and not suite.is_tagged and not fast_tests.TAGGED_TEST.search(suite.body)
+    ]
+
+
 def main() -> int:
     swift = tracked("Sources/*.swift")
     described = KNOWN.union(*(requirements(path.read_text()) for path in swift))
-    problems = [line for path in swift for line in undocumented(path, described)]
+    problems = [line for path in swift for line in undocumented(path, described)] + untagged()
     for path in swift + tracked("Package.swift", "Tests/*.swift", "Sources/*.c", "Sources/*.h", "Tests/*.c"):
         problems += wide_comments(path)
     print("\n".join(problems), end="\n" if problems else "")

@@ -42,7 +42,7 @@ struct TinyCache {
     var cache: HubCache { HubCache(environment: ["HF_HUB_CACHE": folder("hub")]) }
 }
 
-struct HubCacheTests {
+@Suite(.tags(.process)) struct HubCacheTests {
     @Test(arguments: [true, false])
     func modelsAreFoundByNameRevisionAndCommit(_ usesLinks: Bool) throws {
         let tiny = try TinyCache(usesLinks: usesLinks)

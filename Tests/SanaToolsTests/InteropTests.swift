@@ -5,7 +5,7 @@ import Testing
 
 /// Archives read by everybody else: `fixtures/interop.py` with zstd, zstandard, pyzstd,
 /// safetensors, diffusers and sdnq, where a Python has them.
-@Suite struct InteropTests {
+@Suite(.tags(.process)) struct InteropTests {
     private static let packages = "diffusers, pyzstd, safetensors, sdnq, torch, zstandard"
 
     /// A Python that has them; `make interop` installs them into `.venv`.

@@ -6,7 +6,7 @@ import Testing
 @testable import SanaTools
 @testable import SanaWorkbench
 
-struct PairedProfileTests {
+@Suite(.tags(.process)) struct PairedProfileTests {
     /// Pairs of forwards of two blocks on a host whose speed drifts by far more than models differ.
     private func profile(
         pairs: Int = 40, block: Double = 1, total: Double = 1, clockOnly: Bool = false,

@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Choosing which weights become int8.
-struct TuningTests {
+@Suite(.tags(.process)) struct TuningTests {
     private static let goldens = ["b1-t1", "b2-t999", "b1-t500-full"].map {
         Fixtures.path + "/goldens/sana-digits-\($0).safetensors"
     }

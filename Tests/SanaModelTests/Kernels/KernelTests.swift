@@ -305,7 +305,8 @@ struct KernelTests {
         }
         var output: [UInt16] = [0]
         Self.portable.narrow_bf16([Float(bitPattern: 0x7F80_0001)], &output, 1)
-        #expect(output[0] & 0x7F80 == 0x7F80 && output[0] & 0x7F != 0)
+        #expect(output[0] & 0x7F80 == 0x7F80)
+        #expect(output[0] & 0x7F != 0)
     }
 
     @Test func activationsAreWithinThreeUnitsOfFP64() {
@@ -331,8 +332,14 @@ struct KernelTests {
         for set in [Self.portable] + Self.others {
             var x: [Float] = [.infinity, .greatestFiniteMagnitude, 100, -100, -1e30, .nan]
             set.silu(&x, x.count)
-            #expect(x[0] == .infinity && x[1] == .greatestFiniteMagnitude && x[2] == 100)
-            #expect(x[3] <= 0 && x[3] > -1e-36 && x[4] <= 0 && x[4] > -1e-7 && x[5].isNaN)
+            #expect(x[0] == .infinity)
+            #expect(x[1] == .greatestFiniteMagnitude)
+            #expect(x[2] == 100)
+            #expect(x[3] <= 0)
+            #expect(x[3] > -1e-36)
+            #expect(x[4] <= 0)
+            #expect(x[4] > -1e-7)
+            #expect(x[5].isNaN)
         }
     }
 

@@ -1,5 +1,6 @@
 import CSanaKernels
 import Foundation
+import SanaTestSupport
 import Testing
 
 @testable import SanaModel
@@ -129,7 +130,7 @@ struct RoundedProductTests {
         return y
     }
 
-    @Test(arguments: shapes, Values.allCases)
+    @Test(.tags(.slow), arguments: shapes, Values.allCases)
     func sumsAreThoseOfTheRoundedValuesToTheBit(_ shape: Shape, _ kind: Values) {
         let x = Self.values(shape.tokens * shape.columns, kind, seed: 1)
         let weights = Self.values(shape.rows * shape.columns, kind, seed: 2)

@@ -123,7 +123,7 @@ struct TokenizerTests {
 
 /// Gemma-2's own vocabulary, which PyPI's splintr-rs carries, where a Python has it. None of it is
 /// kept.
-struct GemmaVocabularyTests {
+@Suite(.tags(.process)) struct GemmaVocabularyTests {
     private static let packages = "splintr, tokenizers"
     private static let python = Python.having(packages)
 

@@ -5,7 +5,7 @@ import Testing
 
 @testable import SanaQuant
 
-@Suite struct ArchiveTests {
+@Suite(.tags(.process)) struct ArchiveTests {
     @Test func framesAreCutAtTensorsAndTheTableDescribesThem() throws {
         let tiny = try TinyCheckpoint()
         let bytes = try fileBytes(tiny.convert(.fp16).path)

@@ -49,7 +49,7 @@ import Testing
         #expect(brokenRule(footer) == .tableMissing)
     }
 
-    @Test(arguments: [UInt8(0x01), 0x10, 0x80, 0xFF])
+    @Test(.tags(.slow), arguments: [UInt8(0x01), 0x10, 0x80, 0xFF])
     func mutationOfAnyByteIsNoticed(mask: UInt8) throws {
         let data = ArchiveParts(honest).frames.dropLast().reduce(0) { $0 + $1.count }
         for index in honest.indices {
@@ -308,7 +308,7 @@ import Testing
         #expect(broken { $0.manifest = "{}" } == .manifestField("format"))
     }
 
-    @Test func everyByteOfTheManifestIsGuarded() throws {
+    @Test(.tags(.slow)) func everyByteOfTheManifestIsGuarded() throws {
         let parts = ArchiveParts(honest)
         let frame = parts.frames.count - 1
         for index in parts.frames[frame].indices.dropFirst(16) {

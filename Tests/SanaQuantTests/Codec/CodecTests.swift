@@ -88,7 +88,8 @@ import Testing
     @Test func int8RowOfZerosOrOfDenormalsGetsScaleOne() throws {
         let tiny = Float.leastNonzeroMagnitude * 7
         let (q, scales, statistics) = try quantize([0, 0, tiny, -tiny, 1, 0.5], rows: 3)
-        #expect(scales[0] == 1 && scales[1] == 1)
+        #expect(scales[0] == 1)
+        #expect(scales[1] == 1)
         #expect(q[0..<4].allSatisfy { $0 == 0 })
         #expect(statistics.flushed == 2)
     }
@@ -148,7 +149,9 @@ import Testing
         let large = Float.greatestFiniteMagnitude
         let values = [0, 0, 0, tiny, -tiny, 0, 127, -64, 3, large, -large, large / 3]
         let (q, scales, _) = try quantize(values, rows: 4, .squaredError)
-        #expect(scales[0] == 1 && scales[1] == 1 && scales[2] == 1)
+        #expect(scales[0] == 1)
+        #expect(scales[1] == 1)
+        #expect(scales[2] == 1)
         #expect(Array(q[0..<9]) == [0, 0, 0, 0, 0, 0, 127, -64, 3])
         #expect((Float(127) * scales[3]).isFinite)
         #expect(throws: NonFiniteValue(element: 5)) {

@@ -48,11 +48,12 @@ import Testing
         #expect(checkpoint.source.tensors == other.tensors)
     }
 
-    @Test func threadsDoNotShowInSearchedScales() throws {
+    @Test(.tags(.slow)) func threadsDoNotShowInSearchedScales() throws {
         let folder = try TemporaryFolder()
         let files = try [1, 2, 3].map {
             try fileBytes(convert(.squaredError, threads: $0, in: folder).path)
         }
-        #expect(files[0] == files[1] && files[1] == files[2])
+        #expect(files[0] == files[1])
+        #expect(files[1] == files[2])
     }
 }

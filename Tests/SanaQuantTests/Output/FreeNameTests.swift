@@ -15,7 +15,7 @@ struct FreeNameTests {
 
     static let means = [RENAME_AT_ONCE, RENAME_BY_LINK, RENAME_BY_CLAIM]
 
-    @Test(arguments: means)
+    @Test(.tags(.slow), arguments: means)
     func oneOfManyGetsTheName(means: rename_means) throws {
         let folder = try TemporaryFolder()
         let writers = 8

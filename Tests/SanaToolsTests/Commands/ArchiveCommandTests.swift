@@ -6,7 +6,7 @@ import Testing
 @testable import SanaQuant
 
 /// Archives that are not what they say, given to the built binary.
-@Suite struct ArchiveCommandTests {
+@Suite(.tags(.process)) struct ArchiveCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let honest: [UInt8]

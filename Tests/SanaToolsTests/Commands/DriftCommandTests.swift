@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// A slow drift as the commands meet it: nights of a profile, repeated by SQL.
-struct DriftCommandTests {
+@Suite(.tags(.process)) struct DriftCommandTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

@@ -4,7 +4,7 @@ import SanaTestSupport
 import Testing
 
 /// Checkpoints as other programs store and name them, through the built program.
-struct EncodingCommandTests {
+@Suite(.tags(.process)) struct EncodingCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// How errors reach people and programs.
-@Suite struct ErrorMessageTests {
+@Suite(.tags(.process)) struct ErrorMessageTests {
     private let program: BuiltProgram
 
     init() throws {

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `--format github`: annotations on stdout, folded results in the summary of the step.
-@Suite struct GitHubReportTests {
+@Suite(.tags(.process)) struct GitHubReportTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `init`: a first project file.
-struct InitCommandTests {
+@Suite(.tags(.process)) struct InitCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

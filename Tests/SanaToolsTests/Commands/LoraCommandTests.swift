@@ -4,7 +4,7 @@ import SanaTestSupport
 import Testing
 
 /// `convert --lora`, through the built program.
-struct LoraCommandTests {
+@Suite(.tags(.process)) struct LoraCommandTests {
     private let program: BuiltProgram
     private static let files = [
         "--lora", "fixtures/lora/style.safetensors=0.8",

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// What the built program does with an autoencoder and a text encoder.
-struct NetworkCommandTests {
+@Suite(.tags(.process)) struct NetworkCommandTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

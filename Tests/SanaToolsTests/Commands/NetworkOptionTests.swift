@@ -7,7 +7,7 @@ import Testing
 
 /// Options of the autoencoder and the text encoder, and configurations of theirs that ask for too
 /// much.
-struct NetworkOptionTests {
+@Suite(.tags(.process)) struct NetworkOptionTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `nightly`: six steps, one verdict.
-struct NightlyCommandTests {
+@Suite(.tags(.process)) struct NightlyCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `profile --pipeline` of the built binary.
-struct PipelineProfileTests {
+@Suite(.tags(.process)) struct PipelineProfileTests {
     private let program: BuiltProgram
     private static let sana = "fixtures/pipelines/sana"
 

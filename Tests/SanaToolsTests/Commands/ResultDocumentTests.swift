@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `--format json` of every command against its schema in docs/reference/schemas.
-@Suite struct ResultDocumentTests {
+@Suite(.tags(.process)) struct ResultDocumentTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

@@ -4,7 +4,7 @@ import SanaTestSupport
 import Testing
 
 /// Models of nunchaku, through the built program.
-struct SVDQuantCommandTests {
+@Suite(.tags(.process)) struct SVDQuantCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

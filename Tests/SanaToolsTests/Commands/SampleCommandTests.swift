@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `sample` of the built binary, against pictures of diffusers' pipelines.
-struct SampleCommandTests {
+@Suite(.tags(.process)) struct SampleCommandTests {
     private let program: BuiltProgram
     private static let folder = "fixtures/pipelines"
 

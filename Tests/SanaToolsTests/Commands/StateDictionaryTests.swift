@@ -4,7 +4,7 @@ import SanaTestSupport
 import Testing
 
 /// Files as trainers save them, through the built program.
-struct StateDictionaryTests {
+@Suite(.tags(.process)) struct StateDictionaryTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -4,7 +4,7 @@ import SanaTestSupport
 import Testing
 
 /// `tokenize` of the built binary.
-struct TokenizeCommandTests {
+@Suite(.tags(.process)) struct TokenizeCommandTests {
     private let program: BuiltProgram
     private static let file = "fixtures/tokenizer/tokenizer.json"
 

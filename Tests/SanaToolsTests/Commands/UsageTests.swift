@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// What a stranger meets: help, mistakes, quiet, colours.
-@Suite struct UsageTests {
+@Suite(.tags(.process)) struct UsageTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -9,7 +9,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `verify` as its users call it.
-struct VerifyCommandTests {
+@Suite(.tags(.process)) struct VerifyCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let model = "fixtures/sana-digits"

@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `convert` of a pipeline with several networks: each by its own plan, and one answer for all.
-struct WholeConversionTests {
+@Suite(.tags(.process)) struct WholeConversionTests {
     private let program: BuiltProgram
     private static let sana = "fixtures/pipelines/sana"
 

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// A byte of the output that changes between writing and reading back, by the built binary.
-@Suite struct WriteCheckTests {
+@Suite(.tags(.process)) struct WriteCheckTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let old: [UInt8] = [1, 2, 3]

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Models from real life that cannot be trusted, and what every command says of them.
-struct BrokenModelTests {
+@Suite(.tags(.process)) struct BrokenModelTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

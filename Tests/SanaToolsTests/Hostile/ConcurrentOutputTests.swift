@@ -4,7 +4,7 @@ import Testing
 
 /// Processes that write one output at the same time without --force: one of them makes it, and the
 /// others say that it is there.
-struct ConcurrentOutputTests {
+@Suite(.tags(.process)) struct ConcurrentOutputTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

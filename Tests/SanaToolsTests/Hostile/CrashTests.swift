@@ -8,7 +8,7 @@ import Testing
 
 /// Conversions that are killed, interrupted or run out of disk: what was there before stays, and
 /// nothing half-written stands under a final name.
-@Suite struct CrashTests {
+@Suite(.tags(.process)) struct CrashTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 
@@ -84,7 +84,8 @@ import Testing
         #expect(outputs == [temporary, output])
         kill(process.processIdentifier, SIGCONT)
         process.waitUntilExit()
-        #expect(process.exitCode == 0 && outputs == [output])
+        #expect(process.exitCode == 0)
+        #expect(outputs == [output])
     }
 
     @Test func limitOnFileSizesKeepsTheOldOutput() throws {

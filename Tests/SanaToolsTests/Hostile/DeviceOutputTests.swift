@@ -3,7 +3,7 @@ import SanaTestSupport
 import Testing
 
 /// Outputs under the names of pipes, devices and links, by the built binary.
-struct DeviceOutputTests {
+@Suite(.tags(.process)) struct DeviceOutputTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Histories of strangers: their schema is data, their values are checked, their neighbours stay.
-struct HistoryHostileTests {
+@Suite(.tags(.process)) struct HistoryHostileTests {
     let folder: TemporaryFolder
 
     init() throws { folder = try TemporaryFolder() }

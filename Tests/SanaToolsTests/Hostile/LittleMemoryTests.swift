@@ -4,7 +4,7 @@ import Testing
 
 /// Where memory is short a command ends, and says so: it neither waits for ever nor is ended by a
 /// signal.
-struct LittleMemoryTests {
+@Suite(.tags(.process)) struct LittleMemoryTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Peak memory of the built binary.
-@Suite struct MemoryTests {
+@Suite(.tags(.process)) struct MemoryTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let weightByteCount: Int

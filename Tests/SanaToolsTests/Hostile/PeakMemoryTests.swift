@@ -9,7 +9,7 @@ import Testing
 
 /// Memory of `verify` on a model whose weights are most of what it needs: they stay as stored, and
 /// activations do not pile up.
-struct PeakMemoryTests {
+@Suite(.tags(.process)) struct PeakMemoryTests {
     private let program: BuiltProgram
     /// Width of the generated model, eight times that of the digits.
     private static let width = 1024

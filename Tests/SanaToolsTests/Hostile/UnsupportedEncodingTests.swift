@@ -5,7 +5,7 @@ import Testing
 
 /// What another program has quantized and nothing here can read: each is one sentence with method
 /// and recipe, from every command.
-struct UnsupportedEncodingTests {
+@Suite(.tags(.process)) struct UnsupportedEncodingTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 

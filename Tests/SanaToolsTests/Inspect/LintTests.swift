@@ -50,7 +50,7 @@ struct LintTests {
     ]
 
     /// The same defect in a pipeline of the same files is told in the same way.
-    @Test(arguments: LintCases.all.filter { !foldersOnly.contains($0.rule) })
+    @Test(.tags(.slow), arguments: LintCases.all.filter { !foldersOnly.contains($0.rule) })
     func defectIsToldOfAPipelineInOneFile(_ item: Case) throws {
         let repository = try TinyRepository(item.fixture)
         let file = try repository.packed("whole.dduf")
@@ -195,7 +195,7 @@ struct LintTests {
 }
 
 /// The lint as its users call it.
-struct LintCommandTests {
+@Suite(.tags(.process)) struct LintCommandTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }

@@ -7,7 +7,7 @@ import Testing
 /// Every kind of file, broken at random: no crash, no hang, no memory without bound, and one clear
 /// message or a right result. `make mutations` runs 10,000 of each and writes
 /// reports/robustness.md.
-@Suite struct MutationTests {
+@Suite(.tags(.process)) struct MutationTests {
     private static let environment = ProcessInfo.processInfo.environment
     /// Mutations of each kind of file.
     private static let count = environment["SANA_MUTATIONS"].flatMap { Int($0) } ?? 20

@@ -6,7 +6,7 @@ import Testing
 @testable import SanaTools
 @testable import SanaWorkbench
 
-struct OptionTests {
+@Suite(.tags(.process)) struct OptionTests {
     @Test func referencesExpandFoldersAndPatterns() throws {
         let folder = try TemporaryFolder()
         for name in ["b.safetensors", "a.safetensors", "c.safetensors.zst", "notes.txt"] {

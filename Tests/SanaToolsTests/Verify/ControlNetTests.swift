@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// ControlNets from file to residuals, against what diffusers computed.
-struct ControlNetTests {
+@Suite(.tags(.process)) struct ControlNetTests {
     private static let folder = Fixtures.path + "/controlnet/"
     private static let own = folder + "repository/controlnet"
     private static let golden = folder + "golden-controlnet.safetensors"

@@ -7,7 +7,7 @@ import Testing
 
 /// Faults of the kinds that real conversions have, put into a healthy model one at a time: each
 /// must fail and be blamed on its own module, with and without running layers on golden inputs.
-struct FaultInjectionTests {
+@Suite(.tags(.slow)) struct FaultInjectionTests {
     struct Fault: Sendable, CustomTestStringConvertible {
         let name: String
         /// What to blame where the golden has the default set, and where it has every leaf.

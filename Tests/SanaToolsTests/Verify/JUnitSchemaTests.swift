@@ -10,7 +10,8 @@ private enum Xmllint {
 }
 
 /// What `verify --junit` writes against the schema of CI systems' readers, `fixtures/junit.xsd`.
-@Suite(.enabled(if: Xmllint.isPresent, "xmllint of libxml2-utils is not installed"))
+@Suite(
+    .tags(.process), .enabled(if: Xmllint.isPresent, "xmllint of libxml2-utils is not installed"))
 struct JUnitSchemaTests {
     private let program: BuiltProgram
     private let golden = "fixtures/goldens/tiny-plain.safetensors"

@@ -8,7 +8,7 @@ import Testing
 
 /// `verify` of recorded pipelines: what diffusers computed is met, and of a fault the right stage
 /// is blamed.
-struct PipelineVerificationTests {
+@Suite(.tags(.process)) struct PipelineVerificationTests {
     private let program: BuiltProgram
     private static let folder = "fixtures/pipelines"
     static let names = ["sana", "sprint", "controlnet"]

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Converted models next to the weights they were made from.
-struct SourceComparisonTests {
+@Suite(.tags(.process)) struct SourceComparisonTests {
     private let workers = WorkerPool(threadCount: 2)
 
     private func deviations(_ path: String) throws -> [SourceComparison.Deviation] {

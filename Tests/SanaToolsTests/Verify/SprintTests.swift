@@ -6,7 +6,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Samplings of a Sprint model against diffusers' SanaSprintPipeline.
-struct SprintTests {
+@Suite(.tags(.process)) struct SprintTests {
     private static let model = Fixtures.path + "/tiny/sprint"
     private let folder: TemporaryFolder
 

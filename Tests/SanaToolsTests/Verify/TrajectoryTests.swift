@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// Samplings against what diffusers' SanaPipeline made of the same latent and prompts.
-struct TrajectoryTests {
+@Suite(.tags(.process)) struct TrajectoryTests {
     static let names = ((try? (Fixtures.path + "/trajectories").folderEntries()) ?? [])
         .filter { $0.hasPrefix("sana-digits") }
     private let folder: TemporaryFolder

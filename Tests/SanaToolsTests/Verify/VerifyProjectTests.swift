@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `verify` of several models and files of tolerances, and what it does before it records.
-struct VerifyProjectTests {
+@Suite(.tags(.process)) struct VerifyProjectTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let model = "fixtures/sana-digits"

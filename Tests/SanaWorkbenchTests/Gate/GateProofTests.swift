@@ -10,7 +10,7 @@ import Testing
 /// `fixtures/gate/noise.csv` has profiles of one model, every second one beside a process that kept
 /// one of two CPUs busy. fixtures/gate/record.py makes it; reports/gate.md has nights that are
 /// really slower.
-struct GateProofTests {
+@Suite(.tags(.slow)) struct GateProofTests {
     private let runs: [GateSamples]
 
     init() throws {

@@ -136,12 +136,12 @@ struct HistoryMergeTests {
         for ns in 1...3 { try store.record(record("x,\"y\"", ns: ns)) }
         var rows: [[(name: String, value: JSONValue)]] = []
         try store.export([]) { rows.append($0) }
-        #expect(
-            rows.count == 3 && rows[0].contains { $0.name == "median_ns" && $0.value.double == 1.5 }
-        )
+        try #require(rows.count == 3)
+        #expect(rows[0].contains { $0.name == "median_ns" && $0.value.double == 1.5 })
         rows = []
         try store.export([2]) { rows.append($0) }
-        #expect(rows.count == 1 && rows[0].first?.value.int == 2)
+        try #require(rows.count == 1)
+        #expect(rows[0].first?.value.int == 2)
         #expect(CSV.line(["a", "b,c", "d\"e", ""]) == "a,\"b,c\",\"d\"\"e\",")
     }
 

@@ -7,7 +7,7 @@ import Testing
 
 /// Every tensor of a trained model and of a ControlNet, changed one at a time: the module that owns
 /// it is the cause.
-struct EveryTensorTests {
+@Suite(.tags(.slow)) struct EveryTensorTests {
     /// The captured module nearest around a tensor.
     private func owner(_ tensor: String, _ captured: Set<String>) -> [String] {
         var path = tensor[...]

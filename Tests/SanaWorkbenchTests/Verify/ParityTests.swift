@@ -5,7 +5,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// The forward against activations that diffusers computed.
-struct ParityTests {
+@Suite(.tags(.slow)) struct ParityTests {
     /// Fixture folder and golden.
     static let cases: [(model: String, golden: String)] =
         ((try? (Fixtures.path + "/goldens").folderEntries()) ?? []).map { golden in

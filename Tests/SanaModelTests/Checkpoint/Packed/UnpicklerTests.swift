@@ -196,7 +196,7 @@ struct UnpicklerTests {
     }
 
     /// Whatever byte of a good pickle changes, reading ends with an error or with tensors.
-    @Test func everyChangedByteIsSurvived() throws {
+    @Test(.tags(.slow)) func everyChangedByteIsSurvived() throws {
         let good = Self.tensor()
         for index in good.indices {
             for value in UInt8.min...UInt8.max {

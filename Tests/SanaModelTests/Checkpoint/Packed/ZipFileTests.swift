@@ -33,7 +33,7 @@ struct ZipFileTests {
     }
 
     /// Lengths around the eight bytes that are summed at once, and more than are read at once.
-    @Test(arguments: [0, 1, 7, 8, 9, 63, 64, 4 << 20, 4 << 20 + 5])
+    @Test(.tags(.slow), arguments: [0, 1, 7, 8, 9, 63, 64, 4 << 20, 4 << 20 + 5])
     func sumsAreThoseOfTheBytes(_ count: Int) throws {
         let bytes = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 167 &+ $0 >> 8) }
         let workers = WorkerPool(threadCount: 2)

@@ -4,7 +4,7 @@ import Testing
 @testable import SanaModel
 
 /// Pictures large enough that rows pass through rings many times.
-struct AutoencoderDCStreamingTests {
+@Suite(.tags(.slow)) struct AutoencoderDCStreamingTests {
     static let configs = [
         """
         {"latent_channels": 4, "attention_head_dim": 8,
