@@ -25,6 +25,8 @@ static struct {
     float (*sasum)(int, const float *, int);
     void (*set_threads)(int);
     char *(*core)(void);
+    // Absent from very old builds.
+    char *(*config)(void);
     // LAPACK, which some builds leave out. Characters of Fortran have hidden lengths behind the
     // others.
     void (*dgesdd)(const char *, const int *, const int *, double *, const int *, double *, double *, const int *,
@@ -62,6 +64,7 @@ static const char *load(void) {
     blas.sasum = dlsym(opened, "cblas_sasum");
     blas.set_threads = dlsym(opened, "openblas_set_num_threads");
     blas.core = dlsym(opened, "openblas_get_corename");
+    blas.config = dlsym(opened, "openblas_get_config");
     blas.dgesdd = dlsym(opened, "dgesdd_");
     blas.stop_threads = dlsym(opened, "blas_thread_shutdown_");
     blas.take = dlsym(opened, "blas_memory_alloc");
@@ -124,6 +127,11 @@ void blas_set_threads(int count) {
 const char *blas_core(void) {
     need();
     return blas.core();
+}
+
+const char *blas_config(void) {
+    need();
+    return blas.config ? blas.config() : "";
 }
 
 int blas_svd(int rows, int columns, double *a, double *values, double *left, double *right) {

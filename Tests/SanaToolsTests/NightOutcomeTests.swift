@@ -8,7 +8,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// What a night comes to, for whoever reads the last line, the exit code, the JSON or the headline.
-struct NightOutcomeTests {
+@Suite(.tags(.process)) struct NightOutcomeTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
     private let golden = "fixtures/goldens/tiny-plain.safetensors"
@@ -95,7 +95,7 @@ struct NightOutcomeTests {
         try expectGate("fail", "1 of 1 verification failed", code: 1)
         let text = try program.run("history", "gate").output
         #expect(text.hasPrefix("FAIL: verify of m"), "\(text)")
-        #expect(text.contains("the verification failed: stale: golden is stale"))
+        #expect(text.contains("the verification failed: golden is stale"))
         // The failed run is nothing to compare the next with, nor is one that was allowed.
         #expect(try program.run("verify", "--allow-stale").code == 1)
         #expect(try program.run("verify", "--allow-stale", "--tolerance", "9").code == 0)

@@ -25,6 +25,9 @@ void blas_set_threads(int count);
 /// The processor that OpenBLAS takes this one for.
 const char *blas_core(void);
 
+/// How OpenBLAS was built, such as "OpenBLAS 0.3.21 DYNAMIC_ARCH"; empty where it does not tell.
+const char *blas_config(void);
+
 /// The singular value decomposition a = left · diag(values) · right of a matrix in rows, which is
 /// overwritten: with k = min(rows, columns), left is [rows, k], values [k] and right [k, columns],
 /// the largest value first.

@@ -214,7 +214,7 @@ public struct BindingError: DiagnosticError {
     public var description: String {
         var lines = [
             "\(file.printable): weights do not fit the configuration: \(missing.count) missing, "
-                + "\(unexpected.count) unexpected, \(mismatched.count) misshapen"
+                + "\(unexpected.count) unexpected, \(mismatched.count) mismatched"
         ]
         func list(_ items: [String]) {
             lines += items.prefix(Self.shown).map { "  " + $0 }
@@ -224,7 +224,7 @@ public struct BindingError: DiagnosticError {
         list(unexpected.map { "unexpected  \($0.printable)" })
         list(
             mismatched.map {
-                "misshapen   \($0.tensor.name.printable): expected "
+                "mismatched  \($0.tensor.name.printable): expected "
                     + "\($0.expectedTypes.map(\.rawValue).joined(separator: "/")) \($0.expectedShape), "
                     + "found \($0.tensor.dtype.rawValue) \($0.tensor.shape)"
             })

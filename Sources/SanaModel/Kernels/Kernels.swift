@@ -61,4 +61,10 @@ public enum Arithmetic {
 
     /// The processor that OpenBLAS takes this one for; `Prescott` where it knows none of it.
     public static var blasCore: String { String(cString: blas_core()) }
+
+    /// The version of OpenBLAS; `nil` where it does not tell.
+    public static var blasVersion: String? {
+        let words = String(cString: blas_config()).split(separator: " ")
+        return words.count > 1 && words[0] == "OpenBLAS" ? String(words[1]) : nil
+    }
 }

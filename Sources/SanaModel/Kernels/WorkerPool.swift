@@ -102,8 +102,11 @@ public final class WorkerPool: @unchecked Sendable {
     /// Processors this process may use at a time.
     public static var processorCount: Int {
         let present = ProcessInfo.processInfo.activeProcessorCount
-        return min(present, ProcessorQuota.count ?? present)
+        return min(present, quota ?? present)
     }
+
+    /// Processors that the control group leaves this process at a time; `nil` without a limit.
+    public static var quota: Int? { ProcessorQuota.count }
 
     /// Calls `body(index, worker)` once for every index below `count` and returns when all are
     /// done.

@@ -9,11 +9,7 @@ package enum MachineHealth {
 
     private static var machine: [HealthCheck] {
         let machine = Machine.current
-        let threads = WorkerPool.processorCount
         let kernels = Arithmetic.available.joined(separator: ", ")
-        let limit =
-            threads < machine.processors
-            ? ", limited by a control group or an affinity mask" : ""
         return [
             HealthCheck(
                 "machine", "CPU",
@@ -22,13 +18,27 @@ package enum MachineHealth {
                 "machine", "kernels",
                 "\(Arithmetic.description), of \(kernels)"
                     + (Arithmetic.hasFastBF16 ? "; bf16 matmuls in hardware" : "")),
-            HealthCheck("machine", "threads", "\(threads)\(limit)"),
+            HealthCheck("machine", "threads", threads(of: machine.processors)),
             HealthCheck("machine", "memory", Format.bytes(machine.memoryBytes)),
         ]
     }
 
+    private static func threads(of processors: Int) -> String {
+        let (threads, quota) = (WorkerPool.processorCount, WorkerPool.quota)
+        let limit =
+            if let quota {
+                "CPU quota of the control group: \(quota)"
+            } else {
+                "no CPU quota" + (threads < processors ? ", limited by an affinity mask" : "")
+            }
+        return "\(threads) of \(Format.counted(processors, "CPU")), \(limit)"
+    }
+
     private static var libraries: [HealthCheck] {
-        var checks = [HealthCheck("libraries", "zstd", LinkedLibraries.zstdVersion)]
+        var checks = [
+            HealthCheck("libraries", "zstd", LinkedLibraries.zstdVersion),
+            HealthCheck("libraries", "libpng", PNGImage.libraryVersion),
+        ]
         let sqlite = try? DatabaseQueue().read {
             try String.fetchOne($0, sql: "SELECT sqlite_version()")
         }
@@ -38,7 +48,9 @@ package enum MachineHealth {
         do {
             try Arithmetic.prepare(for: WorkerPool(threadCount: 1), needsBLAS: true)
             checks.append(
-                HealthCheck("libraries", "OpenBLAS", "loads, core \(Arithmetic.blasCore)"))
+                HealthCheck(
+                    "libraries", "OpenBLAS",
+                    "\(Arithmetic.blasVersion ?? "unknown version"), core \(Arithmetic.blasCore)"))
         } catch {
             checks.append(
                 HealthCheck(

@@ -59,6 +59,12 @@ package struct ProjectHealth {
         patterns.flatMap { pattern -> [HealthCheck] in
             do {
                 return try Reference.expand([pattern]).map { try reference($0, name, digest) }
+            } catch let error as any DiagnosticError where error.category == .noInput {
+                return [
+                    HealthCheck(
+                        "project", name, .error, error.description,
+                        hint: "record one with 'sana-tools capture'")
+                ]
             } catch { return [failure(name, error)] }
         }
     }

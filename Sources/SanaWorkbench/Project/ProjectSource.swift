@@ -40,12 +40,30 @@ package struct ProjectSource {
             bad(Place(mark), "invalid YAML: \(problem.printable)")
         case .duplicatedKeysInMapping(let keys, let context):
             bad(
-                Place(context.mark),
-                "a key is given twice: \(keys.joined(separator: ", ").printable)")
+                repetition(of: keys[0], after: context.mark) ?? Place(context.mark),
+                "key '\(keys[0].printable)' is given twice")
         case .reader(let problem, _, _, _):
             bad(unreadable, "invalid YAML: \(problem.printable)")
         default: whole("invalid YAML")
         }
+    }
+
+    /// Where a key is given again below the line of `first`, in the same column.
+    private func repetition(of key: String, after first: Mark) -> Place? {
+        for (index, line) in lines.enumerated().dropFirst(first.line) {
+            let rest = line.dropFirst(first.column - 1)
+            guard rest.hasPrefix(key), line.prefix(first.column - 1).allSatisfy(\.isWhitespace),
+                rest.dropFirst(key.count).first(where: { !$0.isWhitespace }) == ":"
+            else { continue }
+            var place = Place(first)
+            place.line = index + 1
+            return place
+        }
+        return nil
+    }
+
+    private var lines: [Substring] {
+        text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
     }
 
     /// The first character that YAML does not allow, as an escape code of a terminal.
@@ -75,7 +93,7 @@ package struct ProjectSource {
 
     /// The line, and a caret below the column, as compilers show them; nothing of very long lines.
     private func snippet(_ place: Place) -> String {
-        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        let lines = lines
         guard lines.indices.contains(place.line - 1) else { return "" }
         let line = String(lines[place.line - 1])
         guard line.count <= 200, place.column <= line.count + 1 else { return "" }

@@ -12,6 +12,9 @@ package struct PNGImage {
     /// Text beside the pixels, by keyword.
     package var texts: [(keyword: String, text: String)] = []
 
+    /// The version of libpng.
+    package static var libraryVersion: String { String(cString: png_get_libpng_ver(nil)) }
+
     package init(width: Int, height: Int, channels: Int, fill: UInt8 = 255) {
         (self.width, self.height, self.channels) = (width, height, channels)
         pixels = [UInt8](repeating: fill, count: width * height * channels)

@@ -65,6 +65,16 @@ package struct Verification: Sendable {
             /// The model that a project promises is not there, or was made from other weights.
             case absent
 
+            /// In messages; the raw value is for programs.
+            package var words: String {
+                switch self {
+                case .misshapen: "mismatched"
+                case .outOfOrder: "out of order"
+                case .notFinite: "not finite"
+                default: rawValue
+                }
+            }
+
             /// Ways in which a comparison that took place may be flawed.
             package static let ofComparisons = allCases.filter {
                 $0 != .unreadable && $0 != .absent
@@ -76,7 +86,7 @@ package struct Verification: Sendable {
         package var path: String?
 
         /// As reports and records have it.
-        package var line: String { "\(kind.rawValue): \(message)" }
+        package var line: String { kind == .stale ? message : "\(kind.words): \(message)" }
     }
 
     package let model: String
@@ -201,8 +211,8 @@ extension Verification.Problem {
     package static func misshapen(_ path: String, golden: [Int], model: [Int]) -> Self {
         Self(
             kind: .misshapen,
-            message: "\(path.printable): golden has \(golden), the model makes \(model)", path: path
-        )
+            message: "\(path.printable): shape \(golden) in the golden, \(model) in the model",
+            path: path)
     }
 
     /// Of inputs by their names in goldens, those with values that are not finite: no layer can

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// `doctor`: what this machine and a project offer.
-struct DoctorCommandTests {
+@Suite(.tags(.process)) struct DoctorCommandTests {
     private let program: BuiltProgram
     private var folder: TemporaryFolder { program.folder }
 
@@ -33,6 +33,13 @@ struct DoctorCommandTests {
         }
         #expect(statuses["project file"] == ["warning"])
         #expect(outcome.json?["verdict"]?.string == "pass")
+        let details = (outcome.json?["checks"]?.array ?? []).reduce(into: [:]) {
+            $0[$1["name"]?.string ?? ""] = $1["detail"]?.string ?? ""
+        }
+        for library in ["zstd", "SQLite", "libpng", "OpenBLAS"] {
+            #expect(details[library]?.contains(/^\d+\.\d+/) == true, "\(details)")
+        }
+        #expect(details["threads"]?.contains("quota") == true, "\(details)")
         #expect(try program.run("doctor").output.contains("sana-tools init"))
     }
 
@@ -77,6 +84,7 @@ struct DoctorCommandTests {
         #expect(statuses["model"] == ["ok"])
         let text = try program.run("doctor").output
         #expect(text.contains("is stale"))
+        #expect(text.contains("golden: record one with 'sana-tools capture'"), "\(text)")
         #expect(text.contains("FAIL: 3 errors"))
     }
 

@@ -94,7 +94,9 @@ struct ProjectFileTests {
         let syntax = try error("model: {\n")
         #expect(syntax.description.contains("invalid YAML"))
         #expect(!syntax.description.contains("\\n"))
-        #expect(try error("model: a\nmodel: b\n").description.contains("given twice: model"))
+        let twice = try error("model: a\ndtype: fp16\nmodel : b\n").description
+        #expect(twice.contains("sana-tools.yaml:3:1: key 'model' is given twice"), "\(twice)")
+        #expect(twice.hasSuffix("\n  3 | model : b\n    | ^"), "\(twice)")
         let escape = try error("model: a\noutput: \u{1B}[31mred\n")
         #expect(escape.description.contains("sana-tools.yaml:2:9: invalid YAML: control"))
         #expect(!escape.description.unicodeScalars.contains("\u{1B}"))

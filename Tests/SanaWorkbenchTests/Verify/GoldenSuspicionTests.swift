@@ -269,7 +269,7 @@ struct GoldenSuspicionTests {
         #expect(text.components(separatedBy: "FAIL").count == 7)
         #expect(text.contains("… and 19 more layers"))
         let markdown = result.markdown(.init())
-        let first = try #require(markdown.range(of: "- stale: "))
+        let first = try #require(markdown.range(of: "- golden is stale: "))
         #expect(
             first.lowerBound < (markdown.range(of: "- cause: ")?.lowerBound ?? first.lowerBound))
         #expect(markdown.contains("… and 19 more layers"))
