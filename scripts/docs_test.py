@@ -2,13 +2,15 @@
 """Runs every sh block of README.md and docs/ in a copy of the repository, and checks links.
 
 The blocks of one page run one after the other in one fresh copy. An HTML comment before a block says
-otherwise: '<!-- not run: REASON -->', or '<!-- exit: 1 3 -->' for the exit codes that are good. Blocks
-with 'make' are left to CI, which runs them.
+otherwise: '<!-- not run: REASON -->', '<!-- exit: 1 3 -->' for the exit codes that are good, or
+'<!-- needs: torch diffusers -->' for Python packages, which SANA_TOOLS_PYTHON, .venv or the system's
+Python may have. Blocks with 'make' are left to CI, which runs them.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -19,7 +21,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FENCE = re.compile(
-    r"(?:^<!-- (?P<mark>not run: [^\n]+|exit: [0-9 ]+) -->\n+)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
+    r"(?:^<!-- (?P<mark>not run: [^\n]+|exit: [0-9 ]+|needs: [\w ]+) -->\n+)?^```(?P<kind>\w*)\n(?P<text>.*?)^```$",
     re.S | re.M)
 
 
@@ -30,6 +32,20 @@ class Block:
     text: str
     codes: set[int]
     skipped: str | None
+    python: str | None
+
+
+@functools.cache
+def python_with(packages: str) -> str | None:
+    """The first Python that has all of them."""
+    chosen = os.environ.get("SANA_TOOLS_PYTHON")
+    for python in filter(None, [chosen, str(ROOT / ".venv/bin/python"), shutil.which("python3")]):
+        if not pathlib.Path(python).exists():
+            continue
+        code = f"import {', '.join(packages.split())}"
+        if subprocess.run([python, "-c", code], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            return python
+    return None
 
 
 def blocks(page: pathlib.Path) -> list[Block]:
@@ -40,13 +56,17 @@ def blocks(page: pathlib.Path) -> list[Block]:
             continue
         mark, text = match["mark"] or "", match["text"]
         skipped = mark.removeprefix("not run: ") if mark.startswith("not run") else None
+        packages = mark.removeprefix("needs: ") if mark.startswith("needs") else ""
+        python = python_with(packages) if packages else None
+        if packages and not python:
+            skipped = f"no Python with {packages}"
         if re.search(r"^(make|swift|sudo|git) ", text, re.M) and skipped is None:
             skipped = "builds; CI does"
         if page.parent == ROOT / "reports" and skipped is None:
             skipped = "what was measured, with models that are made for it"
         codes = {int(code) for code in mark.removeprefix("exit: ").split()} if mark[:5] == "exit:" else {0}
         line = content.count("\n", 0, match.start("text"))
-        result.append(Block(page, line, text, codes, skipped))
+        result.append(Block(page, line, text, codes, skipped, python))
     return result
 
 
@@ -75,6 +95,10 @@ def run_page(page: pathlib.Path, binary: pathlib.Path) -> list[str]:
         environment = {
             **os.environ, "PATH": f"{bin_folder}:{os.environ['PATH']}", "HOME": folder, "NO_COLOR": "1"}
         for block in todo:
+            if block.python:
+                # Not a symlink: Python finds its packages next to the name that it was started by.
+                (bin_folder / "python3").write_text(f'#!/bin/sh\nexec "{block.python}" "$@"\n')
+                (bin_folder / "python3").chmod(0o755)
             result = subprocess.run(
                 ["bash", "-eo", "pipefail", "-c", block.text], cwd=work, env=environment,
                 capture_output=True, text=True, timeout=600)
