@@ -25,7 +25,7 @@ public struct Checkpoint: Sendable {
     public internal(set) var adapters: [LoraAdapter] = []
     /// Whether `source` has been given NVlabs' names, to be written so.
     public private(set) var hasOriginalNames = false
-    /// Remarks on how the files were read, for people.
+    /// Notes on how the files were read, for people.
     public let notes: [String]
     /// Where `configJSON` is from, for messages.
     private let configPath: String

@@ -64,7 +64,7 @@ public final class ForwardContext {
     var floatProduct: PanelProduct { compute.products(isInt8: false) == .bf16 ? .bf16 : .fp32 }
 
     /// Whether passes may be joined so that some activations are never materialized.
-    var joinsPasses: Bool { probe?.readsActivations != true && recorder == nil }
+    var fusesPasses: Bool { probe?.readsActivations != true && recorder == nil }
 
     /// The context of a part of the inputs, whose activations are not those of the whole: nobody
     /// reads them.

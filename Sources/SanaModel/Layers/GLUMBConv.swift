@@ -33,7 +33,7 @@ struct GLUMBConv {
     func branch(_ x: Matrix, into y: Matrix, _ grid: TokenGrid, _ context: ForwardContext) {
         let inverted = context.matrix(.inverted, rows: x.rows, columns: 2 * hiddenDim)
         let gated: Matrix
-        if context.joinsPasses {
+        if context.fusesPasses {
             convInverted(x, then: .silu, into: inverted, grid.imageLayout, context)
             gated = context.matrix(.depth, rows: x.rows, columns: hiddenDim)
             convDepth.gated(inverted, into: gated, grid, context)

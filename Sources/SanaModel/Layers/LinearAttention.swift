@@ -29,7 +29,7 @@ struct LinearAttention {
             let key = context.matrix(.key, rows: x.rows, columns: x.columns)
             let value = context.matrix(.value, rows: x.rows, columns: x.columns)
             let attended = context.matrix(.attended, rows: x.rows, columns: x.columns)
-            let joined = context.joinsPasses && normQ == nil && normK == nil
+            let joined = context.fusesPasses && normQ == nil && normK == nil
             context.sharing(x) {
                 toQ(x, then: joined ? .relu : .none, into: query, layout, context)
                 toK(x, then: joined ? .relu : .none, into: key, layout, context)

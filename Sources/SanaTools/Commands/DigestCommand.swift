@@ -37,7 +37,7 @@ struct DigestCommand: QuietableCommand {
     @Option(
         help: ArgumentHelp(
             "Component whose weights digest to show (default: the Sana transformer, else the ControlNet).",
-            valueName: "folder"))
+            valueName: "directory"))
     var subfolder: String?
 
     @Option(help: "Variant whose weights digest to show, such as fp16 (default: the only one).")

@@ -7,7 +7,7 @@ struct ModelOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Component of a repository (default: the Sana transformer, else the ControlNet).",
-            valueName: "folder"))
+            valueName: "directory"))
     var subfolder: String?
 
     @Option(help: "Weights variant, such as fp16 (default: the only one present).")

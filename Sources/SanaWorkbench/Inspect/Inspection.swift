@@ -64,7 +64,7 @@ package struct Inspection: Sendable {
     /// of the latent; all of them where there is no configuration.
     package let released: [String]
     package let groups: [Group]
-    package let parts: [PartBytes]
+    package let parts: [PartSizes]
     /// What the values are like, where they were read.
     package let values: ValueScan?
     package let problems: [Problem]
@@ -73,7 +73,7 @@ package struct Inspection: Sendable {
     package let layout: Checkpoint.Layout
     /// How other programs have quantized tensors, the way of most bytes first.
     package let encodings: [Encoding]
-    /// Remarks on how the files were read.
+    /// Notes on how the files were read.
     package let notes: [String]
     /// Adapters that were added to the weights, as `convert` notes them.
     package let adapters: [JSONValue]

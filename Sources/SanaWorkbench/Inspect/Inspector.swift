@@ -23,7 +23,7 @@ package struct Inspector {
     /// The files as they are stored, where they can be broken.
     private var partial: PartialSource? { source as? PartialSource ?? stored }
     private var stored: PartialSource?
-    /// Remarks on how the files were read.
+    /// Notes on how the files were read.
     private var notes: [String] = []
     /// Whether quantized weights have been compared with the configuration and decoded.
     private var isDecoded = false
@@ -361,7 +361,7 @@ package struct Inspector {
             expected: expected,
             family: likeness?.family, released: likeness?.repositories ?? [],
             groups: Inspection.groups(source.tensors, expected),
-            parts: PartBytes.make(source.tensors, expected, file: label), values: values,
+            parts: PartSizes.make(source.tensors, expected, file: label), values: values,
             problems: problems, digest: digest, layout: layout,
             encodings: Inspection.encodings(source), notes: notes, adapters: adapters)
     }

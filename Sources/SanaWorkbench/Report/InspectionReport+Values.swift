@@ -2,7 +2,7 @@ import Libc
 import SanaModel
 
 /// How sizes by part are shown.
-extension [PartBytes] {
+extension [PartSizes] {
     package var json: JSONValue {
         .array(
             map { part in
@@ -43,8 +43,8 @@ extension [PartBytes] {
         return table
     }
 
-    private var total: PartBytes {
-        var total = PartBytes(part: .other)
+    private var total: PartSizes {
+        var total = PartSizes(part: .other)
         for part in self {
             total.tensors += part.tensors
             total.parameters += part.parameters
@@ -58,7 +58,7 @@ extension [PartBytes] {
     }
 }
 
-extension PartBytes {
+extension PartSizes {
     fileprivate func row(isForecast: Bool, name: String? = nil) -> [String] {
         [
             name ?? part.name, "\(tensors)", Format.count(parameters), Format.bytes(bytes),

@@ -210,7 +210,7 @@ extension Verification {
         let worst = worst?.path
         for layer in layers {
             table.append(
-                columns.map { $0.cell(layer) } + [remarks(layer, isWorst: layer.path == worst)])
+                columns.map { $0.cell(layer) } + [notes(layer, isWorst: layer.path == worst)])
         }
         return table
     }
@@ -261,29 +261,29 @@ extension Verification {
         },
     ]
 
-    private func remarks(_ layer: Layer, isWorst: Bool) -> String {
-        var remarks: [String] = []
+    private func notes(_ layer: Layer, isWorst: Bool) -> String {
+        var notes: [String] = []
         if !layer.passes {
             let value = metric.value(layer.comparison)
-            remarks.append("FAIL")
+            notes.append("FAIL")
             if value.isFinite {
-                remarks.append("would pass at \(Format.roundedUp(value)) \(metric.rawValue)")
+                notes.append("would pass at \(Format.roundedUp(value)) \(metric.rawValue)")
             }
         }
         if layer.tolerance != tolerance {
-            remarks.append("tolerance \(Format.scientific(layer.tolerance)) \(metric.rawValue)")
+            notes.append("tolerance \(Format.scientific(layer.tolerance)) \(metric.rawValue)")
         }
         if layer.comparison.nonfinite > 0 {
-            remarks.append("\(Format.counted(layer.comparison.nonfinite, "value")) not finite")
+            notes.append("\(Format.counted(layer.comparison.nonfinite, "value")) not finite")
         }
-        if layer.path == attribution?.cause { remarks.append("← cause") }
+        if layer.path == attribution?.cause { notes.append("← cause") }
         if let attribution, attribution.basis == .golden,
             attribution.cause == Golden.entry(layer.path)
         {
-            remarks.append("← the golden's entry is in doubt")
+            notes.append("← the golden's entry is in doubt")
         }
-        if isWorst { remarks.append("← largest") }
-        return remarks.joined(separator: " ")
+        if isWorst { notes.append("← largest") }
+        return notes.joined(separator: " ")
     }
 }
 

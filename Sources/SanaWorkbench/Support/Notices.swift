@@ -3,7 +3,7 @@ import Synchronization
 /// Hears what runners have to say meanwhile; the command shows it, nothing here writes to a
 /// terminal.
 package protocol NoticeListener: Sendable {
-    /// A remark that `--quiet` leaves out.
+    /// A note that `--quiet` leaves out.
     func note(_ text: String)
     /// Something that may not be meant; the work goes on.
     func warn(_ text: String)

@@ -134,7 +134,7 @@ package struct VerificationBatch {
                 if let calibrated = options.tolerances.calibrated,
                     warned.insert(path).inserted
                 {
-                    remark(on: calibrated, of: path, mine.map(\.element.path))
+                    warnOfGoldens(outside: calibrated, of: path, mine.map(\.element.path))
                 }
                 for (number, reference) in mine {
                     progress.update(
@@ -142,7 +142,7 @@ package struct VerificationBatch {
                     do {
                         let (result, run) = try verify(model, at: path, reference, options)
                         outcome.results.append(result)
-                        if calibrates { try remarkOnBlindness(opened, model, reference) }
+                        if calibrates { try warnOfBlindness(opened, model, reference) }
                         if let run { outcome.runs.append(run) }
                     } catch let error as any DiagnosticError {
                         let failure = Failure(model: path, reference: reference, error: error)
@@ -188,7 +188,7 @@ package struct VerificationBatch {
     }
 
     /// Says which weights' faults a golden cannot show: tolerances made with it miss them, too.
-    private func remarkOnBlindness(
+    private func warnOfBlindness(
         _ opened: OpenedModel, _ model: LoadedModel, _ reference: Reference
     ) throws {
         guard case .forward(let path) = reference else { return }
@@ -220,7 +220,9 @@ package struct VerificationBatch {
     }
 
     /// Says which goldens tolerances were not made with: another timestep may need more.
-    private func remark(on calibration: Calibration, of model: String, _ references: [String]) {
+    private func warnOfGoldens(
+        outside calibration: Calibration, of model: String, _ references: [String]
+    ) {
         let others = references.map(\.lastPathComponent).filter {
             !calibration.references.contains($0)
         }

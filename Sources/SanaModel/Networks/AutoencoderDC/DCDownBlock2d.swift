@@ -32,7 +32,7 @@ struct DCDownBlock2d: RowModule {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(path, "DCDownBlock2d") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 y = joined(x, context)
                 return []
             }

@@ -24,7 +24,7 @@ struct DCUpBlock2d: RowModule {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(path, "DCUpBlock2d") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 y = joined(x, context)
                 return []
             }

@@ -19,7 +19,7 @@ struct EfficientViTBlock: ImageModule {
         var y = x
         context.module(path, "EfficientViTBlock") {
             y = convOut(attn(x, context), context)
-            return context.joinsPasses ? [] : [y.activation]
+            return context.fusesPasses ? [] : [y.activation]
         }
         return y
     }
@@ -39,7 +39,7 @@ struct ResidualGLUMBConv {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(glumb.path, "GLUMBConv") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 for image in 0..<x.grid.batch { add(to: x.rows(image), context) }
                 return []
             }

@@ -28,7 +28,7 @@ struct EndConvolution: RowModule {
     var convolutions: [Convolution3x3] { [conv] }
 
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
-        if context.joinsPasses {
+        if context.fusesPasses {
             var y = x
             context.module(conv.path, "Conv2d") {
                 y = joined(x, context)
@@ -85,7 +85,7 @@ struct DecoderNorm: RowModule {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(norm.path, "RMSNorm") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 y = joined(x, context)
                 return []
             }
@@ -100,7 +100,7 @@ struct DecoderNorm: RowModule {
             }
             return [Activation(y.values, y.grid.pixelLayout)]
         }
-        if !context.joinsPasses {
+        if !context.fusesPasses {
             context.forEachRun(y.values, y.grid) { _ in
                 { pixels, _, columns in
                     activation.apply(pixels, count: columns.count * outChannels)

@@ -33,7 +33,7 @@ struct ModuleChain: Sendable {
         let output = context.tensor(shape: [
             batch, channels, outputSize(height) ?? 0, outputSize(width) ?? 0,
         ])
-        if context.joinsPasses {
+        if context.fusesPasses {
             joined(input, into: output, context)
         } else {
             whole(input, into: output, context)

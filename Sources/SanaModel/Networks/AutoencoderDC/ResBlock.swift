@@ -25,7 +25,7 @@ struct ResBlock: RowModule {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(path, "ResBlock") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 y = joined(x, context)
                 return []
             }

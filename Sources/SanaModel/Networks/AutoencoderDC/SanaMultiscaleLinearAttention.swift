@@ -42,7 +42,7 @@ struct SanaMultiscaleLinearAttention: Sendable {
     func callAsFunction(_ x: ImageBatch, _ context: ForwardContext) -> ImageBatch {
         var y = x
         context.module(path, "SanaMultiscaleLinearAttention") {
-            if context.joinsPasses {
+            if context.fusesPasses {
                 for image in 0..<x.grid.batch { attend(in: x.rows(image), context) }
                 return []
             }

@@ -78,7 +78,7 @@ struct Gemma2MLP {
                 gateProj(x, into: gate, layout, context)
                 upProj(x, into: up, layout, context)
             }
-            if context.joinsPasses {
+            if context.fusesPasses {
                 context.gatedGelu(up, gate: gate, into: gate)
             } else {
                 context.module(actPath, "GELUTanh") {

@@ -45,7 +45,9 @@ public struct SanaInputs: Sendable {
     /// Checks every shape against a model's configuration.
     ///
     /// - Throws: `InputError` for the first that does not fit.
-    public func check(for config: SanaConfig) throws(InputError) { _ = try sizes(for: config) }
+    public func check(for config: SanaConfig) throws(InputError) {
+        _ = try checkedSizes(for: config)
+    }
 
     /// Checked sizes of a forward.
     struct Sizes {
@@ -54,7 +56,7 @@ public struct SanaInputs: Sendable {
     }
 
     /// Checks every shape against the model's configuration.
-    func sizes(for config: SanaConfig) throws(InputError) -> Sizes {
+    func checkedSizes(for config: SanaConfig) throws(InputError) -> Sizes {
         let latent = hiddenStates.shape
         guard latent.count == 4, latent[0] > 0, latent[1] == config.inChannels,
             latent[2] >= config.patchSize, latent[3] >= config.patchSize

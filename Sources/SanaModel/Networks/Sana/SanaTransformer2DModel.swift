@@ -59,7 +59,7 @@ public struct SanaTransformer2DModel: Sendable {
     public func forward(_ inputs: SanaInputs, _ context: ForwardContext) throws(InputError)
         -> DenseTensor
     {
-        let sizes = try inputs.sizes(for: config)
+        let sizes = try inputs.checkedSizes(for: config)
         let grid = sizes.grid
         let dim = config.innerDim
 

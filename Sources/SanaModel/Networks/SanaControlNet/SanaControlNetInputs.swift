@@ -30,8 +30,8 @@ public struct SanaControlNetInputs: Sendable {
     }
 
     /// Checks every shape against the model's configuration.
-    func sizes(for config: SanaConfig) throws(InputError) -> SanaInputs.Sizes {
-        let sizes = try common.sizes(for: config)
+    func checkedSizes(for config: SanaConfig) throws(InputError) -> SanaInputs.Sizes {
+        let sizes = try common.checkedSizes(for: config)
         let latent = common.hiddenStates.shape
         guard condition.shape == latent else {
             throw InputError(Name.condition, condition.shape, "\(latent), as the latent")

@@ -40,7 +40,7 @@ extension SanaControlNetModel: Network {
     }
 
     public func check(_ inputs: NamedTensors) throws(InputError) {
-        _ = try SanaControlNetInputs(inputs).sizes(for: config)
+        _ = try SanaControlNetInputs(inputs).checkedSizes(for: config)
     }
 
     public func forward(

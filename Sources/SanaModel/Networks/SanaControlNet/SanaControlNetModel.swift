@@ -47,7 +47,7 @@ public struct SanaControlNetModel: Sendable {
     public func forward(
         _ control: SanaControlNetInputs, _ context: ForwardContext
     ) throws(InputError) -> [DenseTensor] {
-        let sizes = try control.sizes(for: config)
+        let sizes = try control.checkedSizes(for: config)
         let inputs = control.common
         let grid = sizes.grid
         let dim = config.innerDim

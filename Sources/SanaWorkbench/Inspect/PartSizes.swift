@@ -21,7 +21,7 @@ package enum Int8Scheme: String, Sendable, CaseIterable {
 }
 
 /// Tensors of one part of the transformer: how many, how large, and how large as int8.
-package struct PartBytes: Sendable {
+package struct PartSizes: Sendable {
     /// A size after conversion.
     package struct Forecast: Sendable {
         package var bytes = 0
@@ -39,11 +39,11 @@ package struct PartBytes: Sendable {
     /// The parts that hold anything.
     package static func make(
         _ tensors: [TensorInfo], _ expected: ExpectedTensors, file: String
-    ) -> [PartBytes] {
-        var parts: [TensorPart: PartBytes] = [:]
+    ) -> [PartSizes] {
+        var parts: [TensorPart: PartSizes] = [:]
         for tensor in tensors {
             let part = expected.part(of: tensor)
-            parts[part, default: PartBytes(part: part)].add(tensor)
+            parts[part, default: PartSizes(part: part)].add(tensor)
         }
         for scheme in Int8Scheme.allCases where !tensors.contains(where: { $0.dtype == .i8 }) {
             guard
