@@ -722,7 +722,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
     variant = choose_variant(folder, options.variant)
     weights = describe_weights(weight_files(folder, variant))
     if not options.quiet:
-        talk(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
+        note(f"weights {weights['digest'][:12]} ({weights['dtype']}), loading")
     model = load_model(folder, plan, variant, COMPUTE_DTYPES[options.compute_dtype])
     producer = {"torch": torch.__version__, "diffusers": diffusers.__version__}
     contract = {
@@ -735,7 +735,7 @@ def capture(options: argparse.Namespace) -> dict[str, Any]:
         "producer": producer,
     }
     if not options.quiet:
-        talk("running")
+        note("running")
     if options.trajectory:
         tensors, kind = record_trajectory(model, plan, contract, options), "sana-trajectory"
     else:
@@ -760,7 +760,7 @@ def record_forward(
     if blind := blind_weights(model, inputs, plan):
         contract["blind"] = blind
         names = ", ".join(blind[:3]) + (f" and {len(blind) - 3} more" if len(blind) > 3 else "")
-        talk(f"warning: this golden cannot show faults in {names}: they change nothing with these inputs")
+        note(f"warning: this golden cannot show faults in {names}: they change nothing with these inputs")
     contract["activations"] = [{"name": name, "shape": list(tensor.shape)} for name, tensor in activations.items()]
     return {f"inputs.{name}": tensor for name, tensor in inputs.items()} | activations | outputs
 
@@ -799,7 +799,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def talk(message: str) -> None:
+def note(message: str) -> None:
     print(f"capture: {message}", file=sys.stderr)
 
 
@@ -842,7 +842,7 @@ def exit_code(record: Callable[[argparse.Namespace], dict[str, Any]], options: a
     try:
         print(json.dumps(record(options)))
     except CaptureError as error:
-        talk(str(error))
+        note(str(error))
         return error.code
     return 0
 

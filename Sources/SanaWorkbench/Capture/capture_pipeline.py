@@ -18,7 +18,7 @@ from typing import Any
 
 import capture
 from capture import (
-    EXIT_BAD_DATA, EXIT_NO_INPUT, EXIT_UNAVAILABLE, CaptureError, Parser, Tensors, first_line, positive, talk,
+    EXIT_BAD_DATA, EXIT_NO_INPUT, EXIT_UNAVAILABLE, CaptureError, Parser, Tensors, first_line, positive, note,
 )
 
 try:
@@ -270,7 +270,7 @@ def record(options: argparse.Namespace) -> dict[str, Any]:
     call = settings(pipeline, options)
     picture = control_picture(pipeline, options.control_picture)
     if not options.quiet:
-        talk("sampling")
+        note("sampling")
     recorder, images = sample(pipeline, call, picture, options)
     scheduler = {key: value for key, value in pipeline.scheduler.config.items() if not key.startswith("_")}
     name = type(pipeline).__name__

@@ -5,7 +5,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// How the script of `capture` writes a golden, run in Python without the packages that it imports.
-struct CaptureOutputTests {
+@Suite(.tags(.process)) struct CaptureOutputTests {
     private let folder: TemporaryFolder
 
     init() throws { folder = try TemporaryFolder() }

@@ -7,7 +7,7 @@ import Testing
 @testable import SanaWorkbench
 
 /// A folder of a stranger in which somebody works runs nothing and has nothing read.
-struct ChildProcessTests {
+@Suite(.tags(.process)) struct ChildProcessTests {
     private let program: BuiltProgram
 
     init() throws { program = try BuiltProgram() }
