@@ -40,7 +40,7 @@ import Testing
             """
         let process = try SpawnedProcess(
             python, ["-I", "-c", start + code], in: folder.path,
-            output: try #require(FileHandle(forWritingAtPath: folder("output"))))
+            output: FileHandle(forWritingAtPath: folder("output")))
         process.waitUntilExit()
         #expect(process.exitCode == 0)
         return String(decoding: try fileBytes(folder("output")), as: UTF8.self)
