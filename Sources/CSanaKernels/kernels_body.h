@@ -86,6 +86,10 @@ static inline float sigmoid_weighted(float x, float z) {
 // Two vectors at a time: one alone waits for its own chain of operations.
 #define SK_TWO_AT_A_TIME _Pragma("clang loop interleave_count(2)")
 
+// The same of a loop whose target may be one of its sources, element for element: without this word
+// the compiler takes them one by one where it is.
+#define SK_IN_PLACE _Pragma("clang loop vectorize(assume_safety) interleave_count(2)")
+
 #include "conversions_body.h"
 
 static float absolute_maximum(const float *x, size_t n) {
@@ -132,11 +136,13 @@ static float squared_distance(const float *x, float centre, size_t n) {
 static void layer_norm(const float *x, float *y, size_t n, float eps) {
     float mean = sum(x, n) / (float)n;
     float scale = 1.0f / sqrtf(squared_distance(x, mean, n) / (float)n + eps);
+    SK_IN_PLACE
     for (size_t i = 0; i < n; i++) y[i] = (x[i] - mean) * scale;
 }
 
 static void rms_norm(const float *x, const float *weight, float *y, size_t n, float eps) {
     float scale = 1.0f / sqrtf(squared_distance(x, 0.0f, n) / (float)n + eps);
+    SK_IN_PLACE
     for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
 }
 
@@ -188,7 +194,7 @@ static void gelu_tanh(float *x, size_t n) {
 }
 
 static void gated_silu(const float *value, const float *gate, float *y, size_t n) {
-    SK_TWO_AT_A_TIME
+    SK_IN_PLACE
     for (size_t i = 0; i < n; i++) y[i] = value[i] * sigmoid_weighted(gate[i], gate[i]);
 }
 

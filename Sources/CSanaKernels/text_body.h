@@ -22,7 +22,7 @@ static void multiply(float *y, const float *x, size_t n) {
 }
 
 static void gated_gelu(const float *value, const float *gate, float *y, size_t n) {
-    SK_TWO_AT_A_TIME
+    SK_IN_PLACE
     for (size_t i = 0; i < n; i++) y[i] = gelu_of(gate[i]) * value[i];
 }
 

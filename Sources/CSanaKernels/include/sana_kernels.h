@@ -101,13 +101,13 @@ typedef struct {
     void (*silu)(float *x, size_t n);
     /// Hendrycks & Gimpel's tanh approximation of GELU, as torch's approximate="tanh".
     void (*gelu_tanh)(float *x, size_t n);
-    /// y = value * silu(gate)
+    /// y = value * silu(gate); y may be one of the two.
     void (*gated_silu)(const float *value, const float *gate, float *y, size_t n);
 
     // Text encoders.
     /// y = y * x
     void (*multiply)(float *y, const float *x, size_t n);
-    /// y = gelu_tanh(gate) * value
+    /// y = gelu_tanh(gate) * value; y may be one of the two.
     void (*gated_gelu)(const float *value, const float *gate, float *y, size_t n);
     /// x = cap * tanh(x * scale / cap)
     void (*soft_cap)(float *x, float scale, float cap, size_t n);

@@ -38,7 +38,9 @@ private struct Tiles {
 
     init(tokens: Int, channels: Int) {
         (self.tokens, self.channels) = (tokens, channels)
-        panels = (channels + panelRows - 1) / panelRows
+        // Where there are several, an even number, of which two workers have equally many.
+        let fewest = (channels + panelRows - 1) / panelRows
+        panels = fewest > 2 ? (fewest + 1) / 2 * 2 : fewest
         let most = panels >= 8 ? tokenBlock : fewPanelsTokenBlock
         let blocks = max(1, (tokens + most - 1) / most)
         tokensPerTile = max(1, (tokens + blocks - 1) / blocks)
