@@ -15,7 +15,7 @@
 # make package-test  install that .deb into a fresh Debian root and use it there (needs root and debootstrap)
 # make fuzz      feed broken files to the parsers for FUZZ_SECONDS each
 # make mutations break MUTATIONS files of each kind and run commands on them (reports/robustness.md)
-# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (an hour, 45 GB of disk)
+# make bench     measure conversion and forward against zstd, PyTorch and OpenVINO in ROUNDS rounds (two hours, 80 GB of disk)
 # make interop   check archives against Python's readers (installs packages into VENV)
 
 PREFIX ?= /usr/local
@@ -200,6 +200,11 @@ bench: build
 	test -e $(BENCH)/gemma || $(VENV)/bin/python fixtures/make_random_gemma.py $(BENCH)/gemma
 	$(VENV)/bin/python fixtures/bench_networks.py --autoencoder $(BENCH)/dc-ae --text-encoder $(BENCH)/gemma \
 	    --binary $(BINARY) --rounds $(ROUNDS) --work $(BENCH)/networks --output reports/benchmark-networks
+	test -e $(BENCH)/sprint || $(VENV)/bin/python fixtures/make_random_pipeline.py $(BENCH)/sprint
+	test -e $(BENCH)/sprint-int8 || $(BINARY) convert $(BENCH)/sprint --dtype int8 --container safetensors \
+	    --output $(BENCH)/sprint-int8
+	$(VENV)/bin/python fixtures/bench_pipeline.py $(BENCH)/sprint --int8 $(BENCH)/sprint-int8 --size 512 --size 1024 \
+	    --rounds $(ROUNDS) --binary $(BINARY) --openvino $(BENCH)/openvino --output reports/benchmark-pipeline
 
 interop: build
 	@test -x $(VENV)/bin/python || python3 -m venv $(VENV)
