@@ -8,7 +8,7 @@ package enum DriftGate {
     /// A drift below this is let pass, however sure.
     package static let smallest = 0.01
 
-    /// One run: the logarithm of its CPU time over the canary's, the median of its repetitions.
+    /// One run: the logarithm of its CPU time over the canary's, see `RunEstimate`.
     package struct Night: Sendable, Equatable {
         package let run: Int64
         package let logarithm: Double
@@ -36,7 +36,9 @@ package enum DriftGate {
         let later = nights[reference.endIndex...]
         guard reference.count == referenceRuns, !later.isEmpty else { return nil }
         let logs = reference.map(\.logarithm)
-        guard let comparison = RunComparison([[logs.median]], logs.map { [$0] }) else { return nil }
+        let runs = logs.map { RunEstimate(logarithm: $0) }
+        guard let comparison = RunComparison([RunEstimate(logarithm: logs.median)], runs)
+        else { return nil }
         let sum = Cusum(later.map { ($0.logarithm - logs.median) / comparison.error })
         let rise = sum.start.map { Array(later.dropFirst($0)) } ?? []
         return Finding(

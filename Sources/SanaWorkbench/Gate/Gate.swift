@@ -142,14 +142,14 @@ package struct Gate {
     private func compareLatency(_ result: inout Judgement) throws {
         let candidates = try (result.pooled + [result.run]).map(store.gateSamples)
         let baseline = try result.baseline.map(store.gateSamples)
+        let earlier = try store.runs(
+            ofSeries: result.run.joined.seriesId, before: result.pooled.first ?? result.run,
+            areSound: true, limit: GateOptions.spreadRuns)
         // A baseline of few runs does not tell how much runs differ; those before it do.
         let neighbours =
             baseline.count >= GateOptions.fewestRuns
-            ? []
-            : try store.runs(
-                ofSeries: result.run.joined.seriesId, before: result.pooled.first ?? result.run,
-                areSound: true, limit: 10
-            ).map(store.gateSamples)
+            ? try earlier.map(store.forwardSamples)
+            : try earlier.suffix(10).map(store.gateSamples)
         let latency = LatencyGate.compare(
             candidates, with: baseline, neighbours: neighbours, options)
         guard let latency else {

@@ -12,6 +12,9 @@ package struct GateOptions: Sendable, Equatable {
     package static let fewestPooled = 3
     /// Runs that it takes to know how much runs differ.
     package static let fewestRuns = 5
+    /// Runs of a series that tell how much its forwards differ, if there are so many: what ten tell
+    /// is itself off by a quarter, which the limit has to allow for.
+    package static let spreadRuns = 30
     /// Repetitions that it takes to judge a run.
     package static let fewestRepetitions = 6
     /// Probabilities of a false alarm that are accepted where nothing changed: of the forward

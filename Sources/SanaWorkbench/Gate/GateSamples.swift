@@ -30,6 +30,11 @@ package struct GateSamples: Sendable, Equatable {
     /// How CPU time was read, see `Profile.clock`; `nil` for runs of old versions.
     package var clock: String? = Profile.clock
 
+    /// The same without layers.
+    package var forward: GateSamples {
+        GateSamples(total: total, layers: [], host: host, clock: clock)
+    }
+
     /// Median distance of the threads' cores; `nil` where it is not known.
     package var coreDistance: Double? {
         let known = host.compactMap(\.coreDistance)
@@ -66,20 +71,17 @@ extension GateSamples.Host {
 package struct GateSeries: Sendable {
     /// Nanoseconds of all repetitions.
     package private(set) var raw: [Double] = []
-    /// Logarithms by run with the host divided out. The forward: over the canary beside it, to the
-    /// power of `HostSensitivity`. A layer: over the rest of its forward.
-    package private(set) var runs: [[Double]] = []
+    /// By run, with the host divided out. The forward: over the canary beside it, to the power of
+    /// `HostSensitivity`. A layer: over the rest of its forward.
+    package private(set) var runs: [RunEstimate] = []
     /// The same over the canary, whatever it is.
-    package private(set) var absolute: [[Double]] = []
+    package private(set) var absolute: [RunEstimate] = []
 
-    fileprivate mutating func add(_ raw: [Double], _ logs: [Double], _ absolute: [Double]) {
+    fileprivate mutating func add(_ raw: [Double], _ run: RunEstimate, _ absolute: RunEstimate) {
         self.raw += raw
-        runs.append(logs)
+        runs.append(run)
         self.absolute.append(absolute)
     }
-
-    /// The ratio that is compared, of each run.
-    package var runMedians: [Double] { runs.map { exp($0.median) } }
 }
 
 /// Samples of several runs.
@@ -114,21 +116,31 @@ package struct GatePool: Sendable {
                 Self.add(layer.wall, forward.wall, host.map { log($0.canaryGFLOPS) }, layer, &wall)
                 // The old clock cannot tell times as short as these.
                 guard run.clock != nil else { continue }
-                let rates = host.map { sensitivity * log($0.canaryCPUGFLOPS) }
-                Self.add(layer.cpu, forward.cpu, rates, layer, &cpu)
+                let rates = host.map { log($0.canaryCPUGFLOPS) }
+                Self.add(layer.cpu, forward.cpu, rates, layer, &cpu, sensitivity: sensitivity)
             }
         }
     }
 
+    /// - Parameters:
+    ///   - rates: logarithms of the canary's.
+    ///   - sensitivity: their exponent where `times` is CPU time.
     private static func add(
         _ times: [Double], _ forward: [Double], _ rates: [Double], _ layer: GateSamples.Layer,
-        _ series: inout [String: GateSeries]
+        _ series: inout [String: GateSeries], sensitivity: Double? = nil
     ) {
         guard times.count == forward.count, times.count == rates.count else { return }
-        let absolute = zip(times, rates).map { log(max($0, 1)) + $1 }
-        let logs =
-            layer.path == Profile.totalPath
-            ? absolute : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
-        series[layer.path, default: GateSeries()].add(times, logs, absolute)
+        let isTotal = layer.path == Profile.totalPath
+        let logs = times.map { log(max($0, 1)) }
+        let overCanary = zip(logs, rates).map { $0 + (sensitivity ?? 1) * $1 }
+        if isTotal, let sensitivity {
+            let quiet = RunEstimate(quiet: logs, rates: rates, sensitivity: sensitivity)
+            series[layer.path, default: GateSeries()].add(times, quiet, quiet)
+            return
+        }
+        let compared =
+            isTotal ? overCanary : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
+        series[layer.path, default: GateSeries()].add(
+            times, RunEstimate(medianOf: compared), RunEstimate(medianOf: overCanary))
     }
 }

@@ -31,7 +31,7 @@ package struct HostSensitivity: Sendable, Equatable {
     /// The median of the slopes of all pairs, each with the weight of its difference in rates
     /// (Theil 1950, Sen 1968), within bounds.
     ///
-    /// - Parameter runs: medians of the logarithms of CPU time and of the canary's rate.
+    /// - Parameter runs: logarithms of CPU time and of the canary's rate, see `RunEstimate`.
     package init(_ runs: [(time: Double, rate: Double)]) {
         let rates = runs.map(\.rate)
         guard runs.count >= GateOptions.fewestRuns,
@@ -65,12 +65,13 @@ package struct HostSensitivity: Sendable, Equatable {
             runs.compactMap { run in
                 guard !run.host.isEmpty, run.host.count == run.total.cpu.count, run.clock != nil
                 else { return nil }
-                return (run.total.cpu.map { log(max($0, 1)) }.median, Self.rate(run))
+                let times = run.total.cpu.map { log(max($0, 1)) }
+                return (RunEstimate.quietTime(times), Self.rate(run))
             })
     }
 
     private static func rate(_ run: GateSamples) -> Double {
-        run.host.map { log($0.canaryCPUGFLOPS) }.median
+        RunEstimate.quietRate(run.host.map { log($0.canaryCPUGFLOPS) })
     }
 
     /// Constants that were fitted to the runs.

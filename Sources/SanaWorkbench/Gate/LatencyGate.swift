@@ -87,8 +87,8 @@ package enum LatencyGate {
     ///
     /// - Parameters:
     ///   - candidates: the run to judge, or several of one model to judge together.
-    ///   - neighbours: runs of the same series that tell how much runs differ, where the baseline
-    ///     has too few.
+    ///   - neighbours: runs of the same series that tell how much runs differ: their forwards,
+    ///     where they are more than the baseline has, and their layers, where that has too few.
     package static func compare(
         _ candidates: [GateSamples], with baseline: [GateSamples],
         neighbours: [GateSamples] = [], _ options: GateOptions
@@ -103,19 +103,20 @@ package enum LatencyGate {
         let all = (baseline: baseline.count, candidate: candidates.count)
         let (candidates, baseline) = (placed(candidates), placed(baseline))
         let neighbours = placed(neighbours)
-        let spreading =
-            baseline.count < GateOptions.fewestRuns && neighbours.count > baseline.count
-            ? neighbours : baseline
-        let sensitivity = HostSensitivity(of: spreading)
+        let forwards = neighbours.count > baseline.count ? neighbours : baseline
+        let spreading = baseline.count < GateOptions.fewestRuns ? forwards : baseline
+        let sensitivity = HostSensitivity(of: forwards)
         let leverage = sensitivity.leverage(candidates)
         let new = GatePool(candidates, sensitivity: sensitivity.exponent)
         let old = GatePool(baseline, sensitivity: sensitivity.exponent)
         let spread = GatePool(spreading, sensitivity: sensitivity.exponent)
+        let forwardSpread = GatePool(
+            forwards.map(\.forward), sensitivity: sensitivity.exponent)
         func find(_ path: String, forward: Double?) -> Finding? {
             let isTotal = path == Profile.totalPath
             return finding(
-                path, new, old, spread, forward: forward, fitted: isTotal ? sensitivity.fitted : 0,
-                leverage: isTotal ? leverage : 0)
+                path, new, old, isTotal ? forwardSpread : spread, forward: forward,
+                fitted: isTotal ? sensitivity.fitted : 0, leverage: isTotal ? leverage : 0)
         }
         guard let total = find(Profile.totalPath, forward: nil) else { return nil }
         let layers = new.paths.filter { ModuleLevel(path: $0) != .inner }
@@ -125,7 +126,7 @@ package enum LatencyGate {
             total: total, layers: layers, doubts: hostDoubts(new, old, options),
             canary: (old.canary, new.canary), sensitivity: sensitivity.exponent,
             leftOut: (all.baseline - baseline.count, all.candidate - candidates.count))
-        let scarcity = scarcity(new, spreading.count, total, isElsewhere: isElsewhere)
+        let scarcity = scarcity(new, forwards.count, total, isElsewhere: isElsewhere)
         judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
         if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {
             result.doubts.append(doubt)

@@ -20,25 +20,20 @@ package struct RunComparison: Sendable, Equatable {
     /// What is known of the spread before any run: a standard deviation of so much, worth so many
     /// runs. Without it, runs that are alike by chance would make the limit too small.
     package static let prior = (spread: 0.005, degreesOfFreedom: 4.0)
-    /// The variance of a median over that of a mean, for normal values; of one value or two they
-    /// are the same.
-    private static func medianFactor(_ count: Int) -> Double { count > 2 ? 1.5 : 1 }
 
     /// - Parameters:
-    ///   - candidates: logarithms of each repetition, by run.
+    ///   - candidates: what each run says.
     ///   - baseline: the same.
     ///   - spread: runs that tell the spread between runs, in place of the baseline's.
     ///   - fitted: constants that were fitted to those runs, which are so much more alike for it.
     ///   - leverage: what the errors of those constants add, in variances of one run.
     package init?(
-        _ candidates: [[Double]], _ baseline: [[Double]], spread runs: [[Double]]? = nil,
+        _ candidates: [RunEstimate], _ baseline: [RunEstimate], spread runs: [RunEstimate]? = nil,
         fitted: Int = 0, leverage: Double = 0
     ) {
-        let mine = candidates.filter { !$0.isEmpty }
-        let theirs = baseline.filter { !$0.isEmpty }
-        guard !mine.isEmpty, !theirs.isEmpty else { return nil }
-        ratio = exp(mine.map(\.median).median - theirs.map(\.median).median)
-        let known = (runs ?? theirs).filter { !$0.isEmpty }.map(\.median)
+        guard !candidates.isEmpty, !baseline.isEmpty else { return nil }
+        ratio = exp(candidates.map(\.logarithm).median - baseline.map(\.logarithm).median)
+        let known = (runs ?? baseline).map(\.logarithm)
         let freedom = RobustSpread.degreesOfFreedom(max(1, known.count - fitted))
         let lost = Double(max(1, known.count - 1)) / Double(max(1, known.count - 1 - fitted))
         let between = (RobustSpread.qn(known) ?? 0) * lost.squareRoot()
@@ -48,19 +43,15 @@ package struct RunComparison: Sendable, Equatable {
                 + Self.prior.degreesOfFreedom * Self.prior.spread * Self.prior.spread)
             / degreesOfFreedom
         // A run of few repetitions differs by more than those of the baseline do.
-        let within = mine.map(Self.medianVariance).reduce(0, +) / Double(mine.count)
+        let within = candidates.reduce(0) { $0 + $1.variance } / Double(candidates.count)
         gainsFromRepetitions = within > pooled / 4
         spread = max(pooled, within).squareRoot()
         let mineVariance =
-            Self.medianFactor(mine.count) * max(pooled, within) / Double(mine.count)
-        let theirVariance = Self.medianFactor(theirs.count) * pooled / Double(theirs.count)
+            RunEstimate.medianFactor(candidates.count) * max(pooled, within)
+            / Double(candidates.count)
+        let theirVariance =
+            RunEstimate.medianFactor(baseline.count) * pooled / Double(baseline.count)
         error = (mineVariance + theirVariance + leverage * pooled).squareRoot()
-    }
-
-    /// The variance of the median of one run's repetitions.
-    private static func medianVariance(_ logs: [Double]) -> Double {
-        guard let spread = RobustSpread.qn(logs) else { return 0 }
-        return medianFactor(logs.count) * spread * spread / Double(logs.count)
     }
 
     /// Probability that runs alike differ by so much or more.

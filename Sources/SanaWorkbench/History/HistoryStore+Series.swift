@@ -94,12 +94,21 @@ extension HistoryStore {
 
     /// The latency samples of a run.
     package func gateSamples(_ run: RunSummary) throws -> GateSamples {
+        try samples(run)
+    }
+
+    /// Those of its forward alone.
+    package func forwardSamples(_ run: RunSummary) throws -> GateSamples {
+        try samples(run, where: "AND path = '\(Profile.totalPath)'")
+    }
+
+    private func samples(_ run: RunSummary, where clause: String = "") throws -> GateSamples {
         try reading { db in
             let layers = try SampleRow.fetchAll(
                 db,
                 sql: """
                     SELECT layer.path, samples, wall, cpu FROM latency
-                    JOIN layer ON layer.id = layer_id WHERE run_id = ? ORDER BY layer_id
+                    JOIN layer ON layer.id = layer_id WHERE run_id = ? \(clause) ORDER BY layer_id
                     """, arguments: [run.joined.id])
             let host =
                 try RepetitionRow
@@ -132,13 +141,14 @@ extension HistoryStore {
             nights[nights.count - 1].times.append(log(model))
             nights[nights.count - 1].rates.append(-log(canary))
         }
-        let sensitivity = HostSensitivity(
-            nights.map { ($0.times.median, $0.rates.median) }
-        ).exponent
-        return nights.map { night in
-            let logarithms = zip(night.times, night.rates).map { $0 + sensitivity * $1 }
-            return .init(run: night.run, logarithm: logarithms.median)
+        let quiet = nights.map { night in
+            (
+                run: night.run, time: RunEstimate.quietTime(night.times),
+                rate: RunEstimate.quietRate(night.rates)
+            )
         }
+        let sensitivity = HostSensitivity(quiet.map { ($0.time, $0.rate) }).exponent
+        return quiet.map { .init(run: $0.run, logarithm: $0.time + sensitivity * $0.rate) }
     }
 
     /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none

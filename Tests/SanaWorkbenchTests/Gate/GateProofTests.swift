@@ -41,7 +41,8 @@ import Testing
     }
 
     /// - Parameters:
-    ///   - pooled: number of runs that are judged together, against ten.
+    ///   - pooled: number of runs that are judged together, against the ten before them; all before
+    ///     them tell the spread.
     ///   - changed: what a run of the noise becomes before it is judged.
     private func tally(
         _ name: String, _ host: Host, pairs: Int = 200, pooled: Int = 1, factor: Double = 1,
@@ -50,11 +51,13 @@ import Testing
         var random = SplitMix64(seed: 11)
         var tally = Tally()
         for pair in 0..<pairs {
-            let drawn = runs(host).shuffled(using: &random).prefix(10 + pooled)
+            let drawn = runs(host).shuffled(using: &random)
+            let earlier = Array(drawn.dropLast(pooled).suffix(GateOptions.spreadRuns))
             let result = try #require(
                 LatencyGate.compare(
                     drawn.suffix(pooled).map { changed($0, pair) },
-                    with: Array(drawn.dropLast(pooled)), GateOptions()))
+                    with: Array(earlier.suffix(10)), neighbours: earlier.map(\.forward),
+                    GateOptions()))
             tally.counts[result.verdict, default: 0] += 1
             let interval = result.total.decisive.interval
             if interval.low <= factor, factor <= interval.high { tally.held += 1 }

@@ -1,3 +1,4 @@
+import Foundation
 import SanaModel
 
 /// The charts of the page.
@@ -75,7 +76,9 @@ extension ReportPage {
                     try mine.compactMap { run in
                         let pool = GatePool([try store.gateSamples(run)], sensitivity: sensitivity)
                         let times = finding.cpu == nil ? pool.wall : pool.cpu
-                        return times[finding.path]?.runMedians.first.map { (label(run), $0) }
+                        return times[finding.path]?.runs.first.map {
+                            (label(run), exp($0.logarithm))
+                        }
                     }, measure: "Relative to the rest of its forward", format: Format.percent)
             }
             return [layer, forward].compactMap { $0 }
