@@ -147,7 +147,7 @@ import Testing
             Array(
                 (#"{"transformer": ["diffusers", "SanaTransformer2DModel"], "#
                     + #""vae": ["diffusers", "AutoencoderDC"]}"#).utf8))
-        try folder.write("repo/vae/config.json", [1])
+        try folder.write("repo/vae/config.json", Array("{}".utf8))
         try folder.write("repo/vae/sub/weights", [2])
     }
 
