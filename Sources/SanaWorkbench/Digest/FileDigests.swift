@@ -80,7 +80,7 @@ package struct FileDigests: Sendable {
     /// hidden files are left out, see `FolderListing`. What cannot be read is an entry with a
     /// problem.
     ///
-    /// - Throws: `FileError` for the folder itself, or `BadDataError` for one that is no model's.
+    /// - Throws: `FileError` for the folder itself, or `BadDataError` if it holds no model.
     package static func run(
         folder: String, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> FileDigests {

@@ -16,7 +16,7 @@ struct FolderListing {
 
     /// Lists `folder` and the folders in it, links followed; hidden files are left out.
     ///
-    /// - Throws: `FileError` for the folder itself, or `BadDataError` for one that is no model's.
+    /// - Throws: `FileError` for the folder itself, or `BadDataError` if it holds no model.
     init(_ folder: String) throws {
         self.folder = folder
         let all = try Self.open(folder, within: [])

@@ -104,7 +104,9 @@ package enum LatencyGate {
         let (candidates, baseline) = (placed(candidates), placed(baseline))
         let neighbours = placed(neighbours)
         let forwards = neighbours.count > baseline.count ? neighbours : baseline
-        let spreading = baseline.count < GateOptions.fewestRuns ? forwards : baseline
+        let tellsOfLayers = forwards.contains { !$0.layers.isEmpty }
+        let spreading =
+            baseline.count < GateOptions.fewestRuns && tellsOfLayers ? forwards : baseline
         let sensitivity = HostSensitivity(of: forwards)
         let leverage = sensitivity.leverage(candidates)
         let new = GatePool(candidates, sensitivity: sensitivity.exponent)
@@ -126,7 +128,7 @@ package enum LatencyGate {
             total: total, layers: layers, doubts: hostDoubts(new, old, options),
             canary: (old.canary, new.canary), sensitivity: sensitivity.exponent,
             leftOut: (all.baseline - baseline.count, all.candidate - candidates.count))
-        let scarcity = scarcity(new, forwards.count, total, isElsewhere: isElsewhere)
+        let scarcity = scarcity(new, spreading.count, total, isElsewhere: isElsewhere)
         judge(&result, runs: candidates.count, isScarce: !scarcity.isEmpty, options)
         if result.doubts.isEmpty, let doubt = lostParallelism(result.total) {
             result.doubts.append(doubt)

@@ -32,9 +32,9 @@ package struct RunEstimate: Sendable, Equatable {
     /// CPU time of forwards over the canary's where the host disturbed both least.
     ///
     /// What a host does to a process only takes time. So the fastest forwards of a night are more
-    /// like those of another night than the middle ones are: on recorded noise, the lower fifth of
-    /// the times over the upper fifth of the canary's rates has a standard deviation of 2 %, the
-    /// median of the ratios one of 4 to 7 %.
+    /// like those of another night than the middle ones are: on recorded noise of an
+    /// idle host, the lower fifth of the times over the upper fifth of the canary's rates has a
+    /// standard deviation of 2 %, the median of the ratios one of 4 to 7 %.
     ///
     /// - Parameters:
     ///   - times, rates: logarithms of CPU time and of the canary's rate, of each repetition.

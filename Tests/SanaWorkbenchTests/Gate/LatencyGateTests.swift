@@ -157,6 +157,15 @@ struct LatencyGateTests {
         #expect(same.verdict == .pass)
     }
 
+    /// Forwards of many runs say nothing of how much layers differ.
+    @Test func forwardsOfNeighboursDoNotReplaceABaseline() throws {
+        let forwards = (1...30).map { run($0).forward }
+        let few = try compare(run(99), runs: 3, neighbours: forwards)
+        #expect(few.verdict == .inconclusive)
+        #expect(few.doubts.contains { $0.hasPrefix("3 runs do not show") })
+        #expect(try compare(run(99), neighbours: forwards).verdict == .pass)
+    }
+
     @Test func pooledRunsHaveAFinerLimit() throws {
         let slow = ["transformer_blocks.1": 1.03]
         let result = try compare(run(97, slow: slow), run(98, slow: slow), run(99, slow: slow))

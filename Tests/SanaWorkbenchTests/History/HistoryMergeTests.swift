@@ -137,7 +137,7 @@ struct HistoryMergeTests {
         var rows: [[(name: String, value: JSONValue)]] = []
         try store.export([]) { rows.append($0) }
         try #require(rows.count == 3)
-        #expect(rows[0].contains { $0.name == "median_ns" && $0.value.double == 1.5 })
+        #expect(rows[0].first { $0.name == "median_ns" }?.value.double == 1.5)
         rows = []
         try store.export([2]) { rows.append($0) }
         try #require(rows.count == 1)
