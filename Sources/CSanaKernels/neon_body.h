@@ -1,8 +1,8 @@
 // NEON with int8 products of SK_GROUP columns at a time; kernels_neondot.c and kernels_neoni8mm.c
 // include it.
 //
-// bf16 products use fmla: bfdot rounds differently, and bfmlalb with bfmlalt give the right bits but
-// are no faster.
+// bf16 products use fmla: bfdot rounds differently, and bfmlalb with bfmlalt give the right bits
+// but are no faster.
 
 #define SK_VECTOR 4
 #define SK_TILE_TOKENS 12
