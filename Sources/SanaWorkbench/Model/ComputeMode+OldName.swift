@@ -15,4 +15,9 @@ extension ComputeMode {
         case .int8BF16: "w8a8-bf16"
         }
     }
+
+    /// What `--compute` calls the mode of a record, for people; other names as they are.
+    package static func label(ofRecord name: String) -> String {
+        allCases.first { $0.oldName == name }?.rawValue ?? name
+    }
 }

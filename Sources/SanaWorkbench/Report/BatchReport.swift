@@ -34,7 +34,8 @@ extension VerificationBatch.Outcome {
             let metric = result.metric
             table.append([
                 result.model.printable, result.reference.lastPathComponent.printable,
-                result.dtypes.joined(separator: "+"), result.compute,
+                result.dtypes.joined(separator: "+"),
+                ComputeMode.label(ofRecord: result.compute),
                 result.storedBytes.map(Format.bytes) ?? "",
                 result.output.map { Format.scientific(metric.value($0.comparison)) } ?? "",
                 result.worst.map { Format.scientific(metric.value($0.comparison)) } ?? "",

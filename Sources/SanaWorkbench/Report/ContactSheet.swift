@@ -107,7 +107,8 @@ package struct ContactSheet {
     private static func captions(_ labels: [Label]) -> [String] {
         let isOne = Set(labels.map(\.trajectory)).count <= 1
         return labels.map { label in
-            let details = [label.dtypes, label.compute].compactMap(\.self)
+            let details = [label.dtypes, label.compute.map(ComputeMode.label(ofRecord:))]
+                .compactMap(\.self)
             return label.source + (details.isEmpty ? "" : " (\(details.joined(separator: ", ")))")
                 + (isOne ? "" : " along \(label.trajectory)")
         }

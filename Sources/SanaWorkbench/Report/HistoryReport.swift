@@ -54,7 +54,7 @@ extension RunSummary {
         """
         run \(joined.id), \(run.kind.printable) of \(run.modelPath.printable) at \(run.startedAt.printable): \(outcome)
         \(joined.dtype.printable) weights \(String(joined.digest.prefix(12)).printable), compute \
-        \(run.compute.printable), numerics \(run.numerics.printable), \
+        \(ComputeMode.label(ofRecord: run.compute).printable), numerics \(run.numerics.printable), \
         \(run.sizes.text)
         machine \(joined.machine.printable), \(run.threads) threads, peak memory \(Format.bytes(run.peakRssBytes)), sana-tools \
         \(run.toolVersion.printable), commit \(run.gitCommit.map { String($0.prefix(12)).printable } ?? "none")

@@ -57,7 +57,8 @@ extension PipelineProfile: ProfileDocument {
             \(Format.counted(repetitions.count, "repetition")) from prompt to PNG
             \(pipeline.rawValue), \(Format.counted(request.steps, "step")), \
             \(Format.counted(sizes.batch, "picture")) of \(request.height)×\(request.width) pixels, weights \
-            \(identity.dtype), compute \(compute), numerics \(numerics.rawValue), \(threads) threads
+            \(identity.dtype), compute \(ComputeMode.label(ofRecord: compute)), numerics \(numerics.rawValue), \
+            \(threads) threads
             peak memory \(Format.bytes(peakRSSBytes)); time: \(shares)
             """ + warnings.map { "\nwarning: \($0)" }.joined()
     }

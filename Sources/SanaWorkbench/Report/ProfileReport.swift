@@ -30,7 +30,8 @@ extension TextTable {
             ], optional: ["peak memory", "p95", "compute", "GFLOP/s"])
         for profile in profiles {
             table.append([
-                profile.model.printable, profile.dtype, profile.compute,
+                profile.model.printable, profile.dtype,
+                ComputeMode.label(ofRecord: profile.compute),
                 Format.bytes(profile.storedBytes), Format.nanoseconds(profile.total.median),
                 Format.nanoseconds(profile.total.p95),
                 profile.rate.map { Format.decimal($0, digits: 1) } ?? "",
@@ -120,7 +121,8 @@ extension Profile: ProfileDocument {
             \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \
             \(Format.decimal(canaryGFLOPS, digits: 1))
             \(sizes.text), \
-            compute \(compute), numerics \(numerics.rawValue), \(threads) threads, peak memory \
+            compute \(ComputeMode.label(ofRecord: compute)), numerics \(numerics.rawValue), \
+            \(threads) threads, peak memory \
             \(Format.bytes(peakRSSBytes)), loaded in \(Format.nanoseconds(loadSeconds * 1e9))
             time: \(works.joined(separator: ", ")); probes \(Format.percent(probeOverhead))
             peaks: multiply-adds \(Format.decimal(peaks.multiplyAddGFLOPS, digits: 1)) GFLOP/s (bf16 \

@@ -52,7 +52,8 @@ extension Verification {
     package func text(_ detail: Detail) -> String {
         var lines = [
             "\(verdict.rawValue.uppercased())  \(model.printable)  against  \(reference.printable)",
-            "      \(metric.label) ≤ \(Format.scientific(tolerance)), compute \(compute), "
+            "      \(metric.label) ≤ \(Format.scientific(tolerance)), compute "
+                + "\(ComputeMode.label(ofRecord: compute)), "
                 + "numerics \(numerics.rawValue), \(compared.count) \(unit) in \(Format.decimal(seconds)) s",
         ]
         // What follows from a stale golden is no news.
@@ -94,7 +95,8 @@ extension Verification {
             "### \(signs[verdict] ?? "") \(Markdown.code(model)) against "
             + "\(Markdown.code(reference))\n\n"
             + "\(verdict.rawValue): `\(metric.label)` ≤ \(Format.scientific(tolerance)), compute "
-            + "\(compute), numerics \(numerics.rawValue).\n\n\(list.isEmpty ? "" : list + "\n\n")"
+            + "\(ComputeMode.label(ofRecord: compute)), numerics \(numerics.rawValue).\n\n"
+            + "\(list.isEmpty ? "" : list + "\n\n")"
             + layerTable(detail, \.markdown).drop { $0 == "\n" }
     }
 

@@ -50,7 +50,9 @@ package struct Calibration: Sendable, Equatable {
         }
 
         /// For messages.
-        package var text: String { "\(dtypes.joined(separator: "+")), \(compute), \(numerics)" }
+        package var text: String {
+            "\(dtypes.joined(separator: "+")), \(ComputeMode.label(ofRecord: compute)), \(numerics)"
+        }
     }
 
     /// Whether they are for runs of `other`.

@@ -364,49 +364,4 @@ import Testing
         #expect(unknown.code == 64)
         #expect(unknown.talk.contains("portable"))
     }
-
-    @Test func oldNamesOfComputeModesAreUnderstood() throws {
-        for (old, new) in [("w8a16", "fp32"), ("w8a8", "int8"), ("w8a8-bf16", "int8-bf16")] {
-            #expect(ComputeMode(argument: old) == ComputeMode(argument: new))
-            #expect(ComputeMode(argument: new)?.oldName == old)
-            #expect(ComputeMode(argument: new)?.rawValue == new)
-        }
-        #expect(ComputeMode(argument: "int4") == nil)
-    }
-
-    @Test func int8RunsInAllModesAndRecordsWhich() throws {
-        #expect(
-            try program.run(
-                "convert", model, "--dtype", "int8", "--output", "d.safetensors.zst"
-            ).code == 0)
-        var outputs: [String: JSONValue?] = [:]
-        for compute in ["w8a16", "w8a8", "int8-bf16"] {
-            for threads in ["1", "2"] {
-                let outcome = try verify(
-                    "d.safetensors.zst", "--reference", golden, "--compute", compute, "--threads",
-                    threads, "--format", "json")
-                #expect(outcome.code == 0)
-                let recorded = compute == "int8-bf16" ? "w8a8-bf16" : compute
-                #expect(outcome.json?["compute"]?.string == recorded)
-                let layers = outcome.json?["layers"]
-                #expect(outputs[compute, default: layers] == layers)
-                outputs[compute] = layers
-            }
-        }
-        #expect(outputs["w8a16"] != outputs["w8a8"])
-        #expect(outputs["int8-bf16"] != outputs["w8a8"])
-        #expect(outputs["int8-bf16"] != outputs["w8a16"])
-        let float = try verify(
-            model, "--reference", golden, "--compute", "w8a8", "--format", "json")
-        #expect(float.code == 0)
-        #expect(float.json?["compute"]?.string == "fp32")
-        // Without int8 weights the mixed mode is bf16.
-        let mixed = try verify(
-            model, "--reference", golden, "--compute", "int8-bf16", "--format", "json")
-        let rounded = try verify(
-            model, "--reference", golden, "--compute", "bf16", "--format", "json")
-        #expect(mixed.code == 0)
-        #expect(mixed.json?["compute"]?.string == "bf16")
-        #expect(mixed.json?["layers"] == rounded.json?["layers"])
-    }
 }

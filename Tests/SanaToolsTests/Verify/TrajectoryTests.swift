@@ -207,7 +207,7 @@ import Testing
         sheet.add(.init(source: "a", trajectory: "t"), first)
         sheet.add(.init(source: "b", trajectory: "t", dtypes: "I8", compute: "w8a8"), first)
         sheet.add(.init(source: "latent", trajectory: "t"), DenseTensor(shape: [1, 32, 4, 4]))
-        #expect(sheet.captions == ["a", "b (I8, w8a8)"])
+        #expect(sheet.captions == ["a", "b (I8, int8)"])
         let image = sheet.image
         // Four pixels of twelve each, two between pictures.
         #expect(image.width == 98)
@@ -229,7 +229,7 @@ import Testing
         #expect(coloured.height == 148)
         #expect(coloured.channels == 3)
         #expect(coloured.pixels[3 * 48..<3 * 48 + 3] == [255, 255, 255])
-        #expect(sheet.captions == ["a along t", "b (I8, w8a8) along t", "c along u"])
+        #expect(sheet.captions == ["a along t", "b (I8, int8) along t", "c along u"])
     }
 
     /// A few values must not become a picture of gigabytes.

@@ -175,7 +175,7 @@ import Testing
         let mode = try verify("--compute", "w8a8", "--format", "json", "--no-record")
         #expect(mode.code == 0)
         #expect(tolerance(mode, 1) == 1e-3)
-        #expect(mode.talk.contains("w8a8"))
+        #expect(mode.talk.contains(", int8, fp32"))
         #expect(mode.talk.contains("\(note) \(archive)"))
         let flags = try verify(
             archive, "--reference", golden, "--tolerance-file", "float.json", "--tolerance-file",
@@ -409,7 +409,7 @@ import Testing
         for caption in [
             "diffusers along fixtures/trajectories/sana-digits-dpm-short-3.safetensors",
             "fixtures/sana-digits (BF16, fp32) along fixtures/trajectories/sana-digits-euler-20",
-            "d.safetensors.zst (I8+BF16+F32, w8a16) along",
+            "d.safetensors.zst (I8+BF16+F32, fp32) along",
         ] {
             #expect(page.contains("<li>\(caption)"), "\(caption)")
             #expect(drawn.talk.contains(caption), "\(drawn.talk)")

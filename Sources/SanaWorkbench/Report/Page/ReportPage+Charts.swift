@@ -128,8 +128,9 @@ extension ReportPage {
             let digest: String
         }
         let kinds = Dictionary(grouping: runs.filter { digests.contains($0.joined.digest) }) {
-            Kind(
-                type: $0.joined.dtype + ($0.run.compute == "fp32" ? "" : ", \($0.run.compute)"),
+            let compute = ComputeMode.label(ofRecord: $0.run.compute)
+            return Kind(
+                type: $0.joined.dtype + (compute == "fp32" ? "" : ", \(compute)"),
                 model: Series.modelName($0.run.modelPath), digest: $0.joined.digest)
         }
         let counts = Dictionary(kinds.keys.map { ($0.type, 1) }, uniquingKeysWith: +)

@@ -235,7 +235,8 @@ package struct ReportPage {
             ("CPUs", machine.map { "\($0.processors)" }),
             ("Memory", machine.map { Format.bytes($0.memoryBytes) }), ("System", machine?.system),
             ("Instruction set", machine?.instructionSet), ("Threads", "\(run.run.threads)"),
-            ("Compute", run.run.compute), ("Numerics", run.run.numerics),
+            ("Compute", ComputeMode.label(ofRecord: run.run.compute)),
+            ("Numerics", run.run.numerics),
             ("Golden", run.run.reference),
             (
                 "Golden at fault",
