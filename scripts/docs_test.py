@@ -5,12 +5,17 @@ The blocks of one page run one after the other in one fresh copy. An HTML commen
 otherwise: '<!-- not run: REASON -->', '<!-- exit: 1 3 -->' for the exit codes that are good, or
 '<!-- needs: torch diffusers -->' for Python packages, which SANA_TOOLS_PYTHON, .venv or the system's
 Python may have. Blocks with 'make' are left to CI, which runs them.
+
+A text block right after an sh block is its output, which must have these lines in this order: '…' alone
+stands for any lines, at the end of a line for the rest of it, and times may differ. A json block is the
+whole output.
 """
 
 import argparse
 import concurrent.futures
 import dataclasses
 import functools
+import json
 import os
 import pathlib
 import re
@@ -33,6 +38,9 @@ class Block:
     codes: set[int]
     skipped: str | None
     python: str | None
+    # What it prints, as the page shows it, and the kind of that block.
+    shown: str | None = None
+    shown_kind: str = ""
 
 
 @functools.cache
@@ -50,10 +58,14 @@ def python_with(packages: str) -> str | None:
 
 def blocks(page: pathlib.Path) -> list[Block]:
     content = page.read_text()
-    result = []
+    result, end = [], -1
     for match in FENCE.finditer(content):
+        follows = result and not content[end:match.start()].strip()
+        if match["kind"] in ("text", "json") and follows:
+            result[-1].shown, result[-1].shown_kind = match["text"], match["kind"]
         if match["kind"] != "sh":
             continue
+        end = match.end()
         mark, text = match["mark"] or "", match["text"]
         skipped = mark.removeprefix("not run: ") if mark.startswith("not run") else None
         packages = mark.removeprefix("needs: ") if mark.startswith("needs") else ""
@@ -82,6 +94,30 @@ def copy_tracked(to: pathlib.Path) -> None:
             shutil.copy2(source, to / name)
 
 
+def plain(text: str) -> str:
+    """The text with one space between words, and without times, which differ from run to run."""
+    lines = (" ".join(line.split()) for line in text.rstrip().split("\n"))
+    return re.sub(r"\b[\d.]+ (ns|µs|ms|s|min)\b", "TIME", "\n".join(lines)) + "\n"
+
+
+def is_shown(block: Block, output: str) -> bool:
+    """Whether `output` is what the page says the block prints."""
+    if block.shown_kind == "json":
+        try:
+            return json.loads(output) == json.loads(block.shown)
+        except json.JSONDecodeError:
+            return False
+    pattern = ""
+    for line in plain(block.shown).splitlines():
+        if line == "…":
+            pattern += r"(?:.*\n)*?"
+        elif line.endswith("…"):
+            pattern += re.escape(line[:-1]) + r".*\n"
+        else:
+            pattern += re.escape(line) + r"\n"
+    return re.search("^" + pattern, plain(output), re.M) is not None
+
+
 def run_page(page: pathlib.Path, binary: pathlib.Path) -> list[str]:
     todo = [block for block in blocks(page) if block.skipped is None]
     if not todo:
@@ -103,11 +139,16 @@ def run_page(page: pathlib.Path, binary: pathlib.Path) -> list[str]:
                 ["bash", "-eo", "pipefail", "-c", block.text], cwd=work, env=environment,
                 capture_output=True, text=True, timeout=600)
             if result.returncode not in block.codes:
-                output = (result.stdout + result.stderr).strip().split("\n")[-12:]
-                return [
-                    f"{page.relative_to(ROOT)}:{block.line}: exit {result.returncode}\n"
-                    + "".join(f"    {line}\n" for line in [*block.text.strip().split("\n"), "--", *output])]
+                return [failure(block, f"exit {result.returncode}", result)]
+            if block.shown and not any(is_shown(block, output) for output in (result.stdout, result.stderr)):
+                return [failure(block, "prints something else than the page shows", result)]
     return []
+
+
+def failure(block: Block, what: str, result: subprocess.CompletedProcess) -> str:
+    output = (result.stdout + result.stderr).strip().split("\n")[-16:]
+    return f"{block.page.relative_to(ROOT)}:{block.line}: {what}\n" + "".join(
+        f"    {line}\n" for line in [*block.text.strip().split("\n"), "--", *output])
 
 
 def anchor(heading: str) -> str:
