@@ -64,7 +64,7 @@ def diagram() -> str:
             continue
         output.append(f"  {names[source]} -->|{len(used)}| {names[target]}")
     output.append("```")
-    note = (f"Arrows count the types that a folder uses of another; {hidden} of fewer than {FEWEST_USES} are left out. "
+    note = (f"Arrows count the types that a directory uses of another; {hidden} of fewer than {FEWEST_USES} are left out. "
             "The compiler holds targets to their order.")
     return "\n".join([*output, "", note])
 
