@@ -67,7 +67,7 @@ struct CaptureCommand: QuietableCommand {
         completion: .file())
     var inputs: String?
 
-    @Option(help: "Seed for generated inputs.")
+    @Option(help: "Seed for generated inputs (default: 0).")
     var seed: Int?
 
     @Option(
@@ -77,18 +77,22 @@ struct CaptureCommand: QuietableCommand {
         transform: LatentSize.init(checking:))
     var latent: LatentSize?
 
-    @Option(help: "Images per batch.")
+    @Option(help: "Images per batch (default: 1).")
     var batch: Int?
 
-    @Option(help: "Number of caption tokens.")
+    @Option(help: "Number of caption tokens (default: 300).")
     var tokens: Int?
 
     @Option(
-        help: ArgumentHelp("Timestep, or one per image, separated by commas.", valueName: "t"))
+        help: ArgumentHelp(
+            "Timestep, or one per image, separated by commas (default: the middle of the model's range).",
+            valueName: "t"))
     var timestep: String?
 
     @Option(
-        help: ArgumentHelp("Guidance, or one per image, separated by commas.", valueName: "g"))
+        help: ArgumentHelp(
+            "Embedded guidance, or one per image, separated by commas (default: 4.5).",
+            valueName: "g"))
     var guidance: String?
 
     @Option(
@@ -101,24 +105,24 @@ struct CaptureCommand: QuietableCommand {
             valueName: "name"))
     var entry: String?
 
-    @Option(help: "default, or full to also record every leaf module.")
+    @Option(help: "Modules to record: default, or full for every leaf module, too.")
     var detail: Detail?
 
     @Option(
         help: ArgumentHelp(
-            "Precision of weights and forward: float32; float16 or bfloat16 show the error they add.",
+            "Precision of weights and forward: float32 (default); float16 or bfloat16 show the error they add.",
             valueName: "type"))
     var computeDtype: String?
 
     @Flag(help: "Record the latents of a full sampling run instead of one forward.")
     var trajectory = false
 
-    @Option(help: "Number of sampling steps.")
+    @Option(help: "Number of sampling steps (default: 20; 2 for Sprint).")
     var steps: Int?
 
     @Option(
         help: ArgumentHelp(
-            "Classifier-free guidance scale, or the guidance that Sprint embeds.",
+            "Classifier-free guidance scale, or the guidance that Sprint embeds (default: 4.5).",
             valueName: "g"))
     var guidanceScale: Double?
 
