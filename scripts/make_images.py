@@ -34,6 +34,8 @@ figure { background: white; border-radius: 10px; overflow: hidden; padding: 12px
 figcaption { color: #57606a; padding-bottom: 8px }
 figure img { width: 100%; object-fit: cover; object-position: top; min-height: 0; flex: 1 }
 figure img + img { margin-top: 6px }
+/* The page goes on. */
+.report img { mask-image: linear-gradient(black 80%, transparent) }
 """
 
 
@@ -111,7 +113,7 @@ def main() -> None:
             f"<pre><span class=dim>$ sana-tools verify broken --reference golden.safetensors --allow-stale --summary</span>\n{text}</pre>"
             f'<div class=row><figure><figcaption>sample: {" and ".join(PROMPTS)}, by the source, fp16, int8, and int8 products'
             f'</figcaption>{"".join(f"<img src={data_url(strip)}>" for strip in strips)}</figure>'
-            f'<figure><figcaption>history report</figcaption><img src="{data_url(report)}"></figure></div>')
+            f'<figure class=report><figcaption>history report</figcaption><img src="{data_url(report)}"></figure></div>')
         IMAGE.parent.mkdir(parents=True, exist_ok=True)
         screenshot(page, IMAGE, "1600,900")
     print(f"{IMAGE.relative_to(ROOT)}: {IMAGE.stat().st_size} bytes")
