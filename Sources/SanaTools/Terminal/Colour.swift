@@ -43,8 +43,10 @@ enum Colour: Int {
                 parts.append(colour.paint(first))
                 rest = rest.dropFirst(first.count)
             }
+            // Nothing before the last cell: text of a cell that goes on from the line above.
             if let gap = rest.range(of: "  ", options: .backwards),
-                let colour = words[rest[gap.upperBound...]]
+                let colour = words[rest[gap.upperBound...]],
+                !line[..<gap.lowerBound].allSatisfy(\.isWhitespace)
             {
                 parts += [String(rest[..<gap.upperBound]), colour.paint(rest[gap.upperBound...])]
             } else {

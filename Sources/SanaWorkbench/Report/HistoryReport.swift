@@ -69,7 +69,7 @@ extension RunSummary {
                 ("run", .right), ("started", .left), ("kind", .left), ("model", .left),
                 ("dtype", .left),
                 ("latent", .right), ("batch", .right), ("threads", .right), ("outcome", .left),
-            ], optional: ["batch", "threads", "latent", "dtype"])
+            ], optional: ["batch", "threads", "latent", "dtype", "kind"], names: "model")
         for summary in runs {
             let run = summary.run
             table.append([

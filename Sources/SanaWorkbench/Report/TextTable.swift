@@ -7,10 +7,17 @@ package struct TextTable {
     private let header: [(title: String, alignment: Alignment)]
     /// Titles of columns that a narrow terminal does without, the first to go first.
     private let optional: [String]
+    /// Index of the column of names, which are shortened where the terminal is narrow.
+    private let names: Int
     private var rows: [[String]] = []
 
-    package init(_ header: [(title: String, alignment: Alignment)], optional: [String] = []) {
+    /// - Parameter names: title of the column whose texts may be shortened (default: the first).
+    package init(
+        _ header: [(title: String, alignment: Alignment)], optional: [String] = [],
+        names: String? = nil
+    ) {
         (self.header, self.optional) = (header, optional)
+        self.names = header.firstIndex { $0.title == names } ?? 0
     }
 
     package mutating func append(_ row: [String]) { rows.append(row) }
@@ -33,7 +40,7 @@ package struct TextTable {
         let widths = header.indices.map { column in
             ([header[column].title] + rows.map { $0[column] }).map(\.columns).max() ?? 0
         }
-        let layout = Layout(widths, header, optional, width: width ?? .max)
+        let layout = Layout(widths, header, optional, names: names, width: width ?? .max)
         let lines = ([header.map(\.title)] + rows).flatMap { row in
             layout.lines(row, header.map(\.alignment))
         }
@@ -59,6 +66,7 @@ extension TextTable {
         /// Indexes of the columns that are shown.
         private(set) var columns: [Int]
         private var widths: [Int]
+        private let names: Int
 
         private static let gap = 2
         /// Characters that are left of a text that is broken or shortened: as long as columns can
@@ -67,9 +75,10 @@ extension TextTable {
 
         init(
             _ widths: [Int], _ header: [(title: String, alignment: Alignment)],
-            _ optional: [String], width: Int
+            _ optional: [String], names: Int, width: Int
         ) {
             (self.widths, columns) = (widths, Array(widths.indices))
+            self.names = names
             guard total > width else { return }
             // A text in the last column is broken into lines, which costs no column.
             let last = widths.count - 1
@@ -81,7 +90,7 @@ extension TextTable {
                 if isText { shrink(last, by: total - width) }
             }
             for least in [Self.leastText, Self.leastOfAll] {
-                if header[0].alignment == .left { shrink(0, by: total - width, least) }
+                if header[names].alignment == .left { shrink(names, by: total - width, least) }
                 if isText { shrink(last, by: total - width, least) }
             }
             while total > width, columns.count > 1 {
@@ -110,7 +119,7 @@ extension TextTable {
                 var parts = [row[column]]
                 if row[column].columns > width {
                     parts =
-                        column == columns[0]
+                        column == names
                         ? [row[column].shortened(to: width)] : row[column].wrapped(width)
                 }
                 for (index, part) in parts.enumerated() {
@@ -153,10 +162,10 @@ extension String {
         return String(result)
     }
 
-    /// Lines of at most `width` columns, broken between words.
+    /// Lines of at most `width` columns, broken between words, and inside of words that are longer.
     fileprivate func wrapped(_ width: Int) -> [String] {
         var lines: [String] = []
-        for word in split(separator: " ").map(String.init) {
+        for word in split(separator: " ").flatMap({ Self.parts($0, of: width) }) {
             if let last = lines.last, last.columns + 1 + word.columns <= width {
                 lines[lines.count - 1] = last + " " + word
             } else {
@@ -164,5 +173,22 @@ extension String {
             }
         }
         return lines.isEmpty ? [""] : lines
+    }
+
+    /// A word in parts of at most `width` columns, cut after slashes if it has any.
+    private static func parts(_ word: Substring, of width: Int) -> [String] {
+        var (parts, start, columns) = ([String](), word.startIndex, 0)
+        var slash: Substring.Index?
+        for index in word.indices {
+            let added = String(word[index]).columns
+            if columns + added > width, index > start {
+                let cut = slash ?? index
+                parts.append(String(word[start..<cut]))
+                (start, columns, slash) = (cut, String(word[cut..<index]).columns, nil)
+            }
+            columns += added
+            if word[index] == "/" { slash = word.index(after: index) }
+        }
+        return parts + [String(word[start...])]
     }
 }

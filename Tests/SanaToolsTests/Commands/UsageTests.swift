@@ -348,5 +348,8 @@ import Testing
             Colour.paintVerdicts(report)
                 == "\u{1B}[31mFAIL\u{1B}[0m  pass/model  against  fail.safetensors\n"
                 + "  error  layer  x  \u{1B}[31mfail\u{1B}[0m\n\u{1B}[32mpass\u{1B}[0m rate 3")
+        // A cell's text that goes on in the next line.
+        let wrapped = "norm  its error is the output's\n            error"
+        #expect(Colour.paintVerdicts(wrapped) == wrapped)
     }
 }

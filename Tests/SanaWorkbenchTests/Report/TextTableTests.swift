@@ -55,4 +55,33 @@ import Testing
         #expect(text.contains(/trans\S*…\S*attn1/))
         #expect(!table().markdown.contains("…"))
     }
+
+    @Test("names in another column are shortened before it goes", arguments: [70, 60])
+    func otherNames(_ width: Int) {
+        var table = TextTable(
+            [("run", .right), ("started", .left), ("model", .left), ("outcome", .left)],
+            names: "model")
+        table.append([
+            "1", "2026-11-27T14:33:05Z", "archives/sana-digits-int8.safetensors.zst",
+            "pass, 5.83e-05",
+        ])
+        let text = table.text(width: width)
+        for line in text.split(separator: "\n") {
+            #expect(line.unicodeScalars.count <= width, "\(line)")
+        }
+        #expect(text.contains(/arch\S*…\S*\.zst/), "\(text)")
+        #expect(text.contains("2026-11-27T14:33:05Z"))
+    }
+
+    @Test("a path longer than its column is broken after a slash", arguments: [60, 40])
+    func paths(_ width: Int) {
+        var table = TextTable([("check", .left), ("status", .left), ("detail", .left)])
+        let path = "fixtures/goldens/sana-digits-b1-t500-full.safetensors"
+        table.append(["golden", "ok", path + ", good"])
+        table.append(["cache", "ok", "no " + String(repeating: "x", count: 90)])
+        let lines = table.text(width: width).split(separator: "\n")
+        for line in lines { #expect(line.unicodeScalars.count <= width, "\(line)") }
+        #expect(lines.contains { $0.hasSuffix(" fixtures/goldens/") }, "\(lines)")
+        #expect(lines.reduce(0) { $0 + $1.count { $0 == "x" } } == 91)
+    }
 }
