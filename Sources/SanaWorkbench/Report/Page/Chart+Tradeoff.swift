@@ -71,7 +71,7 @@ extension Chart {
                 taken.append(row)
                 let text = point.name + latency
                 // As wide as letters are about, so that it stays within the axes.
-                let length = Double(text.count) * 6.4
+                let length = Double(text.count) * 7.2
                 svg.label(
                     text,
                     place.x > middle

@@ -105,7 +105,7 @@ package struct ReportPage {
             return [
                 "path": run.modelPath.printable, "kind": run.kind.printable,
                 "dtype": joined.dtype.printable,
-                "reference": (run.reference?.lastPathComponent ?? "").printable,
+                "reference": Self.goldenName(run.reference).printable,
                 "found": found, "word": judgement.word,
                 "cause": (judgement.failure ?? judgement.reason ?? run.cause ?? "").printable,
                 "run": "\(joined.id)",
@@ -113,6 +113,12 @@ package struct ReportPage {
         }
         let rest = judgements.count - rows.count
         return rows + (rest > 0 ? [["path": "… and \(rest) more", "word": ""]] : [])
+    }
+
+    /// A golden's name without its directory and the suffix that all have.
+    private static func goldenName(_ path: String?) -> String {
+        let (name, suffix) = (path?.lastPathComponent ?? "", ".safetensors")
+        return name.hasSuffix(suffix) ? String(name.dropLast(suffix.count)) : name
     }
 
     /// Runs that the first table shows.
