@@ -7,7 +7,7 @@ public struct ByteView: Sendable {
 
     /// Maps the file at `path` for reading. Pages are loaded as they are touched.
     ///
-    /// - Throws: `FileError`; `BadDataError` for a folder, pipe or device.
+    /// - Throws: `FileError`; `BadDataError` for a directory, pipe or device.
     public init(mapping path: String) throws {
         // Without O_NONBLOCK a named pipe would hang here until someone writes to it.
         let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
@@ -59,7 +59,7 @@ public struct ByteView: Sendable {
 
     public var count: Int { range.count }
 
-    /// The bytes from `start`, `count` of them; both must lie inside the view.
+    /// The bytes from `start`, `count` of them; both must be inside the view.
     public func slice(_ start: Int, _ count: Int) -> ByteView {
         precondition(start >= 0 && count >= 0 && start <= self.count - count)
         let lower = range.lowerBound + start

@@ -2,7 +2,7 @@ import Libc
 
 /// Path arithmetic and look-ups in the file system, for paths that users type.
 extension String {
-    /// The folder part; `.` for a bare name.
+    /// The directory part; `.` for a bare name.
     public var parentFolder: String {
         guard let slash = lastIndex(of: "/") else { return "." }
         return slash == startIndex ? "/" : String(self[..<slash])
@@ -13,12 +13,12 @@ extension String {
         split(separator: "/").last.map(String.init) ?? self
     }
 
-    /// `name` inside this folder.
+    /// `name` inside this directory.
     public func appendingPath(_ name: String) -> String {
         self == "." ? name : hasSuffix("/") ? self + name : self + "/" + name
     }
 
-    /// Whether a file or folder exists here, links followed.
+    /// Whether a file or directory exists here, links followed.
     public var pathExists: Bool { access(self, F_OK) == 0 }
 
     /// Whether there is a symlink here, dangling or not.
@@ -27,7 +27,7 @@ extension String {
         return lstat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
     }
 
-    /// Whether a folder exists here, links followed.
+    /// Whether a directory exists here, links followed.
     public var isFolder: Bool {
         var status = stat()
         return stat(self, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
@@ -44,7 +44,7 @@ extension String {
         return parentFolder.resolvedPath.appendingPath(lastPathComponent)
     }
 
-    /// Names in this folder, sorted; without those of the operating system's own files.
+    /// Names in this directory, sorted; without those of the operating system's own files.
     ///
     /// - Throws: `FileError` when it cannot be read.
     public func folderEntries() throws(FileError) -> [String] {

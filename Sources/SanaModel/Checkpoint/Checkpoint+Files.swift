@@ -4,7 +4,7 @@ extension Checkpoint {
     ///
     /// - Parameters:
     ///   - content: the whole file.
-    ///   - path: its name, for messages and for what lies beside it.
+    ///   - path: its name, for messages and for what lies next to it.
     ///   - subfolder, variant, config: see `open`; the first two are for pipelines.
     /// - Throws: as `open`.
     public init(
@@ -225,7 +225,7 @@ struct DDUF {
             content(name), path: zip.path.appendingPath(name), allowsNonFinite: true)
     }
 
-    /// Names in a folder.
+    /// Names in a directory.
     func names(in folder: String) -> [String] {
         zip.entries.filter { $0.name.hasPrefix(folder + "/") }.map {
             String($0.name.dropFirst(folder.count + 1))

@@ -9,7 +9,7 @@ public struct Checkpoint: Sendable {
         case original
     }
 
-    /// The component folder or file it was opened from.
+    /// The component directory or file it was opened from.
     public let path: String
     /// `config.json` as written, but for how weights are quantized that are decoded here; of an
     /// original checkpoint what its shapes tell.

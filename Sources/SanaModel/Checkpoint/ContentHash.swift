@@ -3,7 +3,7 @@ import Crypto
 
 /// SHA-256 of bytes that come in pieces.
 ///
-/// Two hashes brought forward together take little longer than one, where the processor has the
+/// Two hashes brought forward together take little longer than one, where the CPU has the
 /// instructions; our own code because no library hashes two streams at once. Elsewhere swift-crypto
 /// does it, one after the other.
 public final class ContentHash: @unchecked Sendable {
@@ -71,7 +71,7 @@ public final class ContentHash: @unchecked Sendable {
     }
 }
 
-/// Bytes that one hash takes in order: it can be brought forward beside other chains, but not cut
+/// Bytes that one hash takes in order: it can be brought forward next to other chains, but not cut
 /// into parallel parts.
 public struct HashChain: Sendable {
     public let hash: ContentHash

@@ -2,9 +2,9 @@ import Libc
 
 /// Where the weights of a model are.
 public enum ModelLocation: Sendable, Equatable {
-    /// The folder of one network: itself, or a component of the repository that was named.
+    /// The directory of one network: itself, or a component of the repository that was named.
     case folder(String)
-    /// A zstd-packed archive, given as such or the only weights of a folder.
+    /// A zstd-packed archive, given as such or the only weights of a directory.
     case archive(String)
     case file(String, FileKind)
 

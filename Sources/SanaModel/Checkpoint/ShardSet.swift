@@ -105,7 +105,7 @@ public struct ShardSet: TensorSource {
         return try shards[index].bytes(of: tensor)
     }
 
-    /// Whether `name` names a file in the same folder and nothing else.
+    /// Whether `name` names a file in the same directory and nothing else.
     public static func isBareFileName(_ name: String) -> Bool {
         !name.isEmpty && name != "." && name != ".." && name.utf8.count <= 255
             && !name.utf8.contains {

@@ -1,4 +1,4 @@
-/// Which files of a component folder hold its weights.
+/// Which files of a component directory hold its weights.
 ///
 /// File names as diffusers writes them (`diffusers.utils.constants`, `_add_variant`):
 /// `diffusion_pytorch_model[.VARIANT].safetensors`, transformers' `model[.VARIANT].safetensors`,
@@ -9,7 +9,7 @@
 public struct WeightFiles: Sendable, Equatable {
     /// `fp16`, `bf16` …; `nil` for the plain names.
     public let variant: String?
-    /// The safetensors file or the index, a name in the folder.
+    /// The safetensors file or the index, a name in the directory.
     public let name: String
     /// Whether `name` is an index of shards.
     public var isSharded: Bool { name.hasSuffix(".json") }
@@ -34,7 +34,7 @@ public struct WeightFiles: Sendable, Equatable {
         stem + ".safetensors.index" + (variant.map { "." + $0 } ?? "") + ".json"
     }
 
-    /// All sets of weights among the file names of a folder, plain names first.
+    /// All sets of weights among the file names of a directory, plain names first.
     ///
     /// - Throws: `BadDataError` when a single file and an index claim the same variant.
     public static func candidates(
@@ -60,7 +60,7 @@ public struct WeightFiles: Sendable, Equatable {
 
     /// The one set that `variant` asks for; with none asked, the only one there.
     ///
-    /// - Parameter index: the `model_index.json` by which the folder was found.
+    /// - Parameter index: the `model_index.json` by which the directory was found.
     /// - Throws: `BadDataError` that lists what is there: none, several, or not the one asked for.
     public static func choose(
         variant: String?, in folder: String, stem: String = stem, foundBy index: String? = nil
@@ -70,7 +70,7 @@ public struct WeightFiles: Sendable, Equatable {
             foundBy: index)
     }
 
-    /// The same among the file names of a folder that may lie inside a file.
+    /// The same among the file names of a directory that may be inside a file.
     static func choose(
         variant: String?, among names: [String], folder: String, stem: String = stem,
         foundBy index: String? = nil
@@ -203,7 +203,7 @@ extension WeightFiles {
     /// Opens the files.
     ///
     /// - Parameters:
-    ///   - folder: path of the folder, for messages.
+    ///   - directory: path of the directory, for messages.
     ///   - content: the bytes of a file of it.
     /// - Throws: as `ShardSet` and `SafetensorsFile`, and what `content` throws.
     func open(

@@ -17,7 +17,7 @@ public struct WeightScope {
     /// The root of `source`.
     ///
     /// - Parameters:
-    ///   - label: the file or folder, for messages.
+    ///   - label: the file or directory, for messages.
     ///   - readsValues: `false` compares names, types and shapes alone and yields placeholders.
     public init(_ source: any TensorSource, label: String, readsValues: Bool = true) {
         (path, prefix, role, part) = ("", "", .other, .other)
@@ -107,7 +107,7 @@ public struct WeightScope {
             storage: .float32(ByteView([])), rows: rows, columns: columns)
         guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
             if let scale = binding.source?.info(prefix + self["scale"].path) {
-                // Beside an absent weight its scale is no second problem.
+                // Next to an absent weight its scale is no second problem.
                 binding.claimed.insert(scale.name)
             }
             return placeholder

@@ -11,7 +11,7 @@ public struct ModuleGraph: Sendable, Equatable {
         /// Activations that they must read and write, each once; weights do not count.
         public var floats: Int
         /// Operations that are left where products have shortcuts, as convolutions by squares have:
-        /// those that a processor's rate bounds.
+        /// those that a CPU's rate bounds.
         public var leastOperations: Int
 
         public static let none = Work(operations: 0, floats: 0)

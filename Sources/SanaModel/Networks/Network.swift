@@ -26,7 +26,7 @@ public protocol Network: Sendable {
     /// - Throws: `BadDataError` for settings that cannot be.
     func configured(by contract: JSONValue, file: String) throws(BadDataError) -> any Network
 
-    /// Whether goldens hold what its modules return, beside its inputs and outputs.
+    /// Whether goldens hold what its modules return, next to its inputs and outputs.
     var capturesModules: Bool { get }
 
     /// Sets to 0 what of an output's values means nothing, such as padding.

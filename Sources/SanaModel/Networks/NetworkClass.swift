@@ -54,7 +54,7 @@ public struct NetworkClass: Sendable {
     public static let all = SanaClass.all.map(\.networkClass) + [autoencoderDC, gemma2Model]
 
     /// What MODEL means by default in a repository of these components: the first that is of a main
-    /// class, one in the usual folder before others.
+    /// class, one in the usual directory before others.
     public static func mainComponent(_ components: [(name: String, className: String)]) -> String? {
         all.filter(\.isMain).lazy.compactMap { main in
             let names = components.filter { $0.className == main.name }.map(\.name)
@@ -75,7 +75,7 @@ public struct NetworkClass: Sendable {
 
     /// The class of a checkpoint by its tensors; `nil` where they are of none.
     public static func of(_ source: any TensorSource) -> NetworkClass? {
-        // Some have the tensors of one before them beside their own.
+        // Some have the tensors of one before them next to their own.
         all.last { source.info($0.marker) != nil }
             ?? all.first { source.info("model." + $0.marker) != nil }
     }

@@ -34,7 +34,7 @@ extension NetworkConfiguration {
 
     /// Binds every tensor of `source`, which must hold just those that the configuration calls for.
     ///
-    /// - Parameter label: the file or folder, for messages.
+    /// - Parameter label: the file or directory, for messages.
     /// - Throws: `BindingError`, or what the source throws while reading values.
     public func network(_ source: any TensorSource, label: String) throws -> BoundNetwork {
         BoundNetwork(

@@ -83,7 +83,7 @@ extension DenseTensor {
         return result
     }
 
-    /// For each place the two that it lies between, and the share of the second.
+    /// For each place the two that it is between, and the share of the second.
     private static func sources(
         from old: Int, to new: Int
     ) -> [(first: Int, second: Int, weight: Float)] {

@@ -142,7 +142,7 @@ extension SanaPipeline {
         return latent
     }
 
-    /// What the denoising loop starts from, beside prompts.
+    /// What the denoising loop starts from, next to prompts.
     public struct Start: Sendable {
         /// `latentShape`
         public var latents: DenseTensor

@@ -60,7 +60,7 @@ public struct TorchGenerator: Sendable {
     private static let chunk = 16
 
     /// torch's `normal_fill`: uniform numbers all at once, then in chunks the first half of a chunk
-    /// beside the second. What is left over after whole chunks is drawn again with what is before
+    /// next to the second. What is left over after whole chunks is drawn again with what is before
     /// it.
     private static func fill(
         _ values: UnsafeMutableBufferPointer<Float>, _ twister: inout MersenneTwister

@@ -78,7 +78,7 @@ struct FlowMatchEulerDiscreteScheduler: FlowScheduler {
     private var index = 0
 
     init(steps: Int, shift: Double, trainSteps: Double) {
-        // The range is shifted in fp32 once, and what lies between its ends once more.
+        // The range is shifted in fp32 once, and what is between its ends once more.
         let smallest = Float(1) / Float(trainSteps)
         let low = Float(shift) * smallest / (1 + (Float(shift) - 1) * smallest)
         let levels = linearSpace(from: trainSteps, to: Double(low) * trainSteps, count: steps)

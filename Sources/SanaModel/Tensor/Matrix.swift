@@ -48,7 +48,7 @@ public struct Matrix: Sendable {
     public let rows: Int
     public let columns: Int
 
-    /// Views `rows × columns` floats of `buffer` from `offset` on; they must lie inside it.
+    /// Views `rows × columns` floats of `buffer` from `offset` on; they must be inside it.
     public init(_ buffer: FloatBuffer, offset: Int = 0, rows: Int, columns: Int) {
         precondition(offset >= 0 && offset + rows * columns <= buffer.count)
         (self.buffer, self.offset, self.rows, self.columns) = (buffer, offset, rows, columns)

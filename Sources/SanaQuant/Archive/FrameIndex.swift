@@ -187,12 +187,12 @@ struct FrameReader {
         }
     }
 
-    /// Decodes the frames that hold `range` of the content, which must lie inside it.
+    /// Decodes the frames that hold `range` of the content, which must be inside it.
     func read(_ range: Range<Int>) throws -> ByteView {
         let first = firstFrame(endingAfter: range.lowerBound)
         if first < frames.count {
             let frame = frames[first].contentOffset..<frames[first].contentEnd
-            // Many tensors may lie in a frame that no table cuts.
+            // Many tensors may be in a frame that no table cuts.
             if frame != range, frame.lowerBound <= range.lowerBound,
                 range.upperBound <= frame.upperBound
             {
@@ -221,7 +221,7 @@ struct FrameReader {
         }
     }
 
-    /// The content of a frame, decoded once for all that lies in it.
+    /// The content of a frame, decoded once for all that is in it.
     private func whole(_ index: Int) throws -> ByteView {
         try cache.frame(index) {
             try ByteView(count: frames[index].contentByteCount) { try decode(index, into: $0) }

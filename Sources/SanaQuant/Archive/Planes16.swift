@@ -2,7 +2,7 @@ import SanaModel
 
 /// Profile `planes16`: a 16-bit tensor as two planes, all low bytes before all high bytes.
 ///
-/// Exponents, which repeat, no longer lie between mantissas, which do not, so zstd finds more in
+/// Exponents, which repeat, no longer are between mantissas, which do not, so zstd finds more in
 /// them. A split tensor is U8 `[2, *shape]` under its own name, and the file's `__metadata__` says
 /// of which type it was.
 enum Planes16 {

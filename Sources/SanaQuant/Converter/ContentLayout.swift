@@ -15,11 +15,11 @@ public struct ContentLayout {
     /// Length field and JSON header, padded with spaces to a multiple of 8.
     let headerBytes: [UInt8]
 
-    /// Orders tensors bytewise by name, which puts `X.scale` beside `X.weight`. Tensors that would
+    /// Orders tensors bytewise by name, which puts `X.scale` next to `X.weight`. Tensors that would
     /// leave the next one unaligned come last, widest elements first, so every tensor starts at a
     /// multiple of its element size.
     ///
-    /// - Parameter metadata: of the file, beside the `format` that Python's readers look for.
+    /// - Parameter metadata: of the file, next to the `format` that Python's readers look for.
     init(_ tensors: [TensorInfo], metadata: [JSONValue.Member] = []) {
         func rank(_ tensor: TensorInfo) -> Int {
             tensor.byteCount % 8 == 0 ? 0 : 64 - tensor.dtype.bitWidth

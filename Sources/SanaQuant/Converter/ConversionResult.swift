@@ -77,7 +77,7 @@ public final class StagedConversion {
     private let stale: () throws -> StaleWeights?
 
     /// - Parameters:
-    ///   - folder: that holds all outputs, where they are several.
+    ///   - directory: that holds all outputs, where they are several.
     ///   - stale: finds the weights in it that they contradict.
     init(
         result: ConversionResult, outputs: [OutputFile], folder: String?,
@@ -88,7 +88,7 @@ public final class StagedConversion {
     }
 
     /// Gives the files their names, the ones that others refer to first, and removes weights in the
-    /// same folder that contradict them.
+    /// same directory that contradict them.
     ///
     /// - Throws: `FileError`, `OutputExistsError`.
     public func commit() throws { try outputs.commit(in: folder, stale: stale) }

@@ -193,7 +193,7 @@ final class OutputTensor {
         }
     }
 
-    /// Which plane a frame lies in; 0 for tensors that are not split.
+    /// Which plane a frame is in; 0 for tensors that are not split.
     func plane(_ range: Range<Int>) -> Int {
         isSplit && range.lowerBound >= info.byteCount / 2 ? 1 : 0
     }

@@ -14,7 +14,7 @@ public enum Container: Sendable, Equatable {
 public enum Destination: Sendable, Equatable {
     /// One file: an archive, or a safetensors file whatever its size.
     case file(String)
-    /// A component's folder, which gets the weights under diffusers' names and `config.json`.
+    /// A component's directory, which gets the weights under diffusers' names and `config.json`.
     case folder(String)
 }
 
@@ -40,7 +40,7 @@ public enum Converter {
         public var level = 1
         /// Bytes of a frame before compression, a multiple of 8 up to 8 MiB.
         public var chunkByteCount = 4 << 20
-        /// Variant in the names of a folder's weights, such as `fp16`.
+        /// Variant in the names of a directory's weights, such as `fp16`.
         public var variant: String?
         /// Whether an existing output may be replaced.
         public var replaceExisting = false

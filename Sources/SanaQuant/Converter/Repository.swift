@@ -1,12 +1,12 @@
 import SanaModel
 
-/// A diffusers repository: a folder with `model_index.json` and a folder for each component.
+/// A diffusers repository: a directory with `model_index.json` and a directory for each component.
 public struct Repository: Sendable {
     public let path: String
     /// Components that the index names, in its order.
     public let components: [String]
 
-    /// File that makes a folder a repository.
+    /// File that makes a directory a repository.
     public static let indexName = Checkpoint.indexName
 
     /// - Throws: `FileError`, `BadDataError`.
@@ -43,7 +43,7 @@ public struct Repository: Sendable {
 
 /// What becomes of a component that is not the transformer.
 public enum ComponentTreatment: Sendable, Equatable {
-    /// A symbolic link to the source's folder.
+    /// A symbolic link to the source's directory.
     case link
     case copy
     /// Left out.

@@ -14,7 +14,7 @@ public struct RepositoryConverter {
     public let components: [(name: String, treatment: ComponentTreatment)]
     /// Those that are converted by the plan of their own network.
     let networks: Set<String>
-    /// Folder of the transformer in the repository.
+    /// Directory of the transformer in the repository.
     public let transformer: String
     /// What the adapters of the transformer add to the text encoder; none where it is left as it
     /// is.
@@ -109,7 +109,7 @@ public struct RepositoryConverter {
         return try convert(in: folders, progress)
     }
 
-    /// - Parameter folders: outlive what is staged in them, so that they are empty when nothing
+    /// - Parameter directories: outlive what is staged in them, so that they are empty when nothing
     ///   came of it.
     @inline(never)
     private func convert(
@@ -206,7 +206,7 @@ public struct RepositoryConverter {
         of name: String, depth: Int = 0
     ) throws -> [(source: String, target: String, folders: [String])] {
         let source = repository.path.appendingPath(name)
-        // Components are one or two folders deep; a link may lead round in a circle.
+        // Components are one or two directories deep; a link may lead round in a circle.
         guard depth < 8 else { throw RepositoryError(source, .tooDeep) }
         return try source.folderEntries().flatMap { entry in
             let path = name.appendingPath(entry)

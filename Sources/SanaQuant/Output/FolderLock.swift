@@ -1,6 +1,6 @@
 import Libc
 
-/// A folder in which this process alone gives files their names, until the lock is dropped.
+/// A directory in which this process alone gives files their names, until the lock is dropped.
 ///
 /// Two conversions to one folder may write files of different names, so that neither finds its own
 /// names taken. Where a file system has no locks, or another program keeps one for minutes, none is
@@ -28,8 +28,8 @@ extension [OutputFile] {
     /// that may not be replaced, none.
     ///
     /// - Parameters:
-    ///   - folder: that all files are in; `nil` for a single file, which needs no lock.
-    ///   - stale: finds the weights in the folder that the files contradict; they are removed.
+    ///   - directory: that all files are in; `nil` for a single file, which needs no lock.
+    ///   - stale: finds the weights in the directory that the files contradict; they are removed.
     /// - Throws: `FileError`, `OutputExistsError`.
     func commit(in folder: String?, stale: () throws -> StaleWeights? = { nil }) throws {
         let lock = folder.map(FolderLock.init)

@@ -8,7 +8,7 @@ import Synchronization
 /// Where a pipe or a device stands under the name, it is written to; a link is never replaced nor
 /// written through, see `OutputTarget`.
 ///
-/// It is written as `.NAME.tmp-PID` in the target folder, then synced and renamed. Of several
+/// It is written as `.NAME.tmp-PID` in the target directory, then synced and renamed. Of several
 /// processes that make a file of one name and may not replace it, one succeeds. A named file rather
 /// than `O_TMPFILE`, because replacing takes a rename from a name and not every file system has
 /// nameless files. A file that is dropped without `commit()` is removed; for signals see
@@ -100,7 +100,7 @@ public final class OutputFile {
 
     /// Checks that `path` may be written.
     ///
-    /// - Throws: `OutputExistsError`, `OutputTargetError`, or `FileError` when a folder stands
+    /// - Throws: `OutputExistsError`, `OutputTargetError`, or `FileError` when a directory stands
     ///   there.
     public static func checkAbsent(_ path: String, replaceExisting: Bool) throws {
         _ = try check(path, replaceExisting: replaceExisting)
@@ -135,7 +135,7 @@ public final class OutputFile {
     /// Appends `bytes`.
     public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
-    /// Has the disk take what was written, beside whatever else is done; `commit()` tells of
+    /// Has the disk take what was written, next to whatever else is done; `commit()` tells of
     /// errors.
     public func startSyncing() {
         if isStream { return }
@@ -143,7 +143,7 @@ public final class OutputFile {
         disk.startSyncing(descriptor)
     }
 
-    /// Syncs the file, gives it its final name and syncs the folder.
+    /// Syncs the file, gives it its final name and syncs the directory.
     ///
     /// - Throws: `FileError`, `OutputExistsError`; nothing is left under a new name then.
     public func commit() throws {
@@ -156,7 +156,7 @@ public final class OutputFile {
         isPending = false
         PendingOutputs.finish(registration)
         let folder = open(path.parentFolder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        // Some file systems cannot sync folders; the rename itself stands.
+        // Some file systems cannot sync directories; the rename itself stands.
         if folder >= 0 {
             fsync(folder)
             close(folder)

@@ -13,7 +13,7 @@ enum OutputTarget: Equatable {
     /// Looks at `path`.
     ///
     /// - Throws: `OutputTargetError` for links and what else cannot be written, `FileError` for a
-    ///   folder.
+    ///   directory.
     init(_ path: String) throws {
         if let number = Self.openFile(path) {
             self = .descriptor(number)

@@ -9,7 +9,7 @@ public final class PendingFolders {
 
     public init() {}
 
-    /// Makes a folder and those above it where they are absent.
+    /// Makes a directory and those above it where they are absent.
     ///
     /// - Throws: `FileError`.
     public func create(_ path: String) throws {
@@ -27,7 +27,7 @@ public final class PendingFolders {
         created.append((path, registration))
     }
 
-    /// Lets the folders stay.
+    /// Lets the directories stay.
     public func keep() {
         for folder in created { PendingOutputs.remove(folder.registration) }
         created = []

@@ -1,6 +1,6 @@
 import CSignalCleanup
 
-/// Temporary files and new folders of this process, which a signal that ends it removes.
+/// Temporary files and new directories of this process, which a signal that ends it removes.
 enum PendingOutputs {
     struct Registration {
         fileprivate let kind: signal_cleanup_kind
@@ -11,7 +11,7 @@ enum PendingOutputs {
         add(path, SIGNAL_CLEANUP_FILE)
     }
 
-    /// A folder, to be removed if it is empty then.
+    /// A directory, to be removed if it is empty then.
     static func addFolder(_ path: String) -> Registration {
         add(path, SIGNAL_CLEANUP_FOLDER)
     }

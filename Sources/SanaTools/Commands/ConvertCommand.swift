@@ -317,7 +317,7 @@ struct ConvertCommand: QuietableCommand {
     /// diffusers' own `max_shard_size`.
     private static let defaultShardByteCount = 10_000_000_000
 
-    /// One conversion: of the whole repository when MODEL is one and a folder is to hold it.
+    /// One conversion: of the whole repository when MODEL is one and a directory is to hold it.
     private func job(
         _ checkpoint: Checkpoint, _ path: String, _ outputs: ConversionOutputs,
         _ options: Converter.Options, _ workers: WorkerPool

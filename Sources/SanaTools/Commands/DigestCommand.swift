@@ -143,7 +143,7 @@ struct DigestCommand: QuietableCommand {
         throw obstacle
     }
 
-    /// The digest of the weights in a folder; `nil` where it holds none, or several and none is
+    /// The digest of the weights in a directory; `nil` where it holds none, or several and none is
     /// chosen.
     private func weightsDigest(inFolder path: String, _ workers: WorkerPool) throws -> String? {
         guard try subfolder != nil || Self.holdsModel(path) else { return nil }
@@ -170,7 +170,7 @@ struct DigestCommand: QuietableCommand {
         return try WeightsDigest.compute(checkpoint.source, workers: workers)
     }
 
-    /// Whether a folder should open as a Sana model: other components have no weights digest.
+    /// Whether a directory should open as a Sana model: other components have no weights digest.
     private static func holdsModel(_ folder: String) throws -> Bool {
         if Repository.exists(folder) { return true }
         let config = folder.appendingPath("config.json")

@@ -2,14 +2,14 @@ import Foundation
 import SanaModel
 import SanaQuant
 
-/// The files of a folder with their hashes, and whether these are what they should be.
+/// The files of a directory with their hashes, and whether these are what they should be.
 ///
 /// A Hugging Face cache says what they should be: a file of a snapshot is a link to a blob called
 /// by its hash, and `hf download --local-dir` leaves the hash in
 /// `.cache/huggingface/download/NAME.metadata`.
 package struct FileDigests: Sendable {
     package struct Entry: Sendable {
-        /// Path below the folder.
+        /// Path below the directory.
         package let name: String
         package let byteCount: Int
         /// `nil` where the file cannot be read, as behind a link that leads nowhere.
@@ -76,11 +76,11 @@ package struct FileDigests: Sendable {
     /// Files that cannot be read.
     package var unreadable: [Entry] { entries.filter { $0.problem != nil } }
 
-    /// Hashes every file of `folder` and its folders, archives also against their own hashes;
+    /// Hashes every file of `folder` and its directories, archives also against their own hashes;
     /// hidden files are left out, see `FolderListing`. What cannot be read is an entry with a
     /// problem.
     ///
-    /// - Throws: `FileError` for the folder itself, or `BadDataError` if it holds no model.
+    /// - Throws: `FileError` for the directory itself, or `BadDataError` if it holds no model.
     package static func run(
         folder: String, workers: WorkerPool, progress: (Int, Int) -> Void
     ) throws -> FileDigests {

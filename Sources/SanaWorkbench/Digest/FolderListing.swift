@@ -1,22 +1,22 @@
 import Libc
 import SanaModel
 
-/// The files below a folder, and what in it cannot be looked into.
+/// The files below a directory, and what in it cannot be looked into.
 struct FolderListing {
-    /// Paths below the folder, of files and of what is in the place of one.
+    /// Paths below the directory, of files and of what is in the place of one.
     private(set) var files: [String] = []
-    /// Folders that are not listed, by their paths below the folder, and why.
+    /// Directories that are not listed, by their paths below the directory, and why.
     private(set) var obstacles: [(name: String, error: any DiagnosticError)] = []
 
     private let folder: String
     private var count = 0
 
-    /// Most files and folders that are listed, and how deep.
+    /// Most files and directories that are listed, and how deep.
     private static let (maximumCount, maximumDepth) = (10_000, 6)
 
-    /// Lists `folder` and the folders in it, links followed; hidden files are left out.
+    /// Lists `folder` and the directories in it, links followed; hidden files are left out.
     ///
-    /// - Throws: `FileError` for the folder itself, or `BadDataError` if it holds no model.
+    /// - Throws: `FileError` for the directory itself, or `BadDataError` if it holds no model.
     init(_ folder: String) throws {
         self.folder = folder
         let all = try Self.open(folder, within: [])
@@ -25,7 +25,7 @@ struct FolderListing {
 
     /// - Parameters:
     ///   - parent: path below the folder of what has these entries; `nil` for the folder itself.
-    ///   - ancestors: it and the folders above it.
+    ///   - ancestors: it and the directories above it.
     private mutating func add(
         _ names: [String], of parent: String?, within ancestors: [Identity]
     ) throws {

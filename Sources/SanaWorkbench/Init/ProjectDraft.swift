@@ -3,18 +3,18 @@ import SanaModel
 
 /// A first `sana-tools.yaml` for a model, with comments, and what to do next.
 package struct ProjectDraft {
-    /// MODEL as the file names it, relative to the file's folder.
+    /// MODEL as the file names it, relative to the file's directory.
     package let model: String
     /// Side of the model's own latent, where its configuration says.
     package let sampleSize: Int?
-    /// Whether goldens lie in `goldens/` already.
+    /// Whether goldens are in `goldens/` already.
     package let hasGoldens: Bool
 
     package init(model: String, sampleSize: Int?, hasGoldens: Bool) {
         (self.model, self.sampleSize, self.hasGoldens) = (model, sampleSize, hasGoldens)
     }
 
-    /// Name of the first golden, below the file's folder.
+    /// Name of the first golden, below the file's directory.
     package static let firstGolden = "goldens/first.safetensors"
 
     /// Pixels of an image of the model's own size.

@@ -64,7 +64,7 @@ package struct ComponentLint {
         return nil
     }
 
-    /// Settings beside those that have to be there, and vocabularies: each can be read as what it
+    /// Settings next to those that have to be there, and vocabularies: each can be read as what it
     /// is.
     private mutating func checkOtherFiles() {
         for name in scan.files where !checked.contains(name) {

@@ -1,10 +1,10 @@
 import SanaModel
 
-/// The files of one folder, with those that only look like files told apart. The folder lies on
+/// The files of one directory, with those that only look like files told apart. The directory is on
 /// disk or in a zip file.
 package struct FolderScan: Sendable {
     package let path: String
-    /// The folder below the model, with a slash at its end; empty for the model's own.
+    /// The directory below the model, with a slash at its end; empty for the model's own.
     package let prefix: String
     /// Names of regular files with content of their own, sorted.
     package private(set) var files: [String] = []
@@ -13,10 +13,10 @@ package struct FolderScan: Sendable {
     /// What the files hold, where they are a zip file's.
     private var entries: [String: ByteView] = [:]
 
-    /// Most files of a folder that are looked at.
+    /// Most files of a directory that are looked at.
     private static let maximumFileCount = 10_000
 
-    /// - Throws: `FileError` when the folder cannot be listed.
+    /// - Throws: `FileError` when the directory cannot be listed.
     package init(_ path: String, prefix: String, _ problems: inout [Problem]) throws {
         (self.path, self.prefix) = (path, prefix)
         let names = try path.folderEntries()
@@ -24,7 +24,7 @@ package struct FolderScan: Sendable {
         reportUnfinished(names, &problems)
     }
 
-    /// The files of a folder in a zip file.
+    /// The files of a directory in a zip file.
     ///
     /// - Parameter prefix: as in the names of the entries.
     package init(_ zip: ZipFile, prefix: String, _ problems: inout [Problem]) {
@@ -45,7 +45,7 @@ package struct FolderScan: Sendable {
         reportUnfinished(files, &problems)
     }
 
-    /// A few files of a folder whose others are of no interest.
+    /// A few files of a directory whose others are of no interest.
     package init(of names: [String], in path: String, _ problems: inout [Problem]) {
         (self.path, prefix) = (path, "")
         for name in names { add(name, &problems) }
@@ -117,7 +117,7 @@ package struct FolderScan: Sendable {
         try entries[name] ?? ByteView(mapping: file(name))
     }
 
-    /// What weights that belong to the folder's configuration are called.
+    /// What weights that belong to the directory's configuration are called.
     package var weightsStem: String {
         let name = "config.json"
         guard files.contains(name), let content = try? content(name) else {

@@ -47,7 +47,7 @@ package struct Inspection: Sendable {
     package let label: String
     package let components: [RepositoryLint.Component]
     package let files: [File]
-    /// Variants in the transformer's folder, the plain one as an empty text.
+    /// Variants in the transformer's directory, the plain one as an empty text.
     package let variants: [String]
     /// The variant that was looked into.
     package let variant: String?

@@ -14,7 +14,7 @@ package struct Inspector {
     private var variants: [String] = []
     private var variant: String?
     private var configJSON: JSONValue?
-    /// What the folder calls its weights, where diffusers would not.
+    /// What the directory calls its weights, where diffusers would not.
     private var split: WeightFiles?
     private var config: (any NetworkConfiguration)?
     /// Whether the configuration's values fit each other.
@@ -86,7 +86,7 @@ package struct Inspector {
             return try readArchive(scan.file(packed))
         }
         if let variant = options.variant {
-            // A request that the folder cannot meet is the user's affair, not the repository's.
+            // A request that the directory cannot meet is the user's affair, not the repository's.
             guard names.contains(where: { $0.variant == variant }) else {
                 let others = Set(names.map { $0.variant.isEmpty ? "(none)" : $0.variant }).sorted()
                 throw BadDataError(

@@ -3,7 +3,7 @@ import SanaQuant
 
 /// A safetensors file as far as it can be read.
 package struct PartialFile: Sendable {
-    /// Name in its folder.
+    /// Name in its directory.
     package let name: String
     package let byteCount: Int
     package let tensors: [TensorInfo]

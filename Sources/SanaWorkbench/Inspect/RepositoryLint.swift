@@ -3,7 +3,7 @@ import SanaModel
 import SanaQuant
 
 /// What a repository says about itself: where the transformer is, which components there are, and
-/// what is wrong with their files. It is a folder, or a pipeline in one file.
+/// what is wrong with their files. It is a directory, or a pipeline in one file.
 package struct RepositoryLint {
     /// A component that model_index.json names.
     package struct Component: Sendable {
@@ -16,7 +16,7 @@ package struct RepositoryLint {
 
     package private(set) var problems: [Problem] = []
     package private(set) var components: [Component] = []
-    /// The transformer's folder and its prefix in problems; `nil` when there is none.
+    /// The transformer's directory and its prefix in problems; `nil` when there is none.
     package private(set) var transformer: (path: String, prefix: String)?
 
     private let path: String
@@ -27,7 +27,7 @@ package struct RepositoryLint {
     /// Class of the pipeline.
     private var pipeline = ""
 
-    /// - Throws: `FileError` when the folder, or the one asked for in it, is not there.
+    /// - Throws: `FileError` when the directory, or the one asked for in it, is not there.
     /// - Parameter isDeep: whether other components are opened, too.
     package init(_ path: String, zip: ZipFile? = nil, subfolder: String?, isDeep: Bool = false)
         throws
@@ -59,7 +59,7 @@ package struct RepositoryLint {
         checkComponents()
     }
 
-    /// The files of a folder below the model.
+    /// The files of a directory below the model.
     package mutating func scan(_ folder: (path: String, prefix: String)) throws -> FolderScan {
         if let scan = scans[folder.prefix] { return scan }
         let scan =
@@ -129,7 +129,7 @@ package struct RepositoryLint {
                 Problem(
                     .transformerAbsent, Repository.indexName,
                     "no component is a \(NetworkClass.all[0].name)"))
-            // What lies in the usual place is looked into all the same.
+            // What is in the usual place is looked into all the same.
             return hasFolder("transformer") ? "transformer" : nil
         }
         if !hasFolder(name) {

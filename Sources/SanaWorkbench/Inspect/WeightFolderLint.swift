@@ -1,7 +1,7 @@
 import SanaModel
 import SanaQuant
 
-/// What a component's folder says of its weights: which files hold them, and what is wrong with
+/// What a component's directory says of its weights: which files hold them, and what is wrong with
 /// those.
 package struct WeightFolderLint {
     package private(set) var problems: [Problem] = []
@@ -259,7 +259,7 @@ extension WeightName {
 
 /// An index of shards, as far as it can be read.
 package struct IndexContent {
-    /// Entries that name a file of the folder.
+    /// Entries that name a file of the directory.
     package private(set) var fileByTensor: [String: String] = [:]
     package private(set) var totalSize: Int?
     /// Tensors whose file cannot be what it says.

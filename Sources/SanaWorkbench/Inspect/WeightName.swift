@@ -1,4 +1,4 @@
-/// What the name of a file in a component's folder says of it.
+/// What the name of a file in a component's directory says of it.
 ///
 /// Source: diffusers 0.42.1 (`_add_variant`, `_fetch_index_file_legacy`) and transformers, whose
 /// files are called `model*`.

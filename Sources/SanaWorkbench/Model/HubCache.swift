@@ -83,7 +83,7 @@ package struct HubName: Sendable, Equatable {
 package struct HubCache: Sendable {
     package let path: String
 
-    /// The folder that huggingface_hub would use.
+    /// The directory that huggingface_hub would use.
     package init(environment: [String: String] = ProcessInfo.processInfo.environment) {
         func folder(_ name: String) -> String? {
             guard let text = environment[name], !text.isEmpty else { return nil }
@@ -113,7 +113,7 @@ package struct HubCache: Sendable {
         path.appendingPath("models--\(model.organisation)--\(model.name)")
     }
 
-    /// The snapshot's folder.
+    /// The snapshot's directory.
     ///
     /// - Throws: `ModelAbsentError` where the cache has none, `BadDataError` for a reference that
     ///   is no commit, `FileError` where it cannot be read.
@@ -156,7 +156,7 @@ package struct HubCache: Sendable {
 /// A model that is neither a path nor in the cache.
 package struct ModelAbsentError: DiagnosticError {
     package let model: HubName
-    /// The cache's folder.
+    /// The cache's directory.
     package let cache: String
     /// Revisions of it that the cache has.
     package let known: [String]

@@ -3,7 +3,7 @@ import Foundation
 import SanaModel
 import SanaQuant
 
-/// A MODEL as a command was given it: a repository, a component folder, a safetensors file, an
+/// A MODEL as a command was given it: a repository, a component directory, a safetensors file, an
 /// original checkpoint, a DDUF pipeline or an archive.
 package struct OpenedModel: Sendable {
     /// The path as given, for messages and records.

@@ -8,7 +8,7 @@ import SanaModel
 /// failed, and the night goes on.
 package struct Night {
     package let project: ProjectFile
-    /// Folder for the logs, the report and the other files.
+    /// Directory for the logs, the report and the other files.
     package let folder: String
     /// Arguments of every command that takes `--threads`.
     package let threads: [String]
@@ -31,7 +31,7 @@ package struct Night {
 
     package var reportPath: String { folder.appendingPath("report.html") }
 
-    /// - Throws: `FileError` where the folder or a log cannot be written.
+    /// - Throws: `FileError` where the directory or a log cannot be written.
     package func run(model: String) throws -> NightOutcomeReport {
         try FileManager.default.createFolder(folder)
         var steps = [try step("inspect", ["inspect", model] + threads)]

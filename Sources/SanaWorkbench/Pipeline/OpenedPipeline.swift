@@ -27,7 +27,7 @@ package struct OpenedPipeline: PipelineSource {
     ///   - places: components that lie elsewhere, by name: a folder, a file, an archive, or another
     ///     repository.
     ///   - instructionFolder: where instructions are kept between runs.
-    /// - Throws: `FileError`; `BadDataError` if the folder is not a pipeline, `UsageError` if
+    /// - Throws: `FileError`; `BadDataError` if the directory is not a pipeline, `UsageError` if
     ///   the pipeline has no such component.
     package init(
         _ model: String, places: [String: String] = [:], variant: String? = nil,

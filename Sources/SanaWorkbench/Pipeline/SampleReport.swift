@@ -22,7 +22,7 @@ package struct SampleReport {
 
     private var request: PipelineRequest { run.pipeline.request }
 
-    /// Where each of `count` pictures goes: the only one to `path`, several beside it by number.
+    /// Where each of `count` pictures goes: the only one to `path`, several next to it by number.
     package static func paths(_ path: String, count: Int) -> [String] {
         guard count > 1 else { return [path] }
         let (stem, end) =

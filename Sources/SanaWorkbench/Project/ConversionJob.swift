@@ -2,12 +2,12 @@ import Foundation
 import SanaModel
 import SanaQuant
 
-/// One conversion of a model to one type: to an archive, a component's folder or a repository.
+/// One conversion of a model to one type: to an archive, a component's directory or a repository.
 package enum ConversionJob {
     case weights(Checkpoint, Destination, Converter.Options)
     case repository(RepositoryConverter)
 
-    /// Converts; folders that the destination needs are made.
+    /// Converts; directories that the destination needs are made.
     package func run(
         workers: WorkerPool, progress: @escaping (Int, Int) -> Void
     ) throws -> ConversionOutcome {
@@ -101,7 +101,7 @@ package struct ConversionOutputs {
         [ArchiveName.suffix, ".safetensors"].contains { output?.hasSuffix($0) ?? false }
     }
 
-    /// Endings that nobody gives a folder.
+    /// Endings that nobody gives a directory.
     private static let fileSuffixes: Set<String> = [
         "bin", "ckpt", "csv", "dduf", "gguf", "gz", "h5", "json", "log", "md", "msgpack", "npy",
         "npz", "onnx", "pkl", "pt", "pth", "safetensor", "tar", "txt", "xz", "yaml", "yml", "zip",
@@ -148,13 +148,13 @@ package struct ConversionOutputs {
         }
     }
 
-    /// The folder of what is made in the type `dtype`: `output` itself when there is one type.
+    /// The directory of what is made in the type `dtype`: `output` itself when there is one type.
     package func folder(_ dtype: String) -> String {
         if let output, !isSeveral { return output }
         let path = ArchiveName.path(model: model, dtype: dtype, output: output)
         return String(path.dropLast(ArchiveName.suffix.count))
     }
 
-    /// Whether a folder was named, which a repository can go to.
+    /// Whether a directory was named, which a repository can go to.
     package var isFolder: Bool { output != nil && !isFile }
 }

@@ -5,7 +5,7 @@ import Yams
 
 /// `sana-tools.yaml`: what the commands do when they are called without arguments.
 ///
-/// Paths are relative to the folder of the file. Flags win over the file.
+/// Paths are relative to the directory of the file. Flags win over the file.
 package struct ProjectFile {
     package static let name = "sana-tools.yaml"
 
@@ -24,7 +24,7 @@ package struct ProjectFile {
     package var rules: [UserRule] = []
     /// Folder, or one `.safetensors.zst` file, that convert writes.
     package var output: String?
-    /// Golden files, folders or patterns.
+    /// Golden files, directories or patterns.
     package var references: [String] = []
     /// Trajectories, likewise.
     package var trajectories: [String] = []
@@ -38,7 +38,7 @@ package struct ProjectFile {
     /// Side of the square image to profile, in pixels.
     package var resolution: Int?
 
-    /// The file in the current folder or the nearest parent; `nil` when there is none.
+    /// The file in the current directory or the nearest parent; `nil` when there is none.
     ///
     /// - Throws: `BadDataError`, `FileError`.
     package static func find(from folder: String = FileManager.default.currentDirectoryPath) throws
@@ -143,16 +143,16 @@ package struct ProjectFile {
         }
     }
 
-    /// A path of the file, seen from the current folder.
+    /// A path of the file, seen from the current directory.
     package func resolved(_ text: String) -> String {
         text.hasPrefix("/") ? text : Self.relative(path.parentFolder.appendingPath(text))
     }
 
     /// Where runs are recorded when `database` says nothing: next to this file, whatever the
-    /// current folder is.
+    /// current directory is.
     package var defaultDatabase: String { resolved(HistoryStore.defaultPath) }
 
-    /// The path from the current folder where it lies below it, which reads better in reports.
+    /// The path from the current directory where it is below it, which reads better in reports.
     private static func relative(_ path: String) -> String {
         let current = FileManager.default.currentDirectoryPath
         let prefix = current.hasSuffix("/") ? current : current + "/"

@@ -77,7 +77,7 @@ extension ConversionPlan.Decision {
 /// What a conversion would do, and what becomes of the rest of the repository.
 package struct ConversionForecast {
     package let plan: ConversionPlan
-    /// Folder of the transformer, and the other components; `nil` where no repository is made.
+    /// Directory of the transformer, and the other components; `nil` where no repository is made.
     package let repository: (transformer: String, others: [ComponentPlan])?
 
     package var json: JSONValue {

@@ -9,7 +9,7 @@ package struct PNGImage {
     package let channels: Int
     /// `[height, width, channels]`
     package var pixels: [UInt8]
-    /// Text beside the pixels, by keyword.
+    /// Text next to the pixels, by keyword.
     package var texts: [(keyword: String, text: String)] = []
 
     /// The version of libpng.

@@ -4,11 +4,11 @@ import SanaModel
 /// What programs that a command starts are given: nothing is looked up in the current folder, which
 /// may be a stranger's.
 package enum ChildProcess {
-    /// Lists of folders, separated by colons, in which an empty or relative name is the current
-    /// folder or one in it.
+    /// Lists of directories, separated by colons, in which an empty or relative name is the current
+    /// directory or one in it.
     private static let searchLists = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"]
 
-    /// The environment with absolute folders alone in its search lists.
+    /// The environment with absolute directories alone in its search lists.
     package static var environment: [String: String] {
         var environment = ProcessInfo.processInfo.environment
         for name in searchLists {
@@ -21,7 +21,7 @@ package enum ChildProcess {
         return environment
     }
 
-    /// The program that `name` means: a path as it is, a bare name from the absolute folders of
+    /// The program that `name` means: a path as it is, a bare name from the absolute directories of
     /// PATH.
     ///
     /// - Throws: `UsageError`.

@@ -2,7 +2,7 @@ import Foundation
 import SanaModel
 
 extension FileManager {
-    /// Makes a folder and its parents where they are absent.
+    /// Makes a directory and its parents where they are absent.
     ///
     /// - Throws: `FileError`.
     package func createFolder(_ path: String) throws {

@@ -194,7 +194,7 @@ package struct PrecisionSearch {
 
     /// How many of the next weights each is paired with in exchanges.
     private static let neighbours = 8
-    /// How far the sum of single errors may lie above the tolerance for a choice to be measured.
+    /// How far the sum of single errors may be above the tolerance for a choice to be measured.
     private static let optimism = 1.1
 
     /// The choice with the least error that was found among those of at most `bytes`: of the front,

@@ -68,7 +68,7 @@ package struct Calibration: Sendable, Equatable {
     /// Bytes: the scales of a model of 4.8 billion parameters are 10 MB of text.
     private static let largestFile = 64 << 20
 
-    /// Errors below this relative RMS are rounding, which other processors do in another order.
+    /// Errors below this relative RMS are rounding, which other CPUs do in another order.
     private static let roundingError = 2e-6
 
     /// From healthy results of one metric.

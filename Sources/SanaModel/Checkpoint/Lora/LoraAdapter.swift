@@ -40,7 +40,7 @@ public struct LoraAdapter: Sendable {
 
     /// The weights that `path` names: a file, or the one in a folder that peft or diffusers wrote.
     ///
-    /// - Throws: `BadDataError` for a folder with none or several.
+    /// - Throws: `BadDataError` for a directory with none or several.
     private static func weights(_ path: String) throws -> String {
         guard path.isFolder else { return path }
         let found = weightNames.filter { path.appendingPath($0).pathExists }
@@ -58,7 +58,7 @@ public struct LoraAdapter: Sendable {
 
     /// Reads the names and shapes of an adapter, and its settings where they are.
     ///
-    /// - Parameter path: a safetensors file, or the folder that holds it.
+    /// - Parameter path: a safetensors file, or the directory that holds it.
     /// - Throws: `FileError`, `SafetensorsError`, or `BadDataError` that names a tensor which is
     ///   unknown, without its partner, or of the wrong shape.
     public init(path: String, weight: Double = 1) throws {

@@ -4,7 +4,7 @@ struct ByteCursor {
     /// Of the next byte, counted from the beginning.
     private(set) var offset: Int
 
-    /// - Parameter offset: where to begin; `nil` is returned where that lies outside.
+    /// - Parameter offset: where to begin; `nil` is returned where that is outside.
     init?(_ bytes: UnsafeRawBufferPointer, at offset: Int = 0) {
         guard offset >= 0, offset <= bytes.count else { return nil }
         (self.bytes, self.offset) = (bytes, offset)

@@ -66,7 +66,7 @@ struct TorchFile {
         var tensors: [StoredTensor] = []
         var (names, others) = (Set<String>(), [String]())
         for (key, value) in document.dictionaries[index] {
-            // Counters and settings lie beside tensors, and `_extra_state` among them.
+            // Counters and settings lie next to tensors, and `_extra_state` among them.
             guard case .string(let name) = key, case .tensor(let tensor) = value,
                 !name.hasSuffix("_extra_state")
             else {
@@ -160,7 +160,7 @@ struct TorchFile {
                 + "torch.save(torch.load(FILE, weights_only=True)[\(first)], 'weights.pth')")
     }
 
-    /// The values of a tensor, checked to lie row after row within its storage and its entry.
+    /// The values of a tensor, checked to be row after row within its storage and its entry.
     private static func tensor(
         _ name: String, _ tensor: PickleTensor, _ document: PickleDocument, _ zip: ZipFile,
         _ folder: String

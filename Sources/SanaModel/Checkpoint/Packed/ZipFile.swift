@@ -247,7 +247,7 @@ struct ZipRecord {
     private static func checkedName(_ raw: UnsafeRawBufferPointer, file: String) throws -> String {
         let name = String(decoding: raw, as: UTF8.self)
         let parts = name.split(separator: "/", omittingEmptySubsequences: false)
-        // The name of a folder ends with a slash.
+        // The name of a directory ends with a slash.
         let plain = parts.last == "" && parts.count > 1 ? parts.dropLast() : parts[...]
         guard raw.count <= ZipFile.maximumNameByteCount, name.utf8.count == raw.count,
             plain.allSatisfy({ ShardSet.isBareFileName(String($0)) })

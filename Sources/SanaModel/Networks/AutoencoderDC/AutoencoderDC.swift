@@ -9,7 +9,7 @@ public struct AutoencoderDC: Sendable {
 
     /// Binds every tensor of `source`, which must hold just those that `config` calls for.
     ///
-    /// - Parameter label: the file or folder, for messages.
+    /// - Parameter label: the file or directory, for messages.
     /// - Throws: `BindingError`, or what the source throws while reading values.
     public init(_ config: AutoencoderDCConfig, source: any TensorSource, label: String) throws {
         try self.init(config, WeightScope(source, label: label))

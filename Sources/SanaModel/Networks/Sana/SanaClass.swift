@@ -15,7 +15,7 @@ public struct SanaClass: Sendable {
     var absentKeys: [String] = []
     /// Inputs without which it does not run, and which none of the others take.
     var ownInputs: [String] = []
-    /// Matrices, with a row for each token, that a forward keeps beside those of a block.
+    /// Matrices, with a row for each token, that a forward keeps next to those of a block.
     var keptMatrices: @Sendable (SanaConfig) -> Int = { _ in 0 }
     /// Its blocks in NVlabs' checkpoints.
     let original: OriginalBlocks
@@ -52,7 +52,7 @@ struct OriginalBlocks: Sendable {
     let prefix: String
     /// What comes between the number of a block and its modules.
     var inner = ""
-    /// What names begin with of tensors that belong to another network beside it.
+    /// What names begin with of tensors that belong to another network next to it.
     var foreign: [String] = []
     /// diffusers' names of a tensor of a block, or of its parts; `nil` for one that means nothing.
     let names: @Sendable (_ index: Int, _ module: String, _ parameter: Substring) -> [String]?

@@ -81,7 +81,7 @@ enum OriginalConfig {
                 shapes[block + "attn.q_norm.weight"] == nil
                     ? .null : .string("rms_norm_across_heads")),
             .init("sample_size", .int(sampleSize)),
-            // As released with Sprint, whose timesteps lie in 0...π/2; diffusers' script leaves 1.
+            // As released with Sprint, whose timesteps are in 0...π/2; diffusers' script leaves 1.
             .init("timestep_scale", .double(hasGuidance ? 1000 : 1)),
         ]
         return .object(members.filter { SanaConfig.isKnown($0.key, of: modelClass) })
