@@ -1,4 +1,5 @@
 import Foundation
+import SanaModel
 import SanaTestSupport
 import Testing
 
@@ -93,6 +94,37 @@ import Testing
         let alone = try types.map(sizes)
         #expect(alone[0] != alone[1])
         #expect(alone.contains(try sizes("new")))
+    }
+
+    /// The lock is what another process has that gives its own files their names.
+    @Test("a repository that another process is making is waited for, and not mixed with")
+    func lockedRepository() throws {
+        try FileManager.default.createDirectory(
+            atPath: folder("new"), withIntermediateDirectories: false)
+        let lock = open(folder("new"), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        #expect(flock(lock, LOCK_EX | LOCK_NB) == 0)
+        defer { close(lock) }
+        let process = try program.launch([
+            "convert", "fixtures/sana-digits", "--dtype", "int8", "--output", "new",
+            "--other-components", "copy", "--threads", "1",
+        ])
+        // Everything has been written once the index has.
+        func isStaged() throws -> Bool {
+            try names("new").contains { $0.hasPrefix(".model_index.json.tmp-") }
+        }
+        let end = ContinuousClock.now + .seconds(60)
+        while try !isStaged(), ContinuousClock.now < end { usleep(1000) }
+        #expect(try isStaged())
+        usleep(500_000)
+        let named = try names("new").filter {
+            !$0.contains(".tmp-") && !folder("new/" + $0).isFolder
+        }
+        #expect(named == [])
+        try folder.write("new/model_index.json", Array("{}".utf8))
+        #expect(flock(lock, LOCK_UN) == 0)
+        let outcome = try program.finish(process)
+        #expect(outcome.code == 73, "\(outcome.talk)")
+        #expect(try names("new") == ["model_index.json"])
     }
 
     @Test("one unpacked directory")

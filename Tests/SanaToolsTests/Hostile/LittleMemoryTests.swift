@@ -51,6 +51,20 @@ import Testing
         }
     }
 
+    /// Enough is left for everything else, so only what asks for it can tell.
+    @Test("what asks for more memory than there is says how much")
+    func largeAllocation() throws {
+        let process = try program.launch(
+            [
+                "-c", "ulimit -c 0; ulimit -v 1500000; exec \"$0\" \"$@\"", program.binary.path,
+                "profile", Self.model, "--latent", "2048x1024", "--repeat", "1", "--no-record",
+            ], program: "/bin/bash")
+        let outcome = try program.finish(process)
+        #expect(outcome.code == 74, "\(outcome.talk.suffix(300))")
+        #expect(outcome.talk.contains("not enough memory"))
+        #expect(outcome.talk.contains("bytes were asked for"), "\(outcome.talk.suffix(300))")
+    }
+
     /// It maps 128 MiB for each thread, and waits for ever where it does not get them.
     @Test(
         "OpenBLAS is loaded where a product needs it, and nowhere else",

@@ -66,6 +66,19 @@ struct HistorySeriesTests {
         #expect(Set(series).count == 6)
     }
 
+    @Test("times by the process's clock, of old versions, are told from others")
+    func clockOfSamples() throws {
+        let store = try HistoryStore(path: folder("h"), creating: true)
+        let old = record()
+        var new = old
+        new.clock = Profile.clock
+        let clocks: [[String?]] = try [old, new].map { record in
+            let run = try store.summary(store.record(record))
+            return try [store.gateSamples(run).clock, store.forwardSamples(run).clock]
+        }
+        #expect(clocks == [[nil, nil], [Profile.clock, Profile.clock]])
+    }
+
     @Test("a model of the same name is compared whatever its weights and int8 rules")
     func accuracySeries() throws {
         let store = try HistoryStore(path: folder("h"), creating: true)
