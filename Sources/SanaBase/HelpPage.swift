@@ -9,6 +9,7 @@ public enum HelpPage: String, CaseIterable, Sendable {
     case fileForeign = "docs/troubleshooting.md#file-foreign"
     case fileInvalid = "docs/troubleshooting.md#file-invalid"
     case fileTruncated = "docs/troubleshooting.md#file-truncated"
+    case fileUnwritten = "docs/troubleshooting.md#file-unwritten"
     case history = "docs/guides/history.md"
     case internalError = "docs/troubleshooting.md#internal-error"
     case lfsPointer = "docs/troubleshooting.md#lfs-pointer"

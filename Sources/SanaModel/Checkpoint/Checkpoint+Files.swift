@@ -130,11 +130,13 @@ private struct FileWeights {
         } else if GGUFFile.isGGUF(content, path: path) {
             let file = try GGUFFile(content, path: path)
             (tensors, plain, config, metadata) = (file.tensors, nil, file.config, file.metadata)
+            notes = try file.zeroTail.map { [try $0.note(on: path)] } ?? []
         } else {
             try Self.refuseTorchFile(content, path: path)
             let single = try SafetensorsFile(content: content, path: path)
             tensors = try single.tensors.map { StoredTensor($0, try single.bytes(of: $0)) }
             (plain, metadata) = (single, single.metadata)
+            notes = try ZeroTail.check(single).map { [$0] } ?? []
             // Of nunchaku, whose files hold what else stands in config.json.
             if metadata[QuantizationCheck.key] != nil {
                 config = try QuantizationCheck.note("config", in: metadata, file: path)
@@ -256,8 +258,9 @@ extension Checkpoint {
         let (source, files) = try weights.open(in: label) {
             try pipeline.content(folder + "/" + $0)
         }
+        let notes = try files.compactMap(ZeroTail.check)
         try self.init(
             path: path, config: (json, configPath), source: source, variant: weights.variant,
-            files: files.map { StoredFile($0, in: path) })
+            files: files.map { StoredFile($0, in: path) }, notes: notes)
     }
 }

@@ -146,6 +146,7 @@ public struct Checkpoint: Sendable {
             return content
         }
         try Self.checkNotEmpty(source, file: file)
+        let tails = try files.compactMap(ZeroTail.check)
         // What cannot be read with any configuration is told before that there is none.
         if config.json == nil {
             try QuantizationCheck.require(config: nil, tensors: source.tensors, file: folder)
@@ -156,7 +157,7 @@ public struct Checkpoint: Sendable {
         try self.init(
             path: folder, config: (json, config.path), source: unwrapped,
             variant: weights.variant, files: files.map { StoredFile($0) },
-            notes: note.map { [$0] } ?? [])
+            notes: tails + (note.map { [$0] } ?? []))
     }
 
     /// - Throws: `BadDataError` for weights without a tensor.

@@ -153,7 +153,7 @@ package struct FileDigests: Sendable {
             return OwnChecks(isThere: true)
         }
         if path.hasSuffix(".safetensors") {
-            _ = try SafetensorsFile(path: path)
+            _ = try ZeroTail.check(SafetensorsFile(path: path))
             return OwnChecks()
         }
         let content = try ByteView(mapping: path)

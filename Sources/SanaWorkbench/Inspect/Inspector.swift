@@ -2,8 +2,7 @@ import Libc
 import SanaModel
 import SanaQuant
 
-/// Inspects a checkpoint and reports all defects together, where opening it would stop at the
-/// first.
+/// Inspects a checkpoint and reports all defects together, where opening it stops at the first.
 package struct Inspector {
     private let options: Inspection.Options
     private var problems: [Problem] = []
@@ -136,6 +135,7 @@ package struct Inspector {
         // Weights that cannot be read are told of below, with all that is wrong with them.
         let isReadable = QuantizationCheck.findings(config: nil, tensors: file.tensors).isEmpty
         if file.whole != nil, !file.tensors.isEmpty, isReadable,
+            !problems.contains(where: { $0.rule == .fileUnwritten }),
             try Checkpoint.isSelfContained(path)
         {
             return try readCheckpoint(path)

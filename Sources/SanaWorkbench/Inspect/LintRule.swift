@@ -20,6 +20,8 @@ package enum LintRule: String, CaseIterable, Sendable {
     case fileForeign = "file-foreign"
     case fileUnreadable = "file-unreadable"
     case fileTruncated = "file-truncated"
+    case fileUnwritten = "file-unwritten"
+    case fileZeroEnd = "file-zero-end"
     case fileInvalid = "file-invalid"
     case headerOdd = "header-odd"
     case byteOrderMark = "byte-order-mark"
@@ -154,6 +156,13 @@ package enum LintRule: String, CaseIterable, Sendable {
         Entry(
             .fileTruncated, .error, "a weights file ends before the data its header describes",
             "download the file again and compare its size with the repository's"),
+        Entry(
+            .fileUnwritten, .error,
+            "a weights file ends in zeros that are a whole weight: a download has not written it",
+            ZeroTail.remedy),
+        Entry(
+            .fileZeroEnd, .warning, "a weights file ends in zeros that are a part of a weight",
+            "compare the file with the repository's, by 'sana-tools digest' or its size and hash"),
         Entry(
             .fileInvalid, .error, "a weights file violates a rule of safetensors",
             "write the file again with the safetensors library, or download it again"),

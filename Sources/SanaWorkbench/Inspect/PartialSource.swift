@@ -28,6 +28,10 @@ package struct PartialFile: Sendable {
                     problems.append(
                         Problem(.weightsEmpty, location, "the file holds no tensors"))
                 }
+                if let tail = ZeroTail(file) {
+                    let rule = tail.isWhole ? LintRule.fileUnwritten : .fileZeroEnd
+                    problems.append(Problem(rule, location, tail.reason))
+                }
             } catch {
                 if case .foreign(let foreign) = error.rule {
                     problems.append(

@@ -99,6 +99,12 @@ import Testing
         .init(name: "unfinished", words: "download is unfinished") {
             try $0.write(weights + ".aria2", [0, 1])
         },
+        .init(name: "never written to its end", words: "zero bytes") {
+            let content = try fileBytes($0(weights))
+            let missing = content.count / 2
+            try $0.write(
+                weights, content.dropLast(missing) + [UInt8](repeating: 0, count: missing))
+        },
         .init(name: "empty", words: "holds no tensors") {
             try $0.write(weights, SafetensorsBuilder().file)
         },
@@ -261,7 +267,13 @@ import Testing
     func digestShowsTheTableWhateverIsBroken() throws {
         try FileManager.default.copyItem(atPath: Fixtures.digits, toPath: folder("repo"))
         let weights = "repo/transformer/diffusion_pytorch_model.safetensors"
-        try folder.write(weights, Array(try fileBytes(folder(weights)).dropLast(5000)))
+        let content = try fileBytes(folder(weights))
+        let zeros = [UInt8](repeating: 0, count: content.count / 2)
+        try folder.write(weights, content.dropLast(zeros.count) + zeros)
+        let unwritten = try program.run("digest", "repo")
+        #expect(unwritten.code == 1)
+        #expect(unwritten.talk.contains("zero bytes"), "\(unwritten.talk)")
+        try folder.write(weights, Array(content.dropLast(5000)))
         let text = try program.run("digest", "repo")
         #expect(text.code == 1)
         #expect(text.output.contains("scheduler_config.json"))

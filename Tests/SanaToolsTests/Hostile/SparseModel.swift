@@ -7,7 +7,8 @@ struct SparseModel {
     /// Channels, 256 of them in a head, and of the caption.
     let (dim, captions): (Int, Int)
 
-    /// A model of 335 MB, none of them on the disk: all its weights are zero.
+    /// A model of 335 MB, next to none of them on the disk: all its weights are zero but for the
+    /// last one, since a file that ends in zeros is one that a download has not written.
     static func write(_ name: String, in folder: TemporaryFolder) throws {
         try SparseModel(dim: 4096, captions: 16384).write(name, in: folder, isFilled: false)
     }
@@ -41,8 +42,12 @@ struct SparseModel {
             }
             return try file.write(contentsOf: values)
         }
-        let size = off_t(header.bytes.count + header.dataByteCount)
-        guard truncate(path, size) == 0 else { throw CocoaError(.fileWriteUnknown) }
+        let file = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
+        let one = littleEndianBytes(Float(1).bitPattern)
+        let size = header.bytes.count + header.dataByteCount
+        try file.truncate(atOffset: UInt64(size - one.count))
+        try file.write(contentsOf: one)
+        try file.close()
     }
 
     /// The header of a model with a caption projection of 268 MB and next to nothing else.

@@ -151,6 +151,13 @@ enum LintCases {
 
     private static let serverError = #"{"error": "Repository not found"}"#
 
+    /// A file whose last bytes were never written.
+    private static func endWithZeros(_ repository: TinyRepository, _ count: Int) throws {
+        let content = try fileBytes(repository.folder(weights))
+        try repository.folder.write(
+            weights, content.dropLast(count) + [UInt8](repeating: 0, count: count))
+    }
+
     private static let files: [LintTests.Case] = [
         .init(rule: .linkDangling, location: weights) {
             try $0.remove(weights)
@@ -217,6 +224,14 @@ enum LintCases {
                 throw FileError(.create, "transformer", code: errno)
             }
         },
+        .init(
+            rule: .fileUnwritten, location: weights,
+            words: "zero bytes, 'transformer_blocks.1.ff.conv_point.weight' among them"
+        ) { try endWithZeros($0, 13_000) },
+        .init(
+            rule: .fileZeroEnd, location: weights,
+            words: "zero bytes, a part of 'transformer_blocks.1.ff.conv_point.weight' among them"
+        ) { try endWithZeros($0, 5_000) },
         .init(rule: .weightsEmpty, location: weights, words: "holds no tensors") {
             try $0.folder.write(weights, SafetensorsBuilder().file)
         },

@@ -6,7 +6,8 @@ import SanaTestSupport
 @testable import SanaWorkbench
 
 extension TemporaryFolder {
-    /// Writes the configuration of a released model and weights of its names and shapes, all zeros.
+    /// Writes the configuration of a released model and weights of its names and shapes, zeros but
+    /// for the last one: a file that ends in zeros is one that a download has not written.
     ///
     /// - Parameter isWhole: whether the values are there, as a hole in the file that takes no room.
     func write(
@@ -36,7 +37,9 @@ extension TemporaryFolder {
         let name = folder + "/diffusion_pytorch_model.safetensors"
         try write(name, littleEndianBytes(UInt64(header.count)) + header)
         if isWhole, let file = FileHandle(forWritingAtPath: self(name)) {
-            try file.truncate(atOffset: UInt64(8 + header.count + end))
+            let one = littleEndianBytes(UInt16(0x3F80))
+            try file.truncate(atOffset: UInt64(8 + header.count + end - one.count))
+            try file.write(contentsOf: one)
             try file.close()
         }
         if let config {

@@ -12,6 +12,8 @@ struct GGUFFile {
     let config: JSONValue?
     /// What else sana-tools noted there, such as the adapters in the weights.
     let metadata: [String: String]
+    /// What it ends in, where those are no values.
+    let zeroTail: ZeroTail?
 
     /// Whether a file begins as GGUF does, and is not called a safetensors file, which nobody else
     /// would read as what it is.
@@ -50,6 +52,11 @@ struct GGUFFile {
             return try Self.tensor(entry, type, header, content, from: start, reader)
         }
         guard !tensors.isEmpty else { throw reader.broken("it holds no tensors") }
+        let parts = zip(header.entries, tensors).sorted { $0.0.offset > $1.0.offset }
+        zeroTail = ZeroTail(
+            lastFirst: parts.lazy.map { entry, tensor in
+                (tensor.info, content.slice(start + entry.offset, tensor.storedByteCount))
+            })
     }
 
     private static func tensor(
