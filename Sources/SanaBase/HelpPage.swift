@@ -5,6 +5,7 @@ public enum HelpPage: String, CaseIterable, Sendable {
     case bf16 = "docs/troubleshooting.md#bf16-fp16"
     case capture = "docs/guides/capture.md"
     case configAbsent = "docs/troubleshooting.md#config-absent"
+    case downloadUnfinished = "docs/troubleshooting.md#download-unfinished"
     case exists = "docs/troubleshooting.md#exists"
     case fileForeign = "docs/troubleshooting.md#file-foreign"
     case fileInvalid = "docs/troubleshooting.md#file-invalid"

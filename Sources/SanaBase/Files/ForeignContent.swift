@@ -166,14 +166,17 @@ public enum UnfinishedDownload {
     /// - Throws: `BadDataError` when `path` is itself what a downloader left.
     public static func checkName(_ path: String) throws {
         guard target(of: path.lastPathComponent) != nil else { return }
-        throw BadDataError(file: path, reason: leftover, remedy: remedy)
+        throw BadDataError(
+            file: path, reason: leftover, remedy: remedy, page: .downloadUnfinished)
     }
 
     /// - Throws: `BadDataError` when the download of `path` has not finished.
     public static func check(_ path: String) throws {
         try checkName(path)
         guard let marker = marker(of: path) else { return }
-        throw BadDataError(file: path, reason: reason(marker.lastPathComponent), remedy: remedy)
+        throw BadDataError(
+            file: path, reason: reason(marker.lastPathComponent), remedy: remedy,
+            page: .downloadUnfinished)
     }
 
     /// What is wrong with a file next to which a downloader left `marker`.

@@ -161,19 +161,22 @@ struct CaptureCommand: QuietableCommand {
 
     func run() throws {
         let path = try ModelPath.resolve(model)
-        let folder =
+        let folder = try ModelFault.advising(model) {
             try isPipeline
-            ? path : Checkpoint.componentFolder(path, subfolder: modelOptions.subfolder)
+                ? path : Checkpoint.componentFolder(path, subfolder: modelOptions.subfolder)
+        }
         guard folder.isFolder else {
             throw UsageError(
                 "\(model.printable) is not a directory",
                 remedy: "give a repository or component directory")
         }
         try OutputTargetError.checkReadable(output)
+        let folders = isPipeline ? networkFolders(path).map { $0.folder } : [folder]
+        try ModelFault.advising(model) { try folders.forEach(checkWeights) }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try ChildProcess.executable(python))
         process.environment = ChildProcess.environment
-        let plan = try isPipeline ? nil : capturePlan(folder)
+        let plan = try isPipeline ? nil : ModelFault.advising(model) { try capturePlan(folder) }
         process.arguments =
             try ["-I", "-c", Self.bootstrap] + (plan.map { ["--plan=" + $0.json.text()] } ?? [])
             + modulePlans(folder) + arguments(folder: folder)
@@ -213,6 +216,28 @@ struct CaptureCommand: QuietableCommand {
         }
     }
 
+    /// The networks of a pipeline by the names of its components.
+    private func networkFolders(_ repository: String) -> [(name: String, folder: String)] {
+        PipelineComponent.allCases.filter(\.isNetwork)
+            .map { (name: $0.rawValue, folder: repository.appendingPath($0.rawValue)) }
+            .filter { $0.folder.isFolder }
+    }
+
+    /// Files that no program can read are told of as by every other command. Everything else is
+    /// for the script to say, which reads more than this program does.
+    private func checkWeights(_ folder: String) throws {
+        do { _ = try Checkpoint.open(folder, variant: modelOptions.variant) } catch let error
+            as SafetensorsError
+        {
+            throw error
+        } catch let error as BadDataError {
+            let pages: Set = [
+                HelpPage.downloadUnfinished, .fileForeign, .fileUnwritten, .lfsPointer,
+            ]
+            if let page = error.page, pages.contains(page) { throw error }
+        } catch is any DiagnosticError {}
+    }
+
     /// What the script is told of the network in a component's directory.
     private func capturePlan(_ folder: String) throws -> CapturePlan {
         let file = folder.appendingPath("config.json")
@@ -225,13 +250,8 @@ struct CaptureCommand: QuietableCommand {
     /// The option that has a pipeline's networks recorded, with what the script is told of them.
     private func modulePlans(_ repository: String) throws -> [String] {
         guard pipelineOptions.modules else { return [] }
-        let networks = PipelineComponent.allCases.filter {
-            $0.isNetwork && repository.appendingPath($0.rawValue).isFolder
-        }
-        let plans = try networks.map { component in
-            JSONValue.Member(
-                component.rawValue,
-                try capturePlan(repository.appendingPath(component.rawValue)).json)
+        let plans = try networkFolders(repository).map { name, folder in
+            JSONValue.Member(name, try capturePlan(folder).json)
         }
         return ["--modules=" + JSONValue.object(plans).text()]
     }

@@ -131,7 +131,9 @@ struct DigestCommand: QuietableCommand {
         for entry in entries {
             if let problem = entry.problem { Console.message("sana-tools: \(problem)") }
             let file = path.isFolder ? path.appendingPath(entry.name) : path
-            if let error = entry.error(file) { Console.report(error) }
+            guard let error = entry.error(file) else { continue }
+            // Of a wrong hash an inspection shows nothing more.
+            Console.report(entry.own.fault == nil ? error : ModelFault.of(model, error))
         }
         guard !entries.contains(where: { $0.isWrong || $0.problem != nil }) else {
             throw ExitCode.checkFailed
@@ -140,7 +142,7 @@ struct DigestCommand: QuietableCommand {
         if let error = obstacle as? QuantizationError {
             return Console.note("sana-tools: no digest of the weights: \(error.description)")
         }
-        throw obstacle
+        throw ModelFault.of(model, obstacle)
     }
 
     /// The digest of the weights in a directory; `nil` where it holds none, or several and none is

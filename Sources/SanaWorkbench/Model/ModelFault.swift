@@ -22,8 +22,13 @@ package struct ModelFault: DiagnosticError {
     package static func advising<Value>(_ model: String, _ body: () throws -> Value) throws -> Value
     {
         do { return try body() } catch let error as any DiagnosticError {
-            guard error.category == .badData, !(error is ModelFault) else { throw error }
-            throw ModelFault(model: model, cause: error)
+            throw of(model, error)
         }
+    }
+
+    /// An error of opening or reading `model` as it is shown, see `advising`.
+    package static func of(_ model: String, _ error: any DiagnosticError) -> any DiagnosticError {
+        guard error.category == .badData, !(error is ModelFault) else { return error }
+        return ModelFault(model: model, cause: error)
     }
 }
