@@ -176,7 +176,9 @@ struct EscapingTests {
         return result
     }
 
-    @Test(arguments: ["=cmd|calc", "+1", "-1", "@SUM(1)", "\tx", "\rx"])
+    @Test(arguments: [
+        "=cmd|calc", "+1", "-1", "@SUM(1)", "\tx", "\rx", "\nx", "\u{FF1D}1", "\u{FF20}A",
+    ])
     func formulasAreText(_ name: String) {
         #expect(CSV.field(name) == "'" + name)
         #expect(CSV.field("a" + name) == "a" + name)

@@ -9,10 +9,11 @@ package enum CSV {
     }
 
     /// A field; what a spreadsheet would take for a formula is preceded by an apostrophe, which
-    /// makes it text there.
+    /// makes it text there. Some take the wide forms of East Asian keyboards for the same.
     package static func field(_ text: String) -> String {
-        switch text.utf8.first.map({ Unicode.Scalar($0) }) {
-        case "=", "+", "-", "@", "\t", "\r": "'" + text
+        switch text.unicodeScalars.first {
+        case "=", "+", "-", "@", "\t", "\r", "\n", "\u{FF1D}", "\u{FF0B}", "\u{FF0D}", "\u{FF20}":
+            "'" + text
         default: text
         }
     }
