@@ -99,7 +99,10 @@ public struct NetworkClass: Sendable {
             }
             throw reader.error("_class_name", "is \(name.text().printable), \(notAny)")
         }
-        guard let list = json["architectures"], list != .null else { return nil }
+        guard let list = json["architectures"], list != .null else {
+            // transformers reads the family alone.
+            return json["model_type"]?.string == "gemma2" ? .gemma2Model : nil
+        }
         guard let known = list.array?.first?.string.flatMap(named) else {
             throw reader.error("architectures", "is \(list.text().printable), \(notAny)")
         }

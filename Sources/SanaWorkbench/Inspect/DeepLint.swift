@@ -27,8 +27,9 @@ package struct DeepLint {
         report(scan.prefix + "config.json") {
             try QuantizationCheck.require(config: config, tensors: stored.tensors, file: label)
             let source = try LogicalTensors.read(stored, config: config, file: label)
-            guard let known = NetworkClass.named(component.className) else { return }
-            try known.readValues(config, file: label).check(source: source, label: label)
+            guard NetworkClass.named(component.className) != nil else { return }
+            try NetworkClass.configuration(config, file: label, source: source)
+                .check(source: source, label: label)
         }
     }
 

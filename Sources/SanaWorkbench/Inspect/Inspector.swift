@@ -229,10 +229,11 @@ package struct Inspector {
         checkTypes()
         guard let config else { return }
         // With whole files absent, what is there says little.
-        if excused.isEmpty { checkShapes(config) }
+        let wrong = excused.isEmpty ? checkShapes(config) : []
         guard isConsistent else { return }
         do {
-            try config.check(source: source, label: label)
+            // What follows from a wrong key is not told once more.
+            try config.corrected(by: wrong, json: configJSON).check(source: source, label: label)
         } catch let error as BindingError {
             problems += error.problems.filter { !excused.contains($0.location) }
         } catch {}
@@ -279,7 +280,9 @@ package struct Inspector {
 
     /// Keys that the shapes contradict; where there is none, those that make it another model than
     /// the released one of these shapes.
-    private mutating func checkShapes(_ config: any NetworkConfiguration) {
+    private mutating func checkShapes(
+        _ config: any NetworkConfiguration
+    ) -> [ConfigurationDisagreement] {
         let disagreements = config.disagreements(with: source, json: configJSON)
         problems += disagreements.map {
             Problem(.configShapes, $0.key, $0.reason, remedy: $0.remedy)
@@ -287,7 +290,7 @@ package struct Inspector {
         let likeness = config.networkClass.likeness(
             of: source, config, json: configJSON ?? .null)
         guard disagreements.isEmpty, let (repository, differences) = likeness.nearest
-        else { return }
+        else { return disagreements }
         problems += differences.map {
             Problem(
                 .configReleased, $0.key,
@@ -296,6 +299,7 @@ package struct Inspector {
                 remedy: "set \"\($0.key)\": \($0.released) in config.json, unless the model was "
                     + "trained with another value")
         }
+        return []
     }
 
     /// Float weights of several types, but for scales and what convert keeps on purpose.
@@ -364,37 +368,5 @@ package struct Inspector {
             parts: PartSizes.make(source.tensors, expected, file: label), values: values,
             problems: problems, digest: digest, layout: layout,
             encodings: Inspection.encodings(source), notes: notes, adapters: adapters)
-    }
-}
-
-extension Problem {
-    fileprivate init(_ finding: QuantizationFinding) {
-        self.init(
-            finding.kind == .unsupported ? .quantizationUnsupported : .quantizationMismatch,
-            finding.location, finding.reason, remedy: finding.remedy)
-    }
-}
-
-extension BindingError {
-    /// A problem for every tensor, in the words that torch and diffusers use.
-    fileprivate var problems: [Problem] {
-        missing.map {
-            Problem(
-                .tensorMissing, $0.name,
-                "missing keys: the configuration calls for \($0.shape), but there is none")
-        }
-            + unexpected.map {
-                Problem(
-                    .tensorUnexpected, $0,
-                    "unexpected keys: the configuration has no place for this tensor")
-            }
-            + mismatched.map {
-                let types = $0.expectedTypes.map(\.rawValue).joined(separator: "/")
-                return Problem(
-                    .tensorMisshapen, $0.tensor.name,
-                    "size mismatch for \($0.tensor.name.printable): the file has "
-                        + "\($0.tensor.dtype.rawValue) \($0.tensor.shape), the configuration "
-                        + "calls for \(types) \($0.expectedShape)")
-            }
     }
 }

@@ -85,8 +85,7 @@ extension LintCases {
             words: "were passed to SanaTransformer2DModel, but are not expected and will be ignored"
         ) { try $0.edit("transformer/config.json", "\"dropout\"", "\"layers\": 1, \"dropout\"") },
         .init(
-            rule: .configShapes, location: "mlp_ratio", words: "is 2.0, and by the shape of",
-            also: [.tensorMisshapen]
+            rule: .configShapes, location: "mlp_ratio", words: "is 2.0, and by the shape of"
         ) { try $0.edit("transformer/config.json", "\"mlp_ratio\": 2.5", "\"mlp_ratio\": 2.0") },
         .init(
             rule: .configShapes, location: "num_attention_heads",
@@ -100,8 +99,7 @@ extension LintCases {
             rule: .configShapes, location: "cross_attention_dim", words: "by the shape of"
         ) { try $0.setConfig("cross_attention_dim", .int(48)) },
         .init(
-            rule: .configShapes, location: "num_layers", words: "is 3, and by the shape of",
-            also: [.tensorMissing]
+            rule: .configShapes, location: "num_layers", words: "is 3, and by the shape of"
         ) {
             try $0.edit("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": 3")
         },

@@ -193,8 +193,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("\"num_layers\": 2", "\"num_layers\": 3", LintRule.tensorMissing),
-        ("\"num_layers\": 2", "\"num_layers\": 1", .tensorUnexpected),
+        ("\"num_layers\": 2", "\"num_layers\": 3", LintRule.configShapes),
+        ("\"num_layers\": 2", "\"num_layers\": 1", .configShapes),
         ("\"num_layers\": 2", "\"num_layers\": 0", .configInvalid),
         ("\"num_layers\": 2", "\"num_layers\": 1e9", .configInvalid),
         ("SanaControlNetModel", "SanaTransformer2DModel", .tensorMissing),

@@ -110,7 +110,9 @@ public struct Gemma2Config: Sendable, Equatable {
         let types = (json.array ?? []).map(\.string)
         guard types.count == count else {
             throw reader.error(
-                "layer_types", "is not a list of one type for each of \(count) layers")
+                "layer_types",
+                "is not a list of one type for each of \(count) layers, which num_hidden_layers is"
+                    + (reader.json["num_hidden_layers"] == nil ? " by default" : ""))
         }
         var slides: [Bool] = []
         for type in types {
