@@ -8,7 +8,7 @@ struct SparseModel {
     let (dim, captions): (Int, Int)
 
     /// A model of 335 MB, next to none of them on the disk: all its weights are zero but for the
-    /// last one, since a file that ends in zeros is one that a download has not written.
+    /// last of each tensor, since a file that ends in zeros is one that a download has not written.
     static func write(_ name: String, in folder: TemporaryFolder) throws {
         try SparseModel(dim: 4096, captions: 16384).write(name, in: folder, isFilled: false)
     }
@@ -32,7 +32,7 @@ struct SparseModel {
                 FileHandle(forReadingFrom: URL(fileURLWithPath: "/dev/urandom"))
             )
             try file.seekToEnd()
-            var values = try random.read(upToCount: header.dataByteCount) ?? Data()
+            var values = try random.read(upToCount: header.ends.last ?? 0) ?? Data()
             values.withUnsafeMutableBytes { bytes in
                 // ±2⁻³…2⁻¹, so that nothing overflows.
                 let words = bytes.bindMemory(to: UInt32.self)
@@ -44,14 +44,15 @@ struct SparseModel {
         }
         let file = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
         let one = littleEndianBytes(Float(1).bitPattern)
-        let size = header.bytes.count + header.dataByteCount
-        try file.truncate(atOffset: UInt64(size - one.count))
-        try file.write(contentsOf: one)
+        for end in header.ends {
+            try file.seek(toOffset: UInt64(header.bytes.count + end - one.count))
+            try file.write(contentsOf: one)
+        }
         try file.close()
     }
 
     /// The header of a model with a caption projection of 268 MB and next to nothing else.
-    private var header: (bytes: [UInt8], dataByteCount: Int) {
+    private var header: (bytes: [UInt8], ends: [Int]) {
         var shapes: [(String, [Int])] = [
             ("patch_embed.proj.weight", [dim, 32, 1, 1]), ("caption_norm.weight", [dim]),
             ("caption_projection.linear_1.weight", [dim, captions]),
@@ -65,10 +66,13 @@ struct SparseModel {
         for (name, shape) in shapes where !plain.contains(name) {
             shapes.append((name.replacingOccurrences(of: ".weight", with: ".bias"), [shape[0]]))
         }
-        var offset = 0
+        var (offset, ends) = (0, [Int]())
         let members = shapes.map { name, shape in
             let bytes = 4 * shape.reduce(1, *)
-            defer { offset += bytes }
+            defer {
+                offset += bytes
+                ends.append(offset)
+            }
             return JSONValue.Member(
                 name,
                 .object([
@@ -78,6 +82,6 @@ struct SparseModel {
                 ]))
         }
         let json = Array(JSONValue.object(members).text().utf8)
-        return (littleEndianBytes(UInt64(json.count)) + json, offset)
+        return (littleEndianBytes(UInt64(json.count)) + json, ends)
     }
 }
