@@ -26,6 +26,8 @@ typedef float vector __attribute__((vector_size(4 * SK_VECTOR), aligned(4)));
 
 static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+static inline size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
+
 // Memory that is fetched into the second cache, a share of it for each of some tiles.
 typedef struct {
     const char *next, *end;
@@ -43,7 +45,29 @@ static inline void fetch_share(fetched *memory) {
     }
 }
 
-static inline size_t parts(size_t whole, size_t part) { return (whole + part - 1) / part; }
+// What a tile fetches into the second cache, a line of each for each of its columns, since a core
+// waits where it asks for many at once: tokens of the next tile, and lines from `soon` to its
+// `last`.
+typedef struct {
+    const float *tokens;
+    size_t stride;
+    const char *soon;
+    size_t last;
+} ahead;
+
+// A tile's share of memory; lines that it has no columns for are fetched at once.
+static inline ahead ahead_of(const float *tokens, size_t stride, fetched *memory, size_t columns) {
+    const char *start = memory->next, *end = memory->end;
+    size_t left = (size_t)(end - start);
+    size_t lines = parts(least(left, memory->share), LINE_BYTES);
+    while (lines > columns) {
+        __builtin_prefetch(start, 0, 2);
+        start += LINE_BYTES;
+        lines--;
+    }
+    memory->next = left > lines * LINE_BYTES ? start + lines * LINE_BYTES : end;
+    return (ahead){tokens, stride, lines ? start : (const char *)tokens, lines ? lines - 1 : 0};
+}
 
 // Columns summed in one chain: equal shares of at most `most`, in whole pairs.
 static inline size_t chain_columns(size_t columns, size_t most) {
@@ -145,11 +169,11 @@ enum { FLOATS, PAIRS };
 
 // y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
 // else base_stride apart. What the processor does not foresee is fetched meanwhile: the rows of y,
-// and `next`, the tokens of the next tile, a line for each column.
+// and what comes next.
 static inline __attribute__((always_inline)) void
 tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int vectors,
      const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride,
-     const float *next, size_t next_stride) {
+     ahead next) {
     vector sums[SK_TILE_TOKENS][2];
     for (int t = 0; t < height; t++)
         for (int v = 0; v < vectors; v++) {
@@ -161,7 +185,10 @@ tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int 
         for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
         // Into the second cache: the first one holds the tile at work.
         __builtin_prefetch(
-            next + least(k % LINE, (size_t)height - 1) * next_stride + k / LINE * LINE, 0, 2);
+            next.tokens + least(k % LINE, (size_t)height - 1) * next.stride + k / LINE * LINE, 0,
+            2);
+        if (kind == FLOATS)
+            __builtin_prefetch(next.soon + least(k, next.last) * LINE_BYTES, 0, 2);
         for (int t = 0; t < height; t++) {
             const float *place = x + (size_t)t * x_stride + k;
             vector value = kind == PAIRS ? SK_WORD(place) : *place - (vector){0};
@@ -179,27 +206,30 @@ tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int 
         }
 }
 
-// Constant counts let the compiler keep the tile in registers: heights of 1, 2, 4 and the whole
-// tile cover every number of tokens.
+// Constant counts let the compiler keep the tile in registers: powers of two and the whole tile
+// cover every number of tokens.
 static void column(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
                    int vectors, const float *panel, const float *base, size_t base_stride, float *y,
-                   size_t y_stride, const float *next, size_t next_stride) {
-#define SK_TILE_OF(kind, height, vectors)                                                     \
-    tile(kind, x, x_stride, columns, height, vectors, panel, base, base_stride, y, y_stride, \
-         next, next_stride)
-#define SK_TILE(height)                                                           \
-    do {                                                                          \
-        if (kind == PAIRS)                                                        \
+                   size_t y_stride, ahead next) {
+#define SK_TILE_OF(kind, height, vectors) \
+    tile(kind, x, x_stride, columns, height, vectors, panel, base, base_stride, y, y_stride, next)
+#define SK_TILE(height)                                                                   \
+    do {                                                                                  \
+        if (kind == PAIRS)                                                                \
             vectors == 2 ? SK_TILE_OF(PAIRS, height, 2) : SK_TILE_OF(PAIRS, height, 1);   \
-        else                                                                      \
+        else                                                                              \
             vectors == 2 ? SK_TILE_OF(FLOATS, height, 2) : SK_TILE_OF(FLOATS, height, 1); \
-        x += height * x_stride;                                                   \
-        y += height * y_stride;                                                   \
-        if (base) base += height * base_stride;                                   \
-        tokens -= height;                                                         \
+        x += height * x_stride;                                                           \
+        y += height * y_stride;                                                           \
+        if (base) base += height * base_stride;                                           \
+        tokens -= height;                                                                 \
+        next.last = 0;                                                                    \
     } while (0)
     while (tokens >= SK_TILE_TOKENS) SK_TILE(SK_TILE_TOKENS);
-    while (tokens >= 4) SK_TILE(4);
+#if SK_TILE_TOKENS > 8
+    if (tokens >= 8) SK_TILE(8);
+#endif
+    if (tokens >= 4) SK_TILE(4);
     if (tokens >= 2) SK_TILE(2);
     if (tokens) SK_TILE(1);
 #undef SK_TILE
@@ -209,10 +239,10 @@ static void column(int kind, const float *x, size_t x_stride, size_t columns, si
 // The block of a panel that is not full, by way of memory with room for whole vectors.
 static void narrow(int kind, const float *x, size_t x_stride, size_t columns, size_t tokens,
                    size_t rows, const float *panel, const float *base, size_t base_stride, float *y,
-                   size_t y_stride, const float *next, size_t next_stride) {
+                   size_t y_stride, ahead next) {
     float sums[SK_TILE_TOKENS * PANEL_ROWS];
     column(kind, x, x_stride, columns, tokens, rows > SK_VECTOR ? 2 : 1, panel, NULL, 0, sums,
-           PANEL_ROWS, next, next_stride);
+           PANEL_ROWS, next);
     for (size_t t = 0; t < tokens; t++)
         for (size_t r = 0; r < rows; r++) {
             float sum = sums[t * PANEL_ROWS + r];
@@ -246,9 +276,10 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
                 values = copies;
                 stride = APART;
             }
-            const float *next = source + height * x_stride;
             for (size_t first = 0; first < rows; first += PANEL_ROWS) {
-                fetch_share(&memory);
+                // Pairs leave a tile too little time for lines of its own.
+                ahead next = ahead_of(source + height * x_stride, x_stride, &memory,
+                                      kind == FLOATS ? count : 0);
                 const float *block = panel + first * columns + start * PANEL_ROWS;
                 float *target = y + token * y_stride + first;
                 // The first chain starts from the base, others go on.
@@ -260,10 +291,10 @@ static inline void product(int kind, const float *x, size_t x_stride, size_t tok
                 }
                 if (rows - first >= PANEL_ROWS)
                     column(kind, values, stride, count, height, 2, block, from, from_stride,
-                           target, y_stride, next, x_stride);
+                           target, y_stride, next);
                 else
                     narrow(kind, values, stride, count, height, rows - first, block, from,
-                           from_stride, target, y_stride, next, x_stride);
+                           from_stride, target, y_stride, next);
             }
         }
     }
