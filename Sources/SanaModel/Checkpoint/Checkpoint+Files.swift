@@ -4,7 +4,7 @@ extension Checkpoint {
     ///
     /// - Parameters:
     ///   - content: the whole file.
-    ///   - path: its name, for messages and for what lies next to it.
+    ///   - path: its name, for messages and to find files next to it.
     ///   - subfolder, variant, config: see `open`; the first two are for pipelines.
     /// - Throws: as `open`.
     public init(

@@ -71,7 +71,7 @@ public final class ContentHash: @unchecked Sendable {
     }
 }
 
-/// Bytes that one hash takes in order: it can be brought forward next to other chains, but not cut
+/// Bytes that one hash takes in order: it can run alongside other chains, but not be cut
 /// into parallel parts.
 public struct HashChain: Sendable {
     public let hash: ContentHash

@@ -203,7 +203,7 @@ extension WeightFiles {
     /// Opens the files.
     ///
     /// - Parameters:
-    ///   - directory: path of the directory, for messages.
+    ///   - folder: path of the directory, for messages.
     ///   - content: the bytes of a file of it.
     /// - Throws: as `ShardSet` and `SafetensorsFile`, and what `content` throws.
     func open(

@@ -107,7 +107,7 @@ public struct WeightScope {
             storage: .float32(ByteView([])), rows: rows, columns: columns)
         guard let tensor = claim("weight", shape: shape, types: [.f32, .f16, .bf16, .i8]) else {
             if let scale = binding.source?.info(prefix + self["scale"].path) {
-                // Next to an absent weight its scale is no second problem.
+                // If the weight is absent, its scale is not a second problem.
                 binding.claimed.insert(scale.name)
             }
             return placeholder

@@ -19,7 +19,7 @@ public final class CoreDistance {
     private static let patience = Duration.milliseconds(1)
 
     /// Nanoseconds of a round trip, as the mean over several of the other threads: on a large
-    /// processor, some threads are always far apart. `nil` if there is no other thread, or
+    /// CPU, some threads are always far apart. `nil` if there is only one thread, or
     /// none is running.
     public func measure() -> Double? {
         let others = workers.threadCount - 1

@@ -75,7 +75,7 @@ public struct NetworkClass: Sendable {
 
     /// The class of a checkpoint by its tensors; `nil` where they are of none.
     public static func of(_ source: any TensorSource) -> NetworkClass? {
-        // Some have the tensors of one before them next to their own.
+        // Some have the tensors of an earlier one as well as their own.
         all.last { source.info($0.marker) != nil }
             ?? all.first { source.info("model." + $0.marker) != nil }
     }

@@ -142,7 +142,7 @@ extension SanaPipeline {
         return latent
     }
 
-    /// What the denoising loop starts from, next to prompts.
+    /// What the denoising loop starts from, apart from prompts.
     public struct Start: Sendable {
         /// `latentShape`
         public var latents: DenseTensor

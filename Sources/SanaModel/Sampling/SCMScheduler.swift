@@ -10,7 +10,7 @@ public struct SCMScheduler: Sendable {
 
     public var steps: Int { timesteps.count - 1 }
 
-    /// What `set_timesteps` gets next to the number of steps.
+    /// Arguments of `set_timesteps` other than the number of steps.
     public struct Range: Sendable {
         /// Angle of the first step; `SanaSprintPipeline` has 1.5708.
         public let maxTimestep: Double

@@ -26,7 +26,7 @@ public struct SanaSampler: Sendable {
         }
     }
 
-    /// A ControlNet next to the transformer.
+    /// A ControlNet, in addition to the transformer.
     public struct Control: Sendable {
         let model: SanaControlNetModel
         /// Latent of the picture that it reads, `[B, C, H, W]`.

@@ -2,9 +2,9 @@ import SanaModel
 
 /// Profile `planes16`: a 16-bit tensor as two planes, all low bytes before all high bytes.
 ///
-/// Exponents, which repeat, no longer are between mantissas, which do not, so zstd finds more in
-/// them. A split tensor is U8 `[2, *shape]` under its own name, and the file's `__metadata__` says
-/// of which type it was.
+/// Exponents, which repeat, are then no longer interleaved with mantissas, which do not, so zstd
+/// compresses better. A split tensor is U8 `[2, *shape]` under its own name, and the file's
+/// `__metadata__` says of which type it was.
 enum Planes16 {
     /// Key of `__metadata__`; its value is a JSON object of names and types.
     static let metadataKey = "sana_tools.planes16"

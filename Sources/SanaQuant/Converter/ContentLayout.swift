@@ -19,7 +19,7 @@ public struct ContentLayout {
     /// leave the next one unaligned come last, widest elements first, so every tensor starts at a
     /// multiple of its element size.
     ///
-    /// - Parameter metadata: of the file, next to the `format` that Python's readers look for.
+    /// - Parameter metadata: of the file, in addition to the `format` that Python readers need.
     init(_ tensors: [TensorInfo], metadata: [JSONValue.Member] = []) {
         func rank(_ tensor: TensorInfo) -> Int {
             tensor.byteCount % 8 == 0 ? 0 : 64 - tensor.dtype.bitWidth

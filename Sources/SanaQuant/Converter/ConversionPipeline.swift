@@ -4,7 +4,7 @@ import SanaModel
 ///
 /// Step k runs side by side: the frames of batch k are converted and compressed, batch k − 1 is
 /// hashed and written, and the scales for batch k + 1 are found. Hashes see bytes in order, so they
-/// are chains that run next to compression and next to one another.
+/// are chains that run in parallel with compression and with one another.
 final class ConversionPipeline {
     private let work: ConversionWork
     private let outputs: [OutputFile]

@@ -77,7 +77,7 @@ public final class StagedConversion {
     private let stale: () throws -> StaleWeights?
 
     /// - Parameters:
-    ///   - directory: that holds all outputs, where they are several.
+    ///   - folder: directory of all outputs, if there are several.
     ///   - stale: finds the weights in it that they contradict.
     init(
         result: ConversionResult, outputs: [OutputFile], folder: String?,

@@ -28,7 +28,7 @@ extension [OutputFile] {
     /// that may not be replaced, none.
     ///
     /// - Parameters:
-    ///   - directory: that all files are in; `nil` for a single file, which needs no lock.
+    ///   - folder: directory of all files; `nil` for a single file, which needs no lock.
     ///   - stale: finds the weights in the directory that the files contradict; they are removed.
     /// - Throws: `FileError`, `OutputExistsError`.
     func commit(in folder: String?, stale: () throws -> StaleWeights? = { nil }) throws {

@@ -135,8 +135,7 @@ public final class OutputFile {
     /// Appends `bytes`.
     public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
 
-    /// Has the disk take what was written, next to whatever else is done; `commit()` tells of
-    /// errors.
+    /// Starts to flush what was written to disk; `commit()` reports errors.
     public func startSyncing() {
         if isStream { return }
         unsyncedByteCount = 0
@@ -188,7 +187,7 @@ public final class OutputFile {
     }
 }
 
-/// Has the disk take what was written to a file, on a thread of its own.
+/// Flushes a file to disk, on a thread of its own.
 ///
 /// Without memory for a thread it is done at once; Dispatch would wait forever for memory. One
 /// caller at a time.

@@ -2,7 +2,7 @@ import SanaModel
 
 /// Writes small safetensors files whose values are all in memory.
 public enum SafetensorsWriter {
-    /// - Parameter metadata: next to the `format` that Python's readers look for.
+    /// - Parameter metadata: in addition to the `format` that Python's readers look for.
     /// - Throws: `OutputExistsError`, `FileError`, errors of the tensors.
     public static func write(
         _ tensors: [StoredTensor], metadata: [JSONValue.Member] = [], to path: String,

@@ -105,7 +105,7 @@ struct CaptureCommand: QuietableCommand {
             valueName: "name"))
     var entry: String?
 
-    @Option(help: "Modules to record: default, or full for every leaf module, too.")
+    @Option(help: "Modules to record: default, or full to add every leaf module.")
     var detail: Detail?
 
     @Option(

@@ -64,7 +64,7 @@ package struct ComponentLint {
         return nil
     }
 
-    /// Settings next to those that have to be there, and vocabularies: each can be read as what it
+    /// Optional settings, and vocabularies: each can be read as what it
     /// is.
     private mutating func checkOtherFiles() {
         for name in scan.files where !checked.contains(name) {

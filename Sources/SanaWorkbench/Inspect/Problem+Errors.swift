@@ -10,7 +10,7 @@ extension Problem {
 }
 
 extension BindingError {
-    /// A problem for every tensor, in the words that torch and diffusers use.
+    /// A problem for each tensor, worded as in torch and diffusers.
     var problems: [Problem] {
         missing.map {
             Problem(

@@ -10,7 +10,7 @@ package struct ValueScan: Sendable {
     /// Tensors that hold numbers and could be read, in the order of their data.
     package let entries: [Entry]
 
-    /// Parts that are measured at once: what bounds memory next to the tensors they belong to.
+    /// Parts that are measured at once: they and their tensors bound memory.
     private static let runCount = 64
 
     private struct Part {

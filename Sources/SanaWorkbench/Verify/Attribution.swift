@@ -25,7 +25,7 @@ package struct Attribution: Sendable, Equatable {
 }
 
 extension Attribution {
-    /// What is known next to the errors.
+    /// What is known in addition to the errors.
     package struct Evidence: Sendable {
         /// Whether the entries of the golden are known to be what was recorded.
         package var hasHashes = false
@@ -219,8 +219,8 @@ extension Attribution {
     /// How many layers with other tensors still tell something: a fine-tune changes them all.
     private static let mostOwners = 8
 
-    /// Where errors point next to the tensors that are known to differ, blames those. A jump of the
-    /// error alone accuses no layer whose tensors are right.
+    /// If errors point to tensors that are known to differ, or close to them, blames those. A
+    /// jump of the error alone accuses no layer whose tensors are right.
     private mutating func decide(
         by tensors: [String], _ layers: [Verification.Layer], _ inputs: LayerInputs,
         firstFailure: String

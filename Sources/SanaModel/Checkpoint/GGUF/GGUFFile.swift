@@ -12,7 +12,7 @@ struct GGUFFile {
     let config: JSONValue?
     /// What else sana-tools noted there, such as the adapters in the weights.
     let metadata: [String: String]
-    /// What it ends in, where those are no values.
+    /// The zeros at its end, if a download has not written them.
     let zeroTail: ZeroTail?
 
     /// Whether a file begins as GGUF does, and is not called a safetensors file, which nobody else

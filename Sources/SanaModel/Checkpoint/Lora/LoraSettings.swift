@@ -1,4 +1,4 @@
-/// How strongly the pairs of a LoRA file count, as peft and diffusers store it next to them.
+/// How strongly the pairs of a LoRA file count, as peft and diffusers store it with them.
 ///
 /// Sources: peft's `LoraConfig` (0.21), which peft writes as `adapter_config.json` and diffusers as
 /// `lora_adapter_metadata` in the header of the weights, keys of the latter with the component's

@@ -77,7 +77,7 @@ enum PickleSymbol: Equatable {
         "float8_e5m2fnuz": .f8e5m2fnuz,
     ]
 
-    /// What trainers keep next to weights: arrays, states of generators, settings.
+    /// What trainers store along with weights: arrays, states of generators, settings.
     private static func isData(_ module: String, _ name: String) -> Bool {
         switch module {
         case "numpy", "numpy.core.multiarray", "numpy._core.multiarray":

@@ -66,7 +66,7 @@ struct TorchFile {
         var tensors: [StoredTensor] = []
         var (names, others) = (Set<String>(), [String]())
         for (key, value) in document.dictionaries[index] {
-            // Counters and settings lie next to tensors, and `_extra_state` among them.
+            // Counters, settings and `_extra_state` are stored among the tensors.
             guard case .string(let name) = key, case .tensor(let tensor) = value,
                 !name.hasSuffix("_extra_state")
             else {

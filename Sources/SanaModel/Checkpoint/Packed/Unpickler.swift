@@ -259,7 +259,7 @@ struct Unpickler {
         stack.append(.symbol(symbol))
     }
 
-    /// Takes a persistent id, by which torch refers to the entries next to the pickle.
+    /// Takes a persistent id, by which torch refers to the other entries of the zip file.
     private mutating func storage(_ id: PickleValue) throws {
         guard case .tuple(let index) = id, document.sequences[index].count == 5,
             case .string("storage") = document.sequences[index][0],

@@ -95,7 +95,7 @@ extension RowPlan {
 
     /// A step that is a product with the rows of another.
     ///
-    /// - Parameter body: multiplies rows that are next to each other.
+    /// - Parameter body: multiplies adjacent rows.
     func product(
         of x: RowStep, channels: Int, into target: ImageRows? = nil, _ context: ForwardContext,
         _ body: @escaping (_ x: Matrix, _ y: Matrix) -> Void

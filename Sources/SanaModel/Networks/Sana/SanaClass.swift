@@ -15,7 +15,7 @@ public struct SanaClass: Sendable {
     var absentKeys: [String] = []
     /// Inputs without which it does not run, and which none of the others take.
     var ownInputs: [String] = []
-    /// Matrices, with a row for each token, that a forward keeps next to those of a block.
+    /// Matrices, with a row for each token, that a forward keeps in addition to those of a block.
     var keptMatrices: @Sendable (SanaConfig) -> Int = { _ in 0 }
     /// Its blocks in NVlabs' checkpoints.
     let original: OriginalBlocks

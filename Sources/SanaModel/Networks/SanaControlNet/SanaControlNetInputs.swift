@@ -1,4 +1,4 @@
-/// The inputs of a ControlNet's forward: a transformer's, and what it reads next to them.
+/// The inputs of a ControlNet's forward: a transformer's, and what it reads in addition.
 public struct SanaControlNetInputs: Sendable {
     /// Names of those that only it has.
     enum Name {

@@ -131,7 +131,7 @@ package struct ReportPage {
         package var profile: Gate.Judgement?
         package var verification: Gate.Judgement?
 
-        /// The profile where it stands next to a verification.
+        /// The profile, if shown next to a verification.
         package var pairedProfile: Gate.Judgement? { verification == nil ? nil : profile }
     }
 
