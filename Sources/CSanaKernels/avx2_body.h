@@ -82,7 +82,7 @@ static inline void widen_pairs(const char *source, size_t stride, float *target,
 
 #include "kernels_body.h"
 #ifdef SK_ADD_PRODUCTS
-#include "vnni_products_body.h"
+#include "vnni_int8_products_body.h"
 #else
-#include "avx2_products_body.h"
+#include "avx2_int8_products_body.h"
 #endif

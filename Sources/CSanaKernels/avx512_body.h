@@ -74,4 +74,4 @@ static inline void widen_pairs(const char *source, size_t stride, float *target,
 #endif
 
 #include "kernels_body.h"
-#include "vnni_products_body.h"
+#include "vnni_int8_products_body.h"

@@ -1,4 +1,4 @@
-// What vnni_products_body.h defines, ahead of the table that kernels_body.h ends with.
+// What vnni_int8_products_body.h defines, ahead of the table that kernels_body.h ends with.
 //
 // vpdpbusd multiplies unsigned bytes with signed ones. Weights stand in the panel with 128 added,
 // [rows / SK_VECTOR][columns / 4][SK_VECTOR][4], and a token is its values padded with zeros to a

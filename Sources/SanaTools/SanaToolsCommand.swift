@@ -186,10 +186,3 @@ package enum Program {
     /// (`ulimit -v`), and would wait forever.
     private static func end(_ code: ExitCode) -> Never { _exit(code.rawValue) }
 }
-
-extension ExitCode {
-    /// A check failed: out of tolerance, a regression, a lint error.
-    static let checkFailed = ExitCode(1)
-    /// A check that is inconclusive.
-    static let inconclusive = ExitCode(3)
-}

@@ -6,15 +6,15 @@ import SanaModel
 /// hashed and written, and the scales for batch k + 1 are found. Hashes see bytes in order, so they
 /// are chains that run in parallel with compression and with one another.
 final class ConversionPipeline {
-    private let work: ConversionWork
-    private let outputs: [OutputFile]
+    let work: ConversionWork
+    let outputs: [OutputFile]
     private let workers: WorkerPool
     private let encoders: FreeList<FrameEncoder>
-    private let fileHashes: FileHashes
+    let fileHashes: FileHashes
     private let contentHashes: [ContentHash]
     private let computesValues: Bool
     /// Bytes written.
-    private(set) var byteCount = 0
+    var byteCount = 0
 
     /// Whether frames are compressed on their way.
     private var compresses: Bool { work.options.container == .archive }
@@ -251,7 +251,7 @@ final class ConversionPipeline {
         frame.content = nil
     }
 
-    // MARK: Manifest
+    // MARK: Results
 
     /// SHA-256 of every output tensor, in the order of `work.outputs`; all frames must have been
     /// written.
@@ -265,55 +265,6 @@ final class ConversionPipeline {
     /// `WeightsDigest` of the source.
     var sourceDigest: String {
         WeightsDigest.combine(work.sources.map { (info: $0.info, digest: $0.hash.digest) })
-    }
-
-    /// The manifest of an archive; all frames must have been written.
-    func manifest(options: Converter.Options, config: JSONValue) -> Archive.Manifest {
-        var bytesByType: [DType: Int] = [:]
-        for source in work.sources {
-            bytesByType[source.info.dtype, default: 0] += source.info.byteCount
-        }
-        let commonest = bytesByType.max {
-            ($0.value, $1.key.rawValue) < ($1.value, $0.key.rawValue)
-        }
-        let layout = work.layouts[0]
-        return Archive.Manifest(
-            tool: options.tool,
-            profile: work.outputs.contains(where: \.isSplit)
-                ? Archive.Manifest.planesProfile : Archive.Manifest.plainProfile,
-            contentByteCount: work.contentByteCount, contentSHA256: fileDigests[0],
-            headerSHA256: WeightsDigest.sha256(ByteView(layout.headerBytes)).hexadecimal,
-            chunkByteCount: options.chunkByteCount,
-            zstdVersion: LinkedLibraries.zstdVersion,
-            zstdLevel: options.level,
-            tensors: zip(work.outputs, tensorHashes).map {
-                .init(
-                    name: $0.info.name, firstFrame: $0.firstFrame, frameCount: $0.frameCount,
-                    sha256: $1)
-            },
-            config: config,
-            quantization: config["quantization_config"].flatMap { $0 == .null ? nil : $0 },
-            quantizationRecord: .array(work.reports.map(\.json)),
-            weightsDigest: sourceDigest,
-            sourceDType: commonest?.key.rawValue ?? "", sourceFiles: fileHashes.records)
-    }
-
-    /// Writes the manifest's frame and the seek table of an archive.
-    func finish(_ manifest: Archive.Manifest) throws {
-        let frame = FrameIndex.manifestFrame(manifest)
-        var entries = work.frames.map {
-            SeekTable.Entry(
-                compressed: UInt32($0.compressedCount), decompressed: UInt32($0.range.count),
-                checksum: $0.checksum)
-        }
-        entries.append(
-            SeekTable.Entry(
-                compressed: UInt32(frame.count), decompressed: 0, checksum: FrameIndex.emptyChecksum
-            ))
-        let table = SeekTable(entries: entries).encoded
-        try outputs[0].write(frame)
-        try outputs[0].write(table)
-        byteCount += frame.count + table.count
     }
 }
 

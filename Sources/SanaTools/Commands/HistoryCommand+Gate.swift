@@ -112,7 +112,7 @@ extension HistoryCommand {
             try format.show(
                 ResultDocument(.historyGate, outcome.json), text: outcome.text,
                 markdown: outcome.markdown, github: outcome.github)
-            try outcome.throwVerdict()
+            try outcome.verdict.throwUnlessPass()
         }
     }
 

@@ -55,11 +55,7 @@ extension ProfileCommand {
         try format.show(
             ResultDocument(.profileAgainst, report.json), text: report.text,
             markdown: report.markdown, github: report.github)
-        switch report.result.verdict {
-        case .pass: break
-        case .inconclusive: throw ExitCode.inconclusive
-        case .fail: throw ExitCode.checkFailed
-        }
+        try report.result.verdict.throwUnlessPass()
     }
 
     private func options(pairs: Int) -> PairedProfile.Options {

@@ -172,7 +172,7 @@ package struct ProfileCommand: QuietableCommand {
             try gate && !runs.isEmpty
             ? store.map { try gateArguments.gate($0).outcome(runs) } : nil
         try show(profiles, night)
-        try night?.throwVerdict()
+        try night?.verdict.throwUnlessPass()
     }
 
     private func profile(

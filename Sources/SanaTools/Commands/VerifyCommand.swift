@@ -195,11 +195,7 @@ struct VerifyCommand: QuietableCommand {
         } else {
             verdict = max(verdict, outcome.night?.verdict ?? .pass)
         }
-        switch verdict {
-        case .pass: break
-        case .inconclusive: throw ExitCode.inconclusive
-        case .fail: throw ExitCode.checkFailed
-        }
+        try verdict.throwUnlessPass()
     }
 
     /// Finds layer tolerances that match nothing before anything is run and recorded; the project's

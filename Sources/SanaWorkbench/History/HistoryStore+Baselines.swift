@@ -19,6 +19,27 @@ extension HistoryStore {
         }
     }
 
+    /// The runs that have the name of a baseline, by number.
+    ///
+    /// - Throws: `HistoryError.noSuchBaseline`.
+    package func runs(ofBaseline name: String) throws -> [RunSummary] {
+        let runs = try summaries(
+            "WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?) ORDER BY run.id", [name])
+        guard !runs.isEmpty else { throw HistoryError.noSuchBaseline(path, name) }
+        return runs
+    }
+
+    /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none
+    /// is.
+    package func pinnedRun(like run: RunSummary) throws -> Int64? {
+        try summaries(
+            """
+            WHERE run.series_id = ? AND run.id IN (SELECT run_id FROM baseline)
+            ORDER BY run.started_at DESC, run.id DESC LIMIT 1
+            """, [run.joined.seriesId]
+        ).first?.joined.id
+    }
+
     /// Makes runs a baseline, in place of those of the same series that had the name.
     ///
     /// - Throws: `HistoryError.noSuchRun`.
@@ -54,31 +75,5 @@ extension HistoryStore {
             let count = try BaselineRow.filter(Column("name") == name).deleteAll(db)
             if count == 0 { throw HistoryError.noSuchBaseline(path, name) }
         }
-    }
-
-    /// Removes all but the newest `keep` runs of each series, and gives the room back. Runs of a
-    /// baseline stay.
-    ///
-    /// - Returns: the number of runs that went.
-    package func prune(keeping keep: Int) throws -> Int {
-        let count = try writing { db in
-            try db.execute(
-                sql: """
-                    DELETE FROM run WHERE id IN (
-                        SELECT id FROM (
-                            SELECT id, ROW_NUMBER() OVER (
-                                PARTITION BY series_id ORDER BY started_at DESC, id DESC) AS place
-                            FROM run)
-                        WHERE place > ?)
-                    AND id NOT IN (SELECT run_id FROM baseline)
-                    """, arguments: [keep])
-            let count = db.changesCount
-            try LayerSet.removeUnused(db)
-            return count
-        }
-        if count > 0 {
-            try translatingErrors { try queue.writeWithoutTransaction(HistoryFile.vacuum) }
-        }
-        return count
     }
 }

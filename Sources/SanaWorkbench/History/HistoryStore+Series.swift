@@ -74,17 +74,8 @@ extension HistoryStore {
         ).reversed()
     }
 
-    /// The runs that have the name of a baseline, by number.
-    ///
-    /// - Throws: `HistoryError.noSuchBaseline`.
-    package func runs(ofBaseline name: String) throws -> [RunSummary] {
-        let runs = try summaries(
-            "WHERE run.id IN (SELECT run_id FROM baseline WHERE name = ?) ORDER BY run.id", [name])
-        guard !runs.isEmpty else { throw HistoryError.noSuchBaseline(path, name) }
-        return runs
-    }
-
-    private func summaries(
+    /// Runs that `clauses` choose, from `WHERE` on.
+    func summaries(
         _ clauses: String, _ arguments: StatementArguments = []
     ) throws -> [RunSummary] {
         try reading {
@@ -149,17 +140,6 @@ extension HistoryStore {
         }
         let sensitivity = HostSensitivity(quiet.map { ($0.time, $0.rate) }).exponent
         return quiet.map { .init(run: $0.run, logarithm: $0.time + sensitivity * $0.rate) }
-    }
-
-    /// The newest run of the series of `run` that is in a baseline of any name; `nil` where none
-    /// is.
-    package func pinnedRun(like run: RunSummary) throws -> Int64? {
-        try summaries(
-            """
-            WHERE run.series_id = ? AND run.id IN (SELECT run_id FROM baseline)
-            ORDER BY run.started_at DESC, run.id DESC LIMIT 1
-            """, [run.joined.seriesId]
-        ).first?.joined.id
     }
 
     /// The arithmetic of the layers of a profile, by path.

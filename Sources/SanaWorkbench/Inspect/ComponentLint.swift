@@ -127,7 +127,7 @@ package struct ComponentLint {
         let (name, className) = ("config.json", component.className)
         guard let json = document(name) else { return }
         if component.library == "transformers" {
-            if let message = SoftCap.caution(json) { add(.softCapVersion, name, message) }
+            if let message = SoftCapLint.caution(json) { add(.softCapVersion, name, message) }
             func plain(_ text: String) -> String {
                 text.lowercased().filter { $0.isLetter || $0.isNumber }
             }

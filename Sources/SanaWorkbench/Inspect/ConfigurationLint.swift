@@ -50,7 +50,7 @@ package struct ConfigurationLint {
         }
         config = readValues(members, networkClass, location)
         guard let config else { return }
-        if config is Gemma2Config, let message = SoftCap.caution(json) {
+        if config is Gemma2Config, let message = SoftCapLint.caution(json) {
             problems.append(Problem(.softCapVersion, location, message))
         }
         do throws(BadDataError) { try config.check(json, file: location) } catch {

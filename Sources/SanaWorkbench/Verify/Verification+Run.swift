@@ -111,36 +111,3 @@ extension Verification {
         return result
     }
 }
-
-extension Isolation {
-    /// Why layers cannot run on golden inputs.
-    package struct Refusal: Error { let text: String }
-
-    /// The runs that `options` call for: none where isolation is switched off, or neither asked
-    /// for nor cheap.
-    fileprivate static func choose(
-        _ network: any Network, _ graph: ModuleGraph, _ golden: Golden,
-        _ options: Verification.Options
-    ) -> Result<Isolation?, Refusal> {
-        guard options.isolated != false, network.capturesModules else { return .success(nil) }
-        let isolation = Isolation(captured: golden.activationNames, graph)
-        var sizes = network.sizes(of: golden.inputs)
-        for name in sizes.keys where name == SizeRequest.batch {
-            sizes[name]? *= isolation.runs
-        }
-        // Whether so many fit this machine.
-        do throws(InputError) { _ = try network.graph(sizes) } catch {
-            return options.isolated == true
-                ? .failure(Refusal(text: error.description)) : .success(nil)
-        }
-        let operations = graph.operations * isolation.runs
-        guard options.isolated == true || operations <= Verification.Options.isolatedOperations
-        else { return .success(nil) }
-        if let lacking = graph.captured.first(where: {
-            golden.shape(Golden.activationPrefix + $0.name) != $0.shape
-        }) {
-            return .failure(Refusal(text: "the golden has no usable \(lacking.name)"))
-        }
-        return .success(isolation)
-    }
-}

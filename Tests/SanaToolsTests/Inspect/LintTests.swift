@@ -80,10 +80,10 @@ struct LintTests {
         ])
     func softCapIsApplied(_ version: String) throws {
         let config = try JSONScanner.parse(LintCases.softCap(version))
-        #expect(SoftCap.caution(config) == nil)
+        #expect(SoftCapLint.caution(config) == nil)
         let without = try JSONScanner.parse(LintCases.softCap("4.48.0"))
             .setting("attn_logit_softcapping", to: .null)
-        #expect(SoftCap.caution(without) == nil)
+        #expect(SoftCapLint.caution(without) == nil)
     }
 
     @Test("a deep inspection binds the tensors of every component")

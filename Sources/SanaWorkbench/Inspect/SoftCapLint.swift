@@ -4,7 +4,7 @@ import SanaModel
 ///
 /// Read from their releases: 4.45 to 4.47 and those from 5.22 on attend eagerly by default. The
 /// others take PyTorch's SDPA, which gets the cap among arguments that it passes over.
-enum SoftCap {
+enum SoftCapLint {
     /// What to know of a text encoder with such a `config.json`; `nil` where its version applies
     /// the cap, or where it tells none.
     static func caution(_ config: JSONValue) -> String? {
