@@ -4,7 +4,8 @@
 # make install   build and install the binary, shell completions and existing manual pages below PREFIX
 # make test-fast build and run the tests that start no process, read no large file and do not compute for long
 # make coverage  measure line coverage of the tests, into .build/coverage
-# make lint      check the code's format, that public types and functions have doc comments, and the width of comments
+# make lint      check the code's format, doc comments of public declarations, the width of comments, and that matmul kernels keep
+#                their sums in registers
 # make docs      write docs/reference/cli from --help
 # make docs-test run every command of README.md and docs/ in a copy, check links and that docs/reference/cli is current
 # make examples-test run the examples under their schedulers, and check them; exits with 3 if one is not installed
@@ -155,6 +156,7 @@ package-test:
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
 	python3 scripts/lint.py
+	python3 scripts/kernel_registers.py
 
 docs: build
 	python3 scripts/cli_reference.py --binary $(BINARY)

@@ -45,15 +45,17 @@ static inline void fetch_share(fetched *memory) {
     }
 }
 
-// What a tile fetches into the second cache, a line of each for each of its columns, since a core
-// waits where it asks for many at once: tokens of the next tile, and lines from `soon` to its
-// `last`.
+// What a tile fetches into the second cache, a line for each of its columns, since a core waits
+// where it asks for many at once: lines from `soon` on, and tokens of the next tile where addresses
+// of both are to be had: with the 16 registers of AVX2, they drive sums to the stack.
 typedef struct {
     const float *tokens;
     size_t stride;
     const char *soon;
-    size_t last;
+    size_t lines;
 } ahead;
+
+enum { FETCHES_TOKENS = SK_TILE_TOKENS > 8 };
 
 // A tile's share of memory; lines that it has no columns for are fetched at once.
 static inline ahead ahead_of(const float *tokens, size_t stride, fetched *memory, size_t columns) {
@@ -66,7 +68,7 @@ static inline ahead ahead_of(const float *tokens, size_t stride, fetched *memory
         lines--;
     }
     memory->next = left > lines * LINE_BYTES ? start + lines * LINE_BYTES : end;
-    return (ahead){tokens, stride, lines ? start : (const char *)tokens, lines ? lines - 1 : 0};
+    return (ahead){tokens, stride, lines ? start : (const char *)tokens, lines};
 }
 
 // Columns summed in one chain: equal shares of at most `most`, in whole pairs.
@@ -167,6 +169,31 @@ static void pack_columns_f32(const float *weights, size_t rows, size_t columns, 
 // What tokens and panels are made of: fp32 values, or words of two bf16 values.
 enum { FLOATS, PAIRS };
 
+static inline __attribute__((always_inline)) void
+fetch_tokens(ahead next, size_t column, int height) {
+    if (FETCHES_TOKENS)
+        __builtin_prefetch(next.tokens + least(column % LINE, (size_t)height - 1) * next.stride
+                               + column / LINE * LINE, 0, 2);
+}
+
+// Adds the products of a column to the sums of a tile.
+static inline __attribute__((always_inline)) void
+add_column(int kind, const float *x, size_t x_stride, int height, int vectors, const float *panel,
+           vector sums[][2]) {
+    vector weights[2];
+#pragma clang loop unroll(full)
+    for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
+#pragma clang loop unroll(full)
+    for (int t = 0; t < height; t++) {
+        const float *place = x + (size_t)t * x_stride;
+        vector value = kind == PAIRS ? SK_WORD(place) : *place - (vector){0};
+#pragma clang loop unroll(full)
+        for (int v = 0; v < vectors; v++)
+            sums[t][v] = kind == PAIRS ? SK_ADD_PAIRS(sums[t][v], value, weights[v])
+                                       : __builtin_elementwise_fma(value, weights[v], sums[t][v]);
+    }
+}
+
 // y = base + x * panel for `height` tokens and `vectors` of the panel's two; base is NULL for 0,
 // else base_stride apart. What the processor does not foresee is fetched meanwhile: the rows of y,
 // and what comes next.
@@ -175,30 +202,29 @@ tile(int kind, const float *x, size_t x_stride, size_t columns, int height, int 
      const float *panel, const float *base, size_t base_stride, float *y, size_t y_stride,
      ahead next) {
     vector sums[SK_TILE_TOKENS][2];
+#pragma clang loop unroll(full)
     for (int t = 0; t < height; t++)
+#pragma clang loop unroll(full)
         for (int v = 0; v < vectors; v++) {
             sums[t][v] = (vector){0};
             __builtin_prefetch(y + (size_t)t * y_stride + v * SK_VECTOR, 1);
         }
-    for (size_t k = 0; k < columns; k++, panel += PANEL_ROWS) {
-        vector weights[2];
-        for (int v = 0; v < vectors; v++) weights[v] = *(const vector *)(panel + v * SK_VECTOR);
-        // Into the second cache: the first one holds the tile at work.
-        __builtin_prefetch(
-            next.tokens + least(k % LINE, (size_t)height - 1) * next.stride + k / LINE * LINE, 0,
-            2);
-        if (kind == FLOATS)
-            __builtin_prefetch(next.soon + least(k, next.last) * LINE_BYTES, 0, 2);
-        for (int t = 0; t < height; t++) {
-            const float *place = x + (size_t)t * x_stride + k;
-            vector value = kind == PAIRS ? SK_WORD(place) : *place - (vector){0};
-            for (int v = 0; v < vectors; v++)
-                sums[t][v] = kind == PAIRS
-                                 ? SK_ADD_PAIRS(sums[t][v], value, weights[v])
-                                 : __builtin_elementwise_fma(value, weights[v], sums[t][v]);
-        }
+    size_t k = 0, lines = kind == FLOATS ? least(columns, next.lines) : 0;
+    const char *soon = next.soon;
+#pragma clang loop unroll(disable)
+    for (; k < lines; k++, panel += PANEL_ROWS, soon += LINE_BYTES) {
+        __builtin_prefetch(soon, 0, 2);
+        fetch_tokens(next, k, height);
+        add_column(kind, x + k, x_stride, height, vectors, panel, sums);
     }
+#pragma clang loop unroll(disable)
+    for (; k < columns; k++, panel += PANEL_ROWS) {
+        fetch_tokens(next, k, height);
+        add_column(kind, x + k, x_stride, height, vectors, panel, sums);
+    }
+#pragma clang loop unroll(full)
     for (int t = 0; t < height; t++)
+#pragma clang loop unroll(full)
         for (int v = 0; v < vectors; v++) {
             vector sum = sums[t][v];
             if (base) sum += *(const vector *)(base + (size_t)t * base_stride + v * SK_VECTOR);
@@ -223,7 +249,7 @@ static void column(int kind, const float *x, size_t x_stride, size_t columns, si
         y += height * y_stride;                                                           \
         if (base) base += height * base_stride;                                           \
         tokens -= height;                                                                 \
-        next.last = 0;                                                                    \
+        next.lines = 0;                                                                   \
     } while (0)
     while (tokens >= SK_TILE_TOKENS) SK_TILE(SK_TILE_TOKENS);
 #if SK_TILE_TOKENS > 8
