@@ -68,6 +68,14 @@ extension ForwardContext {
         }
     }
 
+    /// The rows `places` of a matrix.
+    func pick(_ places: [Int], of x: Matrix, into y: Matrix) {
+        if records([x], into: y) { return }
+        for (row, place) in places.enumerated() {
+            y.row(row).update(from: x.row(place), count: x.columns)
+        }
+    }
+
     /// y = y · x
     func multiply(_ y: Matrix, by x: Matrix) {
         if records([y, x], into: y) { return }

@@ -137,8 +137,11 @@ public final class PromptEncoder {
         var rest = texts[...]
         while !rest.isEmpty {
             let group = rest.prefix(together(rest.map { $0.0.tokens[$0.1].ids }, cache))
+            let tokens = group.map { $0.0.tokens[$0.1] }
             let states = try model.forward(
-                texts: group.map { $0.0.tokens[$0.1].ids }, cache: cache, context)
+                texts: tokens.map(\.ids),
+                asking: tokens.map { text in text.selected.filter { $0 < text.ids.count } },
+                cache: cache, context)
             for ((embeds, index), states) in zip(group, states) { embeds.fill(index, states) }
             if !isKept, let cache, cache.count > 0 {
                 try store?.keep(cache, of: model, context)

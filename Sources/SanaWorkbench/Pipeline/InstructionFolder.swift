@@ -9,7 +9,7 @@ import SanaQuant
 /// A file is called by the hash of what it was made with, and says that inside, with the hash of
 /// every tensor: one that was changed, or copied from elsewhere, is refused.
 package final class InstructionFolder: InstructionStore {
-    private static let (kind, version) = ("sana-instruction", "1")
+    private static let (kind, version) = ("sana-instruction", "2")
     package let path: String
     /// `WeightsDigest` of the text encoder; `nil` until it was loaded, and then nothing is kept.
     package var weightsDigest: String?
@@ -38,7 +38,13 @@ package final class InstructionFolder: InstructionStore {
         guard let count = json["tokens"]?.int, count > 0, count <= cache.asked.count else {
             throw bad("contract: tokens is not from 1 to \(cache.asked.count)")
         }
-        try cache.fill(count, capsScores: model.caps(context), for: model.config) {
+        let positions = (json["positions"]?.array ?? []).compactMap(\.int)
+        guard positions == positions.filter({ (0..<count).contains($0) }),
+            positions.count == json["positions"]?.array?.count
+        else { throw bad("contract: positions is not a list of numbers below \(count)") }
+        try cache.fill(
+            count, positions: positions, capsScores: model.caps(context), for: model.config
+        ) {
             name, rows, columns in
             guard let info = stored.info(name), info.dtype == .f32, info.shape == [rows, columns]
             else { throw bad("has no \(name) of \(rows) × \(columns) F32 values") }
@@ -74,6 +80,7 @@ package final class InstructionFolder: InstructionStore {
         }
         let contract = JSONValue.object([
             .init("made_with", key), .init("tokens", .int(cache.count)),
+            .init("positions", .array(cache.positions.map(JSONValue.int))),
             .init("sha256", .object(hashes)),
         ])
         try SafetensorsWriter.write(
@@ -90,6 +97,7 @@ package final class InstructionFolder: InstructionStore {
     ) -> JSONValue? {
         guard let weightsDigest else { return nil }
         return .object([
+            .init("version", .string(Self.version)),
             .init("weights_digest", .string(weightsDigest)),
             .init("compute", .string(context.compute.rawValue)),
             .init("soft_cap", .bool(model.caps(context))),

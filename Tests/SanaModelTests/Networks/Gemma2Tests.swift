@@ -197,6 +197,38 @@ struct Gemma2Tests {
                 == bits(try uncapped.forward(ids, context())))
     }
 
+    @Test(
+        "states that are asked for have the bits of a whole forward, with a cache and without",
+        arguments: ["plain", "sliding", "long", "int8"])
+    func asked(_ name: String) throws {
+        let golden = try Gemma2Golden(name)
+        let model = try golden.model()
+        let ids = golden.texts[0]
+        let texts = [ids, [2], ids + Array(repeating: 9, count: 70)]
+        let dim = golden.config.hiddenSize
+        let cache = Gemma2Cache(ids: Array(ids.prefix(ids.count * 2 / 3)))
+        for start in [ids.count / 2, ids.count - 1, 1] {
+            let asked = texts.map { text in
+                [0] + (start..<start + 60).filter { $0 < text.count }
+            }
+            for cache in [nil, cache, cache] {
+                let states = try model.forward(
+                    texts: texts, asking: asked, cache: cache, context())
+                for (text, (states, asked)) in zip(texts, zip(states, asked)) {
+                    let whole = bits(try model.forward(text, context()))
+                    let found = bits(states)
+                    for position in text.indices {
+                        let row = position * dim..<(position + 1) * dim
+                        let isThere = asked.contains(position) || position == text.count - 1
+                        #expect(
+                            Array(found[row])
+                                == (isThere ? Array(whole[row]) : Array(repeating: 0, count: dim)))
+                    }
+                }
+            }
+        }
+    }
+
     @Test("a cache knows what its first text had of the prefix")
     func partialCache() throws {
         let golden = try Gemma2Golden("plain")

@@ -124,6 +124,45 @@ struct Gemma2Rows {
             config.inverseFrequencies, positions: inputs.texts.map(\.count).max() ?? 0)
     }
 
+    private init(
+        _ sequences: [TokenSequence], _ layout: Activation.Layout, _ rotation: Rotation,
+        _ positions: [Int]
+    ) {
+        (self.sequences, self.layout) = (sequences, layout)
+        (self.rotation, self.positions) = (rotation, positions)
+    }
+
+    /// Some of the rows, a sequence for each run of positions in a row, and their places here.
+    ///
+    /// - Parameter asked: positions of each text, ascending. Its last one is always among the rows,
+    ///   so that none is left without.
+    func only(_ asked: [[Int]]) -> (rows: Gemma2Rows, places: [Int]) {
+        var (runs, places): ([TokenSequence], [Int]) = ([], [])
+        for (sequence, asked) in zip(sequences, asked) {
+            let positions = sequence.known..<sequence.known + sequence.count
+            let last = positions.upperBound - 1
+            for position in asked.filter({ positions.contains($0) && $0 < last }) + [last] {
+                let row = places.count
+                places.append(sequence.row + position - sequence.known)
+                if let run = runs.last, run.keyRow == sequence.keyRow,
+                    run.known + run.count == position
+                {
+                    runs[runs.count - 1] = TokenSequence(
+                        row: run.row, keyRow: run.keyRow, known: run.known, count: run.count + 1)
+                } else {
+                    runs.append(
+                        TokenSequence(
+                            row: row, keyRow: sequence.keyRow, known: position, count: 1))
+                }
+            }
+        }
+        let lengths = runs.map(\.count)
+        let rows = Gemma2Rows(
+            runs, .sequences(lengths: lengths, padded: lengths.max() ?? 0), rotation,
+            places.map { positions[$0] })
+        return (rows, places)
+    }
+
     var count: Int { positions.count }
     var keyRows: Int { sequences.reduce(0) { $0 + $1.keyRows } }
 }

@@ -119,41 +119,48 @@ struct Gemma2Attention {
 
     /// - Parameters:
     ///   - rows: which tokens `x` has.
+    ///   - asked: those of them that attend, `nil`: all; the others are keys and values alone.
     ///   - cached: keys and values of the tokens before them.
     ///   - keep: gets the keys, rotated, and values of `x`.
     func callAsFunction(
-        _ x: Matrix, _ rows: Gemma2Rows, softCap: Float?, cached: Gemma2Cache.Layer?,
+        _ x: Matrix, _ rows: Gemma2Rows, asking asked: (rows: Gemma2Rows, places: [Int])?,
+        softCap: Float?, cached: Gemma2Cache.Layer?,
         keep: (_ keys: Matrix, _ values: Matrix) -> Void, into y: Matrix,
         _ context: ForwardContext
     ) {
         context.module(path, "Gemma2Attention") {
             let width = config.numKeyValueHeads * config.headDim
-            let query = context.matrix(.query, rows: x.rows, columns: qProj.weight.rows)
+            let queries = asked?.rows ?? rows
+            let query = context.matrix(.query, rows: queries.count, columns: qProj.weight.rows)
             let key = context.matrix(.key, rows: x.rows, columns: width)
             let value = context.matrix(.value, rows: x.rows, columns: width)
+            if let asked {
+                let some = context.matrix(.asked, rows: queries.count, columns: x.columns)
+                context.pick(asked.places, of: x, into: some)
+                qProj(some, into: query, queries.layout, context)
+            }
             context.sharing(x) {
-                qProj(x, into: query, rows.layout, context)
+                if asked == nil { qProj(x, into: query, rows.layout, context) }
                 kProj(x, into: key, rows.layout, context)
                 vProj(x, into: value, rows.layout, context)
             }
-            for x in [query, key] {
-                context.rotate(x, rows.rotation, positions: rows.positions)
-            }
+            context.rotate(query, rows.rotation, positions: queries.positions)
+            context.rotate(key, rows.rotation, positions: rows.positions)
             keep(key, value)
             let keys = context.matrix(.allKeys, rows: rows.keyRows, columns: width)
             let values = context.matrix(.allValues, rows: rows.keyRows, columns: width)
             context.gather(key, after: cached?.keys, rows.sequences, into: keys)
             context.gather(value, after: cached?.values, rows.sequences, into: values)
-            let attended = context.matrix(.attended, rows: x.rows, columns: query.columns)
+            let attended = context.matrix(.attended, rows: query.rows, columns: query.columns)
             context.causalAttention(
-                query: query, keys: keys, values: values, rows.sequences,
+                query: query, keys: keys, values: values, queries.sequences,
                 CausalScores(
                     heads: config.numAttentionHeads, keyHeads: config.numKeyValueHeads,
                     scale: Float(1 / config.queryPreAttnScalar.squareRoot()), softCap: softCap,
                     window: window),
                 into: attended)
-            oProj(attended, into: y, rows.layout, context)
-            return [Activation(y, rows.layout)]
+            oProj(attended, into: y, queries.layout, context)
+            return [Activation(y, queries.layout)]
         }
     }
 }
@@ -180,36 +187,49 @@ struct Gemma2DecoderLayer {
     }
 
     /// - Parameter hiddenStates: updated in place. For the others see `Gemma2Attention`.
+    /// - Returns: `hiddenStates`, or those of `asked`.
     func callAsFunction(
-        _ hiddenStates: Matrix, _ rows: Gemma2Rows, softCap: Float?, cached: Gemma2Cache.Layer?,
-        keep: (_ keys: Matrix, _ values: Matrix) -> Void, _ context: ForwardContext
-    ) {
+        _ hiddenStates: Matrix, _ rows: Gemma2Rows,
+        asking asked: (rows: Gemma2Rows, places: [Int])?, softCap: Float?,
+        cached: Gemma2Cache.Layer?, keep: (_ keys: Matrix, _ values: Matrix) -> Void,
+        _ context: ForwardContext
+    ) -> Matrix {
+        var result = hiddenStates
         context.module(path, "Gemma2DecoderLayer") {
-            let layout = rows.layout
             let norm = context.matrix(
                 .norm, rows: hiddenStates.rows, columns: hiddenStates.columns)
-            let branch = context.matrix(
-                .branch, rows: hiddenStates.rows, columns: hiddenStates.columns)
+            inputLayernorm(hiddenStates, into: norm, rows.layout, context)
 
-            inputLayernorm(hiddenStates, into: norm, layout, context)
+            let layout = (asked?.rows ?? rows).layout
+            if let asked {
+                result = context.matrix(
+                    .askedHidden, rows: asked.places.count, columns: hiddenStates.columns)
+                context.pick(asked.places, of: hiddenStates, into: result)
+            }
+            let branch = context.matrix(.branch, rows: result.rows, columns: result.columns)
             selfAttn(
-                norm, rows, softCap: softCap, cached: cached, keep: keep, into: branch, context)
+                norm, rows, asking: asked, softCap: softCap, cached: cached, keep: keep,
+                into: branch, context)
             postAttentionLayernorm(branch, into: branch, layout, context)
-            context.add(branch, to: hiddenStates)
+            context.add(branch, to: result)
 
-            preFeedforwardLayernorm(hiddenStates, into: norm, layout, context)
-            mlp(norm, into: branch, layout, context)
+            let inner = context.matrix(.norm, rows: result.rows, columns: result.columns)
+            preFeedforwardLayernorm(result, into: inner, layout, context)
+            mlp(inner, into: branch, layout, context)
             postFeedforwardLayernorm(branch, into: branch, layout, context)
-            context.add(branch, to: hiddenStates)
+            context.add(branch, to: result)
 
-            return [Activation(hiddenStates, layout)]
+            return [Activation(result, layout)]
         }
+        return result
     }
 }
 
 extension Scratch {
     fileprivate static let gate = Scratch()
     fileprivate static let up = Scratch()
+    fileprivate static let asked = Scratch()
+    fileprivate static let askedHidden = Scratch()
     fileprivate static let allKeys = Scratch()
     fileprivate static let allValues = Scratch()
 }

@@ -49,32 +49,53 @@ public struct Gemma2Model: Sendable {
 
     /// The last hidden states of texts, each `[1, tokens, hidden]` with the bits that it has alone.
     ///
-    /// - Parameter cache: where given, tokens that a text begins with and the cache has are not
-    ///   computed again, and a cache that is empty is filled from the first text.
+    /// - Parameters:
+    ///   - asked: positions of each text, ascending, whose states the caller reads; `nil`: all. The
+    ///     last layer computes queries and feed-forward of these and of the last token alone, and
+    ///     other states are zero: of a prompt with an instruction a pipeline reads a tenth.
+    ///   - cache: where given, tokens that a text begins with and the cache has are not computed
+    ///     again, and a cache that is empty is filled from the first text.
     /// - Throws: `InputError` for an id that the vocabulary does not have, or a text without ids.
     public func forward(
-        texts: [[Int]], cache: Gemma2Cache? = nil, _ context: ForwardContext
+        texts: [[Int]], asking asked: [[Int]]? = nil, cache: Gemma2Cache? = nil,
+        _ context: ForwardContext
     ) throws(InputError) -> [DenseTensor] {
         let inputs = try Gemma2Inputs(texts: texts, for: config)
         let caps = caps(context)
-        let known = texts.map { cache?.knownCount(of: $0, capsScores: caps) ?? 0 }
+        let wanted = asked ?? texts.map { Array($0.indices) }
+        let known = zip(texts, wanted).map {
+            cache?.knownCount(of: $0, asking: $1, capsScores: caps) ?? 0
+        }
         let rows = Gemma2Rows(inputs, skipping: known, config, context)
         let ids = zip(texts, known).flatMap { $0[$1...] }
-        let kept = run(rows, ids, cache: known.contains { $0 > 0 } ? cache : nil, context) {
+        let last = rows.only(wanted)
+        let states = run(
+            rows, asking: asked == nil ? nil : last, ids,
+            cache: known.contains { $0 > 0 } ? cache : nil, context
+        ) {
             cache?.fill(texts[0], layer: $0, keys: $1, values: $2)
         }
-        cache?.finish(texts[0], states: kept, capsScores: caps)
-        return rows.sequences.map { sequence in
-            let output = DenseTensor(
-                shape: [1, sequence.known + sequence.count, config.hiddenSize])
-            let known = sequence.known * config.hiddenSize
-            if known > 0, let states = cache?.states {
-                output.values.pointer.update(from: states.pointer, count: known)
+        let outputs = texts.map { DenseTensor(shape: [1, $0.count, config.hiddenSize]) }
+        var text = -1
+        var keyRow = -1
+        for run in last.rows.sequences {
+            if run.keyRow != keyRow { (text, keyRow) = (text + 1, run.keyRow) }
+            (outputs[text].values.pointer + run.known * config.hiddenSize).update(
+                from: states.row(run.row), count: run.count * config.hiddenSize)
+            if text == 0 {
+                cache?.keep(
+                    texts[0], run.known..<run.known + run.count, states, from: run.row)
             }
-            (output.values.pointer + known).update(
-                from: kept.row(sequence.row), count: sequence.count * config.hiddenSize)
-            return output
         }
+        for (output, (wanted, known)) in zip(outputs, zip(wanted, known)) {
+            for position in wanted where position < known {
+                guard let state = cache?.state(position) else { continue }
+                (output.values.pointer + position * config.hiddenSize).update(
+                    from: state, count: config.hiddenSize)
+            }
+        }
+        cache?.finish(texts[0], capsScores: caps)
+        return outputs
     }
 
     /// Whether attention scores are capped in this forward.
@@ -82,22 +103,24 @@ public struct Gemma2Model: Sendable {
         capsScores && context.numerics != .noSoftCap
     }
 
-    /// The hidden states of `rows`, after the last norm.
+    /// The hidden states of `rows`, or of `asked` among them, after the last norm.
     func run(
-        _ rows: Gemma2Rows, _ ids: [Int], cache: Gemma2Cache?, _ context: ForwardContext,
+        _ rows: Gemma2Rows, asking asked: (rows: Gemma2Rows, places: [Int])? = nil, _ ids: [Int],
+        cache: Gemma2Cache?, _ context: ForwardContext,
         keep: (_ layer: Int, _ keys: Matrix, _ values: Matrix) -> Void
     ) -> Matrix {
-        let hiddenStates = context.matrix(
+        var hiddenStates = context.matrix(
             .hidden, rows: rows.count, columns: config.hiddenSize)
         embedTokens(ids, into: hiddenStates, rows.layout, context)
         let softCap = caps(context) ? config.attnLogitSoftcapping.map { Float($0) } : nil
         for (index, layer) in layers.enumerated() {
-            layer(
-                hiddenStates, rows, softCap: softCap, cached: cache?.layers[index],
+            hiddenStates = layer(
+                hiddenStates, rows, asking: index == layers.count - 1 ? asked : nil,
+                softCap: softCap, cached: cache?.layers[index],
                 keep: { keep(index, $0, $1) }, context)
         }
-        let output = context.matrix(.norm, rows: rows.count, columns: config.hiddenSize)
-        norm(hiddenStates, into: output, rows.layout, context)
+        let output = context.matrix(.norm, rows: hiddenStates.rows, columns: config.hiddenSize)
+        norm(hiddenStates, into: output, (asked?.rows ?? rows).layout, context)
         return output
     }
 }
