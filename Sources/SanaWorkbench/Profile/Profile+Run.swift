@@ -7,6 +7,11 @@ extension Profile {
         /// Exactly so many timed forwards; `nil`: as `plan` says.
         package var repetitions: Int? = 5
         package var plan = RepetitionPlan()
+        /// Seconds over which as many forwards as are certain are spread, with pauses; 0: none.
+        ///
+        /// What slows a host lasts for seconds. Forwards in a row meet one such state, which makes
+        /// runs differ by it however many there are; forwards apart meet many.
+        package var spread = 0.0
         package var numerics = Numerics.fp32
         /// The element type of products.
         package var compute = ComputeMode.standard
@@ -34,9 +39,14 @@ extension Profile {
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
+        let count = options.repetitions ?? options.plan.fewest
         var isDone = false
         while !isDone {
-            progress(timer.repetitions.count, options.repetitions ?? options.plan.fewest)
+            progress(timer.repetitions.count, count)
+            try pause(
+                until: timed
+                    + .seconds(options.spread * Double(timer.repetitions.count) / Double(count)),
+                timer, inputs)
             try timer.time(inputs)
             timer.discardUnusual()
             isDone =
@@ -48,6 +58,19 @@ extension Profile {
         return timer.profile(
             model, options, warnings: HostState.now.since(before), startedAt: startedAt,
             since: start)
+    }
+
+    /// Pauses shorter than this are not worth what they cost: a forward that does not count, as
+    /// caches are cold and threads asleep after one.
+    private static let shortestPause = Duration.milliseconds(50)
+
+    private static func pause(
+        until end: ContinuousClock.Instant, _ timer: ForwardTimer, _ inputs: NamedTensors
+    ) throws {
+        let rest = ContinuousClock.now.duration(to: end)
+        guard rest >= shortestPause else { return }
+        Thread.sleep(forTimeInterval: rest.inSeconds)
+        try timer.warmUp(inputs)
     }
 }
 
@@ -90,6 +113,16 @@ package final class ForwardTimer {
         distance = CoreDistance(workers: workers)
         distances = options.plan.distances
         multiplyAdds = Profile.Peaks.multiplyAdds(workers)
+    }
+
+    /// Runs a forward that does not count.
+    ///
+    /// - Throws: as `time`.
+    package func warmUp(_ inputs: NamedTensors) throws {
+        let isRecording = probe.isRecording
+        probe.isRecording = false
+        defer { probe.isRecording = isRecording }
+        try time(inputs)
     }
 
     /// Forwards from now on count.

@@ -3,6 +3,9 @@
 package struct RepetitionPlan: Sendable {
     /// Seconds of forwards after which no other is begun.
     package var budget = 60.0
+    /// Seconds over which the fewest forwards are spread where nobody says it: see
+    /// `Profile.Options.spread`.
+    package var spread: Double { min(30, budget / 2) }
     /// Runs that the gate will compare with, oldest first.
     package var baseline: [GateSamples] = []
     package var options = GateOptions()

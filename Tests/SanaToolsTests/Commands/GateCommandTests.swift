@@ -149,6 +149,23 @@ import Testing
         #expect(try program.run(profile + ["--budget", "0"]).code == 64)
     }
 
+    @Test("timed forwards are spread over the seconds asked for, and others do not count")
+    func forwardsAreSpread() throws {
+        let profile = ["profile", "fixtures/tiny/plain", "--no-record", "--format", "json"]
+        let start = ContinuousClock.now
+        let spread = try program.run(profile + ["--repeat", "4", "--spread", "2"])
+        #expect(ContinuousClock.now - start >= .seconds(1.5))
+        #expect(repetitions(spread) == 4)
+        for layer in spread.results?.first?["layers"]?.array ?? [] {
+            #expect((layer["samples_ns"]?.array?.count ?? 0) % 4 == 0)
+        }
+        let refused: [[String]] = [
+            ["--spread", "-1"], ["--spread", "1", "--against", "fixtures/tiny/plain"],
+            ["--spread", "1", "--pipeline"],
+        ]
+        for options in refused { #expect(try program.run(profile + options).code == 64) }
+    }
+
     @Test func buildsTakeTurns() throws {
         let build = [
             "profile", "fixtures/tiny/plain", "--format", "json", "--pairs", "2",
