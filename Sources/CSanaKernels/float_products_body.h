@@ -45,9 +45,9 @@ static inline void fetch_share(fetched *memory) {
     }
 }
 
-// What a tile fetches into the second cache, a line for each of its columns, since a core waits
-// where it asks for many at once: lines from `soon` on, and tokens of the next tile where addresses
-// of both are to be had: with the 16 registers of AVX2, they drive sums to the stack.
+// What a tile fetches into the second cache, as the first one holds the tile at work: a line for
+// each of its columns, since a core waits where it asks for many at once. Lines from `soon` on, and
+// tokens of the next tile.
 typedef struct {
     const float *tokens;
     size_t stride;
@@ -55,6 +55,7 @@ typedef struct {
     size_t lines;
 } ahead;
 
+// Not with 16 registers, as AVX2 has: the addresses would drive sums to the stack.
 enum { FETCHES_TOKENS = SK_TILE_TOKENS > 8 };
 
 // A tile's share of memory; lines that it has no columns for are fetched at once.
@@ -68,7 +69,7 @@ static inline ahead ahead_of(const float *tokens, size_t stride, fetched *memory
         lines--;
     }
     memory->next = left > lines * LINE_BYTES ? start + lines * LINE_BYTES : end;
-    return (ahead){tokens, stride, lines ? start : (const char *)tokens, lines};
+    return (ahead){tokens, stride, start, lines};
 }
 
 // Columns summed in one chain: equal shares of at most `most`, in whole pairs.

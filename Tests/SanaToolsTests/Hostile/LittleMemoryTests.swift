@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    /// Enough is left for everything else, so only what asks for it can tell.
+    /// The limit leaves room for everything but one large allocation, which must report its size.
     @Test("what asks for more memory than there is says how much")
     func largeAllocation() throws {
         let process = try program.launch(
