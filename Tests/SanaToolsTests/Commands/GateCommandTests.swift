@@ -156,8 +156,11 @@ import Testing
         let spread = try program.run(profile + ["--repeat", "4", "--spread", "2"])
         #expect(ContinuousClock.now - start >= .seconds(1.5))
         #expect(repetitions(spread) == 4)
-        for layer in spread.results?.first?["layers"]?.array ?? [] {
-            #expect((layer["samples_ns"]?.array?.count ?? 0) % 4 == 0)
+        let layers = try #require(spread.json?["layers"]?.array)
+        #expect(!layers.isEmpty)
+        for layer in layers {
+            let samples = try #require(layer["samples_ns"]?.array).count
+            #expect(samples > 0 && samples % 4 == 0)
         }
         let refused: [[String]] = [
             ["--spread", "-1"], ["--spread", "1", "--against", "fixtures/tiny/plain"],
