@@ -125,9 +125,6 @@ extension ProfileCommand {
         if repetitions != nil {
             throw ValidationError("\(option) takes --pairs instead of --repeat")
         }
-        if spread != nil {
-            throw ValidationError("--spread and \(option) cannot be used together")
-        }
         if trace != nil {
             throw ValidationError("--trace and \(option) cannot be used together")
         }

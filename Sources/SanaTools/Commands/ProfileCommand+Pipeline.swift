@@ -56,7 +56,7 @@ extension ProfileCommand {
         let others: [(option: String, isGiven: Bool)] = [
             ("--latent", latent != nil), ("--batch", batch != nil), ("--tokens", tokens != nil),
             ("--reference", reference != nil), ("--entry", entry != nil),
-            ("--trace", trace != nil), ("--leaves", leaves), ("--spread", spread != nil),
+            ("--trace", trace != nil), ("--leaves", leaves),
             ("--against", pairing.against != nil),
             ("--against-build", pairing.againstBuild != nil),
             ("--subfolder", modelOptions.subfolder != nil),

@@ -16,7 +16,8 @@ package struct ProfileCommand: QuietableCommand {
             of two builds. These give the most precise answer on a host whose speed varies.
 
             Without --repeat, forwards are repeated until a slowdown of --threshold would be \
-            detected, or until --budget is spent, and the first 20 are spread over 30 seconds.
+            detected, or until --budget is spent. The forwards of a recorded run start a quarter \
+            of a second apart, so that a host that is slow for a moment slows only a few of them.
 
             With --pipeline, MODEL is a repository, and a full sampling run is timed, from prompt \
             to PNG: loading, text, every step, decoding and the file, each with its peak memory. \
@@ -76,12 +77,6 @@ package struct ProfileCommand: QuietableCommand {
 
     @Option(help: "Maximum seconds of timed runs if --repeat is not given.")
     var budget = RepetitionPlan().budget
-
-    @Option(
-        help: ArgumentHelp(
-            "Seconds over which the timed runs are spread, with pauses, so that a host that is slow for a while slows some of them and not all (default: 30, or half of --budget; 0 with --repeat or --no-record).",
-            valueName: "seconds"))
-    var spread: Double?
 
     @Option(help: "Number of warm-up runs.")
     var warmup = 1
@@ -143,9 +138,6 @@ package struct ProfileCommand: QuietableCommand {
         guard budget > 0, budget <= 86400 else {
             throw ValidationError("--budget must be above 0 and at most 86400 seconds")
         }
-        guard (0...86400).contains(spread ?? 0) else {
-            throw ValidationError("--spread must be in 0...86400 seconds")
-        }
     }
 
     package func run() throws { try run { $0 } }
@@ -190,8 +182,12 @@ package struct ProfileCommand: QuietableCommand {
     ) throws -> (result: any ProfileDocument, run: Int64?) {
         let own = models.isEmpty ? project : nil
         let opened = try own.blaming("model") { try modelOptions.open(path) }
-        var loaded = try entered(opened.load(workers: workers))
-        loaded.network = network(loaded.network)
+        func load() throws -> LoadedModel {
+            var loaded = try entered(opened.load(workers: workers))
+            loaded.network = network(loaded.network)
+            return loaded
+        }
+        let loaded = try load()
         let inputs = try inputs(loaded, project)
         var options = Profile.Options(
             warmup: warmup, repetitions: repetitions,
@@ -203,12 +199,14 @@ package struct ProfileCommand: QuietableCommand {
                     sizes: RunSizes(loaded.network.sizes(of: inputs)),
                     threads: workers.threadCount)),
             numerics: arithmetic.numerics, compute: arithmetic.compute)
-        options.spread =
-            spread ?? (repetitions == nil && store != nil ? options.plan.spread : 0)
+        // What the gate will not judge need not take as long.
+        let isJudged = repetitions.map { $0 >= GateOptions.fewestRepetitions } ?? true
+        options.isPaced = store != nil && isJudged
         let progress = ProgressLine("profile")
         defer { progress.finish() }
         let profile = try Profile.run(
-            loaded, inputs, options, workers: workers, progress: { progress.update($0, of: $1) })
+            loaded, inputs, options, workers: workers, reload: load,
+            progress: { progress.update($0, of: $1) })
         if let trace {
             let timeline = try ExecutionTrace.record(loaded, inputs, options, workers: workers)
             let file = try OutputFile(trace, replaceExisting: true)

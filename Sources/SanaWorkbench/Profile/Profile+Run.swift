@@ -7,11 +7,11 @@ extension Profile {
         /// Exactly so many timed forwards; `nil`: as `plan` says.
         package var repetitions: Int? = 5
         package var plan = RepetitionPlan()
-        /// Seconds over which as many forwards as are certain are spread, with pauses; 0: none.
+        /// Whether forwards begin `RepetitionPlan.interval` apart, with pauses.
         ///
         /// What slows a host lasts for seconds. Forwards in a row meet one such state, which makes
         /// runs differ by it however many there are; forwards apart meet many.
-        package var spread = 0.0
+        package var isPaced = false
         package var numerics = Numerics.fp32
         /// The element type of products.
         package var compute = ComputeMode.standard
@@ -28,10 +28,11 @@ extension Profile {
 
     /// Times forwards after a warm-up, the canary running between their blocks.
     ///
+    /// - Parameter reload: the model once more, in memory of its own.
     /// - Throws: `InputError` when the inputs do not fit the model.
     package static func run(
         _ model: LoadedModel, _ inputs: NamedTensors, _ options: Options, workers: WorkerPool,
-        progress: (Int, Int) -> Void
+        reload: () throws -> LoadedModel, progress: (Int, Int) -> Void
     ) throws -> Profile {
         let (startedAt, start) = (Date(), ContinuousClock.now)
         let before = HostState.now
@@ -43,10 +44,15 @@ extension Profile {
         var isDone = false
         while !isDone {
             progress(timer.repetitions.count, count)
-            try pause(
-                until: timed
-                    + .seconds(options.spread * Double(timer.repetitions.count) / Double(count)),
-                timer, inputs)
+            if options.isPaced {
+                let due = options.plan.interval * Double(timer.repetitions.count)
+                try pause(until: timed + .seconds(due)) {
+                    if model.loadSeconds < options.plan.interval {
+                        timer.move(to: try reload().network)
+                    }
+                    try timer.warmUp(inputs)
+                }
+            }
             try timer.time(inputs)
             timer.discardUnusual()
             isDone =
@@ -65,12 +71,12 @@ extension Profile {
     private static let shortestPause = Duration.milliseconds(50)
 
     private static func pause(
-        until end: ContinuousClock.Instant, _ timer: ForwardTimer, _ inputs: NamedTensors
-    ) throws {
+        until end: ContinuousClock.Instant, _ wake: () throws -> Void
+    ) rethrows {
         let rest = ContinuousClock.now.duration(to: end)
         guard rest >= shortestPause else { return }
         Thread.sleep(forTimeInterval: rest.inSeconds)
-        try timer.warmUp(inputs)
+        try wake()
     }
 }
 
@@ -79,18 +85,24 @@ package final class ForwardTimer {
     package let workers: WorkerPool
     package let sizes: RunSizes
     package private(set) var repetitions: [Profile.Repetition] = []
-    private let network: any Network
+    private var network: any Network
     private let modules: [ModuleGraph.Module]
     /// Of a whole forward.
     private let operations: Int
     private let probe: ProfileProbe
-    private let canary: HostCanary
-    private let context: ForwardContext
+    private var canary: HostCanary
+    private var context: ForwardContext
     private let distance: CoreDistance
     private var distances: CoreDistances
     private var firstState = HostState.now
     /// Rates before the first forward.
     private let multiplyAdds: [ComputeMode: Double]
+    /// Peak of resident bytes before there was anything twice.
+    private var firstPeak: Int?
+    /// What forwards ran in before.
+    private var earlier: [(any Network, HostCanary, ForwardContext)] = []
+    private static let mostEarlier = 3
+    private static let smallPeak = 256 << 20
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
 
@@ -103,9 +115,7 @@ package final class ForwardTimer {
         let graph = try network.graph(of: inputs)
         operations = graph.operations
         modules = graph.measured
-        canary = HostCanary(
-            workers: workers, operations: graph.operations,
-            slices: modules.count { ModuleLevel(path: $0.path) == .block })
+        canary = Self.canary(workers, graph.operations, modules)
         probe = ProfileProbe(workers, canary: canary)
         probe.isRecording = false
         context = ForwardContext(
@@ -113,6 +123,36 @@ package final class ForwardTimer {
         distance = CoreDistance(workers: workers)
         distances = options.plan.distances
         multiplyAdds = Profile.Peaks.multiplyAdds(workers)
+    }
+
+    private static func canary(
+        _ workers: WorkerPool, _ operations: Int, _ modules: [ModuleGraph.Module]
+    ) -> HostCanary {
+        HostCanary(
+            workers: workers, operations: operations,
+            slices: modules.count { ModuleLevel(path: $0.path) == .block })
+    }
+
+    /// Goes on with the same model in other memory, as activations and the canary are too.
+    ///
+    /// Which pages a process gets decides how its lines share the sets of the caches, and makes
+    /// processes differ by a percent where each keeps its own.
+    package func move(to other: any Network) {
+        let peak = firstPeak ?? Machine.peakResidentBytes
+        firstPeak = peak
+        // What is there lives until the other is made, and a while longer where it is small, or the
+        // same few pages would come again and again.
+        earlier.append((network, canary, context))
+        let new = (
+            canary: Self.canary(workers, operations, modules),
+            context: ForwardContext(
+                workers: workers, numerics: context.numerics, compute: context.compute,
+                probe: probe)
+        )
+        probe.replaceCanary(new.canary)
+        (network, canary, context) = (other, new.canary, new.context)
+        earlier.removeFirst(
+            max(0, earlier.count - (peak < Self.smallPeak ? Self.mostEarlier : 0)))
     }
 
     /// Runs a forward that does not count.
@@ -191,7 +231,7 @@ package final class ForwardTimer {
         startedAt: Date, since start: ContinuousClock.Instant
     ) -> Profile {
         // The buffers that peaks are read from are no memory of the model's.
-        let peakRSS = Machine.peakResidentBytes
+        let peakRSS = firstPeak ?? Machine.peakResidentBytes
         let total = Timing(samples: repetitions.map(\.nanoseconds))
         let samples = probe.samples
         let layers = modules.compactMap { module in

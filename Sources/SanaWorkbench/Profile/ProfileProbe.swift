@@ -11,7 +11,7 @@ package final class ProfileProbe: LayerProbe {
     /// Whether passes are kept; a warm-up is not.
     package var isRecording = true
     private let workers: WorkerPool
-    private let canary: HostCanary?
+    private var canary: HostCanary?
     /// What the canary has taken since `startForward`.
     package private(set) var canaryTime = CanaryTime()
     private var running: [(wall: Int, cpu: Int?)] = []
@@ -44,6 +44,9 @@ package final class ProfileProbe: LayerProbe {
     package init(_ workers: WorkerPool, canary: HostCanary? = nil) {
         (self.workers, self.canary) = (workers, canary)
     }
+
+    /// Another canary runs from now on.
+    package func replaceCanary(_ canary: HostCanary) { self.canary = canary }
 
     /// Another forward begins.
     package func startForward() {

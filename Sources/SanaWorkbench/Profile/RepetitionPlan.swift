@@ -3,9 +3,9 @@
 package struct RepetitionPlan: Sendable {
     /// Seconds of forwards after which no other is begun.
     package var budget = 60.0
-    /// Seconds over which the fewest forwards are spread where nobody says it: see
-    /// `Profile.Options.spread`.
-    package var spread: Double { min(30, budget / 2) }
+    /// Seconds from the begin of one forward to that of the next where they are apart: see
+    /// `Profile.Options.isPaced`.
+    package var interval: Double { min(0.25, budget / 2 / Double(fewest)) }
     /// Runs that the gate will compare with, oldest first.
     package var baseline: [GateSamples] = []
     package var options = GateOptions()
@@ -13,7 +13,7 @@ package struct RepetitionPlan: Sendable {
     package var distances: CoreDistances { CoreDistances(ofRuns: baseline) }
 
     /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
-    package let fewest = 20
+    package let fewest = 40
     private let most = 400
     /// The limit is looked at each time after so many.
     private let step = 5

@@ -149,24 +149,22 @@ import Testing
         #expect(try program.run(profile + ["--budget", "0"]).code == 64)
     }
 
-    @Test("timed forwards are spread over the seconds asked for, and others do not count")
-    func forwardsAreSpread() throws {
-        let profile = ["profile", "fixtures/tiny/plain", "--no-record", "--format", "json"]
+    @Test("forwards of a recorded run are apart, and those after a pause do not count")
+    func forwardsAreApart() throws {
+        let profile = [
+            "profile", "fixtures/tiny/plain", "--repeat", "6", "--db", "h.sqlite", "--format",
+            "json",
+        ]
         let start = ContinuousClock.now
-        let spread = try program.run(profile + ["--repeat", "4", "--spread", "2"])
-        #expect(ContinuousClock.now - start >= .seconds(1.5))
-        #expect(repetitions(spread) == 4)
-        let layers = try #require(spread.json?["layers"]?.array)
+        let recorded = try program.run(profile)
+        #expect(ContinuousClock.now - start >= .seconds(1.25))
+        #expect(repetitions(recorded) == 6)
+        let layers = try #require(recorded.json?["layers"]?.array)
         #expect(!layers.isEmpty)
         for layer in layers {
             let samples = try #require(layer["samples_ns"]?.array).count
-            #expect(samples > 0 && samples % 4 == 0)
+            #expect(samples > 0 && samples % 6 == 0)
         }
-        let refused: [[String]] = [
-            ["--spread", "-1"], ["--spread", "1", "--against", "fixtures/tiny/plain"],
-            ["--spread", "1", "--pipeline"],
-        ]
-        for options in refused { #expect(try program.run(profile + options).code == 64) }
     }
 
     @Test func buildsTakeTurns() throws {

@@ -44,7 +44,7 @@ struct ReportTests {
         let profile = try Profile.run(
             model, SyntheticInputs.make(sizes, for: model.network),
             .init(warmup: 1, repetitions: 3),
-            workers: workers, progress: { _, _ in })
+            workers: workers, reload: { model }, progress: { _, _ in })
         #expect(profile.total.samples.count == 3)
         #expect(profile.layers.allSatisfy { $0.timing.samples.count == 3 })
         let modules = try model.network.graph(sizes).measured
@@ -98,7 +98,7 @@ struct ReportTests {
         let sizes = Self.sizes(1, 8, 8, 12)
         var profile = try Profile.run(
             model, SyntheticInputs.make(sizes, for: model.network), .init(repetitions: 2),
-            workers: workers, progress: { _, _ in })
+            workers: workers, reload: { model }, progress: { _, _ in })
         func peaks(_ rate: Double) -> Profile.Peaks {
             .init(
                 sgemmGFLOPS: rate, multiplyAddGFLOPS: rate, bf16MultiplyAddGFLOPS: rate,
