@@ -160,6 +160,10 @@ package struct ProfileCommand: QuietableCommand {
         let mine = paths.enumerated().filter { shard.shard?.contains($0.offset) ?? true }
         let (workers, store) = (threads.makePool(), try history.open(project))
         try Arithmetic.prepare(for: workers, needsBLAS: true)
+        if !sampling.pipeline {
+            // A wrong name ends the command before a minute is spent on the first of them.
+            for (_, path) in mine.dropFirst() { _ = try modelOptions.open(path) }
+        }
         var (profiles, runs): ([any ProfileDocument], [Int64]) = ([], [])
         for (_, path) in mine {
             let profile: (result: any ProfileDocument, run: Int64?) =

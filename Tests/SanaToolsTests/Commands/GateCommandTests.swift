@@ -167,6 +167,17 @@ import Testing
         }
     }
 
+    @Test func wrongModelIsNamedBeforeAnotherIsProfiled() throws {
+        let profile = ["profile", "--repeat", "1", "--db", "h.sqlite", "fixtures/tiny/plain"]
+        let outcome = try program.run(profile + ["fixtures/goldens/tiny-plain.safetensors"])
+        #expect(outcome.code == 65)
+        #expect(outcome.talk.contains("tiny-plain.safetensors"))
+        let runs = try DatabaseQueue(path: folder("h.sqlite")).read {
+            try Int.fetchOne($0, sql: "SELECT count(*) FROM run")
+        }
+        #expect(runs == 0)
+    }
+
     @Test func buildsTakeTurns() throws {
         let build = [
             "profile", "fixtures/tiny/plain", "--format", "json", "--pairs", "2",
