@@ -29,6 +29,9 @@ package struct GateOptions: Sendable, Equatable {
     package var canaryTolerance = 0.03
     /// How much more of the CPUs others may take than in the baseline before it is reported.
     package var loadTolerance = 0.05
+    /// Standard error of a forward over the canary where others took so much more of the CPUs, or
+    /// so much less, than before: of all of them 4 %.
+    package static let errorOfLoad = 0.04
     /// Rise of wall time that is doubtful where CPU time did not rise and the host is as it was.
     package static let lostParallelism = 0.2
     /// Relative rise of an error that is one.

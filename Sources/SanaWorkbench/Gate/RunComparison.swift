@@ -27,9 +27,10 @@ package struct RunComparison: Sendable, Equatable {
     ///   - spread: runs that tell the spread between runs, in place of the baseline's.
     ///   - fitted: constants that were fitted to those runs, which are so much more alike for it.
     ///   - leverage: what the errors of those constants add, in variances of one run.
+    ///   - hosts: standard error that is due to hosts which differ, as a logarithm.
     package init?(
         _ candidates: [RunEstimate], _ baseline: [RunEstimate], spread runs: [RunEstimate]? = nil,
-        fitted: Int = 0, leverage: Double = 0
+        fitted: Int = 0, leverage: Double = 0, hosts: Double = 0
     ) {
         guard !candidates.isEmpty, !baseline.isEmpty else { return nil }
         ratio = exp(candidates.map(\.logarithm).median - baseline.map(\.logarithm).median)
@@ -51,7 +52,8 @@ package struct RunComparison: Sendable, Equatable {
             / Double(candidates.count)
         let theirVariance =
             RunEstimate.medianFactor(baseline.count) * pooled / Double(baseline.count)
-        error = (mineVariance + theirVariance + leverage * pooled).squareRoot()
+        error =
+            (mineVariance + theirVariance + leverage * pooled + hosts * hosts).squareRoot()
     }
 
     /// Probability that runs alike differ by so much or more.

@@ -96,23 +96,28 @@ struct LatencyGateTests {
     }
 
     @Test func slowForwardIsARegressionOnAnyHost() throws {
-        for (speed, load) in [(1, 0.01), (1.2, 0.01), (0.8, 0.01), (0.8, 0.6)] {
-            let result = try compare(run(99, slow: ["total": 1.05], speed: speed, load: load))
+        let hosts = [(1, 0.01, 1.05), (1.2, 0.01, 1.05), (0.8, 0.01, 1.05), (0.8, 0.6, 1.12)]
+        for (speed, load, slow) in hosts {
+            let result = try compare(run(99, slow: ["total": slow], speed: speed, load: load))
             #expect(result.total.verdict == .fail, "\(speed), \(load)")
             #expect(result.layers.allSatisfy { $0.verdict == .pass })
         }
         #expect(try compare(run(99, slow: ["total": 1.01])).verdict == .pass)
     }
 
-    /// Told, and no reason to say nothing of CPU time.
+    /// What another load costs is not known to a percent; nor does it hide more than that.
     @Test func slowOrBusyHostIsReportedAndSilencesNothing() throws {
         let throttled = try compare(run(99, speed: 0.8))
         #expect(throttled.verdict == .pass)
         #expect(throttled.doubts.count == 1)
         #expect(throttled.doubts.first?.contains("slower") == true)
         let busy = try compare(run(99, load: 0.4))
-        #expect(busy.verdict == .pass)
+        #expect(busy.verdict == .inconclusive)
+        #expect((0.04..<0.08).contains(busy.total.limit))
         #expect(busy.doubts.first?.contains("busier") == true)
+        #expect(busy.layers.allSatisfy { $0.verdict == .pass })
+        let idle = try compare(run(99, load: 0.02))
+        #expect(idle.verdict == .pass)
     }
 
     /// Runs that differ by 5 % among themselves cannot tell a slowdown of 3 %: that is no pass.
@@ -182,7 +187,8 @@ struct LatencyGateTests {
         let serial = try compare(run(99, waiting: 1.4))
         #expect(serial.total.verdict == .inconclusive)
         #expect(serial.doubts.first?.contains("threads wait") == true)
-        #expect(try compare(run(99, load: 0.6, waiting: 1.4)).verdict == .pass)
+        let busy = try compare(run(99, load: 0.6, waiting: 1.4))
+        #expect(busy.doubts.count == 1)
     }
 
     /// Cores without a cache in common make a small model 1.6 times as slow, and the canary not.
