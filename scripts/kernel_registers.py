@@ -2,7 +2,8 @@
 
     python3 scripts/kernel_registers.py
 
-Compiles the kernels of x86 with the options of a release build and looks at the innermost loops of their matmuls. A loop
+Compiles the kernels of x86, and the canary, with the options of a release build and looks at the innermost loops of their
+matmuls. A loop
 that writes vectors to the stack has more sums than registers: the same tile takes up to three times as long, on one
 instruction set and not on another, and no test of results sees it. The options matter: without a frame pointer, which
 `swift build` keeps, there is a register more.
@@ -17,12 +18,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-KERNELS = Path(__file__).parent.parent / "Sources/CSanaKernels"
-SOURCES = ("kernels_avx2.c", "kernels_avxvnni.c", "kernels_avx512.c", "kernels_avx512bf16.c")
-# Those of Package.swift, behind and before those of `swift build -c release`.
-OPTIONS = ["-target", "x86_64-unknown-linux-gnu", "-O2", "-fblocks", "-O3", "-ffp-contract=off", "-fPIC", "-g",
-           "-fno-omit-frame-pointer"]
-FUNCTION = re.compile(r"(column|multiply_i8\w*|tile_i8\w*)$")
+TARGETS = Path(__file__).parent.parent / "Sources"
+# With the level of optimization that Package.swift asks for.
+SOURCES = {"CSanaKernels/kernels_avx2.c": "-O3", "CSanaKernels/kernels_avxvnni.c": "-O3",
+           "CSanaKernels/kernels_avx512.c": "-O3", "CSanaKernels/kernels_avx512bf16.c": "-O3",
+           "CSanaCanary/canary_2.c": "-O2"}
+# Those of `swift build -c release`, and of Package.swift.
+OPTIONS = ["-target", "x86_64-unknown-linux-gnu", "-fblocks", "-ffp-contract=off", "-fPIC", "-g", "-fno-omit-frame-pointer"]
+FUNCTION = re.compile(r"(column|multiply_i8\w*|tile_i8\w*|run_avx2)$")
 MULTIPLY = re.compile(r"v(fn?madd|dpbf16|dpbusd|dpwssd|pmaddwd)")
 SPILL = re.compile(r"vmov\w+\s+%[xyz]mm\d+, -?\d*\(%r[sb]p\)")
 # Multiplications that a column of the smallest tile worth the name has.
@@ -55,14 +58,15 @@ def loops(assembly: str) -> list[tuple[str, list[str]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernels", type=Path, default=KERNELS, help="directory of the kernels' sources")
+    parser.add_argument("--targets", type=Path, default=TARGETS, help="directory of the targets with kernels")
     options = parser.parse_args()
     clang = compiler()
     if not clang:
         sys.exit("kernel_registers.py: found no clang")
     faults, seen = [], 0
-    for source in SOURCES:
-        command = [clang, *OPTIONS, "-I", str(options.kernels / "include"), "-S", str(options.kernels / source), "-o", "-"]
+    for source, level in SOURCES.items():
+        path = options.targets / source
+        command = [clang, level, *OPTIONS, "-I", str(path.parent / "include"), "-S", str(path), "-o", "-"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if done.returncode:
             sys.exit(done.stderr)

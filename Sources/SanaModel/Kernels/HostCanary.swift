@@ -6,9 +6,9 @@ import CSanaCanary
 /// It runs in slices between the blocks of a forward, on the pool's threads, and shares no code
 /// with the model, so a build whose products got slower is slower against it.
 public final class HostCanary {
-    /// SHA-256 of Sources/CSanaCanary/canary.c. Runs with another canary are another series.
+    /// SHA-256 of Sources/CSanaCanary/canary_2.c. Runs with another canary are another series.
     public static let identity =
-        "c7ffe158f2fd63be653cfb51d1dd64ef1aac27d55b93a4dfb7bb0ba6fcc4f9ee"
+        "0fcf0a5c16a57544c2750f8edcf3c6179972cfaa91fbfb1d3eb260857e7ec355"
 
     private let workers: WorkerPool
     private let memory: [FloatBuffer]
@@ -31,13 +31,16 @@ public final class HostCanary {
         }
         checks = FloatBuffer(count: threads)
         // By the sizes alone, so that all runs of a series do the same.
-        let share = Self.share * Double(operations) / Double(max(1, slices))
+        let all = min(Self.share * Double(operations), Self.most)
         let each = Double(threads) * Self.roundOperations
-        rounds = max(1, Int(min(share / each, 1e6)))
+        rounds = max(1, Int(all / Double(max(1, slices)) / each))
     }
 
-    /// Part of the forward's operations that all slices of it have together.
-    private static let share = 0.1
+    /// Part of the forward's operations that all slices of it have together. What a neighbour takes
+    /// comes and goes within milliseconds, so that short slices meet too little of it.
+    private static let share = 0.2
+    /// Operations that are enough for any forward, however long.
+    private static let most = 1e10
     private static let roundOperations = Double(SC_ROUND_OPERATIONS)
 
     /// Billions of operations of one slice.

@@ -133,11 +133,6 @@ package struct GatePool: Sendable {
         let isTotal = layer.path == Profile.totalPath
         let logs = times.map { log(max($0, 1)) }
         let overCanary = zip(logs, rates).map { $0 + (sensitivity ?? 1) * $1 }
-        if isTotal, let sensitivity {
-            let quiet = RunEstimate(quiet: logs, rates: rates, sensitivity: sensitivity)
-            series[layer.path, default: GateSeries()].add(times, quiet, quiet)
-            return
-        }
         let compared =
             isTotal ? overCanary : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
         series[layer.path, default: GateSeries()].add(

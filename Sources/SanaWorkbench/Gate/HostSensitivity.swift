@@ -3,7 +3,7 @@ import Foundation
 /// How much more a model feels of a slower host than the canary does.
 ///
 /// Neighbours on a shared host take caches and the other half of a core. What the canary takes
-/// longer by, the model may take longer by to the power of two; dividing by the canary alone would
+/// longer by, the model may take longer by to a power above one; dividing by the canary alone would
 /// leave the rest as if it were the model's own. The exponent is measured on the runs that a
 /// candidate is compared with: the slope of log CPU time over log canary rate.
 package struct HostSensitivity: Sendable, Equatable {
@@ -66,12 +66,12 @@ package struct HostSensitivity: Sendable, Equatable {
                 guard !run.host.isEmpty, run.host.count == run.total.cpu.count, run.clock != nil
                 else { return nil }
                 let times = run.total.cpu.map { log(max($0, 1)) }
-                return (RunEstimate.quietTime(times), Self.rate(run))
+                return (times.median, Self.rate(run))
             })
     }
 
     private static func rate(_ run: GateSamples) -> Double {
-        RunEstimate.quietRate(run.host.map { log($0.canaryCPUGFLOPS) })
+        run.host.map { log($0.canaryCPUGFLOPS) }.median
     }
 
     /// Constants that were fitted to the runs.

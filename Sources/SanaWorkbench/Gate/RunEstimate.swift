@@ -24,35 +24,6 @@ package struct RunEstimate: Sendable, Equatable {
         (repetitions, factor) = (logs, Self.medianFactor(logs.count))
     }
 
-    /// The part of a run's repetitions that are at most as disturbed as those which count.
-    private static let quietShare = 0.2
-    /// The variance of such a quantile over that of a mean, for normal values.
-    private static let quietFactor = 2.0
-
-    /// CPU time of forwards over the canary's where the host disturbed both least.
-    ///
-    /// What a host does to a process only takes time. So the fastest forwards of a night are more
-    /// like those of another night than the middle ones are: on recorded noise of an
-    /// idle host, the lower fifth of the times over the upper fifth of the canary's rates has a
-    /// standard deviation of 2 %, the median of the ratios one of 4 to 7 %.
-    ///
-    /// - Parameters:
-    ///   - times, rates: logarithms of CPU time and of the canary's rate, of each repetition.
-    ///   - sensitivity: see `HostSensitivity`.
-    package init(quiet times: [Double], rates: [Double], sensitivity: Double) {
-        let (time, rate) = (Self.quietTime(times), Self.quietRate(rates))
-        logarithm = time + sensitivity * rate
-        (repetitions, factor) = (
-            zip(times, rates).map { $0 + sensitivity * $1 }, Self.quietFactor
-        )
-    }
-
-    /// The time of the least disturbed of some repetitions.
-    package static func quietTime(_ times: [Double]) -> Double { times.quantile(quietShare) }
-
-    /// The rate of the least disturbed of some repetitions.
-    package static func quietRate(_ rates: [Double]) -> Double { rates.quantile(1 - quietShare) }
-
     /// The variance of a median over that of a mean, for normal values; of one value or two they
     /// are the same.
     package static func medianFactor(_ count: Int) -> Double { count > 2 ? 1.5 : 1 }

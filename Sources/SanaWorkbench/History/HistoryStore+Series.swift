@@ -132,14 +132,12 @@ extension HistoryStore {
             nights[nights.count - 1].times.append(log(model))
             nights[nights.count - 1].rates.append(-log(canary))
         }
-        let quiet = nights.map { night in
-            (
-                run: night.run, time: RunEstimate.quietTime(night.times),
-                rate: RunEstimate.quietRate(night.rates)
-            )
+        let sensitivity = HostSensitivity(nights.map { ($0.times.median, $0.rates.median) })
+            .exponent
+        return nights.map { night in
+            let ratios = zip(night.times, night.rates).map { $0 + sensitivity * $1 }
+            return .init(run: night.run, logarithm: ratios.median)
         }
-        let sensitivity = HostSensitivity(quiet.map { ($0.time, $0.rate) }).exponent
-        return quiet.map { .init(run: $0.run, logarithm: $0.time + sensitivity * $0.rate) }
     }
 
     /// The arithmetic of the layers of a profile, by path.

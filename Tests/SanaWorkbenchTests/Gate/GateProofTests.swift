@@ -8,7 +8,7 @@ import Testing
 /// The gate on recorded noise: how often it cries wolf, and how often it sees the wolf.
 ///
 /// `fixtures/gate/noise.csv` has profiles of one model, every second one beside a process that kept
-/// one of two CPUs busy. fixtures/gate/record.py makes it; reports/gate.md has nights that are
+/// one of two CPUs busy. fixtures/gate/prove.py makes it; reports/gate.md has nights that are
 /// really slower.
 @Suite(.tags(.slow)) struct GateProofTests {
     private let runs: [GateSamples]
