@@ -118,10 +118,10 @@ package enum LatencyGate {
         let hosts = errorOfLoad(new, old)
         func find(_ path: String, forward: Double?) -> Finding? {
             let isTotal = path == Profile.totalPath
+            guard isTotal else { return finding(path, new, old, spread, forward: forward) }
             return finding(
-                path, new, old, isTotal ? forwardSpread : spread, forward: forward,
-                fitted: isTotal ? sensitivity.fitted : 0, leverage: isTotal ? leverage : 0,
-                hosts: isTotal ? hosts : 0)
+                path, new, old, forwardSpread, forward: forward, fitted: sensitivity.fitted,
+                leverage: leverage, hosts: hosts)
         }
         guard let total = find(Profile.totalPath, forward: nil) else { return nil }
         let layers = new.paths.filter { ModuleLevel(path: $0) != .inner }
@@ -143,7 +143,7 @@ package enum LatencyGate {
 
     private static func finding(
         _ path: String, _ new: GatePool, _ old: GatePool, _ spread: GatePool, forward: Double?,
-        fitted: Int, leverage: Double, hosts: Double
+        fitted: Int = 0, leverage: Double = 0, hosts: Double = 0
     ) -> Finding? {
         guard let wall = Effect(path, new.wall, old.wall, spread.wall) else { return nil }
         var absolute: Double?

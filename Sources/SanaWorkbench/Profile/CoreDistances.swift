@@ -3,7 +3,7 @@
 ///
 /// A hypervisor moves the processors of a guest. On cores that share no cache a line's way is five
 /// times as long, on the two threads of one core it is two thirds: both make a small model take 1.6
-/// times as much CPU time, and the canary 1.1 times as much.
+/// times as much CPU time, and the first canary took 1.1 times as much.
 package struct CoreDistances: Sendable, Equatable {
     /// Nanoseconds of the placement that most forwards had; `nil` where no distance is known.
     package private(set) var usual: Double?

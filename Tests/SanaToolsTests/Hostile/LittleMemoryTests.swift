@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    /// The limit leaves room for everything but one large allocation, which must report its size.
+    /// Everything but one large allocation fits into the limit; the error must say how large it was.
     @Test("what asks for more memory than there is says how much")
     func largeAllocation() throws {
         let process = try program.launch(
