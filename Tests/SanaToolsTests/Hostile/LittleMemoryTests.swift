@@ -51,7 +51,7 @@ import Testing
         }
     }
 
-    /// Everything but one large allocation fits into the limit; the error must say how large it was.
+    /// Everything but one large allocation fits into the limit; the error must state its size.
     @Test("what asks for more memory than there is says how much")
     func largeAllocation() throws {
         let process = try program.launch(
