@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "sana_kernels.h"
+
 enum { LANES = 8 };
 
 static uint32_t bits_of(float x) {
@@ -66,4 +68,13 @@ sk_values sk_measure_values(const float *x, size_t n, float smallest_normal, uin
     }
     result.infinities = n - result.finite - result.nans;
     return result;
+}
+
+size_t sk_histogram_bin(const uint32_t *bins, uint64_t rank) {
+    uint64_t total = 0;
+    for (size_t bin = 0; bin < SK_HISTOGRAM_BINS; bin++) {
+        total += bins[bin];
+        if (total >= rank) return bin;
+    }
+    return SK_HISTOGRAM_BINS - 1;
 }

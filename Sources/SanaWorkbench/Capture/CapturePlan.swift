@@ -1,7 +1,8 @@
 import SanaModel
 
 /// What `capture` has to know of a network: its class, inputs, outputs and modules, from the tables
-/// that a forward here has of itself.
+/// that a forward here has of itself. Which modules' outputs a golden holds:
+/// `ModuleGraph.isCaptured`.
 package struct CapturePlan {
     private let config: any NetworkConfiguration
     private let network: any Network

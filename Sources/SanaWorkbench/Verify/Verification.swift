@@ -21,20 +21,6 @@ package struct Verification: Sendable {
         /// Whether only a few tokens differ and all others agree to rounding, as no weight
         /// explains.
         package var isConfined = false
-
-        /// How the error of a layer arose: relative RMS errors, infinite where a value is not
-        /// finite.
-        package struct Isolated: Sendable, Equatable {
-            /// Error of the layer on the golden's input.
-            package let own: Double
-            /// The same with golden values for everything captured inside the layer.
-            package let local: Double
-            /// What the error of its input changes in the layer's output.
-            package let inherited: Double
-            /// `inherited` over the largest relative RMS error among the layer's inputs; `nil`
-            /// where they are exact or not finite.
-            package let gain: Double?
-        }
     }
 
     /// A way in which the golden and the model do not belong together.

@@ -93,30 +93,19 @@ package final class VerifyProbe: LayerProbe {
     ) -> Verification.Layer.Isolated {
         let own = activation.part(isolation.run(forcing: level), of: isolation.runs)
         let last = activation.part(isolation.runs - 1, of: isolation.runs)
-        let result = isolated(
-            path, own: ErrorSums(own, with: reference), local: ErrorSums(last, with: reference),
-            inherited: ErrorSums(activation.part(0, of: isolation.runs), with: own))
+        let result = Verification.Layer.Isolated(
+            own: ErrorSums(own, with: reference), local: ErrorSums(last, with: reference),
+            inherited: ErrorSums(activation.part(0, of: isolation.runs), with: own),
+            incoming: incoming(path))
         for run in isolation.run(forcing: level)..<isolation.runs {
             activation.part(run, of: isolation.runs).assign(reference)
         }
         return result
     }
 
-    private func isolated(
-        _ path: String, own: ErrorSums, local: ErrorSums, inherited: ErrorSums
-    ) -> Verification.Layer.Isolated {
-        // Of the golden alone; sums leave out elements where the other side is not finite.
-        let signal = max(own.squaredReference, local.squaredReference)
-        func relative(_ sums: ErrorSums) -> Double {
-            guard sums.nonfinite == 0 else { return .infinity }
-            return sums.squaredDifference == 0 ? 0 : (sums.squaredDifference / signal).squareRoot()
-        }
-        let incoming = inputs.outerInputs(of: path).compactMap { errors[$0] }.max() ?? 0
-        let inherited = relative(inherited)
-        return .init(
-            own: relative(own), local: relative(local), inherited: inherited,
-            gain: incoming > 0 && incoming.isFinite && inherited.isFinite
-                ? inherited / incoming : nil)
+    /// The largest error among the layer's inputs.
+    private func incoming(_ path: String) -> Double {
+        inputs.outerInputs(of: path).compactMap { errors[$0] }.max() ?? 0
     }
 
     /// The comparison of one of the model's outputs, which is no module's; `nil` when the golden
@@ -140,9 +129,9 @@ package final class VerifyProbe: LayerProbe {
         if let isolation, layer.goldenNonfinite == 0 {
             let own = sample.part(isolation.run(forcing: 0), of: runs)
             let last = ErrorSums(sample.part(runs - 1, of: runs), with: reference)
-            layer.isolated = isolated(
-                path, own: ErrorSums(own, with: reference), local: last,
-                inherited: ErrorSums(free, with: own.values))
+            layer.isolated = .init(
+                own: ErrorSums(own, with: reference), local: last,
+                inherited: ErrorSums(free, with: own.values), incoming: incoming(path))
         }
         return layer
     }
