@@ -51,6 +51,7 @@ let package = Package(
         .target(name: "CSanaKernels", cSettings: kernelSettings),
         .target(name: "CSanaCanary", cSettings: canarySettings),
         .target(name: "CBuildInfo", cSettings: buildInfoSettings + dataSettings),
+        .target(name: "CEmbeddedFiles"),
         .target(name: "CFileNames"),
         .target(name: "CSignalCleanup"),
         .target(name: "CSQLiteGuard"),
@@ -75,16 +76,14 @@ let package = Package(
         .target(
             name: "SanaWorkbench",
             dependencies: [
-                "SanaQuant", "SanaModel", "CBuildInfo", "CPNG", "CSignalCleanup", "CSQLiteGuard",
-                "Libc",
+                "SanaQuant", "SanaModel", "CBuildInfo", "CEmbeddedFiles", "CPNG", "CSignalCleanup",
+                "CSQLiteGuard", "Libc",
                 .product(name: "GRDB", package: "GRDB.swift"),
                 .product(name: "Mustache", package: "swift-mustache"),
                 .product(name: "Yams", package: "Yams"),
             ],
-            resources: [
-                .embedInCode("Capture/capture.py"),
-                .embedInCode("Capture/capture_pipeline.py"),
-                .embedInCode("Report/Page/report.mustache"),
+            exclude: [
+                "Capture/capture.py", "Capture/capture_pipeline.py", "Report/Page/report.mustache",
             ],
             swiftSettings: swiftSettings),
         .target(

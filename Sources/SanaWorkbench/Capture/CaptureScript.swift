@@ -1,3 +1,4 @@
+import CEmbeddedFiles
 import Foundation
 
 /// The Python programs that compute goldens with diffusers.
@@ -5,7 +6,12 @@ package enum CaptureScript {
     /// What the interpreter reads: the capture of networks, and after a zero byte that of
     /// pipelines.
     package static func source(ofPipelines: Bool) -> Data {
-        Data(PackageResources.capture_py)
-            + (ofPipelines ? [0] + Data(PackageResources.capture_pipeline_py) : [])
+        sana_capture_script().data
+            + (ofPipelines ? [0] + sana_capture_pipeline_script().data : [])
     }
+}
+
+extension sana_embedded_file {
+    /// The file's bytes.
+    var data: Data { Data(bytes: bytes, count: count) }
 }

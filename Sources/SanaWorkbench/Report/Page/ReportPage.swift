@@ -1,3 +1,4 @@
+import CEmbeddedFiles
 import Foundation
 import Mustache
 import SanaModel
@@ -19,7 +20,7 @@ package struct ReportPage {
     package func html() throws -> String {
         Markup.contentType
         let template = try MustacheTemplate(
-            string: String(decoding: PackageResources.report_mustache, as: UTF8.self))
+            string: String(decoding: sana_report_template().data, as: UTF8.self))
         let subjects = subjects
         var charts = try subjects.enumerated().compactMap { index, subject in
             try layerChart(subject, id: index)
