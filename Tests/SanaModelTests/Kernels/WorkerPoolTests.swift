@@ -58,17 +58,21 @@ struct WorkerPoolTests {
     @Test func lookingForWorkIsNotCounted() {
         let pool = WorkerPool(threadCount: 9)
         pool.run(9) { _, _ in }
-        let start = pool.cpuNanoseconds
-        // One thread works 0.2 ms; eight end at once, look for 0.05 ms each, and sleep.
-        for _ in 0..<50 {
-            pool.run(9) { index, _ in
-                let end = threadNanoseconds() + (index == 0 ? 200_000 : 0)
-                while threadNanoseconds() < end {}
+        // One thread works 0.2 ms; eight end at once, look for 0.05 ms each, and sleep. Waking
+        // costs more beside other tests, so the least of several rounds counts.
+        let each = (0..<10).map { _ in
+            let start = pool.cpuNanoseconds
+            for _ in 0..<10 {
+                pool.run(9) { index, _ in
+                    let end = threadNanoseconds() + (index == 0 ? 200_000 : 0)
+                    while threadNanoseconds() < end {}
+                }
             }
+            return (pool.cpuNanoseconds - start) / 10
         }
-        let each = (pool.cpuNanoseconds - start) / 50
-        #expect(each >= 195_000, "\(each)")
-        #expect(each <= 400_000, "\(each)")
+        let least = each.min() ?? 0
+        #expect(least >= 195_000, "\(each)")
+        #expect(least <= 400_000, "\(each)")
     }
 
     @Test func mapKeepsOrderAndThrowsTheFirstError() throws {

@@ -130,7 +130,7 @@ struct HostileTokenizerTests {
         return #"[{"id":\#(id),"content":"\#(content)",\#(flags.joined(separator: ","))}]"#
     }
 
-    @Test("depth, size and giant pieces are bounded")
+    @Test("depth, size and giant pieces are bounded", .tags(.slow))
     func bounds() {
         let deep = String(repeating: "[", count: 100_000)
         #expect(problem { $0.file["decoder"] = deep } != nil)

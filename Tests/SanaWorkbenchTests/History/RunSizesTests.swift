@@ -74,7 +74,7 @@ struct RunSizesTests {
 
     /// Runs of every version go on in the series that runs of today begin.
     @Test(
-        "sizes of old runs are those that today's runs have",
+        "sizes of old runs are those that today's runs have", .tags(.slow),
         arguments: 1..<Schema.migrations.count,
         [
             RunSizes(batch: 1, height: 8, width: 4, captionTokens: 3),

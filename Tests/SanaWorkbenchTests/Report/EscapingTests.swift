@@ -3,15 +3,23 @@ import Testing
 
 @testable import SanaWorkbench
 
-/// Names of strangers in HTML, XML, Markdown, CSV and on terminals: every scalar before and after
-/// every one that has a meaning there.
+/// Names of strangers in HTML, XML, Markdown, CSV and on terminals: every scalar that is more than
+/// itself before and after every one that has a meaning there.
 struct EscapingTests {
-    /// Every scalar but ideographs, Hangul syllables and planes without letters, of which all are
-    /// alike.
-    private static let scalars = [
-        0x0...0x33FF, 0xA000...0xABFF, 0xD7B0...0xD7FF, 0xF800...0x13FFF, 0x16000...0x16FFF,
-        0x1B000...0x1FFFF, 0xE0000...0xE0FFF,
-    ].flatMap { $0.compactMap { Unicode.Scalar(UInt32($0)) } }
+    /// Of every scalar but ideographs, Hangul syllables and planes without letters: those that make
+    /// one Character with a letter, format text or are ASCII, and every tenth of the others, which
+    /// are all alike.
+    private static let scalars: [Unicode.Scalar] = {
+        let ranges: [ClosedRange<UInt32>] = [
+            0x0...0x33FF, 0xA000...0xABFF, 0xD7B0...0xD7FF, 0xF800...0x13FFF, 0x16000...0x16FFF,
+            0x1B000...0x1FFFF, 0xE0000...0xE0FFF,
+        ]
+        return ranges.joined().compactMap { Unicode.Scalar($0) }.filter { scalar in
+            if scalar.isASCII || scalar.value % 10 == 0 { return true }
+            if [.control, .format].contains(scalar.properties.generalCategory) { return true }
+            return "\(scalar)a".count == 1 || "a\(scalar)".count == 1
+        }
+    }()
 
     /// `special` with every scalar before and after it.
     private static func surrounded(_ special: Unicode.Scalar) -> String {

@@ -47,7 +47,7 @@ struct GoldenSuspicionTests {
     // MARK: Without hashes
 
     @Test(
-        "an entry that the rest of the golden contradicts is the cause",
+        "an entry that the rest of the golden contradicts is the cause", .tags(.slow),
         arguments: [
             "transformer_blocks.3.ff", "transformer_blocks.0.attn1", "transformer_blocks.1",
             "transformer_blocks.3", "patch_embed", "caption_norm", "time_embed.0", "proj_out",
