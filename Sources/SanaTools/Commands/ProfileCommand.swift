@@ -16,8 +16,9 @@ package struct ProfileCommand: QuietableCommand {
             of two builds. These give the most precise answer on a host whose speed varies.
 
             Without --repeat, forwards are repeated until a slowdown of --threshold would be \
-            detected, or until --budget is spent. The forwards of a recorded run start a quarter \
-            of a second apart, so that a host that is slow for a moment slows only a few of them.
+            detected, or until --budget is spent. The forwards of a recorded run, or pairs of short \
+            ones, start a quarter of a second apart, so that a host that is slow for a moment \
+            slows only a few of them.
 
             With --pipeline, MODEL is a repository, and a full sampling run is timed, from prompt \
             to PNG: loading, text, every step, decoding and the file, each with its peak memory. \

@@ -136,6 +136,7 @@ package struct GatePool: Sendable {
         let compared =
             isTotal ? overCanary : zip(times, forward).map { log(max($0, 1) / max($1 - $0, 1)) }
         series[layer.path, default: GateSeries()].add(
-            times, RunEstimate(medianOf: compared), RunEstimate(medianOf: overCanary))
+            times, RunEstimate(trimmedMeanOf: compared),
+            RunEstimate(trimmedMeanOf: overCanary))
     }
 }

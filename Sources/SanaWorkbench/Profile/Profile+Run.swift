@@ -7,10 +7,10 @@ extension Profile {
         /// Exactly so many timed forwards; `nil`: as `plan` says.
         package var repetitions: Int? = 5
         package var plan = RepetitionPlan()
-        /// Whether forwards begin `RepetitionPlan.interval` apart, with pauses.
+        /// Whether forwards take turns that begin `RepetitionPlan.interval` apart, with pauses.
         ///
         /// What slows a host lasts for seconds. Forwards in a row meet one such state, which makes
-        /// runs differ by it however many there are; forwards apart meet many.
+        /// runs differ by it however many there are; turns apart meet many.
         package var isPaced = false
         package var numerics = Numerics.fp32
         /// The element type of products.
@@ -40,13 +40,14 @@ extension Profile {
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
-        let count = options.repetitions ?? options.plan.fewest
         var isDone = false
         while !isDone {
-            progress(timer.repetitions.count, count)
-            if options.isPaced {
-                let due = options.plan.interval * Double(timer.repetitions.count)
-                try pause(until: timed + .seconds(due)) {
+            let count = timer.repetitions.count
+            let turn = timer.turn(of: options)
+            progress(count, options.repetitions ?? options.plan.fewest * turn)
+            if options.isPaced, count > 0, count % turn == 0 {
+                let due = timed + .seconds(options.plan.interval * Double(count / turn))
+                try pause(until: due, isNeeded: turn > 1) {
                     if model.loadSeconds < options.plan.interval {
                         timer.move(to: try reload().network)
                     }
@@ -55,27 +56,35 @@ extension Profile {
             }
             try timer.time(inputs)
             timer.discardUnusual()
-            isDone =
-                options.repetitions.map { timer.repetitions.count >= $0 }
-                ?? options.plan.isDone(
-                    timer.repetitions.count, seconds: (ContinuousClock.now - timed).inSeconds,
-                    timer.gateSamples)
+            isDone = self.isDone(
+                timer, options, seconds: (ContinuousClock.now - timed).inSeconds)
         }
         return timer.profile(
             model, options, warnings: HostState.now.since(before), startedAt: startedAt,
             since: start)
     }
 
+    private static func isDone(
+        _ timer: ForwardTimer, _ options: Options, seconds: Double
+    ) -> Bool {
+        let count = timer.repetitions.count
+        if let repetitions = options.repetitions { return count >= repetitions }
+        let turn = timer.turn(of: options)
+        return count % turn == 0
+            && options.plan.isDone(count / turn, seconds: seconds, timer.gateSamples)
+    }
+
     /// Pauses shorter than this are not worth what they cost: a forward that does not count, as
     /// caches are cold and threads asleep after one.
     private static let shortestPause = Duration.milliseconds(50)
 
+    /// - Parameter isNeeded: whether to `wake` after a shorter one, too.
     private static func pause(
-        until end: ContinuousClock.Instant, _ wake: () throws -> Void
+        until end: ContinuousClock.Instant, isNeeded: Bool, _ wake: () throws -> Void
     ) rethrows {
         let rest = ContinuousClock.now.duration(to: end)
-        guard rest >= shortestPause else { return }
-        Thread.sleep(forTimeInterval: rest.inSeconds)
+        guard isNeeded || rest >= shortestPause else { return }
+        Thread.sleep(forTimeInterval: max(0, rest.inSeconds))
         try wake()
     }
 }
@@ -95,14 +104,18 @@ package final class ForwardTimer {
     private let distance: CoreDistance
     private var distances: CoreDistances
     private var firstState = HostState.now
+    /// Seconds of the first recorded forward.
+    private var first: Double?
     /// Rates before the first forward.
     private let multiplyAdds: [ComputeMode: Double]
     /// Peak of resident bytes before there was anything twice.
     private var firstPeak: Int?
     /// What forwards ran in before.
     private var earlier: [(any Network, HostCanary, ForwardContext)] = []
-    private static let mostEarlier = 3
-    private static let smallPeak = 256 << 20
+    private static let mostEarlier = 15
+    /// Bytes that those may take.
+    private static let earlierBytes = min(
+        1 << 30, Int(ProcessInfo.processInfo.physicalMemory / 8))
     /// Seconds below which the load of one forward is not read: the system counts in ticks.
     private static let shortestLoad = 0.1
 
@@ -151,8 +164,8 @@ package final class ForwardTimer {
         )
         probe.replaceCanary(new.canary)
         (network, canary, context) = (other, new.canary, new.context)
-        earlier.removeFirst(
-            max(0, earlier.count - (peak < Self.smallPeak ? Self.mostEarlier : 0)))
+        let most = min(Self.mostEarlier, Self.earlierBytes / max(peak, 1))
+        earlier.removeFirst(max(0, earlier.count - most))
     }
 
     /// Runs a forward that does not count.
@@ -187,6 +200,7 @@ package final class ForwardTimer {
         let farthest = [apart, distance.measure()].compactMap(\.self).max()
         distances.note(farthest)
         guard probe.isRecording else { return }
+        first = first ?? Double(length) / 1e9
         let load = state.since(host)
         repetitions.append(
             Profile.Repetition(
@@ -196,6 +210,12 @@ package final class ForwardTimer {
                 otherLoad: load.seconds < Self.shortestLoad
                     ? state.since(firstState).otherShare : load.otherShare,
                 coreDistance: farthest))
+    }
+
+    /// Forwards of a turn, see `RepetitionPlan`.
+    fileprivate func turn(of options: Profile.Options) -> Int {
+        guard options.isPaced, let first else { return 1 }
+        return options.plan.turn(ofForward: first, repetitions: options.repetitions)
     }
 
     /// Leaves out the forwards whose threads ran on other cores than usual, so that others are made

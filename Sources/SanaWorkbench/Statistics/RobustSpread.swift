@@ -14,7 +14,7 @@ package enum RobustSpread {
         for (index, value) in values.enumerated() {
             for other in values[..<index] { distances.append(abs(value - other)) }
         }
-        distances.sort()
+        distances = distances.ascending
         let half = count / 2 + 1
         return 2.2219 * factor(count) * distances[half * (half - 1) / 2 - 1]
     }

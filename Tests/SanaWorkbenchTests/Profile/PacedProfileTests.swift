@@ -7,13 +7,16 @@ import Testing
 struct PacedProfileTests {
     private let workers = WorkerPool(threadCount: 1)
 
-    private func profile(isPaced: Bool) throws -> (profile: Profile, loads: Int) {
+    /// Six forwards.
+    private func profile(
+        isPaced: Bool, plan: RepetitionPlan = RepetitionPlan()
+    ) throws -> (profile: Profile, loads: Int) {
         let opened = try OpenedModel.open(Fixtures.digits)
         let model = try opened.load(workers: workers)
         let sizes: NetworkSizes = [
             "batch": 1, "height": 8, "width": 8, "caption_tokens": 12,
         ]
-        var options = Profile.Options(warmup: 1, repetitions: 6)
+        var options = Profile.Options(warmup: 1, repetitions: 6, plan: plan)
         options.isPaced = isPaced
         var loads = 0
         let profile = try Profile.run(
@@ -34,6 +37,23 @@ struct PacedProfileTests {
         #expect(paced.repetitions.count == 6)
         #expect(!paced.layers.isEmpty)
         #expect(paced.layers.allSatisfy { $0.timing.samples.count % 6 == 0 })
+    }
+
+    @Test func shortForwardsArePairsWhereThereAreMany() throws {
+        var plan = RepetitionPlan()
+        plan.fewest = 3
+        let (paced, loads) = try profile(isPaced: true, plan: plan)
+        #expect(loads == 2)
+        #expect(paced.repetitions.count == 6)
+    }
+
+    @Test func turnsAreOfTwoWhereForwardsAreShort() {
+        let plan = RepetitionPlan()
+        let short = plan.interval / 2
+        #expect(plan.turn(ofForward: short, repetitions: nil) == 2)
+        #expect(plan.turn(ofForward: short * 1.01, repetitions: nil) == 1)
+        #expect(plan.turn(ofForward: short, repetitions: 2 * plan.fewest) == 2)
+        #expect(plan.turn(ofForward: short, repetitions: 2 * plan.fewest - 1) == 1)
     }
 
     @Test func othersStayWhereTheyAre() throws {
