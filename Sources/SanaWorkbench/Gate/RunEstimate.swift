@@ -12,9 +12,9 @@ package struct RunEstimate: Sendable, Equatable {
     }
 
     /// The trimmed mean of the logarithms of each repetition, of which there is at least one: a
-    /// fifth of them at either end does not count. It is as deaf to a disturbance as a median is,
-    /// if not to one of half the run, and has three quarters of its variance. That follows from the
-    /// winsorized variance (Tukey and McLaughlin 1963, Yuen 1974).
+    /// fifth of them at either end does not count. It ignores a disturbance of a fifth of the run,
+    /// where a median ignores one of half, but has three quarters of a median's variance. Its
+    /// error follows from the winsorized variance (Tukey and McLaughlin 1963, Yuen 1974).
     package init(trimmedMeanOf logs: [Double]) {
         let count = logs.count
         let cut = count > 2 ? max(1, count / 5) : 0

@@ -7,7 +7,7 @@ extension Verification.Layer {
     package struct Isolated: Sendable, Equatable {
         /// Error of the layer on the golden's input.
         package let own: Double
-        /// The same with golden values for everything captured inside the layer.
+        /// The same error, with every captured value inside the layer replaced by the golden's.
         package let local: Double
         /// What the error of its input changes in the layer's output.
         package let inherited: Double
