@@ -106,13 +106,13 @@ package enum LatencyGate {
         let neighbours = placed(neighbours)
         let forwards = neighbours.count > baseline.count ? neighbours : baseline
         let tellsOfLayers = forwards.contains { !$0.layers.isEmpty }
-        let spreading =
-            baseline.count < GateOptions.fewestRuns && tellsOfLayers ? forwards : baseline
+        let isShort = baseline.count < GateOptions.fewestRuns && tellsOfLayers
+        let spreading = isShort ? forwards : baseline
         let sensitivity = HostSensitivity(of: forwards)
         let leverage = sensitivity.leverage(candidates)
         let new = GatePool(candidates, sensitivity: sensitivity.exponent)
         let old = GatePool(baseline, sensitivity: sensitivity.exponent)
-        let spread = GatePool(spreading, sensitivity: sensitivity.exponent)
+        let spread = isShort ? GatePool(spreading, sensitivity: sensitivity.exponent) : old
         let forwardSpread = GatePool(
             forwards.map(\.forward), sensitivity: sensitivity.exponent)
         let hosts = errorOfLoad(new, old)
