@@ -1,5 +1,4 @@
 import COpenBLAS
-import Libc
 
 /// How fast this machine runs the products and passes that a forward is made of.
 public struct KernelRates: Sendable {
@@ -64,8 +63,9 @@ public struct KernelRates: Sendable {
     ) -> Product {
         let (columns, rows) = (shape.columns, shape.rows)
         let (x, y) = (Matrix(rows: tokens, columns: columns), Matrix(rows: tokens, columns: rows))
-        for index in 0..<x.count { x.pointer[index] = sinf(Float(index)) }
-        let float = FloatBuffer((0..<rows * columns).map { Float($0 % 251) / 125 - 1 })
+        fill(x.pointer, x.count)
+        let float = FloatBuffer(count: rows * columns)
+        fill(float.pointer, float.count)
         let scale = FloatBuffer([Float](repeating: 0.01, count: rows))
         func stored(_ bytes: Int, _ fill: (UnsafeMutableRawPointer) -> Void) -> ByteView {
             ByteView(count: rows * columns * bytes) {
@@ -110,6 +110,14 @@ public struct KernelRates: Sendable {
         return product
     }
 
+    /// Values in -1...1 that repeat after a prime number of them.
+    private static func fill(_ values: UnsafeMutablePointer<Float>, _ count: Int) {
+        let period = (0..<251).map { Float($0) / 125 - 1 }
+        for start in stride(from: 0, to: count, by: period.count) {
+            (values + start).update(from: period, count: min(period.count, count - start))
+        }
+    }
+
     /// One product with OpenBLAS's own threads, which everything else here does without.
     private static func blas(
         _ x: Matrix, _ weight: FloatBuffer, rows: Int, _ y: Matrix, threads: Int
@@ -127,7 +135,7 @@ public struct KernelRates: Sendable {
         let wide = Matrix(rows: height * width, columns: channels)
         let other = Matrix(rows: height * width, columns: channels)
         let narrow = Matrix(rows: height * width, columns: channels / 2)
-        for index in 0..<wide.count { wide.pointer[index] = sinf(Float(index)) }
+        fill(wide.pointer, wide.count)
         let weight = FloatBuffer([Float](repeating: 0.1, count: 9 * channels))
         let bias = FloatBuffer(count: channels)
         let bytes = 4 * Double(wide.count)

@@ -167,23 +167,6 @@ import Testing
         #expect(outcome.talk.isEmpty)
     }
 
-    @Test func kernelsAreMeasuredInEveryWay() throws {
-        let outcome = try run("kernels", "--repeat", "1", "--format", "json")
-        #expect(outcome.code == 0, "\(outcome.talk)")
-        let products = try #require(outcome.json?["products"]?.array)
-        #expect(products.count == 6)
-        for product in products {
-            let rates = product["gflops"]?.members ?? []
-            #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8", "bf16_compute"])
-            #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
-            #expect((product["blas_gflops"]?.double ?? 0) > 0)
-            #expect((product["peak_gflops"]?.double ?? 0) > 0)
-            #expect((product["bf16_peak_gflops"]?.double ?? 0) > 0)
-            #expect((product["int8_peak_gops"]?.double ?? 0) > 0)
-        }
-        #expect((outcome.json?["passes"]?.array ?? []).count == 4)
-    }
-
     @Test func roundingActivationsIsTimedWhereItIsDone() throws {
         let archive = "x.safetensors.zst"
         #expect(

@@ -12,11 +12,11 @@ import Testing
 
     init() throws { program = try BuiltProgram() }
 
-    /// What is wrong with what a command printed.
-    private func check(
+    /// Expects what a command prints to be as its schema says, and returns the first result.
+    @discardableResult private func check(
         _ kind: ResultDocument.Kind, code: Int32 = 0, count: Int? = nil, _ arguments: [String],
         sourceLocation: SourceLocation = #_sourceLocation
-    ) throws {
+    ) throws -> JSONValue? {
         let outcome = try program.run(arguments + ["--format", "json"])
         #expect(outcome.code == code, "\(outcome.talk)", sourceLocation: sourceLocation)
         let document = try #require(outcome.document, sourceLocation: sourceLocation)
@@ -25,6 +25,7 @@ import Testing
         if let count {
             #expect(document["results"]?.array?.count == count, sourceLocation: sourceLocation)
         }
+        return document["results"]?.array?.first
     }
 
     private static let plain = "fixtures/tiny/plain"
@@ -124,7 +125,7 @@ import Testing
         try check(.baselineList, ["history", "baseline", "list"])
     }
 
-    @Test("lora, sample, tokenize and kernels")
+    @Test("lora, sample and tokenize")
     func others() throws {
         try check(
             .loraMerge, count: 1,
@@ -152,7 +153,22 @@ import Testing
         let tokenize = ["tokenize", "fixtures/tokenizer", "--prompt", "A cat"]
         try check(.tokenize, count: 1, tokenize)
         try check(.tokenize, count: 1, tokenize + ["--pipeline"])
-        try check(.kernels, count: 1, ["kernels", "--repeat", "1"])
+    }
+
+    @Test func kernelsAreMeasuredInEveryWay() throws {
+        let result = try check(.kernels, count: 1, ["kernels", "--repeat", "1"])
+        let products = try #require(result?["products"]?.array)
+        #expect(products.count == 6)
+        for product in products {
+            let rates = product["gflops"]?.members ?? []
+            #expect(rates.map(\.key) == ["fp32", "bf16", "fp16", "w8a16", "w8a8", "bf16_compute"])
+            #expect(rates.allSatisfy { ($0.value.double ?? 0) > 0 })
+            #expect((product["blas_gflops"]?.double ?? 0) > 0)
+            #expect((product["peak_gflops"]?.double ?? 0) > 0)
+            #expect((product["bf16_peak_gflops"]?.double ?? 0) > 0)
+            #expect((product["int8_peak_gops"]?.double ?? 0) > 0)
+        }
+        #expect((result?["passes"]?.array ?? []).count == 4)
     }
 
     @Test("nightly and doctor")
