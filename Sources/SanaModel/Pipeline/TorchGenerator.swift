@@ -142,7 +142,8 @@ private struct MersenneTwister: Sendable {
     /// In [0, 1), of 53 bits.
     mutating func uniform53() -> Double {
         let (high, low) = (UInt64(next()), UInt64(next()))
-        return Double((high << 32 | low) & (1 << 53 - 1)) * 0x1p-53
+        let bits: UInt64 = (high << 32 | low) & (1 << 53 - 1)
+        return Double(bits) * 0x1p-53
     }
 }
 

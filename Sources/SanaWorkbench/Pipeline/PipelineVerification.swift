@@ -219,9 +219,10 @@ private struct PipelineComparison {
             func value(_ values: [Float], _ step: Int) -> String {
                 step < values.count ? "\(values[step])" : "absent"
             }
-            let step = (0..<max(ours.count, stored.count)).first {
-                $0 >= stored.count || $0 >= ours.count
-                    || !(abs(ours[$0] - stored[$0]) <= 1e-5 * max(abs(stored[$0]), 1e-3))
+            let step = (0..<max(ours.count, stored.count)).first { step -> Bool in
+                guard step < stored.count, step < ours.count else { return true }
+                let limit: Float = 1e-5 * max(abs(stored[step]), 1e-3)
+                return !(abs(ours[step] - stored[step]) <= limit)
             }
             guard let step else { continue }
             blamed[.denoise] = .scheduler

@@ -28,7 +28,7 @@ package enum StepDetection {
         let cost = deviations(values)
         // best[k][j]: cost of the first j values in k + 1 pieces; from[k][j]: where the last
         // begins.
-        var best = [(0...count).map { $0 == 0 ? Double.infinity : cost[0][$0 - 1] }]
+        var best: [[Double]] = [[.infinity] + cost[0].prefix(count)]
         var from = [Array(repeating: 0, count: count + 1)]
         for _ in 1..<max(most, 1) {
             var (row, starts) = (

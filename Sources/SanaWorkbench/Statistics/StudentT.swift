@@ -27,8 +27,8 @@ package enum StudentT {
     private static func incompleteBeta(_ x: Double, _ a: Double, _ b: Double) -> Double {
         guard x > 0 else { return 0 }
         guard x < 1 else { return 1 }
-        let front = exp(
-            lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log1p(-x))
+        let logGammas: Double = lgamma(a + b) - lgamma(a) - lgamma(b)
+        let front = exp(logGammas + a * log(x) + b * log1p(-x))
         return x < (a + 1) / (a + b + 2)
             ? front * fraction(x, a, b) / a : 1 - front * fraction(1 - x, b, a) / b
     }

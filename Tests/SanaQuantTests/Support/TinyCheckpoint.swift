@@ -75,7 +75,9 @@ func independentValues(_ source: any TensorSource, _ name: String) throws -> [Fl
     switch info.dtype {
     case .f32:
         return stride(from: 0, to: bytes.count, by: 4).map { at in
-            Float(bitPattern: (0..<4).reduce(0) { $0 | UInt32(bytes[at + $1]) << (8 * UInt32($1)) })
+            Float(
+                bitPattern: bytes[at..<at + 4].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            )
         }
     case .bf16, .f16:
         return stride(from: 0, to: bytes.count, by: 2).map { at in

@@ -286,10 +286,10 @@ struct LatencyGateTests {
     @Test func slowDriftIsFoundThoughEachNightIsLikeTheOneBefore() throws {
         var random = NormalGenerator(seed: 5)
         func nights(_ drift: Double, _ count: Int) -> [DriftGate.Night] {
-            (0..<count).map {
-                .init(
-                    run: Int64($0 + 1),
-                    logarithm: 4 + 0.005 * Double(random.next()) + drift * Double(max(0, $0 - 9)))
+            (0..<count).map { night in
+                let noise = 0.005 * Double(random.next())
+                let drifted = drift * Double(max(0, night - 9))
+                return .init(run: Int64(night + 1), logarithm: 4 + noise + drifted)
             }
         }
         #expect(DriftGate.judge(nights(0, 10)) == nil)

@@ -124,12 +124,13 @@ struct ReportPageTests {
         #expect(chart.rows.last?[2] == "not verified")
         #expect(chart.rows.filter { $0[4] == "yes" }.map { $0[0] } == ["F32", "BF16", "I8, w8a16"])
         // No two labels of dots share a row.
-        let rows = chart.svg.components(separatedBy: "<text ").dropFirst().map {
-            $0.components(separatedBy: "/text>")[0]
-        }.filter {
-            $0.contains(", ") && $0.contains(" ms<") || $0.contains(">F16<")
-        }.compactMap { $0.components(separatedBy: "y=\"").dropFirst().first?.prefix { $0 != "\"" } }
-            .compactMap { Double($0) }.sorted()
+        let labels = chart.svg.components(separatedBy: "<text ").dropFirst()
+            .map { $0.components(separatedBy: "/text>")[0] }
+            .filter { $0.contains(", ") && $0.contains(" ms<") || $0.contains(">F16<") }
+        let rows = labels.compactMap { label -> Double? in
+            let place = label.components(separatedBy: "y=\"").dropFirst().first
+            return place.flatMap { Double($0.prefix { $0 != "\"" }) }
+        }.sorted()
         #expect(rows.count == 5)
         #expect(zip(rows, rows.dropFirst()).allSatisfy { $1 - $0 >= 14 })
         #expect(Chart.tradeoff([.init(name: "F32", bytes: 4, error: 0, latency: nil)]) == nil)
@@ -175,11 +176,15 @@ struct ReportPageTests {
 
     @Test func historyNamesItsSteps() throws {
         let flat = try #require(
-            Chart.history("m", id: "h", (1...8).map { ("run \($0)", 1e6 + Double($0 % 2)) }))
+            Chart.history(
+                "m", id: "h",
+                (1...8).map { run -> (String, Double) in ("run \(run)", 1e6 + Double(run % 2)) }))
         #expect(flat.note == "No step among 8 runs.")
         #expect(!flat.svg.contains("class=\"step\""))
         let step = try #require(
-            Chart.history("m", id: "h", (1...8).map { ("run \($0)", $0 < 5 ? 1e6 : 1.2e6) }))
+            Chart.history(
+                "m", id: "h",
+                (1...8).map { run -> (String, Double) in ("run \(run)", run < 5 ? 1e6 : 1.2e6) }))
         #expect(step.note == "Steps: run 5: +20.0 %")
         #expect(step.svg.contains("class=\"step\""))
         #expect(Chart.history("m", id: "h", [("run 1", 1)]) == nil)

@@ -169,7 +169,8 @@ struct SDNQFloat: Sendable {
         let mantissa = code & (1 << mantissaBits - 1)
         let exponent = Int(code >> mantissaBits & (1 << exponentBits - 1))
         let bias = 1 << (exponentBits - 1) - 1
-        let isNegative = isSigned && code >> (bits - 1) & 1 == 1
+        let sign: UInt32 = code >> (bits - 1) & 1
+        let isNegative = isSigned && sign == 1
         guard exponent > 0 else {
             guard mantissa > 0 else { return 0 }
             let value = Float(

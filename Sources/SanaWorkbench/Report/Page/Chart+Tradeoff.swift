@@ -96,7 +96,10 @@ extension Chart {
 
     /// A baseline for text at `y` or as near above or below as no other text is.
     private static func freeRow(near y: Double, _ taken: [Double]) -> Double {
-        let candidates = (0..<20).flatMap { [y + Double($0) * 15, y - Double($0) * 15] }
+        let candidates = (0..<20).flatMap { step -> [Double] in
+            let distance = Double(step) * 15
+            return [y + distance, y - distance]
+        }
         return candidates.first { row in
             (12...226).contains(row) && taken.allSatisfy { abs($0 - row) >= 14 }
         } ?? y

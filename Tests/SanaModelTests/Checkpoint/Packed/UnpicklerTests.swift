@@ -87,8 +87,8 @@ struct UnpicklerTests {
         #expect(message?.contains(expected) == true, "\(name): \(message ?? "taken")")
     }
 
-    @Test(arguments: [
-        ("STACK_GLOBAL", [0x8C, 2, 0x6F, 0x73, 0x8C, 1, 0x78, 0x93] as [UInt8], "'os.x'"),
+    private static let outOfBounds: [(String, [UInt8], String)] = [
+        ("STACK_GLOBAL", [0x8C, 2, 0x6F, 0x73, 0x8C, 1, 0x78, 0x93], "'os.x'"),
         ("NEWOBJ", Array("ctorch\nSize\n)".utf8) + [0x81], "NEWOBJ"),
         ("EXT4", [0x84, 1, 0, 0, 0], "EXT4"),
         ("LONG4", [0x8B, 255, 255, 255, 127], "an integer of"),
@@ -104,7 +104,9 @@ struct UnpicklerTests {
         ("value below the mark", [0x4E, 0x28, 0x30], "missing"),
         ("no mark", [0x74], "mark is missing"),
         ("protocol", [0x80, 200], "protocol 200"), ("list", [0x4E, 0x4E, 0x61], "only a list"),
-    ])
+    ]
+
+    @Test(arguments: outOfBounds)
     func whatIsOutOfBounds(_ name: String, _ code: [UInt8], _ expected: String) {
         let message = refusal([0x80, 2] + code + [0x2E])
         #expect(message?.contains(expected) == true, "\(name): \(message ?? "taken")")

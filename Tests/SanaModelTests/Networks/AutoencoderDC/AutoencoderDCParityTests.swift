@@ -92,10 +92,8 @@ struct AutoencoderDCParityTests {
             let error = comparison.errors[String(path)] ?? .infinity
             #expect(error <= Self.limit, "\(path)")
         }
-        #expect(
-            comparison.compared
-                == listed.compactMap { $0["name"]?.string?.dropFirst("activations.".count) }
-                .map(String.init))
+        let names = listed.compactMap { $0["name"]?.string }
+        #expect(comparison.compared == names.map { String($0.dropFirst("activations.".count)) })
         let reference = try entry.tensor("outputs." + entry.output)
         #expect(output.shape == reference.shape)
         let sums = ErrorSums(output, with: reference.values)
