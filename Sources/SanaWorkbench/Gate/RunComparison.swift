@@ -48,13 +48,17 @@ package struct RunComparison: Sendable, Equatable {
         gainsFromRepetitions = within > pooled / 4
         spread = max(pooled, within).squareRoot()
         let mineVariance =
-            RunEstimate.medianFactor(candidates.count) * max(pooled, within)
+            Self.medianFactor(candidates.count) * max(pooled, within)
             / Double(candidates.count)
         let theirVariance =
-            RunEstimate.medianFactor(baseline.count) * pooled / Double(baseline.count)
+            Self.medianFactor(baseline.count) * pooled / Double(baseline.count)
         error =
             (mineVariance + theirVariance + leverage * pooled + hosts * hosts).squareRoot()
     }
+
+    /// The variance of a median over that of a mean, for normal values; of one value or two they
+    /// are the same.
+    private static func medianFactor(_ count: Int) -> Double { count > 2 ? 1.5 : 1 }
 
     /// Probability that runs alike differ by so much or more.
     package var pValue: Double { StudentT.upperTail(log(ratio) / error, degreesOfFreedom) }

@@ -30,8 +30,4 @@ package struct RunEstimate: Sendable, Equatable {
         variance =
             squares / Double(count - 1) * Double(count) / Double(kept.count * kept.count)
     }
-
-    /// The variance of a median over that of a mean, for normal values; of one value or two they
-    /// are the same.
-    package static func medianFactor(_ count: Int) -> Double { count > 2 ? 1.5 : 1 }
 }

@@ -64,7 +64,7 @@ import Testing
             tally.counts[result.verdict, default: 0] += 1
             let interval = result.total.decisive.interval
             if let factor, interval.low <= factor, factor <= interval.high {
-                tally.held = (tally.held ?? 0) + 1
+                tally.held? += 1
             }
         }
         print("gate: \(name), \(host), \(pairs) pairs, \(pooled) against 10: \(tally.text)")
