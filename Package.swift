@@ -39,7 +39,6 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-crypto", exact: "4.5.2"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache", exact: "2.1.1"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
@@ -63,14 +62,12 @@ let package = Package(
             name: "SanaModel",
             dependencies: [
                 "SanaBase", "CSanaCanary", "CSanaKernels", "COpenBLAS", "CSignalCleanup", "Libc",
-                .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
         .target(
             name: "SanaQuant",
             dependencies: [
                 "SanaModel", "CFileNames", "CSanaKernels", "CSignalCleanup", "CZstd", "Libc",
-                .product(name: "Crypto", package: "swift-crypto"),
             ],
             swiftSettings: swiftSettings),
         .target(

@@ -2,6 +2,7 @@
 // NaN. `make test-aarch64` builds it for aarch64 and runs it under user-mode emulation.
 //
 // Arguments: names of sets that must be among them.
+#include "sana_hashes.h"
 #include "sana_kernels.h"
 
 #include <math.h>
@@ -156,8 +157,36 @@ static void products(size_t tokens, size_t columns, size_t rows, int wild) {
     free(x), free(w), free(bias), free(half), free(q);
 }
 
+// Two streams, first apart and then together, against each of them whole by the portable hash.
+static void hashes(size_t first, size_t second) {
+    uint8_t *data = memory(first + second + 1), expected[2][32], digests[2][32];
+    for (size_t i = 0; i < first + second; i++) data[i] = (uint8_t)next();
+    const uint8_t *streams[] = {data, data + first};
+    size_t counts[] = {first, second}, common = first < second ? first : second;
+    sk_hash hash[2];
+    for (int j = 0; j < 2; j++) {
+        sk_hash_start(hash + j, SK_SHA256_PORTABLE);
+        sk_hash_update(hash + j, streams[j], counts[j]);
+        sk_hash_digest(hash + j, expected[j]);
+        sk_hash_start(hash + j, SK_SHA256);
+        sk_hash_update(hash + j, streams[j], counts[j] - common);
+    }
+    sk_hash_update_two(hash, streams[0] + first - common, hash + 1, streams[1] + second - common,
+                       common);
+    for (int j = 0; j < 2; j++) {
+        sk_hash_digest(hash + j, digests[j]);
+        comparisons++;
+        if (memcmp(digests[j], expected[j], sizeof *digests) == 0) continue;
+        printf("SHA-256 of %zu bytes with %zu differs\n", counts[j], counts[1 - j]);
+        failures++;
+    }
+    free(data);
+}
+
 int main(int count, char **names) {
     int found = 1;
+    for (size_t first = 0; first < 200; first += 7)
+        for (size_t second = 0; second < 1000; second += 61) hashes(first, second);
     for (size_t i = 0; (set = sk_kernels_at(i)); i++) {
         for (int name = 1; name < count; name++) found += strcmp(names[name], set->name) == 0;
         if (set == sk_kernels_portable()) continue;

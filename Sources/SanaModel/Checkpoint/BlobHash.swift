@@ -1,4 +1,4 @@
-import Crypto
+import CSanaKernels
 
 /// The hash by which the Hugging Face hub and its cache call the content of a file.
 ///
@@ -31,10 +31,10 @@ public enum BlobHash: Sendable, Equatable {
         case .sha256:
             return .sha256(WeightsDigest.sha256(content).hexadecimal)
         case .gitSHA1:
-            var hash = Insecure.SHA1()
-            hash.update(data: Array("blob \(content.count)\0".utf8))
-            content.stream { hash.update(bufferPointer: $0) }
-            return .gitSHA1(Array(hash.finalize()).hexadecimal)
+            let hash = ContentHash(SK_SHA1)
+            hash.update(Array("blob \(content.count)\0".utf8))
+            hash.update(releasing: content)
+            return .gitSHA1(hash.digest.hexadecimal)
         }
     }
 }

@@ -1,41 +1,25 @@
 import CSanaKernels
-import Crypto
 
 /// SHA-256 of bytes that come in pieces.
 ///
 /// Two hashes brought forward together take little longer than one, where the CPU has the
-/// instructions; our own code because no library hashes two streams at once. Elsewhere swift-crypto
-/// does it, one after the other.
+/// instructions. Our own code, because no library hashes two streams at once; for the rest, a
+/// library costs more than it saves (docs/explanation/architecture.md).
 public final class ContentHash: @unchecked Sendable {
-    private enum State {
-        case lane(sk_sha256)
-        case library(SHA256)
-    }
+    private var state = sk_hash()
 
-    private var state: State
+    /// - Parameter kind: tests choose, and names that git has given.
+    init(_ kind: sk_hash_kind) { sk_hash_start(&state, kind) }
 
-    /// - Parameter usesLanes: tests choose.
-    init(usesLanes: Bool) {
-        var hash = sk_sha256()
-        sk_sha256_start(&hash)
-        state = usesLanes ? .lane(hash) : .library(SHA256())
-    }
-
-    static let hasLanes = sk_sha256_is_supported() != 0
-
-    public convenience init() { self.init(usesLanes: Self.hasLanes) }
+    public convenience init() { self.init(SK_SHA256) }
 
     /// Appends bytes.
     public func update(_ bytes: UnsafeRawBufferPointer) {
-        switch state {
-        case .lane(var hash):
-            sk_sha256_update(&hash, bytes.baseAddress, bytes.count)
-            state = .lane(hash)
-        case .library(var hash):
-            hash.update(bufferPointer: bytes)
-            state = .library(hash)
-        }
+        sk_hash_update(&state, bytes.baseAddress, bytes.count)
     }
+
+    /// Appends bytes.
+    public func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
 
     /// Appends bytes whose pages are let go behind it, when they are a file's.
     public func update(releasing bytes: ByteView) { bytes.stream { update($0) } }
@@ -47,27 +31,24 @@ public final class ContentHash: @unchecked Sendable {
     ) {
         precondition(first !== second)
         let common = min(firstBytes.count, secondBytes.count)
-        if case .lane(var one) = first.state, case .lane(var other) = second.state {
-            sk_sha256_update_two(
-                &one, firstBytes.baseAddress, &other, secondBytes.baseAddress, common)
-            (first.state, second.state) = (.lane(one), .lane(other))
-            first.update(UnsafeRawBufferPointer(rebasing: firstBytes[common...]))
-            second.update(UnsafeRawBufferPointer(rebasing: secondBytes[common...]))
-        } else {
-            first.update(firstBytes)
-            second.update(secondBytes)
+        sk_hash_update_two(
+            &first.state, firstBytes.baseAddress, &second.state, secondBytes.baseAddress, common)
+        first.update(UnsafeRawBufferPointer(rebasing: firstBytes[common...]))
+        second.update(UnsafeRawBufferPointer(rebasing: secondBytes[common...]))
+    }
+
+    /// The hash of all bytes so far, 32 of them (20 of a SHA-1); more may follow.
+    public var digest: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 32) { digest, count in
+            count = sk_hash_digest(&state, digest.baseAddress)
         }
     }
 
-    /// The hash of all bytes so far, 32 of them; more may follow.
-    public var digest: [UInt8] {
-        switch state {
-        case .lane(var hash):
-            var digest = [UInt8](repeating: 0, count: 32)
-            sk_sha256_digest(&hash, &digest)
-            return digest
-        case .library(let hash): return Array(hash.finalize())
-        }
+    /// SHA-256 of the UTF-8 of `text`, in hexadecimal digits.
+    public static func hexadecimal(of text: String) -> String {
+        let hash = ContentHash()
+        hash.update(Array(text.utf8))
+        return hash.digest.hexadecimal
     }
 }
 

@@ -1,5 +1,3 @@
-import Crypto
-
 /// The identity of a set of weights, whatever its sharding, file order and metadata.
 ///
 /// SHA-256 over the tensors sorted bytewise by name, each as
@@ -55,17 +53,17 @@ public enum WeightsDigest {
 
     /// Joins the digests of single tensors.
     public static func combine(_ tensors: [(info: TensorInfo, digest: [UInt8])]) -> String {
-        var hash = SHA256()
+        let hash = ContentHash()
         for (info, digest) in tensors.sorted(by: {
             $0.info.name.utf8.lexicographicallyPrecedes($1.info.name.utf8)
         }) {
             let shape = info.shape.map(String.init).joined(separator: ",")
             for text in [info.name, info.dtype.rawValue, shape] {
-                hash.update(data: Array(text.utf8) + [0])
+                hash.update(Array(text.utf8) + [0])
             }
-            hash.update(data: digest)
+            hash.update(digest)
         }
-        return Array(hash.finalize()).hexadecimal
+        return hash.digest.hexadecimal
     }
 
     /// SHA-256 of raw bytes, 32 of them. Pages of a mapped file are let go behind it.

@@ -1,6 +1,6 @@
-import Crypto
 import Foundation
 import GRDB
+import SanaModel
 
 /// Rows of layers that runs share: errors are the same to the bit from night to night, and the work
 /// of a layer is that of its model.
@@ -60,12 +60,12 @@ package enum LayerSet {
     private static func digest(
         _ table: String, _ columns: [String], _ rows: [[DatabaseValue]], _ attempt: Int
     ) -> Data {
-        var hash = SHA256()
+        let hash = ContentHash()
         func update(_ tag: UInt8, _ bytes: [UInt8]) {
             withUnsafeBytes(of: UInt64(bytes.count).littleEndian) {
-                hash.update(data: [tag] + $0)
+                hash.update([tag] + $0)
             }
-            hash.update(data: bytes)
+            hash.update(bytes)
         }
         for name in [table] + columns { update(0, Array(name.utf8)) }
         update(0, Array("\(attempt)".utf8))
@@ -80,6 +80,6 @@ package enum LayerSet {
             case .blob(let data): update(5, Array(data))
             }
         }
-        return Data(hash.finalize())
+        return Data(hash.digest)
     }
 }

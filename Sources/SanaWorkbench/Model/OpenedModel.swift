@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import SanaModel
 import SanaQuant
@@ -123,7 +122,7 @@ package struct OpenedModel: Sendable {
             return "\(tensor.name) \(shape)"
         }
         let text = ([config.networkClass.name] + lines.sorted()).joined(separator: "\n")
-        return Array(SHA256.hash(data: Data(text.utf8))).hexadecimal
+        return ContentHash.hexadecimal(of: text)
     }
 
     /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
@@ -236,9 +235,7 @@ package struct LoadedModel: Sendable {
     func with(_ other: any Network, called name: String) -> LoadedModel {
         var model = self
         model.network = other
-        model.architecture =
-            Array(SHA256.hash(data: Data("\(architecture) \(name)".utf8)))
-            .hexadecimal
+        model.architecture = ContentHash.hexadecimal(of: "\(architecture) \(name)")
         return model
     }
 

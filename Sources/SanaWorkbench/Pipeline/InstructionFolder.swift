@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import SanaModel
 import SanaQuant
@@ -106,7 +105,7 @@ package final class InstructionFolder: InstructionStore {
     }
 
     private func place(_ key: JSONValue) -> String {
-        let hash = Array(SHA256.hash(data: Array(key.text().utf8))).hexadecimal
+        let hash = ContentHash.hexadecimal(of: key.text())
         return path.appendingPath("instruction-\(hash.prefix(32)).safetensors")
     }
 }

@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import SanaModel
 import SanaQuant
@@ -142,7 +141,7 @@ package struct OpenedPipeline: PipelineSource {
             hasInt8 = hasInt8 || opened.hasInt8
         }
         func hash(_ lines: [String]) -> String {
-            Array(SHA256.hash(data: Data(lines.joined(separator: "\n").utf8))).hexadecimal
+            ContentHash.hexadecimal(of: lines.joined(separator: "\n"))
         }
         return Identity(
             digest: hash(digests), dtype: types.joined(separator: "+"),

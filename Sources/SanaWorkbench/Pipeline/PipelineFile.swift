@@ -1,4 +1,3 @@
-import Crypto
 import Foundation
 import SanaModel
 import SanaQuant
@@ -26,8 +25,9 @@ package struct PipelineFile {
         entries = try Self.entries(run)
         var hashes: [JSONValue.Member] = []
         for entry in entries {
-            let hash = Array(SHA256.hash(data: entry.bytes)).hexadecimal
-            hashes.append(.init(entry.name, .string(hash)))
+            let hash = ContentHash()
+            hash.update(entry.bytes)
+            hashes.append(.init(entry.name, .string(hash.digest.hexadecimal)))
         }
         contract = try Self.contract(run, source, compute, numerics)
             .setting("sha256", to: .object(hashes))
@@ -157,7 +157,7 @@ package struct PipelineFile {
                 ]))
         }
         let tokenizer = try Tokenizer.file(in: source.place(.tokenizer))
-        let hash = SHA256.hash(data: try ByteView(mapping: tokenizer).withUnsafeBytes { Data($0) })
+        let hash = WeightsDigest.sha256(try ByteView(mapping: tokenizer))
         return .fields([
             "pipeline_class": .string(source.pipeline.rawValue),
             "prompt": .array(request.prompts.map(JSONValue.string)),
@@ -177,7 +177,7 @@ package struct PipelineFile {
             "attn_implementation": .string(request.capsScores ? "eager" : "sdpa"),
             "compute_dtype": .string("float32"), "compute": .string(compute.rawValue),
             "numerics": .string(numerics.rawValue), "weights": .object(weights),
-            "tokenizer_sha256": .string(Array(hash).hexadecimal),
+            "tokenizer_sha256": .string(hash.hexadecimal),
             "producer": .fields(["sana-tools": .string(ToolVersion.number)]),
         ])
     }
