@@ -59,7 +59,7 @@ struct SafetensorsHeaderTests {
         }
     }
 
-    @Test func moreTensorsThanAnyModelHas() {
+    @Test(.tags(.slow)) func moreTensorsThanAnyModelHas() {
         func header(_ count: Int) -> String {
             let tensors = (0..<count).map {
                 #""\#($0)":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#

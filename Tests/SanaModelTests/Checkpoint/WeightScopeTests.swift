@@ -64,7 +64,7 @@ struct WeightScopeTests {
 
     /// The widest configuration that is allowed, and no weights: nothing of its size may be
     /// allocated.
-    @Test func checkOfNamesAllocatesNothing() throws {
+    @Test(.tags(.slow)) func checkOfNamesAllocatesNothing() throws {
         let source = try source { _ in }
         var config = SanaConfig()
         (config.numAttentionHeads, config.attentionHeadDim, config.crossAttentionDim) = (

@@ -1,6 +1,7 @@
 import Foundation
 import SanaModel
 import Synchronization
+import SanaTestSupport
 import Testing
 
 struct WorkerPoolTests {
@@ -21,7 +22,7 @@ struct WorkerPoolTests {
 
     /// Workers once kept a reference to the closure after the loop was reported done, which
     /// trapped.
-    @Test func manyShortLoopsInARow() {
+    @Test(.tags(.slow)) func manyShortLoopsInARow() {
         let pool = WorkerPool(threadCount: 4)
         let total = Counter()
         for _ in 0..<20000 { pool.run(4) { _, _ in total.add(1) } }
@@ -59,7 +60,8 @@ struct WorkerPoolTests {
         let pool = WorkerPool(threadCount: 9)
         pool.run(9) { _, _ in }
         // One thread works 0.2 ms; eight end at once, look for 0.05 ms each, and sleep. Waking
-        // costs more beside other tests, so the least of several rounds counts.
+        // costs more beside other tests, so the least of several rounds counts; with the looks it
+        // would be 0.6 ms at least.
         let each = (0..<10).map { _ in
             let start = pool.cpuNanoseconds
             for _ in 0..<10 {
@@ -72,7 +74,7 @@ struct WorkerPoolTests {
         }
         let least = each.min() ?? 0
         #expect(least >= 195_000, "\(each)")
-        #expect(least <= 400_000, "\(each)")
+        #expect(least <= 550_000, "\(each)")
     }
 
     @Test func mapKeepsOrderAndThrowsTheFirstError() throws {

@@ -29,7 +29,7 @@ struct PacedProfileTests {
     }
 
     /// Each but the first comes after a pause, with a forward of its own that does not count.
-    @Test func pacedForwardsRunInOtherMemory() throws {
+    @Test(.tags(.slow)) func pacedForwardsRunInOtherMemory() throws {
         let start = ContinuousClock.now
         let (paced, loads) = try profile(isPaced: true)
         #expect(ContinuousClock.now - start >= .seconds(5 * RepetitionPlan().interval))

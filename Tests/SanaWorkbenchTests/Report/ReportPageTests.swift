@@ -313,7 +313,7 @@ struct ReportPageTests {
         #expect(chart.contains("BF16 of b, 5.50 ms"))
     }
 
-    @Test("what has no room in the report is counted")
+    @Test("what has no room in the report is counted", .tags(.slow))
     func restIsCounted() throws {
         let failed = (0..<22).map {
             record(
