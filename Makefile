@@ -86,8 +86,8 @@ test-aarch64:
 	clang --target=aarch64-linux-gnu -O3 -ffp-contract=off -Wall -Werror -static \
 	    -fuse-ld="$$(command -v aarch64-linux-gnu-ld)" -ISources/CSanaKernels/include Sources/CSanaKernels/*.c \
 	    Tests/Kernels/twins.c -lm -o $(AARCH64)/twins; \
-	qemu-aarch64 -cpu max $(AARCH64)/twins neoni8mm neondot neon; \
-	qemu-aarch64 -cpu cortex-a57 $(AARCH64)/twins neon
+	qemu-aarch64 -cpu max $(AARCH64)/twins sha256 neoni8mm neondot neon; \
+	qemu-aarch64 -cpu cortex-a57 $(AARCH64)/twins sha256 neon
 
 build: setup
 	$(SWIFT) build -c release --product sana-tools
