@@ -29,7 +29,7 @@ public enum BlobHash: Sendable, Equatable {
     public func ofSameKind(_ content: ByteView) -> BlobHash {
         switch self {
         case .sha256:
-            return .sha256(WeightsDigest.sha256(content).hexadecimal)
+            return .sha256(ContentHash.sha256(of: content).hexadecimal)
         case .gitSHA1:
             let hash = ContentHash(SK_SHA1)
             hash.update(Array("blob \(content.count)\0".utf8))

@@ -44,12 +44,15 @@ public final class ContentHash: @unchecked Sendable {
         }
     }
 
-    /// SHA-256 of the UTF-8 of `text`, in hexadecimal digits.
-    public static func hexadecimal(of text: String) -> String {
+    /// SHA-256 of raw bytes, 32 of them. Pages of a mapped file are let go behind it.
+    public static func sha256(of bytes: ByteView) -> [UInt8] {
         let hash = ContentHash()
-        hash.update(Array(text.utf8))
-        return hash.digest.hexadecimal
+        hash.update(releasing: bytes)
+        return hash.digest
     }
+
+    /// SHA-256 of the UTF-8 of `text`.
+    public static func sha256(of text: String) -> [UInt8] { sha256(of: ByteView(text.utf8)) }
 }
 
 /// Bytes that one hash takes in order: it can run alongside other chains, but not be cut

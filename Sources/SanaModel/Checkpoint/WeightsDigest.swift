@@ -65,13 +65,6 @@ public enum WeightsDigest {
         }
         return hash.digest.hexadecimal
     }
-
-    /// SHA-256 of raw bytes, 32 of them. Pages of a mapped file are let go behind it.
-    public static func sha256(_ bytes: ByteView) -> [UInt8] {
-        let hash = ContentHash()
-        hash.update(releasing: bytes)
-        return hash.digest
-    }
 }
 
 extension Collection<UInt8> {

@@ -183,7 +183,7 @@ public struct Archive: TensorSource {
         guard manifest.contentByteCount == contentByteCount else {
             throw .contradiction("content has \(contentByteCount) bytes")
         }
-        guard manifest.headerSHA256 == WeightsDigest.sha256(headerBytes).hexadecimal else {
+        guard manifest.headerSHA256 == ContentHash.sha256(of: headerBytes).hexadecimal else {
             throw .contradiction("header_sha256 is not that of the header")
         }
         return ranges

@@ -86,8 +86,8 @@ extension Archive {
 
         /// SHA-256 over the hash of the header and those of all tensors, 32 raw bytes each.
         public var root: String {
-            WeightsDigest.sha256(
-                ByteView(([headerSHA256] + tensors.map(\.sha256)).flatMap(\.hexadecimalBytes))
+            ContentHash.sha256(
+                of: ByteView(([headerSHA256] + tensors.map(\.sha256)).flatMap(\.hexadecimalBytes))
             ).hexadecimal
         }
     }
@@ -106,7 +106,7 @@ extension Archive.Manifest {
 
     /// SHA-256 of the text without its own hash.
     private static func hash(of json: JSONValue) -> String {
-        WeightsDigest.sha256(ByteView(Array(json.text(sortedKeys: true).utf8))).hexadecimal
+        ContentHash.sha256(of: json.text(sortedKeys: true)).hexadecimal
     }
 
     private var json: JSONValue {

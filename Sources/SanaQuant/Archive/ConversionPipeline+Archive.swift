@@ -17,7 +17,7 @@ extension ConversionPipeline {
             profile: work.outputs.contains(where: \.isSplit)
                 ? Archive.Manifest.planesProfile : Archive.Manifest.plainProfile,
             contentByteCount: work.contentByteCount, contentSHA256: fileDigests[0],
-            headerSHA256: WeightsDigest.sha256(ByteView(layout.headerBytes)).hexadecimal,
+            headerSHA256: ContentHash.sha256(of: ByteView(layout.headerBytes)).hexadecimal,
             chunkByteCount: options.chunkByteCount,
             zstdVersion: LinkedLibraries.zstdVersion,
             zstdLevel: options.level,

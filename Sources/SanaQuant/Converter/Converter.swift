@@ -242,7 +242,7 @@ public enum Converter {
                 let expected = hashes[first..<first + file.tensors.count]
                 first += file.tensors.count
                 let actual = try workers.map(file.tensors.count) {
-                    WeightsDigest.sha256(try file.bytes(of: file.tensors[$0])).hexadecimal
+                    ContentHash.sha256(of: try file.bytes(of: file.tensors[$0])).hexadecimal
                 }
                 for (tensor, (old, new)) in zip(file.tensors, zip(expected, actual))
                 where old != new {

@@ -98,8 +98,8 @@ package struct CheckpointDiff: Sendable {
     ) throws -> Bool {
         func areSame(_ first: TensorInfo, _ second: TensorInfo) throws -> Bool {
             try first.dtype == second.dtype && first.shape == second.shape
-                && WeightsDigest.sha256(ours.source.bytes(of: first))
-                    == WeightsDigest.sha256(theirs.source.bytes(of: second))
+                && ContentHash.sha256(of: ours.source.bytes(of: first))
+                    == ContentHash.sha256(of: theirs.source.bytes(of: second))
         }
         // int8 weights say nothing without their scales.
         switch (ours.scale(of: first), theirs.scale(of: second)) {

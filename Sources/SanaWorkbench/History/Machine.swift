@@ -13,7 +13,7 @@ package struct Machine: Sendable, Equatable {
     /// Identifies machines that may be compared: the same for two of one kind, no host name in it.
     package var fingerprint: String {
         let text = "\(cpu)|\(processors)|\(memoryBytes >> 30)|\(system)|\(instructionSet)"
-        return String(ContentHash.hexadecimal(of: text).prefix(16))
+        return String(ContentHash.sha256(of: text).hexadecimal.prefix(16))
     }
 
     package static var current: Machine {

@@ -122,7 +122,7 @@ package struct OpenedModel: Sendable {
             return "\(tensor.name) \(shape)"
         }
         let text = ([config.networkClass.name] + lines.sorted()).joined(separator: "\n")
-        return ContentHash.hexadecimal(of: text)
+        return ContentHash.sha256(of: text).hexadecimal
     }
 
     /// The types of the weights, the one that holds most bytes first: `BF16`, `I8+BF16+F32`.
@@ -235,7 +235,7 @@ package struct LoadedModel: Sendable {
     func with(_ other: any Network, called name: String) -> LoadedModel {
         var model = self
         model.network = other
-        model.architecture = ContentHash.hexadecimal(of: "\(architecture) \(name)")
+        model.architecture = ContentHash.sha256(of: "\(architecture) \(name)").hexadecimal
         return model
     }
 

@@ -48,7 +48,7 @@ package final class InstructionFolder: InstructionStore {
             guard let info = stored.info(name), info.dtype == .f32, info.shape == [rows, columns]
             else { throw bad("has no \(name) of \(rows) × \(columns) F32 values") }
             let bytes = try stored.bytes(of: info)
-            guard json["sha256"]?[name]?.string == WeightsDigest.sha256(bytes).hexadecimal else {
+            guard json["sha256"]?[name]?.string == ContentHash.sha256(of: bytes).hexadecimal else {
                 throw bad("\(name) does not match its hash: the file was damaged or changed")
             }
             let values = Matrix(rows: rows, columns: columns)
@@ -70,7 +70,7 @@ package final class InstructionFolder: InstructionStore {
             let bytes = UnsafeRawBufferPointer(
                 start: values.pointer, count: values.count * MemoryLayout<Float>.stride)
             let view = ByteView(Array(bytes))
-            hashes.append(.init(name, .string(WeightsDigest.sha256(view).hexadecimal)))
+            hashes.append(.init(name, .string(ContentHash.sha256(of: view).hexadecimal)))
             guard
                 let info = TensorInfo(
                     name: name, dtype: .f32, shape: [values.rows, values.columns])
@@ -105,7 +105,7 @@ package final class InstructionFolder: InstructionStore {
     }
 
     private func place(_ key: JSONValue) -> String {
-        let hash = ContentHash.hexadecimal(of: key.text())
+        let hash = ContentHash.sha256(of: key.text()).hexadecimal
         return path.appendingPath("instruction-\(hash.prefix(32)).safetensors")
     }
 }

@@ -141,7 +141,7 @@ package struct OpenedPipeline: PipelineSource {
             hasInt8 = hasInt8 || opened.hasInt8
         }
         func hash(_ lines: [String]) -> String {
-            ContentHash.hexadecimal(of: lines.joined(separator: "\n"))
+            ContentHash.sha256(of: lines.joined(separator: "\n")).hexadecimal
         }
         return Identity(
             digest: hash(digests), dtype: types.joined(separator: "+"),

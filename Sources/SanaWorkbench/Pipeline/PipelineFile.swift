@@ -157,7 +157,7 @@ package struct PipelineFile {
                 ]))
         }
         let tokenizer = try Tokenizer.file(in: source.place(.tokenizer))
-        let hash = WeightsDigest.sha256(try ByteView(mapping: tokenizer))
+        let hash = ContentHash.sha256(of: try ByteView(mapping: tokenizer))
         return .fields([
             "pipeline_class": .string(source.pipeline.rawValue),
             "prompt": .array(request.prompts.map(JSONValue.string)),

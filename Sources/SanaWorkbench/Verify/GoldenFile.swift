@@ -97,7 +97,7 @@ package struct GoldenFile {
             guard let hash = hashes.removeValue(forKey: tensor.name) else {
                 throw bad("entry '\(name)' has no SHA-256 in the contract: it was added later")
             }
-            guard try WeightsDigest.sha256(source.bytes(of: tensor)).hexadecimal == hash else {
+            guard try ContentHash.sha256(of: source.bytes(of: tensor)).hexadecimal == hash else {
                 throw bad("entry '\(name)' is damaged: its SHA-256 is not the contract's")
             }
         }

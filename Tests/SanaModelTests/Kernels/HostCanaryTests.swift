@@ -15,7 +15,7 @@ struct HostCanaryTests {
 
     @Test func sourceAndFlagsAreThoseThatRunsAreRecordedWith() throws {
         let canary = ByteView(try source("Sources/CSanaCanary/canary_2.c"))
-        let name = WeightsDigest.sha256(canary).hexadecimal
+        let name = ContentHash.sha256(of: canary).hexadecimal
         #expect(
             name == HostCanary.identity, "canary_2.c is frozen: put another canary into a new file")
         let package = String(decoding: try source("Package.swift"), as: UTF8.self)

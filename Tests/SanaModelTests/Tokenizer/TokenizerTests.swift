@@ -15,7 +15,7 @@ struct TokenizerTests {
         #expect(golden.cases.count >= 2000)
         #expect(
             try golden.digest
-                == WeightsDigest.sha256(ByteView(fileBytes(Self.path))).hexadecimal)
+                == ContentHash.sha256(of: ByteView(fileBytes(Self.path))).hexadecimal)
         golden.expect(tokenizer)
     }
 

@@ -67,7 +67,7 @@ import Testing
         #expect(process.exitCode == 0)
         let content = try fileBytes(tiny.folder("cli.safetensors"))
         #expect(
-            WeightsDigest.sha256(ByteView(content)).hexadecimal == result.manifest?.contentSHA256)
+            ContentHash.sha256(of: ByteView(content)).hexadecimal == result.manifest?.contentSHA256)
         #expect(throws: Never.self) { try SafetensorsFile(path: tiny.folder("cli.safetensors")) }
     }
 

@@ -175,12 +175,12 @@ import Testing
                 .init(
                     name: "diffusion_pytorch_model.safetensors",
                     byteCount: source.files[0].fileBytes.count,
-                    sha256: WeightsDigest.sha256(source.files[0].fileBytes).hexadecimal)
+                    sha256: ContentHash.sha256(of: source.files[0].fileBytes).hexadecimal)
             ])
         #expect(manifest.sourceDType == "BF16")
         for (tensor, entry) in zip(archive.tensors, manifest.tensors) {
             #expect(
-                entry.sha256 == WeightsDigest.sha256(try archive.bytes(of: tensor)).hexadecimal)
+                entry.sha256 == ContentHash.sha256(of: try archive.bytes(of: tensor)).hexadecimal)
         }
         #expect(result.bytesOut == archive.byteCount)
         #expect(result.manifest?.text == manifest.text)
@@ -196,7 +196,7 @@ import Testing
         let records = try #require(result.manifest).sourceFiles
         #expect(records.count == source.files.count)
         for (file, record) in zip(source.files, records) {
-            #expect(record.sha256 == WeightsDigest.sha256(file.fileBytes).hexadecimal)
+            #expect(record.sha256 == ContentHash.sha256(of: file.fileBytes).hexadecimal)
         }
     }
 

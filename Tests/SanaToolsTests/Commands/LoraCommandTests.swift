@@ -51,7 +51,7 @@ import Testing
         #expect(manifest.adapters.map(\.weight) == [0.8, -0.5])
         let style = try SafetensorsFile(path: Fixtures.path + "/lora/style.safetensors")
         #expect(
-            manifest.adapters[0].sha256 == WeightsDigest.sha256(style.fileBytes).hexadecimal)
+            manifest.adapters[0].sha256 == ContentHash.sha256(of: style.fileBytes).hexadecimal)
         #expect(manifest.adapters.map(\.sha256) == lora.compactMap { $0["sha256"]?.string })
 
         let source = try Checkpoint.open(Fixtures.path + "/tiny/plain").source

@@ -188,9 +188,9 @@ import Testing
         var builder = try SafetensorsBuilder(copying: program.folder(golden)) { tensor, bytes in
             guard tensor.name == entry else { return (tensor.name, tensor.shape, bytes) }
             var bytes = bytes
-            old = WeightsDigest.sha256(ByteView(bytes)).hexadecimal
+            old = ContentHash.sha256(of: ByteView(bytes)).hexadecimal
             change(&bytes)
-            new = WeightsDigest.sha256(ByteView(bytes)).hexadecimal
+            new = ContentHash.sha256(of: ByteView(bytes)).hexadecimal
             return (tensor.name, tensor.shape, bytes)
         }
         builder.replaceInContract(old, new)

@@ -143,7 +143,7 @@ struct GoldenSuspicionTests {
         let hashes = try file.tensors.map { tensor in
             JSONValue.Member(
                 tensor.name,
-                .string(try WeightsDigest.sha256(file.bytes(of: tensor)).hexadecimal))
+                .string(try ContentHash.sha256(of: file.bytes(of: tensor)).hexadecimal))
         }
         let contract = try JSONScanner.parse(builder.metadata["contract"] ?? "")
         builder.metadata["contract"] =

@@ -115,7 +115,7 @@ public struct LoraAdapter: Sendable {
                     + "'\(leftOut[0].printable)'"
             ]
         (self.path, self.weight, self.file) = (path, weight, file)
-        sha256 = WeightsDigest.sha256(file.fileBytes).hexadecimal
+        sha256 = ContentHash.sha256(of: file.fileBytes).hexadecimal
     }
 
     private static func unknown(_ tensor: TensorInfo, _ path: String) -> BadDataError {
