@@ -37,7 +37,7 @@ struct NightlyCommand: QuietableCommand {
 
     @Option(
         name: .customLong("repeat"),
-        help: "Number of timed runs (default: as many as the gate needs, see --budget).")
+        help: "Number of repetitions (default: as many as the gate needs, see --budget).")
     var repetitions: Int?
 
     @Option(help: "Maximum seconds of timed runs if --repeat is not given.")

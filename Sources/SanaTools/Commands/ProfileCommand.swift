@@ -16,9 +16,9 @@ package struct ProfileCommand: QuietableCommand {
             of two builds. These give the most precise answer on a host whose speed varies.
 
             Without --repeat, forwards are repeated until a slowdown of --threshold would be \
-            detected, or until --budget is spent. The forwards of a recorded run, or pairs of short \
-            ones, start a quarter of a second apart, so that a host that is slow for a moment \
-            slows only a few of them.
+            detected, or until --budget is spent. The repetitions of a recorded run start a second \
+            apart, so that a host that is slow for a moment slows only a few of them. If forwards \
+            are short, each repetition is the mean of as many as fit.
 
             With --pipeline, MODEL is a repository, and a full sampling run is timed, from prompt \
             to PNG: loading, text, every step, decoding and the file, each with its peak memory. \
@@ -73,7 +73,7 @@ package struct ProfileCommand: QuietableCommand {
 
     @Option(
         name: .customLong("repeat"),
-        help: "Number of timed runs (default: as many as the gate needs, see --budget).")
+        help: "Number of repetitions (default: as many as the gate needs, see --budget).")
     var repetitions: Int?
 
     @Option(help: "Maximum seconds of timed runs if --repeat is not given.")

@@ -4,13 +4,14 @@ import SanaModel
 extension Profile {
     package struct Options: Sendable {
         package var warmup = 1
-        /// Exactly so many timed forwards; `nil`: as `plan` says.
+        /// Exactly so many repetitions; `nil`: as `plan` says.
         package var repetitions: Int? = 5
         package var plan = RepetitionPlan()
-        /// Whether forwards take turns that begin `RepetitionPlan.interval` apart, with pauses.
+        /// Whether repetitions begin `RepetitionPlan.interval` apart, with as many forwards as fit,
+        /// whose mean counts, and are one forward each otherwise.
         ///
         /// What slows a host lasts for seconds. Forwards in a row meet one such state, which makes
-        /// runs differ by it however many there are; turns apart meet many.
+        /// runs differ by it however many there are; repetitions apart meet many.
         package var isPaced = false
         package var numerics = Numerics.fp32
         /// The element type of products.
@@ -40,25 +41,21 @@ extension Profile {
         for _ in 0..<options.warmup { _ = try timer.time(inputs) }
         timer.startRecording()
         let timed = ContinuousClock.now
-        var isDone = false
-        while !isDone {
-            let count = timer.repetitions.count
-            let turn = timer.turn(of: options)
-            progress(count, options.repetitions ?? options.plan.fewest * turn)
-            if options.isPaced, count > 0, count % turn == 0 {
-                let due = timed + .seconds(options.plan.interval * Double(count / turn))
-                try pause(until: due, isNeeded: turn > 1) {
-                    if model.loadSeconds < options.plan.interval {
+        repeat {
+            let count = timer.repetitionCount
+            progress(count, options.repetitions ?? options.plan.fewest)
+            if options.isPaced, count > 0 {
+                let due = timed + .seconds(options.plan.interval * Double(count))
+                try pause(until: due) {
+                    if model.loadSeconds < options.plan.interval / 4 {
                         timer.move(to: try reload().network)
                     }
                     try timer.warmUp(inputs)
                 }
             }
-            try timer.time(inputs)
+            try timer.repeatForwards(inputs, forSeconds: options.isPaced ? options.plan.busy : 0)
             timer.discardUnusual()
-            isDone = self.isDone(
-                timer, options, seconds: (ContinuousClock.now - timed).inSeconds)
-        }
+        } while !isDone(timer, options, seconds: (ContinuousClock.now - timed).inSeconds)
         return timer.profile(
             model, options, warnings: HostState.now.since(before), startedAt: startedAt,
             since: start)
@@ -67,24 +64,21 @@ extension Profile {
     private static func isDone(
         _ timer: ForwardTimer, _ options: Options, seconds: Double
     ) -> Bool {
-        let count = timer.repetitions.count
+        let count = timer.repetitionCount
         if let repetitions = options.repetitions { return count >= repetitions }
-        let turn = timer.turn(of: options)
-        return count % turn == 0
-            && options.plan.isDone(count / turn, seconds: seconds, timer.gateSamples)
+        return options.plan.isDone(count, seconds: seconds, timer.gateSamples)
     }
 
     /// Pauses shorter than this are not worth what they cost: a forward that does not count, as
     /// caches are cold and threads asleep after one.
     private static let shortestPause = Duration.milliseconds(50)
 
-    /// - Parameter isNeeded: whether to `wake` after a shorter one, too.
     private static func pause(
-        until end: ContinuousClock.Instant, isNeeded: Bool, _ wake: () throws -> Void
+        until end: ContinuousClock.Instant, _ wake: () throws -> Void
     ) rethrows {
         let rest = ContinuousClock.now.duration(to: end)
-        guard isNeeded || rest >= shortestPause else { return }
-        Thread.sleep(forTimeInterval: max(0, rest.inSeconds))
+        guard rest >= shortestPause else { return }
+        Thread.sleep(forTimeInterval: rest.inSeconds)
         try wake()
     }
 }
@@ -93,7 +87,9 @@ extension Profile {
 package final class ForwardTimer {
     package let workers: WorkerPool
     package let sizes: RunSizes
-    package private(set) var repetitions: [Profile.Repetition] = []
+    private var forwards: [Profile.Repetition] = []
+    /// The repetition of each of `forwards`, in rising order.
+    private var groups: [Int] = []
     private var network: any Network
     private let modules: [ModuleGraph.Module]
     /// Of a whole forward.
@@ -104,8 +100,6 @@ package final class ForwardTimer {
     private let distance: CoreDistance
     private var distances: CoreDistances
     private var firstState = HostState.now
-    /// Seconds of the first recorded forward.
-    private var first: Double?
     /// Rates before the first forward.
     private let multiplyAdds: [ComputeMode: Double]
     /// Peak of resident bytes before there was anything twice.
@@ -184,10 +178,29 @@ package final class ForwardTimer {
         firstState = HostState.now
     }
 
+    /// Repetitions so far.
+    package var repetitionCount: Int { Set(groups).count }
+
+    /// Runs a repetition of one forward or more.
+    ///
+    /// - Parameter seconds: what all of its forwards but the first have to fit in.
+    /// - Throws: as `time`.
+    package func repeatForwards(_ inputs: NamedTensors, forSeconds seconds: Double) throws {
+        let group = (groups.last ?? -1) + 1
+        let start = ContinuousClock.now
+        var (count, mean) = (0.0, 0.0)
+        repeat {
+            try time(inputs, group: group)
+            count += 1
+            mean = (ContinuousClock.now - start).inSeconds / count
+        } while Int(count) < RepetitionPlan.mostForwards && mean * (count + 1) < seconds
+    }
+
     /// Runs one forward.
     ///
+    /// - Parameter group: its repetition; `nil`: one of its own.
     /// - Throws: `InputError` when the inputs do not fit the model.
-    package func time(_ inputs: NamedTensors) throws {
+    package func time(_ inputs: NamedTensors, group: Int? = nil) throws {
         probe.startForward()
         let apart = distance.measure()
         let (host, quantization) = (HostState.now, context.quantizationTime)
@@ -200,9 +213,9 @@ package final class ForwardTimer {
         let farthest = [apart, distance.measure()].compactMap(\.self).max()
         distances.note(farthest)
         guard probe.isRecording else { return }
-        first = first ?? Double(length) / 1e9
         let load = state.since(host)
-        repetitions.append(
+        groups.append(group ?? (groups.last ?? -1) + 1)
+        forwards.append(
             Profile.Repetition(
                 wall: length, cpu: spent, process: load.cpuNanoseconds,
                 quantization: context.quantizationTime - quantization,
@@ -212,25 +225,54 @@ package final class ForwardTimer {
                 coreDistance: farthest))
     }
 
-    /// Forwards of a turn, see `RepetitionPlan`.
-    fileprivate func turn(of options: Profile.Options) -> Int {
-        guard options.isPaced, let first else { return 1 }
-        return options.plan.turn(ofForward: first, repetitions: options.repetitions)
+    /// Leaves out the forwards whose threads ran on other cores than usual, unless that has taken
+    /// too long already. A repetition that lost all of them is made again.
+    package func discardUnusual() {
+        let isKept = forwards.map { !distances.isUnusual($0.coreDistance) }
+        let lost = zip(forwards, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }
+        guard !lost.isEmpty, distances.allowsWaste(seconds: lost.reduce(0, +)) else { return }
+        forwards = zip(forwards, isKept).filter(\.1).map(\.0)
+        groups = zip(groups, isKept).filter(\.1).map(\.0)
+        probe.keepForwards(isKept)
     }
 
-    /// Leaves out the forwards whose threads ran on other cores than usual, so that others are made
-    /// in their place, unless that has taken too long already.
-    package func discardUnusual() {
-        let isKept = repetitions.map { !distances.isUnusual($0.coreDistance) }
-        let lost = zip(repetitions, isKept).filter { !$1 }.map { Double($0.0.nanoseconds) / 1e9 }
-        guard !lost.isEmpty, distances.allowsWaste(seconds: lost.reduce(0, +)) else { return }
-        repetitions = zip(repetitions, isKept).filter(\.1).map(\.0)
-        probe.keepForwards(isKept)
+    /// Where in `forwards` those of each repetition are.
+    private var ranges: [Range<Int>] {
+        var result: [Range<Int>] = []
+        for (index, group) in groups.enumerated() {
+            if index > 0, group == groups[index - 1], let last = result.popLast() {
+                result.append(last.lowerBound..<index + 1)
+            } else {
+                result.append(index..<index + 1)
+            }
+        }
+        return result
+    }
+
+    private var repetitions: [Profile.Repetition] {
+        ranges.map { Profile.Repetition(meanOf: forwards[$0]) }
+    }
+
+    /// What forwards have in the mean, for each repetition.
+    ///
+    /// - Parameter values: in the order of forwards, as many of each.
+    private func means(_ values: [Int]) -> [Int] {
+        let passes = values.count / max(1, forwards.count)
+        return ranges.flatMap { range in
+            (0..<passes).map { pass in
+                range.reduce(0) { $0 + values[$1 * passes + pass] } / range.count
+            }
+        }
+    }
+
+    /// Nanoseconds of the modules, wall and CPU time of each repetition.
+    private var samples: [String: (wall: [Int], cpu: [Int])] {
+        probe.samples.mapValues { (means($0.wall), means($0.cpu)) }
     }
 
     /// What the gate would compare, so far.
     package var gateSamples: GateSamples {
-        let samples = probe.samples
+        let (samples, repetitions) = (samples, repetitions)
         return GateSamples(
             total: .init(
                 path: Profile.totalPath, wall: repetitions.map { Double($0.nanoseconds) },
@@ -252,8 +294,8 @@ package final class ForwardTimer {
     ) -> Profile {
         // The buffers that peaks are read from are no memory of the model's.
         let peakRSS = firstPeak ?? Machine.peakResidentBytes
+        let (samples, repetitions) = (samples, repetitions)
         let total = Timing(samples: repetitions.map(\.nanoseconds))
-        let samples = probe.samples
         let layers = modules.compactMap { module in
             samples[module.path].map { samples in
                 let own = Timing(samples: samples.wall)

@@ -32,8 +32,10 @@ package struct Profile: Sendable {
         package var bandwidth: Double? { timing.median > 0 ? Double(bytes) / timing.median : nil }
     }
 
-    /// One timed forward and what the host did meanwhile.
+    /// One timed forward and what the host did meanwhile, or the mean of several.
     package struct Repetition: Sendable, Equatable {
+        /// How many.
+        package private(set) var forwards = 1
         package let nanoseconds: Int
         /// Part of it that went to rounding activations to int8.
         package let quantizationShare: Double
@@ -73,6 +75,26 @@ package struct Profile: Sendable {
             cpuNanoseconds = max(1, cpu)
             processNanoseconds = max(0, process - canary.cpu)
             (self.otherLoad, self.coreDistance) = (otherLoad, coreDistance)
+        }
+
+        /// - Parameter all: forwards with the same work of the canary, at least one.
+        init(meanOf all: ArraySlice<Repetition>) {
+            let count = Double(all.count)
+            func mean(_ value: (Repetition) -> Double) -> Double {
+                all.reduce(0) { $0 + value($1) } / count
+            }
+            forwards = all.count
+            nanoseconds = Int(mean { Double($0.nanoseconds) })
+            quantizationShare =
+                mean { $0.quantizationShare * Double($0.nanoseconds) } / Double(nanoseconds)
+            canaryGFLOPS = 1 / mean { 1 / $0.canaryGFLOPS }
+            canaryCPUGFLOPS = 1 / mean { 1 / $0.canaryCPUGFLOPS }
+            canaryCPUNanoseconds = Int(mean { Double($0.canaryCPUNanoseconds) })
+            cpuNanoseconds = Int(mean { Double($0.cpuNanoseconds) })
+            processNanoseconds = Int(mean { Double($0.processNanoseconds) })
+            let loads = all.compactMap(\.otherLoad)
+            otherLoad = loads.isEmpty ? nil : loads.reduce(0, +) / Double(loads.count)
+            coreDistance = all.compactMap(\.coreDistance).max()
         }
     }
 

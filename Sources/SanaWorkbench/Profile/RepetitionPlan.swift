@@ -3,18 +3,21 @@
 package struct RepetitionPlan: Sendable {
     /// Seconds of forwards after which no other is begun.
     package var budget = 60.0
-    /// Seconds from the begin of one turn to that of the next where they are apart: see
+    /// Seconds from the begin of one repetition to that of the next, see
     /// `Profile.Options.isPaced`.
-    package var interval: Double { min(0.25, budget / 2 / Double(fewest)) }
+    package var interval: Double { min(1, budget / 2 / Double(fewest)) }
+    /// Seconds of an interval that forwards may fill; the rest is for loading and a warm-up.
+    package var busy: Double { 0.7 * interval }
+    /// Forwards of a repetition, however short they are.
+    package static let mostForwards = 16
     /// Runs that the gate will compare with, oldest first.
     package var baseline: [GateSamples] = []
     package var options = GateOptions()
     /// Where the threads of those runs were.
     package var distances: CoreDistances { CoreDistances(ofRuns: baseline) }
 
-    /// Turns, if they fit into the budget: fewer do not tell how much forwards differ. A turn is a
-    /// forward, or two short ones where turns are apart.
-    package var fewest = 40
+    /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
+    package var fewest = 20
     private let most = 400
     /// The limit is looked at each time after so many.
     private let step = 5
@@ -26,19 +29,8 @@ package struct RepetitionPlan: Sendable {
         (self.budget, self.baseline, self.options) = (budget, baseline, options)
     }
 
-    /// Forwards of a turn where turns are apart: two, where they leave half of the interval to a
-    /// warm-up and to loading.
-    ///
     /// - Parameters:
-    ///   - seconds: those of a forward.
-    ///   - repetitions: forwards of the run, where somebody said it; `fewest` are turns of one.
-    package func turn(ofForward seconds: Double, repetitions: Int?) -> Int {
-        let isShort = seconds <= interval / 2
-        return isShort && (repetitions ?? 2 * fewest) >= 2 * fewest ? 2 : 1
-    }
-
-    /// - Parameters:
-    ///   - count: turns so far, and `samples` what they showed.
+    ///   - count: repetitions so far, and `samples` what they showed.
     ///   - seconds: those that have passed since the first.
     package func isDone(_ count: Int, seconds: Double, _ samples: @autoclosure () -> GateSamples)
         -> Bool

@@ -86,7 +86,8 @@ extension Profile: ProfileDocument {
                 Work.allCases.map { .init($0.rawValue, .double(allocation[$0])) }),
             "probe_overhead": .double(probeOverhead),
             "warnings": .array(warnings.map { .string($0) }),
-            "repetitions": .array(repetitions.map(\.json)),
+            "repetitions": .array(
+                repetitions.map { $0.json.setting("forwards", to: .int($0.forwards)) }),
             "layers": .array(layers.map(json)), "dtype": .string(dtype),
         ])
     }
@@ -111,12 +112,19 @@ extension Profile: ProfileDocument {
         Markdown.paragraph(heading) + "\n\n" + table(leaves: leaves).markdown
     }
 
+    /// How often it was timed.
+    private var count: String {
+        let count = Format.counted(repetitions.count, "repetition")
+        let forwards = repetitions.reduce(0) { $0 + $1.forwards }
+        return forwards == repetitions.count ? count : "\(count), \(forwards) forwards"
+    }
+
     private var heading: String {
         let parts = allocation
         let works = Work.allCases.map { "\($0.rawValue) \(Format.percent(parts[$0] ?? 0))" }
         return """
             \(model.printable): \(Format.nanoseconds(total.median)) per forward\(interval) (p95 \
-            \(Format.nanoseconds(total.p95)), \(total.samples.count) repetitions), \
+            \(Format.nanoseconds(total.p95)), \(count)), \
             \(Format.decimal(gflops, digits: 1)) GFLOP/s, \
             \(Format.percent(gflops / canaryGFLOPS)) of this machine's SGEMM at \
             \(Format.decimal(canaryGFLOPS, digits: 1))

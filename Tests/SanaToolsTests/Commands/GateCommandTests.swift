@@ -149,16 +149,19 @@ import Testing
         #expect(try program.run(profile + ["--budget", "0"]).code == 64)
     }
 
-    @Test("forwards of a recorded run are apart, and those after a pause do not count")
-    func forwardsAreApart() throws {
+    @Test("repetitions of a recorded run are apart, of several forwards where these are short")
+    func repetitionsAreApart() throws {
         let profile = [
             "profile", "fixtures/tiny/plain", "--repeat", "6", "--db", "h.sqlite", "--format",
             "json",
         ]
         let start = ContinuousClock.now
         let recorded = try program.run(profile)
-        #expect(ContinuousClock.now - start >= .seconds(1.25))
+        #expect(ContinuousClock.now - start >= .seconds(5))
         #expect(repetitions(recorded) == 6)
+        let forwards = recorded.json?["repetitions"]?.array?.compactMap { $0["forwards"]?.int }
+        #expect(forwards?.count == 6)
+        #expect(forwards?.allSatisfy { $0 > 1 } == true)
         let layers = try #require(recorded.json?["layers"]?.array)
         #expect(!layers.isEmpty)
         for layer in layers {

@@ -7,7 +7,7 @@ import Testing
 struct PacedProfileTests {
     private let workers = WorkerPool(threadCount: 1)
 
-    /// Six forwards.
+    /// Six repetitions.
     private func profile(
         isPaced: Bool, plan: RepetitionPlan = RepetitionPlan()
     ) throws -> (profile: Profile, loads: Int) {
@@ -29,7 +29,7 @@ struct PacedProfileTests {
     }
 
     /// Each but the first comes after a pause, with a forward of its own that does not count.
-    @Test(.tags(.slow)) func pacedForwardsRunInOtherMemory() throws {
+    @Test(.tags(.slow)) func pacedRepetitionsRunInOtherMemory() throws {
         let start = ContinuousClock.now
         let (paced, loads) = try profile(isPaced: true)
         #expect(ContinuousClock.now - start >= .seconds(5 * RepetitionPlan().interval))
@@ -37,28 +37,48 @@ struct PacedProfileTests {
         #expect(paced.repetitions.count == 6)
         #expect(!paced.layers.isEmpty)
         #expect(paced.layers.allSatisfy { $0.timing.samples.count % 6 == 0 })
+        #expect(paced.layers.allSatisfy { [0, 6].contains($0.cpu.count) })
     }
 
-    @Test func shortForwardsArePairsWhereThereAreMany() throws {
-        var plan = RepetitionPlan()
-        plan.fewest = 3
+    @Test func shortForwardsShareARepetition() throws {
+        let plan = RepetitionPlan(budget: 8)
         let (paced, loads) = try profile(isPaced: true, plan: plan)
-        #expect(loads == 2)
+        #expect((1...5).contains(loads))
         #expect(paced.repetitions.count == 6)
+        #expect(paced.repetitions.allSatisfy { $0.forwards > 1 })
+        #expect(paced.repetitions.allSatisfy { $0.forwards <= RepetitionPlan.mostForwards })
+        // A sum of forwards would be longer than the interval's part.
+        #expect(paced.total.samples.allSatisfy { Double($0) / 1e9 < plan.busy / 2 })
     }
 
-    @Test func turnsAreOfTwoWhereForwardsAreShort() {
-        let plan = RepetitionPlan()
-        let short = plan.interval / 2
-        #expect(plan.turn(ofForward: short, repetitions: nil) == 2)
-        #expect(plan.turn(ofForward: short * 1.01, repetitions: nil) == 1)
-        #expect(plan.turn(ofForward: short, repetitions: 2 * plan.fewest) == 2)
-        #expect(plan.turn(ofForward: short, repetitions: 2 * plan.fewest - 1) == 1)
+    @Test func aRepetitionIsTheMeanOfItsForwards() {
+        func forward(_ wall: Int, load: Double?, distance: Double?) -> Profile.Repetition {
+            Profile.Repetition(
+                wall: wall, cpu: 2 * wall, process: 3 * wall,
+                quantization: .nanoseconds(wall / 10),
+                canary: .init(slices: 2, wall: wall / 2, cpu: wall), gflop: 0.001,
+                otherLoad: load, coreDistance: distance)
+        }
+        let mean = Profile.Repetition(meanOf: [
+            forward(1000, load: nil, distance: 60), forward(3000, load: 0.5, distance: nil),
+        ])
+        #expect(mean.forwards == 2)
+        #expect(mean.nanoseconds == 2000)
+        #expect(mean.cpuNanoseconds == 4000)
+        #expect(mean.canaryCPUNanoseconds == 2000)
+        #expect(mean.processNanoseconds == 4000)
+        #expect(abs(mean.quantizationShare - 0.1) < 1e-12)
+        // Operations over time, not the mean of rates.
+        #expect(abs(mean.canaryGFLOPS / (0.004 / 2000e-9) - 1) < 1e-12)
+        #expect(abs(mean.canaryCPUGFLOPS / (0.004 / 4000e-9) - 1) < 1e-12)
+        #expect(mean.otherLoad == 0.5)
+        #expect(mean.coreDistance == 60)
     }
 
     @Test func othersStayWhereTheyAre() throws {
         let (profile, loads) = try profile(isPaced: false)
         #expect(loads == 0)
         #expect(profile.repetitions.count == 6)
+        #expect(profile.repetitions.allSatisfy { $0.forwards == 1 })
     }
 }
