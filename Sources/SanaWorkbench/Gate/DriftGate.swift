@@ -5,8 +5,9 @@ import Foundation
 package enum DriftGate {
     /// Runs of a series that make the reference: those from the pinned one on, or the first.
     package static let referenceRuns = 10
-    /// A drift below this is let pass, however sure.
-    package static let smallest = 0.01
+    /// A drift below this is let pass, however sure: the level of a host itself moves by one to two
+    /// percent within hours, over the canary too (fixtures/gate/noise.csv).
+    package static let smallest = 0.02
 
     /// One run: the logarithm of its CPU time over the canary's, see `RunEstimate`.
     package struct Night: Sendable, Equatable {

@@ -296,17 +296,32 @@ struct LatencyGateTests {
         let same = try #require(DriftGate.judge(nights(0, 60)))
         #expect(!same.isAlarm)
         #expect(same.reference == Array(1...10))
-        let drifting = try #require(DriftGate.judge(nights(0.001, 40)))
+        let drifting = try #require(DriftGate.judge(nights(0.001, 60)))
         #expect(drifting.isAlarm)
-        #expect(drifting.ratio > 1.01)
+        #expect(drifting.ratio > 1 + DriftGate.smallest)
         // A baseline that was pinned after the drift is the new reference.
-        var after = nights(0.001, 40)
-        let level = after[39].logarithm
-        after += nights(0, 20).map { .init(run: $0.run + 40, logarithm: $0.logarithm - 4 + level) }
+        var after = nights(0.001, 60)
+        let level = after[59].logarithm
+        after += nights(0, 20).map { .init(run: $0.run + 60, logarithm: $0.logarithm - 4 + level) }
         #expect(try #require(DriftGate.judge(after)).isAlarm)
-        let pinned = try #require(DriftGate.judge(after, pinned: 41))
+        let pinned = try #require(DriftGate.judge(after, pinned: 61))
         #expect(!pinned.isAlarm)
-        #expect(pinned.reference == Array(41...50))
+        #expect(pinned.reference == Array(61...70))
+    }
+
+    /// The sum is far above its limit in both.
+    @Test func aHostThatMovedByOnePercentIsNoDrift() throws {
+        func nights(_ step: Double) -> [DriftGate.Night] {
+            (0..<60).map { night in
+                let wobble = 0.002 * Double(night * 7 % 5 - 2)
+                return .init(run: Int64(night + 1), logarithm: wobble + (night < 10 ? 0 : step))
+            }
+        }
+        let moved = try #require(DriftGate.judge(nights(0.014)))
+        #expect(moved.sum > Cusum.alarm)
+        #expect(!moved.isAlarm)
+        let slower = try #require(DriftGate.judge(nights(0.03)))
+        #expect(slower.isAlarm)
     }
 
     @Test func errorsMayNotRiseBeyondRounding() {
