@@ -5,8 +5,8 @@ import Foundation
 package enum DriftGate {
     /// Runs of a series that make the reference: those from the pinned one on, or the first.
     package static let referenceRuns = 10
-    /// A drift below this is let pass, however sure: the level of a host itself moves by one to two
-    /// percent within hours, over the canary too (fixtures/gate/noise.csv).
+    /// A drift below this passes, however significant: a forward over the canary drifted by more
+    /// than one percent within two hours though nothing had changed (reports/gate.md).
     package static let smallest = 0.02
 
     /// One run: the logarithm of its CPU time over the canary's, see `RunEstimate`.

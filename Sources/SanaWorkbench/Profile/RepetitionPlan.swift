@@ -17,7 +17,7 @@ package struct RepetitionPlan: Sendable {
     package var distances: CoreDistances { CoreDistances(ofRuns: baseline) }
 
     /// Repetitions, if they fit into the budget: fewer do not tell how much they differ.
-    package var fewest = 20
+    package let fewest = 20
     private let most = 400
     /// The limit is looked at each time after so many.
     private let step = 5
